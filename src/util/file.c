@@ -1,0 +1,175 @@
+/* See file.h. */
+#include "util/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int fd_read_all(int fd, size_t max, struct text *ret_text)
+{
+	char buf[65536];
+
+	for (;;) {
+		ssize_t n = read(fd, buf, sizeof buf);
+
+		if (n == 0)
+			return 0;
+		if (n < 0) {
+			if (errno == EINTR)
+				continue;
+			return -errno;
+		}
+		if (ret_text->len + (size_t)n > max)
+			return -EFBIG;
+		text_add_bytes(ret_text, buf, (size_t)n);
+	}
+}
+
+int file_read(const char *path, size_t max, bool allow_stdin, struct text *ret_text,
+	      struct error *err)
+{
+	auto_text struct text text = {};
+	auto_close int fd = -1;
+	int r;
+
+	if (allow_stdin && strcmp(path, "-") == 0) {
+		r = fd_read_all(STDIN_FILENO, max, &text);
+	} else {
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			return error_sys(err, -errno, "cannot open %s", path);
+		r = fd_read_all(fd, max, &text);
+	}
+	if (r == -EFBIG)
+		return error_set(err, r, "%s is larger than %zu MiB", path, max >> 20);
+	if (r < 0)
+		return error_sys(err, r, "cannot read %s", path);
+	if (!text.data)
+		text_add(&text, "");
+	*ret_text = text;
+	text = (struct text){};
+	return 0;
+}
+
+int file_read_small(const char *path, char *buf, size_t size)
+{
+	auto_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+	size_t len = 0;
+
+	if (fd < 0)
+		return -errno;
+	while (len + 1 < size) {
+		ssize_t n = read(fd, buf + len, size - 1 - len);
+
+		if (n == 0)
+			break;
+		if (n < 0) {
+			if (errno == EINTR)
+				continue;
+			return -errno;
+		}
+		len += (size_t)n;
+	}
+	buf[len] = '\0';
+	if (len > 0 && buf[len - 1] == '\n')
+		buf[len - 1] = '\0';
+	return 0;
+}
+
+int fd_write_all(int fd, const void *data, size_t len)
+{
+	const char *p = data;
+
+	while (len > 0) {
+		ssize_t n = write(fd, p, len);
+
+		if (n < 0) {
+			if (errno == EINTR)
+				continue;
+			return -errno;
+		}
+		p += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+static int folder_sync(const char *path)
+{
+	auto_free char *folder = mem_strdup(path);
+	char *slash = strrchr(folder, '/');
+	auto_close int fd = -1;
+
+	if (slash == folder)
+		slash[1] = '\0';
+	else if (slash)
+		*slash = '\0';
+	fd = open(slash ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	return fsync(fd) < 0 ? -errno : 0;
+}
+
+int file_replace(const char *path, const char *data, size_t len, mode_t mode, struct error *err)
+{
+	auto_free char *beside = mem_printf("%s.XXXXXX", path);
+	auto_close int fd = mkostemp(beside, O_CLOEXEC);
+	int r;
+
+	if (fd < 0)
+		return error_sys(err, -errno, "cannot write beside %s", path);
+	r = fd_write_all(fd, data, len);
+	if (r == 0 && (fchmod(fd, mode) < 0 || fsync(fd) < 0))
+		r = -errno;
+	if (r == 0 && rename(beside, path) < 0)
+		r = -errno;
+	if (r < 0) {
+		(void)unlink(beside);
+		return error_sys(err, r, "cannot write %s", path);
+	}
+	r = folder_sync(path);
+	return r < 0 ? error_sys(err, r, "cannot make %s durable", path) : 0;
+}
+
+int dir_create(const char *path, struct error *err)
+{
+	auto_free char *part = mem_strdup(path);
+
+	for (char *p = part + 1;; p++) {
+		char was = *p;
+
+		if (was != '/' && was != '\0')
+			continue;
+		*p = '\0';
+		if (mkdir(part, 0700) < 0 && errno != EEXIST)
+			return error_sys(err, -errno, "cannot create %s", part);
+		if (was == '\0')
+			return 0;
+		*p = was;
+	}
+}
+
+int dir_create_private(const char *path, struct error *err)
+{
+	struct stat st;
+	int r = dir_create(path, err);
+
+	if (r < 0)
+		return r;
+	if (lstat(path, &st) < 0)
+		return error_sys(err, -errno, "cannot look at %s", path);
+	if (!S_ISDIR(st.st_mode))
+		return error_set(err, -ENOTDIR, "%s is not a folder", path);
+	if (st.st_uid != geteuid())
+		return error_set(err, -EPERM,
+				 "%s belongs to user %u, not to you (%u): refusing to use it; "
+				 "set XDG_RUNTIME_DIR or XDG_STATE_HOME to a folder of your own",
+				 path, (unsigned)st.st_uid, (unsigned)geteuid());
+	if ((st.st_mode & 022) != 0)
+		return error_set(err, -EPERM, "%s can be written by others: run chmod 700 %s", path,
+				 path);
+	return 0;
+}

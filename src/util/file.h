@@ -1,0 +1,31 @@
+/* Files: whole reads with a bound, atomic replacement, folders. Every descriptor is O_CLOEXEC. */
+#pragma once
+
+#include "util/error.h"
+#include "util/text.h"
+
+#include <sys/types.h>
+
+/* Read a whole file, at most `max` bytes (-EFBIG beyond). "-" is standard input when `allow_stdin`.
+ */
+int file_read(const char *path, size_t max, bool allow_stdin, struct text *ret_text,
+	      struct error *err) MUST_CHECK;
+
+/* For files of /proc and /sys: the first bytes into `buf`, '\0'-terminated, final newline cut.
+ * Returns 0 or a negative errno, without a text. */
+int file_read_small(const char *path, char *buf, size_t size);
+
+/* Write beside, fsync, rename, fsync the folder: the file is the old one or the new one, never
+ * half. */
+int file_replace(const char *path, const char *data, size_t len, mode_t mode,
+		 struct error *err) MUST_CHECK;
+
+/* write() until all is written. 0 or a negative errno. */
+int fd_write_all(int fd, const void *data, size_t len) MUST_CHECK;
+
+/* Create the folder and its parents with mode 0700 where missing. */
+int dir_create(const char *path, struct error *err) MUST_CHECK;
+
+/* Like dir_create(), then insist that it belongs to this user and that no one else may write into
+ * it. */
+int dir_create_private(const char *path, struct error *err) MUST_CHECK;

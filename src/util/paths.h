@@ -1,0 +1,26 @@
+/*
+ * Where things lie, per user. A daemon and its clients agree on these.
+ *
+ *	runtime	$XDG_RUNTIME_DIR/plimsoll, else /run/user/<uid>/plimsoll, else /tmp/plimsoll-<uid>
+ *	state	$XDG_STATE_HOME/plimsoll, else ~/.local/state/plimsoll
+ *
+ * Strings are new; the caller frees.
+ */
+#pragma once
+
+#include "util/error.h"
+
+char *paths_runtime_dir(void);
+char *paths_state_dir(void);
+char *paths_in_runtime(const char *name); /* "<runtime>/<name>" */
+char *paths_in_state(const char *name);   /* "<state>/<name>" */
+
+/* The full path of this executable. */
+int paths_self(char **ret_path, struct error *err) MUST_CHECK;
+
+/* A program of ours: beside this executable, else in the installed libexec folder. */
+int paths_find_helper(const char *name, char **ret_path, struct error *err) MUST_CHECK;
+
+/* A data file of ours (`name` such as "catalogue.yaml"): `data/` in the source tree beside the
+ * build folder, else the installed data folder. $PLIMSOLL_DATADIR, when set, comes first. */
+int paths_find_data(const char *name, char **ret_path, struct error *err) MUST_CHECK;

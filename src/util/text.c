@@ -1,0 +1,146 @@
+/* See text.h. */
+#include "util/text.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <string.h>
+#include <wchar.h>
+
+static void text_reserve(struct text *t, size_t more)
+{
+	size_t need = t->len + more + 1;
+
+	if (need <= t->room)
+		return;
+	t->room = MAX_OF(need, t->room * 2);
+	t->room = MAX_OF(t->room, 64);
+	t->data = mem_realloc(t->data, t->room, 1);
+}
+
+void text_add_bytes(struct text *t, const char *s, size_t len)
+{
+	text_reserve(t, len);
+	memcpy(t->data + t->len, s, len);
+	t->len += len;
+	t->data[t->len] = '\0';
+}
+
+void text_add(struct text *t, const char *s)
+{
+	text_add_bytes(t, s, strlen(s));
+}
+
+void text_printf(struct text *t, const char *fmt, ...)
+{
+	va_list ap, again;
+	int n;
+
+	va_start(ap, fmt);
+	va_copy(again, ap);
+	n = vsnprintf(NULL, 0, fmt, ap);
+	va_end(ap);
+	if (n > 0) {
+		text_reserve(t, (size_t)n);
+		(void)vsnprintf(t->data + t->len, (size_t)n + 1, fmt, again);
+		t->len += (size_t)n;
+	}
+	va_end(again);
+}
+
+void text_clear(struct text *t)
+{
+	t->len = 0;
+	if (t->data)
+		t->data[0] = '\0';
+}
+
+void text_finish(struct text *t)
+{
+	free(t->data);
+	*t = (struct text){};
+}
+
+char *text_take(struct text *t)
+{
+	char *data = t->data ? t->data : mem_strdup("");
+
+	*t = (struct text){};
+	return data;
+}
+
+void strings_take(struct strings *s, char *item)
+{
+	if (s->n + 1 >= s->room) {
+		s->room = s->room ? s->room * 2 : 8;
+		s->items = mem_realloc(s->items, s->room, sizeof *s->items);
+	}
+	s->items[s->n++] = item;
+	s->items[s->n] = NULL;
+}
+
+void strings_add(struct strings *s, const char *item)
+{
+	strings_take(s, mem_strdup(item));
+}
+
+void strings_finish(struct strings *s)
+{
+	for (size_t i = 0; i < s->n; i++)
+		free(s->items[i]);
+	free(s->items);
+	*s = (struct strings){};
+}
+
+bool text_starts_with(const char *s, const char *prefix)
+{
+	return strncmp(s, prefix, strlen(prefix)) == 0;
+}
+
+bool text_ends_with(const char *s, const char *suffix)
+{
+	size_t n = strlen(s), m = strlen(suffix);
+
+	return n >= m && strcmp(s + n - m, suffix) == 0;
+}
+
+bool text_to_u64(const char *s, unsigned long long min, unsigned long long max,
+		 unsigned long long *ret_value)
+{
+	char *end = NULL;
+	unsigned long long value;
+
+	if (!isdigit((unsigned char)*s))
+		return false;
+	errno = 0;
+	value = strtoull(s, &end, 10);
+	if (errno != 0 || *end != '\0' || value < min || value > max)
+		return false;
+	*ret_value = value;
+	return true;
+}
+
+size_t text_columns(const char *s)
+{
+	mbstate_t state = {};
+	size_t columns = 0, left = strlen(s);
+
+	while (left > 0) {
+		wchar_t wc;
+		size_t n = mbrtowc(&wc, s, left, &state);
+		int width;
+
+		if (n == (size_t)-1 || n == (size_t)-2 || n == 0) {
+			columns++;
+			s++;
+			left--;
+			state = (mbstate_t){};
+			continue;
+		}
+		width = wcwidth(wc);
+		columns += width > 0 ? (size_t)width : 0;
+		s += n;
+		left -= n;
+	}
+	return columns;
+}

@@ -1,0 +1,62 @@
+/*
+ * What was learned about kinds of tasks: how long they take on each GPU model, how much of the GPU
+ * they keep busy, how much VRAM and RAM they peaked at. Durations are kept as *work*: the seconds
+ * the task would take alone on that GPU model; contention is taken out before learning (a task that
+ * ran t seconds while the utilisations on its GPU added up to u > 100 % did t x 100 / u of work).
+ *
+ * Where a kind was never seen on a model, its work there follows from another model by the ratio of
+ * relative speeds (catalogue prior, refined by kinds seen on both); where it was never seen at all,
+ * from the kinds around it by VRAM request; else it is unknown.
+ *
+ * Pure data; saved and loaded as profiles by the store.
+ */
+#pragma once
+
+#include "gpu/gpu.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct estimates;
+
+struct estimate {
+	bool known; /* seen, or derived from something seen */
+	bool seen;  /* on this very model */
+	double
+	    work_seconds; /* alone on the GPU; mean of what was learned, recent ones weigh more */
+	double deviation_seconds;
+	double utilization_percent;               /* of one such task alone; 100 when unknown */
+	uint64_t peak_vram_bytes, peak_ram_bytes; /* largest seen; 0 = unknown */
+	unsigned samples;
+};
+
+/* One finished attempt. */
+struct estimates_sample {
+	const char *kind, *model; /* model "" = on the CPU */
+	double speed;             /* prior of the model, 0 = unknown */
+	uint64_t vram_request_bytes;
+	double work_seconds;        /* contention taken out; <= 0 = not to be learned */
+	double utilization_percent; /* < 0 = unknown */
+	uint64_t peak_vram_bytes, peak_ram_bytes; /* 0 = unknown */
+};
+
+struct estimates *estimates_create(void);
+void estimates_destroy(struct estimates *estimates);
+void estimates_learn(struct estimates *estimates, const struct estimates_sample *sample);
+
+struct estimate estimates_get(const struct estimates *estimates, const char *kind,
+			      const char *model, double speed, uint64_t vram_request_bytes);
+
+/* For the store: one row per (kind, model). */
+struct estimates_row {
+	char kind[128], model[GPU_NAME_MAX];
+	double speed;
+	uint64_t vram_request_bytes;
+	double work_seconds, variance, utilization_percent;
+	uint64_t peak_vram_bytes, peak_ram_bytes;
+	unsigned samples;
+};
+/* Rows changed since the last call with `changed_only`; the caller frees the array. */
+size_t estimates_rows(struct estimates *estimates, bool changed_only,
+		      struct estimates_row **ret_rows);
+void estimates_load(struct estimates *estimates, const struct estimates_row *rows, size_t n);

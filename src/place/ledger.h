@@ -1,0 +1,98 @@
+/*
+ * The ledger: what each GPU and the host have left to promise. DESIGN §2:
+ *
+ *	load line = total - reserve
+ *	room      = load line - foreign - sum over ours of max(allocated, used)
+ *
+ * reserve: default max(5 % of total, 256 MiB, what the driver keeps for itself), per GPU.
+ * foreign: used by processes that are not ours. Where per-process use is known it is the device's
+ *used minus ours; where it is not, ours are taken to use what they were allocated. Unknown VRAM
+ *(unified memory, a GPU that does not tell): room is unknown; only requests that promise no VRAM
+ *are placed there. A stale or lost GPU has no room for anything.
+ *
+ * The host's RAM and CPUs are resources too: RAM room = available - sum over ours of what is
+ *promised and not yet used, bounded by the cgroup limit.
+ *
+ * Pure: built from a sample and a list of allocations.
+ */
+#pragma once
+
+#include "gpu/gpu.h"
+#include "place/request.h"
+
+struct ledger_gpu {
+	char uuid[GPU_UUID_MAX];
+	char model[GPU_NAME_MAX];
+	unsigned index;
+	bool usable;     /* healthy and fresh */
+	bool vram_known; /* the six sizes below mean something */
+	uint64_t total_bytes, reserve_bytes, load_line_bytes;
+	uint64_t allocated_bytes; /* sum of what ours were promised */
+	uint64_t ours_bytes;      /* sum of max(allocated, used) of ours */
+	uint64_t foreign_bytes;
+	uint64_t room_bytes; /* 0 when overdrawn */
+	unsigned n_tasks;    /* ours, running or starting */
+	bool held_exclusive; /* by one of ours */
+	bool utilization_known;
+	unsigned utilization_percent;
+	double speed; /* relative throughput, prior from the catalogue; 0 = unknown */
+	char unusable_reason[160];
+};
+
+/* A grant that is in force: one per (task, GPU). */
+struct ledger_allocation {
+	char uuid[GPU_UUID_MAX]; /* "" for a task on the CPU */
+	uint64_t vram_bytes;     /* granted */
+	bool used_known;
+	uint64_t used_bytes; /* measured, all its processes on that GPU */
+	uint64_t ram_bytes;  /* granted host RAM; counted once per task: 0 on its second GPU */
+	uint64_t ram_used_bytes;
+	unsigned cpu_milli;
+	bool exclusive;
+};
+
+struct ledger_host {
+	bool ram_known;
+	uint64_t ram_total_bytes;     /* or the cgroup limit when that is less */
+	uint64_t ram_available_bytes; /* now */
+	unsigned cpu_milli;           /* all CPUs we may use; 0 = unknown */
+};
+
+struct ledger_options {
+	/* Per-GPU reserve set by the user, by UUID; the default rule otherwise. */
+	const struct ledger_reserve {
+		char uuid[GPU_UUID_MAX];
+		uint64_t bytes;
+	} * reserves;
+	size_t n_reserves;
+	/* Relative speed by GPU model; NULL or a return of 0 = unknown. */
+	double (*speed)(void *data, const char *model);
+	void *data;
+};
+
+struct ledger {
+	struct ledger_gpu *gpus; /* same order as the list it was built from */
+	size_t n_gpus;
+	enum gpu_source_state source; /* why there is no GPU, when n_gpus is 0 */
+	char source_text[320];
+	bool ram_known;
+	uint64_t ram_total_bytes, ram_room_bytes;
+	unsigned cpu_milli_total, cpu_milli_room; /* total 0 = unknown */
+};
+
+struct ledger *ledger_create(const struct gpu_list *list,
+			     const struct ledger_allocation *allocations, size_t n_allocations,
+			     const struct ledger_host *host, const struct ledger_options *options);
+void ledger_destroy(struct ledger *ledger);
+struct ledger *ledger_copy(const struct ledger *ledger);
+
+/* The default reserve of a GPU. */
+uint64_t ledger_default_reserve(const struct gpu *gpu);
+
+/* Book one more grant (a decision just taken) into it. `gpu` indexes ledger->gpus. */
+void ledger_book(struct ledger *ledger, const size_t *gpus, size_t n_gpus,
+		 const struct place_request *request);
+
+/* The largest load line less foreign of all usable GPUs: the most one request could ever get now.
+ * For "asks 14 GiB, the largest GPU can hold 11.3 GiB". 0 when none is known. */
+uint64_t ledger_largest_line(const struct ledger *ledger);

@@ -1,0 +1,116 @@
+/*
+ * Placing: which waiting task starts next, and where. Pure: a view of the world goes in, one
+ *decision with its reasons comes out; the caller books it into the view and asks again until
+ *nothing can start.
+ *
+ * Policies (all obey room, load line, limits, pins and exclusiveness; they differ in the choice
+ *among what fits):
+ *
+ *	balance		lowest score active/max x 50 + utilisation/100 x 50 (DESIGN S2, exactly);
+ *			with weight_memory w > 0 + w x allocated share of the load line
+ *	best-fit	the GPU with least room left over
+ *	earliest-finish	where its estimated end, contention included, is soonest
+ *	spread		most room left over
+ *	round-robin	the next GPU in turn
+ *	first-fit	lowest index
+ *	auto		the default: the best of them, see place/auto.c
+ *
+ * Decisions of `auto` may take a task before earlier ones of the same batch and priority (longest
+ *first), and may leave a GPU idle when waiting for a faster one ends sooner. The other policies
+ *take tasks in queue order; one that does not fit now does not keep those behind it from starting.
+ */
+#pragma once
+
+#include "place/estimates.h"
+#include "place/ledger.h"
+#include "place/request.h"
+
+enum place_policy {
+	PLACE_AUTO,
+	PLACE_BALANCE,
+	PLACE_BEST_FIT,
+	PLACE_EARLIEST_FINISH,
+	PLACE_SPREAD,
+	PLACE_ROUND_ROBIN,
+	PLACE_FIRST_FIT,
+	PLACE_POLICY_COUNT,
+};
+
+const char *place_policy_name(enum place_policy policy); /* "auto", "best-fit", ... */
+int place_policy_parse(const char *name, enum place_policy *ret_policy,
+		       struct error *err) MUST_CHECK;
+
+/* A task as placing sees it. Strings are borrowed. */
+struct place_task {
+	uint64_t id;
+	uint64_t batch;   /* 0 = none */
+	int priority;     /* higher first; waiting tasks come sorted by the queue */
+	const char *kind; /* what durations are learned by; "" = unknown */
+	const struct place_request *request;
+	enum place_policy policy;
+	double weight_memory; /* of balance; 0 = the plain score */
+	/* Running tasks only: */
+	size_t gpus[PLACE_GPUS_MAX]; /* indices into ledger->gpus; n_gpus = 0: on the CPU */
+	size_t n_gpus;
+	double elapsed_seconds;
+	double work_done_seconds; /* of its work (estimates.h); <= elapsed where contention slowed
+				     it */
+};
+
+struct place_view {
+	struct ledger *ledger; /* place_book() writes into it */
+	const struct estimates *estimates;
+	struct place_task *running;
+	size_t n_running, running_room;   /* grown by place_book() with mem_realloc */
+	const struct place_task *waiting; /* queue order; the caller bounds it (PLACE_WINDOW) */
+	size_t n_waiting;
+	bool *taken; /* n_waiting flags, set by place_book(): already started in this round */
+	uint64_t round_robin; /* turn counter, advanced by place_book() */
+};
+
+/* How many waiting tasks the caller need not exceed: what lies behind has no say in the decision.
+ */
+#define PLACE_WINDOW 512
+
+#define PLACE_REASON_MAX 320
+
+struct place_decision {
+	size_t waiting; /* index into view->waiting */
+	size_t gpus[PLACE_GPUS_MAX];
+	size_t n_gpus; /* 0: on the CPU */
+	enum place_policy policy;
+	char reason[PLACE_REASON_MAX]; /* "GPU 0: ends in 12 s here, in 21 s on GPU 1; room 4.1 GiB"
+					*/
+};
+
+/* The next start. 1 = *ret_decision holds one; 0 = nothing can (or should) start now. */
+int place_next(const struct place_view *view, struct place_decision *ret_decision);
+
+/* Book a decision into the view: ledger, running, taken, round-robin turn. */
+void place_book(struct place_view *view, const struct place_decision *decision);
+
+/* Can it ever run on this machine? 0; -E2BIG when no GPU, all of it free of ours, could hold it;
+ * -ENODEV when it needs a GPU and there is none, or the pinned one is not there. The text names the
+ * largest room there is. Says nothing against a GPU that is only stale or lost for the moment. */
+int place_check(const struct ledger *ledger, const struct place_request *request,
+		struct error *err) MUST_CHECK;
+
+/* Why is waiting task `index` not running, in numbers: "needs 5 GiB; GPU 0 has room for 1.2 GiB (2
+ * tasks hold 9.9), GPU 1 for 0.4; next expected end in 40 s". */
+void place_explain(const struct place_view *view, size_t index, char reason[PLACE_REASON_MAX]);
+
+/*
+ * The yardsticks of a batch, in the same model of execution as place/auto.c: for the summary.
+ * `tasks` are all tasks of the batch (waiting ones, n_gpus unused), `ledger` the machine with
+ * nothing of the batch on it. Seconds; negative when it cannot be said (durations unknown).
+ */
+struct place_yardsticks {
+	double lower_bound_seconds; /* no schedule can be shorter: throughput, VRAM x time, longest
+				       task */
+	double even_split_seconds; /* half the rows on each GPU in order, as many at once as fit: by
+				      hand */
+	double one_gpu_seconds;    /* all on the best single GPU that can hold them */
+};
+void place_yardsticks_compute(const struct ledger *ledger, const struct estimates *estimates,
+			      const struct place_task *tasks, size_t n_tasks,
+			      struct place_yardsticks *ret_yardsticks);

@@ -1,0 +1,218 @@
+/* See protocol.h. Encoding of a start request and the reading of every request. */
+#include "run/protocol.h"
+
+#include "run/client.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* Arguments, environment and paths are bytes to the kernel and need not be UTF-8, which JSON
+ * insists on: what is none travels as {"hex": "..."}. */
+static json_t *bytes_encode(const char *s)
+{
+	json_t *json = json_string(s);
+	auto_text struct text hex = {};
+
+	if (json)
+		return json;
+	for (const unsigned char *p = (const unsigned char *)s; *p; p++)
+		text_printf(&hex, "%02x", *p);
+	return json_pack("{s:s}", "hex", hex.data ? hex.data : "");
+}
+
+static int hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	return -1;
+}
+
+/* NULL when it is neither text nor hex, or holds a zero byte. */
+static char *bytes_decode(const json_t *json)
+{
+	const char *hex = jsonx_get_string(json, "hex", NULL);
+	auto_free char *bytes = NULL;
+	size_t len;
+
+	if (json_is_string(json))
+		return mem_strdup(json_string_value(json));
+	if (!hex || strlen(hex) % 2 != 0)
+		return NULL;
+	len = strlen(hex) / 2;
+	bytes = mem_alloc(len + 1);
+	for (size_t i = 0; i < len; i++) {
+		int high = hex_digit(hex[2 * i]), low = hex_digit(hex[2 * i + 1]);
+
+		if (high < 0 || low < 0 || (high == 0 && low == 0))
+			return NULL;
+		bytes[i] = (char)(high * 16 + low);
+	}
+	bytes[len] = '\0';
+	return TAKE(bytes);
+}
+
+static json_t *list_encode(char *const *items)
+{
+	json_t *list = json_array();
+
+	for (; items && *items; items++)
+		(void)json_array_append_new(list, bytes_encode(*items));
+	return list;
+}
+
+static int list_decode(const json_t *list, struct strings *ret_strings)
+{
+	auto_strings struct strings strings = {};
+	size_t i;
+	const json_t *item;
+
+	if (!json_is_array(list) || json_array_size(list) > PROTOCOL_ARGS_MAX)
+		return -EINVAL;
+	json_array_foreach (list, i, item) {
+		char *bytes = bytes_decode(item);
+
+		if (!bytes)
+			return -EINVAL;
+		strings_take(&strings, bytes);
+	}
+	*ret_strings = strings;
+	strings = (struct strings){};
+	return 0;
+}
+
+int protocol_start_encode(const struct supervisor_start *start, char **ret_line, struct error *err)
+{
+	auto_json json_t *json = NULL;
+	auto_free char *line = NULL;
+
+	if (!start->attempt || !start->attempt[0] || !start->argv || !start->argv[0] || !start->cwd)
+		return error_set(err, -EINVAL,
+				 "a start needs an attempt id, a command and a folder");
+	if (strlen(start->attempt) > PROTOCOL_ATTEMPT_MAX)
+		return error_set(err, -EINVAL, "an attempt id has at most %d bytes",
+				 PROTOCOL_ATTEMPT_MAX);
+	json = json_pack("{s:s, s:s, s:o, s:o, s:o, s:i, s:I, s:i}", "op", "start", "attempt",
+			 start->attempt, "argv", list_encode(start->argv), "env",
+			 list_encode(start->env), "cwd", bytes_encode(start->cwd), "umask",
+			 (int)start->umask, "log_cap_bytes", (json_int_t)start->log_cap_bytes,
+			 "nice", start->nice);
+	if (!json)
+		return error_set(err, -EINVAL, "attempt id %s is not UTF-8", start->attempt);
+	if (start->log_path)
+		(void)json_object_set_new(json, "log", bytes_encode(start->log_path));
+	line = jsonx_dump(json);
+	if (strlen(line) + 1 > PROTOCOL_LINE_MAX)
+		return error_set(
+		    err, -E2BIG,
+		    "the command and its environment take %zu KiB, more than the %zu KiB "
+		    "a task may have",
+		    strlen(line) >> 10, PROTOCOL_LINE_MAX >> 10);
+	*ret_line = TAKE(line);
+	return 0;
+}
+
+static int start_decode(const json_t *json, struct protocol_request *request, struct error *err)
+{
+	const json_t *cwd = json_object_get(json, "cwd"), *log = json_object_get(json, "log");
+	const char *attempt = request->attempt;
+
+	if (list_decode(json_object_get(json, "argv"), &request->argv) < 0 || request->argv.n == 0)
+		return error_set(err, -EINVAL, "start of %s: \"argv\" is no list of arguments",
+				 attempt);
+	if (jsonx_has(json, "env") && list_decode(json_object_get(json, "env"), &request->env) < 0)
+		return error_set(err, -EINVAL, "start of %s: \"env\" is no list of KEY=VALUE",
+				 attempt);
+	request->cwd = cwd ? bytes_decode(cwd) : mem_strdup("/");
+	if (!request->cwd)
+		return error_set(err, -EINVAL, "start of %s: \"cwd\" is no path", attempt);
+	if (jsonx_has(json, "log")) {
+		request->log_path = bytes_decode(log);
+		if (!request->log_path || request->log_path[0] != '/')
+			return error_set(err, -EINVAL, "start of %s: \"log\" is no absolute path",
+					 attempt);
+	}
+	request->umask = (mode_t)jsonx_get_u64(json, "umask", 022) & 0777;
+	request->log_cap_bytes = jsonx_get_u64(json, "log_cap_bytes", 0);
+	request->nice = (int)jsonx_get_i64(json, "nice", 0);
+	if (request->nice < -20 || request->nice > 19)
+		return error_set(err, -EINVAL, "start of %s: \"nice\" is not in -20 to 19",
+				 attempt);
+	return 0;
+}
+
+static const struct {
+	const char *name;
+	bool needs_attempt;
+} ops[] = {
+    [PROTOCOL_HELLO] = {"hello", false},  [PROTOCOL_START] = {"start", true},
+    [PROTOCOL_SIGNAL] = {"signal", true}, [PROTOCOL_ACK] = {"ack", true},
+    [PROTOCOL_LIST] = {"list", false},    [PROTOCOL_QUIT] = {"quit", false},
+};
+
+static int op_find(const char *name, enum protocol_op *ret_op)
+{
+	for (size_t i = 0; i < ARRAY_LEN(ops); i++) {
+		if (strcmp(ops[i].name, name) == 0) {
+			*ret_op = (enum protocol_op)i;
+			return 0;
+		}
+	}
+	return -ENOENT;
+}
+
+int protocol_request_parse(const char *line, size_t len, struct protocol_request *ret_request,
+			   struct error *err)
+{
+	CLEANUP(protocol_request_finish) struct protocol_request request = {};
+	auto_json json_t *json = NULL;
+	const char *name, *attempt;
+	int r = jsonx_parse(line, len, "request", &json, err);
+
+	if (r < 0)
+		return r;
+	name = jsonx_get_string(json, "op", NULL);
+	if (!name)
+		return error_set(err, -EINVAL, "a request is an object with an \"op\"");
+	if (op_find(name, &request.op) < 0)
+		return error_set(err, -EINVAL, "unknown op \"%.64s\"", name);
+	attempt = jsonx_get_string(json, "attempt", NULL);
+	if (ops[request.op].needs_attempt) {
+		if (!attempt || !attempt[0] || strlen(attempt) > PROTOCOL_ATTEMPT_MAX)
+			return error_set(err, -EINVAL,
+					 "op \"%s\" needs an \"attempt\" of 1 to %d bytes", name,
+					 PROTOCOL_ATTEMPT_MAX);
+		request.attempt = mem_strdup(attempt);
+	}
+	request.wants_usage = jsonx_get_bool(json, "usage", false);
+	if (request.op == PROTOCOL_SIGNAL) {
+		request.signal = (int)jsonx_get_i64(json, "signal", 0);
+		if (request.signal < 1 || request.signal > 64)
+			return error_set(err, -EINVAL, "signal of %s: \"signal\" is not in 1 to 64",
+					 attempt);
+	}
+	if (request.op == PROTOCOL_START) {
+		r = start_decode(json, &request, err);
+		if (r < 0)
+			return r;
+	}
+	*ret_request = request;
+	request = (struct protocol_request){};
+	return 0;
+}
+
+const char *protocol_op_name(enum protocol_op op)
+{
+	return ops[op].name;
+}
+
+void protocol_request_finish(struct protocol_request *request)
+{
+	free(request->attempt);
+	free(request->cwd);
+	free(request->log_path);
+	strings_finish(&request->argv);
+	strings_finish(&request->env);
+	*request = (struct protocol_request){};
+}

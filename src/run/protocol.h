@@ -1,0 +1,104 @@
+/*
+ * What the daemon and plimsoll-supervisor say to each other: one JSON object a line, both ways, on
+ * the Unix socket `supervisor.sock` in the runtime folder (mode 0600; SO_PEERCRED must be the
+ * supervisor's own user or root). Unknown keys are ignored, a missing key means its default: both
+ * sides read tolerantly. A line that is no object, names no known "op" or lacks what the op needs
+ * is answered with an `error` event; a line longer than PROTOCOL_LINE_MAX ends that connection
+ * alone.
+ *
+ * An *attempt* is one try of one task; its id is chosen by the daemon ("<task>.<number>") and is
+ * never used twice. Times are milliseconds since 1970, `_bytes` are bytes.
+ *
+ * Requests
+ *	{"op": "hello", "version": 1, "usage": false}
+ *		Answered by `hello`, then one event for each attempt known (`started` while it runs,
+ *		`ended` or `failed` until acknowledged), then `synced`. From then on this connection
+ *		gets every event; without a hello it only gets the answers to its own requests.
+ *		"usage": true adds a `usage` event at each sample.
+ *	{"op": "start", "attempt", "argv": [...], "env": ["K=V"...], "cwd": "/", "umask": 18,
+ *	 "log": "/path", "log_cap_bytes": 0, "nice": 0}
+ *		Start it, once: when the id is known, nothing is started and its state is answered.
+ *		"log": where standard output and error go (appended, created 0600; absent =
+ *		/dev/null). "log_cap_bytes": 0 = no cap. Standard input is /dev/null.
+ *	{"op": "signal", "attempt", "signal": 15}
+ *		To the whole process group. Without a process left: nothing happens.
+ *	{"op": "ack", "attempt"}	Its end is on record elsewhere: forget it.
+ *	{"op": "list"}			Answered by `list`.
+ *	{"op": "quit"}			Leave as soon as no attempt runs and none waits for its ack.
+ *
+ * Events
+ *	{"event": "hello", "version": 1, "pid", "start_time"}
+ *	{"event": "started", "attempt", "pid", "start_time", "started_at", "adopted": bool}
+ *		The command is running: exec has succeeded. start_time as in struct pidref.
+ *	{"event": "failed", "attempt", "errno", "text", "ended_at"}
+ *		Not started, and nothing of it ever ran. Sent instead of `started`.
+ *	{"event": "ended", "attempt", "exit_code" | "signal" | "lost": true, "started_at",
+ *"ended_at", "peak_ram_bytes", "cpu_seconds", "stragglers": N, "oom_kills": N} "lost": it is over,
+ *how is not known (it ended while no supervisor was there, or its parent was not this one and the
+ *kernel is older than 6.15). "stragglers": processes of its group that outlived it and were ended.
+ *Unknown numbers are null.
+ *	{"event": "synced"}
+ *	{"event": "usage", "attempts": [{"attempt", "ram_bytes", "cpu_seconds", "processes"}]}
+ *	{"event": "list", "attempts": [{"attempt", "state": "starting|running|ending|ended|failed",
+ *	 "pid", "start_time", "started_at", "log", "ram_bytes"}]}
+ *	{"event": "quitting", "running": N}
+ *	{"event": "error", "op", "attempt", "text"}
+ *
+ * `failed` and `ended` are sent again on every hello until they are acknowledged.
+ */
+#pragma once
+
+#include "util/error.h"
+#include "util/jsonx.h"
+#include "util/text.h"
+
+#include <sys/types.h>
+
+#define PROTOCOL_VERSION     1
+#define PROTOCOL_LINE_MAX    ((size_t)1 << 20) /* one request with its environment */
+#define PROTOCOL_ATTEMPT_MAX 128               /* bytes of an attempt id */
+#define PROTOCOL_ARGS_MAX    65536             /* entries of argv, and of env */
+
+#define SUPERVISOR_PROGRAM "plimsoll-supervisor"
+#define SUPERVISOR_SOCKET  "supervisor.sock"    /* in the runtime folder */
+#define SUPERVISOR_PID     "supervisor.pid"     /* in the runtime folder: "<pid> <start_time>\n" */
+#define SUPERVISOR_JOURNAL "supervisor.journal" /* in the state folder */
+#define SUPERVISOR_LOCK    "supervisor.lock"    /* in the state folder */
+#define SUPERVISOR_LOG     "supervisor.log"     /* in the state folder: its own messages */
+
+enum protocol_op {
+	PROTOCOL_HELLO,
+	PROTOCOL_START,
+	PROTOCOL_SIGNAL,
+	PROTOCOL_ACK,
+	PROTOCOL_LIST,
+	PROTOCOL_QUIT,
+};
+
+/* One request as the supervisor reads it; what the op does not have is zero. Owns its strings. */
+struct protocol_request {
+	enum protocol_op op;
+	char *attempt;
+	struct strings argv, env;
+	char *cwd, *log_path; /* log_path NULL: none */
+	mode_t umask;
+	uint64_t log_cap_bytes;
+	int nice;
+	int signal;
+	bool wants_usage;
+};
+
+/* Read one line (without its newline). Whatever comes in, it is either a request that can be
+ * carried out or an error with a text for the sender. */
+int protocol_request_parse(const char *line, size_t len, struct protocol_request *ret_request,
+			   struct error *err) MUST_CHECK;
+void protocol_request_finish(struct protocol_request *request);
+
+const char *protocol_op_name(enum protocol_op op);
+
+/* What the daemon asks for, see client.h. All borrowed. */
+struct supervisor_start;
+
+/* A start request as one line without its newline; the caller frees it. -EINVAL, -E2BIG. */
+int protocol_start_encode(const struct supervisor_start *start, char **ret_line,
+			  struct error *err) MUST_CHECK;

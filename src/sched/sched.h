@@ -1,0 +1,319 @@
+/*
+ * The queue: tasks and batches as a state machine. Pure: what happened comes in (with the time, in
+ * realtime milliseconds, as an argument), and two lists come out: what changed (for the store) and
+ * what to do (start this attempt, signal that one). The daemon's turn is
+ *
+ *	sched_...() for everything that happened; sched_step();
+ *	store what sched_changes() lists, commit, sched_changes_clear();
+ *	answer the clients; do what sched_actions() lists, sched_actions_clear();
+ *
+ * in that order: an allocation is durable before its process exists. When the commit fails, nothing
+ * is cleared and nothing is done; submits of this turn are taken back by sched_withdraw().
+ *
+ * Everything read through const pointers stays valid until the next call that is not const.
+ * The states and what moves between them are one table (states.h), printed in docs/states.md.
+ */
+#pragma once
+
+#include "place/place.h"
+#include "sched/states.h"
+
+#include <sys/types.h>
+
+#define SCHED_TASKS_MAX    1000000 /* not ended; submits beyond are refused with -EDQUOT */
+#define SCHED_REQUEUES_MAX 3       /* times the system may put a task back before it fails */
+#define SCHED_REASON_MAX   (PLACE_REASON_MAX + 128)
+#define SCHED_STATE_BIT(s) (1u << (s))
+
+enum sched_on_failure {
+	SCHED_STOP,     /* what waits is canceled */
+	SCHED_ASK,      /* no new starts until sched_batch_continue() or a cancel */
+	SCHED_CONTINUE, /* go on */
+	SCHED_ON_FAILURE_COUNT,
+};
+const char *sched_on_failure_name(enum sched_on_failure on_failure);
+int sched_on_failure_parse(const char *name, enum sched_on_failure *ret_on_failure,
+			   struct error *err) MUST_CHECK;
+
+/* What was asked for. Strings are copied by sched_submit*(). */
+struct sched_spec {
+	const char *name;        /* for people */
+	const char *kind;        /* durations are learned by it; "" = unknown */
+	const char *const *argv; /* NULL-terminated, at least one; placeholders not yet replaced */
+	const char *cwd;
+	const char *log_path;    /* NULL = the daemon's choice */
+	const char *fingerprint; /* for --resume; NULL = none */
+	int64_t environment;     /* the store's id of the text; 0 = none */
+	uid_t uid;
+	mode_t umask;
+	unsigned row; /* of its batch, from 1; 0 = none */
+	int priority; /* higher first */
+	struct place_request request;
+	enum place_policy policy;
+	double weight_memory;
+	unsigned retries; /* failures of its own it may repeat */
+	bool held;        /* submitted as held */
+};
+
+/* One GPU of an attempt. */
+struct sched_grant {
+	const char *uuid;
+	unsigned index;      /* at the time of the start */
+	uint64_t vram_bytes; /* granted */
+	bool used_known;     /* false: this GPU does not tell */
+	uint64_t used_bytes; /* last measured */
+	uint64_t peak_bytes; /* largest measured; 0 = never measured */
+};
+
+struct sched_attempt {
+	unsigned number; /* from 1 */
+	bool changed;    /* since the last sched_changes_clear() */
+	struct sched_grant *gpus;
+	unsigned n_gpus;          /* 0: on the CPU */
+	enum place_policy policy; /* that chose */
+	char *reason;             /* of the placement */
+	int64_t started_at_ms;    /* when it was granted */
+	int64_t ended_at_ms;      /* 0 = goes on */
+	enum sched_outcome outcome;
+	bool exit_known;                          /* exit_code and signal mean something */
+	int exit_code;                            /* -1 when it died of a signal */
+	int signal;                               /* 0 when it exited */
+	uint64_t peak_vram_bytes, peak_ram_bytes; /* 0 = unknown */
+};
+
+/* "cuda:0" (the task sees its GPU as number 0), or "cpu". */
+const char *sched_attempt_device(const struct sched_attempt *attempt);
+
+struct sched_task {
+	uint64_t id;
+	uint64_t batch; /* 0 = none */
+	struct sched_spec spec;
+	enum sched_state state;
+	char *reason; /* of an ended task: why; NULL = none. Of a waiting one see sched_reason() */
+	int64_t submitted_at_ms, updated_at_ms;
+	int64_t not_before_ms; /* 0 = any time */
+	unsigned failures;     /* of its own, counted against spec.retries */
+	unsigned requeues;     /* put back by the system */
+	bool stopping;         /* a cancel was asked for while it ran */
+	struct sched_attempt *attempts;
+	unsigned n_attempts;
+};
+
+/* The attempt that is starting or running, else the last; NULL when there was none. */
+const struct sched_attempt *sched_task_attempt(const struct sched_task *task);
+
+enum sched_batch_state {
+	SCHED_BATCH_RUNNING,  /* started or not, more may start */
+	SCHED_BATCH_ASKING,   /* something failed: nothing starts until an answer */
+	SCHED_BATCH_CANCELED, /* nothing starts any more; ended_at_ms says when the last one ended
+			       */
+	SCHED_BATCH_DONE,
+	SCHED_BATCH_STATE_COUNT,
+};
+const char *sched_batch_state_name(enum sched_batch_state state);
+int sched_batch_state_parse(const char *name, enum sched_batch_state *ret_state,
+			    struct error *err) MUST_CHECK;
+
+struct sched_batch {
+	uint64_t id;
+	const char *name;
+	uid_t uid;
+	enum sched_on_failure on_failure;
+	enum sched_batch_state state;
+	int64_t submitted_at_ms;
+	int64_t first_start_ms; /* 0 = nothing started yet */
+	int64_t ended_at_ms;    /* 0 = goes on */
+	unsigned total;
+	unsigned counts[SCHED_STATE_COUNT]; /* of its tasks; kept by sched, ignored on restore */
+};
+
+struct sched;
+
+struct sched_options {
+	struct ledger_options ledger; /* reserves are copied; `speed` and its data are borrowed */
+	int64_t stop_grace_ms;        /* from SIGTERM to SIGKILL; 0 = 10 s */
+};
+
+struct sched *sched_create(const struct sched_options *options);
+void sched_destroy(struct sched *sched);
+static inline void sched_cleanup(struct sched **sched)
+{
+	sched_destroy(*sched);
+}
+#define auto_sched CLEANUP(sched_cleanup)
+
+/* What was learned; owned by sched. Load into it before the first step. */
+struct estimates *sched_estimates(struct sched *sched);
+
+/*
+ * Facts of the machine. The list is copied. GPUs that vanish from an OK list count as lost. A task
+ * on a lost GPU runs on until its process ends; then it is put back (SCHED_REQUEUES_MAX times).
+ */
+void sched_set_gpus(struct sched *sched, const struct gpu_list *list, int64_t now_ms);
+void sched_set_host(struct sched *sched, const struct ledger_host *host, int64_t now_ms);
+const struct gpu_list *sched_gpus(const struct sched *sched); /* the last, NULL before the first */
+
+/* Measured use of one running attempt on one GPU. Call for each after sched_set_gpus(), with the
+ * numbers of the same sample; 0 bytes and known for a task without a process there. -ESRCH: no such
+ * running task or not on that GPU (harmless). */
+struct sched_usage {
+	uint64_t task;
+	const char *uuid;
+	bool vram_known;
+	uint64_t vram_bytes;
+	bool utilization_known; /* of this task's processes alone */
+	unsigned utilization_percent;
+};
+int sched_set_usage(struct sched *sched, const struct sched_usage *usage, int64_t now_ms);
+/* Its host RAM now. */
+int sched_set_ram(struct sched *sched, uint64_t task, uint64_t ram_bytes, int64_t now_ms);
+
+/*
+ * Submit one task. -E2BIG / -ENODEV from place_check() (with the largest room in the text), -EDQUOT
+ * when there are SCHED_TASKS_MAX, -EINVAL. Before the first GPU list, and while NVML is stale,
+ * requests are accepted unchecked: they wait.
+ */
+int sched_submit(struct sched *sched, const struct sched_spec *spec, int64_t now_ms,
+		 uint64_t *ret_id, struct error *err) MUST_CHECK;
+
+struct sched_batch_spec {
+	const char *name;
+	uid_t uid;
+	enum sched_on_failure on_failure;
+	const struct sched_spec *tasks;
+	size_t n_tasks; /* 0 = everything was skipped: the batch is done at once */
+};
+/* All or nothing; the error names the row. Task ids are consecutive from *ret_first_task. */
+int sched_submit_batch(struct sched *sched, const struct sched_batch_spec *spec, int64_t now_ms,
+		       uint64_t *ret_batch, uint64_t *ret_first_task, struct error *err) MUST_CHECK;
+
+/* Take back submits that could not be stored: the task, or the batch and all its tasks, as if they
+ * had never been (START actions not yet cleared included). -EBUSY once it was stored. */
+int sched_withdraw_task(struct sched *sched, uint64_t id);
+int sched_withdraw_batch(struct sched *sched, uint64_t id);
+
+/* On start, before anything else: batches, then tasks in id order, as the store had them (`spec`,
+ * attempts and all; copied; unchanged for sched_changes()). Running ones keep their allocations. */
+int sched_restore_batch(struct sched *sched, const struct sched_batch *batch,
+			struct error *err) MUST_CHECK;
+int sched_restore_task(struct sched *sched, const struct sched_task *task,
+		       struct error *err) MUST_CHECK;
+/* Ids below these were given out before (ended tasks need not be restored). */
+void sched_restore_ids(struct sched *sched, uint64_t last_task, uint64_t last_batch);
+
+/* What became of an attempt. -ESTALE: that attempt is not the one starting or running (a repeated
+ * report): ignore. `sched_ended` may come without `sched_started`. */
+int sched_started(struct sched *sched, uint64_t task, unsigned attempt, int64_t now_ms);
+
+/* It could not be started. `transient`: the machine's fault (no more processes ...): put back after
+ * a pause, at most SCHED_REQUEUES_MAX times; else the task's own (no such command). */
+int sched_start_failed(struct sched *sched, uint64_t task, unsigned attempt, const char *text,
+		       bool transient, int64_t now_ms);
+
+struct sched_end {
+	uint64_t task;
+	unsigned attempt;
+	enum sched_outcome outcome; /* not NONE; a canceled task's is set by sched; an error on a
+				       lost GPU becomes GPU_LOST */
+	bool exit_known;
+	int exit_code, signal;
+	uint64_t peak_vram_bytes, peak_ram_bytes; /* 0 = unknown: the largest sample is taken */
+	int64_t ended_at_ms;                      /* as the supervisor wrote it; 0 = now */
+	const char *text; /* for the reason: "CUDA out of memory: ..."; NULL = made from the rest */
+};
+int sched_ended(struct sched *sched, const struct sched_end *end, int64_t now_ms);
+
+/* What people ask for. -ESRCH no such task or batch; -EALREADY not possible in its state (the text
+ * says which it is). */
+int sched_cancel(struct sched *sched, uint64_t task, int64_t now_ms, struct error *err) MUST_CHECK;
+int sched_hold(struct sched *sched, uint64_t task, int64_t now_ms, struct error *err) MUST_CHECK;
+int sched_release(struct sched *sched, uint64_t task, int64_t now_ms, struct error *err) MUST_CHECK;
+int sched_batch_cancel(struct sched *sched, uint64_t batch, int64_t now_ms,
+		       struct error *err) MUST_CHECK;
+/* Go on after a failure; `all`: do not ask again. */
+int sched_batch_continue(struct sched *sched, uint64_t batch, bool all, int64_t now_ms,
+			 struct error *err) MUST_CHECK;
+
+/* Decide. Cheap when nothing happened since the last call. Returns how many tasks it started. */
+size_t sched_step(struct sched *sched, int64_t now_ms);
+
+/* When sched_step() wants to be called even if nothing happens; 0 = never. */
+int64_t sched_deadline(const struct sched *sched);
+
+enum sched_action_type {
+	SCHED_START,  /* the task's last attempt: GPUs, device and bytes are in it */
+	SCHED_SIGNAL, /* to the whole process group of the attempt */
+};
+struct sched_action {
+	enum sched_action_type type;
+	uint64_t task;
+	unsigned attempt;
+	int signal;
+};
+const struct sched_action *sched_actions(const struct sched *sched, size_t *ret_n);
+void sched_actions_clear(struct sched *sched);
+
+/* Each task and batch at most once, in the order of their first change. Of a task, the attempts
+ * with `changed` are to be stored too. `is_new`-ness does not matter: rows are replaced. */
+struct sched_changes {
+	const struct sched_task *const *tasks;
+	size_t n_tasks;
+	const struct sched_batch *const *batches;
+	size_t n_batches;
+};
+struct sched_changes sched_changes(const struct sched *sched);
+void sched_changes_clear(struct sched *sched);
+
+/* Reading. NULL when there is no such thing. */
+const struct sched_task *sched_find(const struct sched *sched, uint64_t id);
+const struct sched_batch *sched_find_batch(const struct sched *sched, uint64_t id);
+/* In id order: all of the queue or of one batch. NULL after the last. */
+const struct sched_task *sched_first(const struct sched *sched);
+const struct sched_task *sched_next(const struct sched_task *task);
+const struct sched_task *sched_batch_first(const struct sched *sched, uint64_t batch);
+const struct sched_task *sched_batch_next(const struct sched_task *task);
+const struct sched_batch *sched_first_batch(const struct sched *sched);
+const struct sched_batch *sched_next_batch(const struct sched_batch *batch);
+/* Starting and running ones only, in no order. */
+const struct sched_task *sched_first_active(const struct sched *sched);
+const struct sched_task *sched_next_active(const struct sched_task *task);
+const unsigned *sched_counts(const struct sched *sched); /* [SCHED_STATE_COUNT], all in memory */
+
+/* Why it is in its state: of a waiting task in numbers, worked out now. Returns `reason`. */
+const char *sched_reason(struct sched *sched, const struct sched_task *task,
+			 char reason[SCHED_REASON_MAX]);
+
+/* The ledger as it is now, allocations and all, for showing; the caller destroys it. NULL before
+ * the first GPU list. */
+struct ledger *sched_ledger(const struct sched *sched);
+
+/* Drop ended tasks (and ended batches) beyond the newest `keep` from memory; the store has them.
+ * Tasks of a batch that goes on stay. Nothing that is not stored yet is dropped. */
+void sched_forget(struct sched *sched, size_t keep);
+
+/* The whole of a batch. */
+struct sched_summary_gpu {
+	char uuid[GPU_UUID_MAX], name[GPU_NAME_MAX];
+	unsigned index;
+	unsigned tasks; /* attempts that ended well here */
+	bool utilization_known;
+	double mean_utilization_percent; /* over the time the batch ran */
+	uint64_t peak_vram_bytes;        /* largest device use while it ran; 0 = unknown */
+	uint64_t load_line_bytes;        /* 0 = unknown */
+};
+struct sched_summary {
+	unsigned total, done, failed, canceled; /* failed: with the lost ones */
+	unsigned oom_recovered;                 /* done after an attempt ran out of memory */
+	unsigned on_cpu;
+	double wall_seconds;                /* from the submit to the last end, or to now; */
+	struct place_yardsticks yardsticks; /* negative = cannot be said */
+	double eta_seconds;                 /* negative = unknown; 0 when ended */
+	struct sched_summary_gpu *gpus;     /* all there were while it ran, by index */
+	size_t n_gpus;
+};
+int sched_summarize(struct sched *sched, uint64_t batch, int64_t now_ms,
+		    struct sched_summary *ret_summary) MUST_CHECK; /* -ESRCH */
+void sched_summary_finish(struct sched_summary *summary);
+
+/* Seconds until the batch is through at the rate seen so far; negative = unknown. O(running). */
+double sched_batch_eta(const struct sched *sched, const struct sched_batch *batch, int64_t now_ms);

@@ -1,0 +1,153 @@
+/*
+ * What is remembered: SQLite in the state folder, WAL, synchronous=FULL: what store_commit() said 0
+ * to is on the disk. One writer, who holds <folder>/lock for as long as the store is open.
+ *
+ * Work is done in units: store_begin(), any number of store_put_...(), store_commit(). A unit that
+ * fails at any point leaves the store as it was before it (store_commit() and store_rollback() end
+ * the unit whatever happens). Reading needs no unit.
+ *
+ * The store knows rows, not meaning: states and outcomes are names, the rest of a task is JSON of
+ * the caller. Times are realtime milliseconds, 0 = not yet; texts may be NULL where said.
+ *
+ * Errors: -ENOSPC disk full, -EROFS read-only, -EBUSY another process has it (the text names the
+ * pid), -EUCLEAN damaged, -EFBIG file limit, -EIO; each text says what to do.
+ */
+#pragma once
+
+#include "util/error.h"
+#include "util/text.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define STORE_SCHEMA_VERSION 1
+
+struct store;
+
+/* Open (create, migrate) the store in `folder` (created with mode 0700; NULL = paths_state_dir()).
+ * -EBUSY: another daemon runs on it. -EPROTO: written by a newer version. */
+int store_open(const char *folder, struct store **ret_store, struct error *err) MUST_CHECK;
+void store_close(struct store *store);
+static inline void store_cleanup(struct store **store)
+{
+	store_close(*store);
+}
+#define auto_store CLEANUP(store_cleanup)
+
+const char *store_path(const struct store *store); /* of the database file */
+
+int store_begin(struct store *store, struct error *err) MUST_CHECK;
+int store_commit(struct store *store, struct error *err) MUST_CHECK;
+void store_rollback(struct store *store);
+bool store_in_unit(const struct store *store);
+
+struct store_batch {
+	uint64_t id;
+	const char *name;
+	uid_t uid;
+	const char *state, *on_failure;
+	int64_t submitted_at_ms, first_start_ms, ended_at_ms;
+	unsigned total;
+	const char *summary; /* JSON, written when it has ended; NULL before */
+};
+
+struct store_task {
+	uint64_t id, batch; /* batch 0 = none */
+	unsigned row;
+	const char *name, *kind, *state;
+	const char *reason;      /* NULL = none */
+	const char *fingerprint; /* NULL = none */
+	int priority;
+	uid_t uid;
+	int64_t environment; /* 0 = none */
+	int64_t submitted_at_ms, updated_at_ms;
+	const char *spec; /* JSON: argv, cwd, request, policy, ...; what never changes */
+	const char *more; /* JSON: counters and the like, what changes; NULL = none */
+};
+
+struct store_attempt {
+	uint64_t task;
+	unsigned number;
+	const char *device, *policy, *reason;
+	const char *gpus; /* JSON */
+	int64_t started_at_ms, ended_at_ms;
+	const char *outcome; /* NULL = goes on */
+	bool exit_known;
+	int exit_code, signal;
+	uint64_t peak_vram_bytes, peak_ram_bytes; /* 0 = unknown */
+};
+
+/* One kind of task on one GPU model (place/estimates.h). */
+struct store_profile {
+	const char *kind, *model;
+	double speed;
+	uint64_t vram_request_bytes;
+	double work_seconds, variance, utilization_percent;
+	uint64_t peak_vram_bytes, peak_ram_bytes;
+	unsigned samples;
+};
+
+/* Insert or replace, by id / (task, number) / (kind, model). Only inside a unit. Of a task that is
+ * there already only state, reason, priority, updated_at_ms and more change. */
+int store_put_batch(struct store *store, const struct store_batch *batch,
+		    struct error *err) MUST_CHECK;
+int store_put_task(struct store *store, const struct store_task *task,
+		   struct error *err) MUST_CHECK;
+int store_put_attempt(struct store *store, const struct store_attempt *attempt,
+		      struct error *err) MUST_CHECK;
+int store_put_profile(struct store *store, const struct store_profile *profile,
+		      struct error *err) MUST_CHECK;
+
+/* The id of an environment text (stored once, however many tasks share it). Only inside a unit. */
+int store_intern_environment(struct store *store, const char *text, size_t len, int64_t *ret_id,
+			     struct error *err) MUST_CHECK;
+/* -ENOENT: no such id. */
+int store_get_environment(struct store *store, int64_t id, struct text *ret_text,
+			  struct error *err) MUST_CHECK;
+
+/* Small facts by key: put inside a unit; get gives -ENOENT when absent. */
+int store_put_meta(struct store *store, const char *key, const char *value,
+		   struct error *err) MUST_CHECK;
+int store_get_meta(struct store *store, const char *key, char **ret_value,
+		   struct error *err) MUST_CHECK;
+
+/* Which tasks; zero = no condition. */
+struct store_query {
+	uint64_t id;
+	uint64_t batch;
+	const char *const *states; /* NULL-terminated names */
+	int64_t since_ms;          /* updated at or after */
+	uint64_t above_id;         /* id > this */
+	bool newest_first;
+	uint64_t limit, offset; /* limit 0 = all */
+};
+
+/* Rows one by one; what the callback gets is valid during it. A negative return ends the loop and
+ * is returned. The callback may not call the store. */
+typedef int store_task_f(void *data, const struct store_task *task);
+typedef int store_batch_f(void *data, const struct store_batch *batch);
+typedef int store_attempt_f(void *data, const struct store_attempt *attempt);
+typedef int store_profile_f(void *data, const struct store_profile *profile);
+
+int store_each_task(struct store *store, const struct store_query *query, store_task_f *f,
+		    void *data, struct error *err) MUST_CHECK;
+int store_count_tasks(struct store *store, const struct store_query *query, uint64_t *ret_n,
+		      struct error *err) MUST_CHECK;
+/* Of the tasks of the query (its order, limit and offset too), by task and number. */
+int store_each_attempt(struct store *store, const struct store_query *query, store_attempt_f *f,
+		       void *data, struct error *err) MUST_CHECK;
+/* `id` 0 = all, oldest first; `open_only` = those with ended_at_ms 0. */
+int store_each_batch(struct store *store, uint64_t id, bool open_only, store_batch_f *f, void *data,
+		     struct error *err) MUST_CHECK;
+int store_each_profile(struct store *store, store_profile_f *f, void *data,
+		       struct error *err) MUST_CHECK;
+
+/* The largest ids ever given out, 0 = none. */
+int store_last_ids(struct store *store, uint64_t *ret_task, uint64_t *ret_batch,
+		   struct error *err) MUST_CHECK;
+
+/* Is there a task in state "done" with this fingerprint? 1 yes (*ret_task, may be NULL), 0 no. */
+int store_find_done(struct store *store, const char *fingerprint, uint64_t *ret_task,
+		    struct error *err) MUST_CHECK;

@@ -1,0 +1,124 @@
+/* See process.h. */
+#include "host/process.h"
+
+#include "host/host_private.h"
+#include "util/file.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+static int stat_parse(const char *text, struct host_process *ret_process)
+{
+	struct host_process process = {};
+	unsigned long long utime, stime, start;
+	long long rss;
+	int pid, ppid, pgrp, session;
+	/* The name may hold blanks and parentheses: it ends at the last one. */
+	const char *open = strchr(text, '('), *close = strrchr(text, ')');
+
+	if (!open || !close || close < open || sscanf(text, "%d", &pid) != 1)
+		return -ESRCH;
+	if (sscanf(close + 1,
+		   " %c %d %d %d %*d %*d %*u %*u %*u %*u %*u %llu %llu %*d %*d %*d %*d %*d %*d "
+		   "%llu %*u %lld",
+		   &process.state, &ppid, &pgrp, &session, &utime, &stime, &start, &rss) != 8)
+		return -ESRCH;
+	process.pid = pid;
+	process.ppid = ppid;
+	process.pgrp = pgrp;
+	process.session = session;
+	process.start_time = start;
+	process.rss_bytes = rss > 0 ? (uint64_t)rss * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
+	process.cpu_seconds = (double)(utime + stime) / (double)sysconf(_SC_CLK_TCK);
+	(void)snprintf(process.name, sizeof process.name, "%.*s", (int)(close - open - 1),
+		       open + 1);
+	*ret_process = process;
+	return 0;
+}
+
+static int gone(int r)
+{
+	return r == -ENOENT ? -ESRCH : r;
+}
+
+int host_process_read(const struct host *host, pid_t pid, struct host_process *ret_process)
+{
+	char text[1024];
+	int r = host_read(text, sizeof text, "%s/%d/stat", host->proc, (int)pid);
+
+	return r < 0 ? gone(r) : stat_parse(text, ret_process);
+}
+
+int host_process_each(const struct host *host,
+		      int (*each)(const struct host_process *process, void *arg), void *arg)
+{
+	DIR *dir = opendir(host->proc);
+	struct dirent *entry;
+	int r = 0;
+
+	if (!dir)
+		return -errno;
+	while (r == 0 && (entry = readdir(dir)) != NULL) {
+		struct host_process process;
+
+		if (isdigit((unsigned char)entry->d_name[0]) &&
+		    host_process_read(host, (pid_t)strtol(entry->d_name, NULL, 10), &process) == 0)
+			r = each(&process, arg);
+	}
+	(void)closedir(dir);
+	return r;
+}
+
+int host_process_uid(const struct host *host, pid_t pid, uid_t *ret_uid)
+{
+	char text[4096];
+	const char *line;
+	unsigned real, effective;
+	/* Not the owner of /proc/PID: that is root for processes that may not be dumped. */
+	int r = host_read(text, sizeof text, "%s/%d/status", host->proc, (int)pid);
+
+	if (r < 0)
+		return gone(r);
+	line = strstr(text, "\nUid:");
+	if (!line || sscanf(line + 5, "%u %u", &real, &effective) != 2)
+		return -ESRCH;
+	*ret_uid = effective;
+	return 0;
+}
+
+int host_process_command(const struct host *host, pid_t pid, char *buf, size_t size)
+{
+	struct host_process process;
+	char path[4096];
+	auto_file FILE *file = NULL;
+	size_t len;
+
+	(void)snprintf(path, sizeof path, "%s/%d/cmdline", host->proc, (int)pid);
+	file = fopen(path, "re");
+	len = file ? fread(buf, 1, size - 1, file) : 0;
+	while (len > 0 && buf[len - 1] == '\0')
+		len--;
+	buf[len] = '\0';
+	for (size_t i = 0; i < len; i++)
+		buf[i] = buf[i] == '\0' ? ' ' : iscntrl((unsigned char)buf[i]) ? '?' : buf[i];
+	if (len > 0)
+		return 0;
+	if (host_process_read(host, pid, &process) < 0)
+		return -ESRCH;
+	(void)snprintf(buf, size, "[%s]", process.name);
+	return 0;
+}
+
+int host_process_container(const struct host *host, pid_t pid, struct host_container *ret_container)
+{
+	char text[8192];
+	int r = host_read(text, sizeof text, "%s/%d/cgroup", host->proc, (int)pid);
+
+	if (r < 0)
+		return gone(r);
+	host_container_parse(text, ret_container);
+	return 0;
+}

@@ -51,6 +51,7 @@ struct sched_spec {
 	struct place_request request;
 	enum place_policy policy;
 	double weight_memory;
+	double work_hint; /* its size beside others of its kind (place_task); 0 = none */
 	unsigned retries; /* failures of its own it may repeat */
 	bool held;        /* submitted as held */
 };

@@ -87,6 +87,8 @@ struct store_profile {
 	double work_seconds, variance, utilization_percent;
 	uint64_t peak_vram_bytes, peak_ram_bytes;
 	unsigned samples;
+	double hint_mean, hint_variance, hint_covariance;
+	unsigned hint_samples;
 };
 
 /* Insert or replace, by id / (task, number) / (kind, model). Only inside a unit. Of a task that is

@@ -1,0 +1,104 @@
+/*
+ * The schema. PRAGMA user_version holds the version of a file; a step takes it from one version to
+ * the next. All steps run in one transaction: a file is either of the old version or of this one.
+ * Steps are never edited once released: a new one is added and STORE_SCHEMA_VERSION raised.
+ */
+#include "store/store_priv.h"
+
+#include <assert.h>
+#include <errno.h>
+
+/* Step i takes version i to i + 1; version 0 is the empty file. Ids are never used again: `last` of
+ * sqlite_sequence is not needed because rows of tasks and batches are never deleted below the
+ * largest id. `task_batch` serves a batch's tasks in order, `task_state` the queue, `task_done` the
+ * fingerprints of --resume. */
+static const char *const steps[] = {
+    "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE environment (id INTEGER PRIMARY KEY, hash INTEGER NOT NULL, text BLOB NOT NULL);"
+    "CREATE INDEX environment_hash ON environment (hash);"
+    "CREATE TABLE batch (id INTEGER PRIMARY KEY, name TEXT NOT NULL, uid INTEGER NOT NULL,"
+    " state TEXT NOT NULL, on_failure TEXT NOT NULL, submitted_at INTEGER NOT NULL,"
+    " first_start INTEGER NOT NULL, ended_at INTEGER NOT NULL, total INTEGER NOT NULL,"
+    " summary TEXT);"
+    "CREATE INDEX batch_open ON batch (id) WHERE ended_at = 0;"
+    "CREATE TABLE task (id INTEGER PRIMARY KEY, batch INTEGER NOT NULL, row INTEGER NOT NULL,"
+    " name TEXT NOT NULL, kind TEXT NOT NULL, state TEXT NOT NULL, reason TEXT, fingerprint TEXT,"
+    " priority INTEGER NOT NULL, uid INTEGER NOT NULL, environment INTEGER NOT NULL,"
+    " submitted_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, spec TEXT NOT NULL, more TEXT);"
+    "CREATE INDEX task_batch ON task (batch, id) WHERE batch <> 0;"
+    "CREATE INDEX task_open ON task (state, id)"
+    " WHERE state IN ('waiting', 'held', 'starting', 'running');"
+    "CREATE INDEX task_done ON task (fingerprint)"
+    " WHERE fingerprint IS NOT NULL AND state = 'done';"
+    "CREATE TABLE attempt (task INTEGER NOT NULL, number INTEGER NOT NULL, device TEXT NOT NULL,"
+    " policy TEXT NOT NULL, reason TEXT, gpus TEXT NOT NULL, started_at INTEGER NOT NULL,"
+    " ended_at INTEGER NOT NULL, outcome TEXT, exit_code INTEGER, signal INTEGER,"
+    " peak_vram INTEGER, peak_ram INTEGER, PRIMARY KEY (task, number)) WITHOUT ROWID;"
+    "CREATE TABLE profile (kind TEXT NOT NULL, model TEXT NOT NULL, speed REAL NOT NULL,"
+    " vram_request INTEGER NOT NULL, work REAL NOT NULL, variance REAL NOT NULL,"
+    " utilization REAL NOT NULL, peak_vram INTEGER NOT NULL, peak_ram INTEGER NOT NULL,"
+    " samples INTEGER NOT NULL, hint_mean REAL NOT NULL, hint_variance REAL NOT NULL,"
+    " hint_covariance REAL NOT NULL, hint_samples INTEGER NOT NULL,"
+    " PRIMARY KEY (kind, model)) WITHOUT ROWID;",
+};
+static_assert(ARRAY_LEN(steps) == STORE_SCHEMA_VERSION, "one step for each version");
+
+static int exec(struct store *store, const char *sql, struct error *err)
+{
+	if (sqlite3_exec(store->db, sql, NULL, NULL, NULL) != SQLITE_OK)
+		return store_error(store, err, "preparing the state database");
+	return 0;
+}
+
+static int version_get(struct store *store, int *ret_version, struct error *err)
+{
+	sqlite3_stmt *statement = NULL;
+	int r = 0;
+
+	if (sqlite3_prepare_v2(store->db, "PRAGMA user_version", -1, &statement, NULL) ==
+		SQLITE_OK &&
+	    sqlite3_step(statement) == SQLITE_ROW)
+		*ret_version = sqlite3_column_int(statement, 0);
+	else
+		r = store_error(store, err, "reading the state database");
+	(void)sqlite3_finalize(statement);
+	return r;
+}
+
+static int steps_run(struct store *store, int version, struct error *err)
+{
+	char pragma[64];
+	int r = 0;
+
+	for (int i = version; r == 0 && i < STORE_SCHEMA_VERSION; i++)
+		r = exec(store, steps[i], err);
+	if (r < 0)
+		return r;
+	(void)snprintf(pragma, sizeof pragma, "PRAGMA user_version = %d", STORE_SCHEMA_VERSION);
+	return exec(store, pragma, err);
+}
+
+int store_migrate(struct store *store, struct error *err)
+{
+	int version = 0;
+	int r = version_get(store, &version, err);
+
+	if (r < 0)
+		return r;
+	if (version > STORE_SCHEMA_VERSION)
+		return error_set(err, -EPROTO,
+				 "%s was written by a newer plimsoll (schema %d, this one knows "
+				 "%d): run that one, or set XDG_STATE_HOME to another folder",
+				 store->path, version, STORE_SCHEMA_VERSION);
+	if (version == STORE_SCHEMA_VERSION)
+		return 0;
+	r = exec(store, "BEGIN IMMEDIATE", err);
+	if (r < 0)
+		return r;
+	r = steps_run(store, version, err);
+	if (r == 0)
+		r = exec(store, "COMMIT", err);
+	if (r < 0)
+		(void)sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL);
+	return r;
+}

@@ -1,0 +1,348 @@
+/*
+ * Reading rows. Queries with conditions are put together from fixed pieces (values are always
+ * bound, never written into the text) and prepared when asked for: they serve people, not the
+ * daemon's turn. What a callback gets points into SQLite's row and is gone after it.
+ */
+#include "store/store_priv.h"
+
+#include <errno.h>
+#include <string.h>
+
+static void statement_finish(sqlite3_stmt **statement)
+{
+	(void)sqlite3_finalize(*statement);
+}
+#define auto_query CLEANUP(statement_finish)
+
+static const char *column_text(sqlite3_stmt *statement, int column)
+{
+	const unsigned char *text = sqlite3_column_text(statement, column);
+
+	return (const char *)text;
+}
+
+static uint64_t column_size(sqlite3_stmt *statement, int column)
+{
+	int64_t value = sqlite3_column_int64(statement, column);
+
+	return value > 0 ? (uint64_t)value : 0;
+}
+
+/* " FROM task WHERE ..." with ORDER BY, LIMIT and OFFSET; values in the order bound below. */
+static void query_text(const struct store_query *query, bool ordered, struct text *text)
+{
+	text_add(text, " FROM task WHERE 1");
+	if (query->id > 0)
+		text_add(text, " AND id = ?");
+	if (query->batch > 0)
+		text_add(text, " AND batch = ? AND batch <> 0");
+	if (query->since_ms > 0)
+		text_add(text, " AND updated_at >= ?");
+	if (query->above_id > 0)
+		text_add(text, " AND id > ?");
+	if (query->states && query->states[0]) {
+		text_add(text, " AND state IN (?");
+		for (const char *const *s = query->states + 1; *s; s++)
+			text_add(text, ", ?");
+		text_add(text, ")");
+	}
+	if (!ordered)
+		return;
+	text_add(text, query->newest_first ? " ORDER BY id DESC" : " ORDER BY id");
+	if (query->limit > 0 || query->offset > 0)
+		text_add(text, " LIMIT ? OFFSET ?");
+}
+
+static void query_bind(sqlite3_stmt *statement, const struct store_query *query, bool ordered)
+{
+	int next = 1;
+
+	if (query->id > 0)
+		(void)sqlite3_bind_int64(statement, next++, (int64_t)query->id);
+	if (query->batch > 0)
+		(void)sqlite3_bind_int64(statement, next++, (int64_t)query->batch);
+	if (query->since_ms > 0)
+		(void)sqlite3_bind_int64(statement, next++, query->since_ms);
+	if (query->above_id > 0)
+		(void)sqlite3_bind_int64(statement, next++, (int64_t)query->above_id);
+	for (const char *const *s = query->states; s && *s; s++)
+		(void)sqlite3_bind_text(statement, next++, *s, -1, SQLITE_STATIC);
+	if (ordered && (query->limit > 0 || query->offset > 0)) {
+		(void)sqlite3_bind_int64(statement, next++,
+					 query->limit > 0 ? (int64_t)query->limit : -1);
+		(void)sqlite3_bind_int64(statement, next++, (int64_t)query->offset);
+	}
+}
+
+/* Prepare "<head> FROM task WHERE ... <tail>" and bind it. */
+static int query_prepare(struct store *store, const char *head, const struct store_query *query,
+			 bool ordered, const char *tail, sqlite3_stmt **ret_statement,
+			 struct error *err)
+{
+	static const struct store_query all;
+	auto_text struct text text = {};
+
+	text_add(&text, head);
+	query_text(query ? query : &all, ordered, &text);
+	text_add(&text, tail);
+	if (sqlite3_prepare_v2(store->db, text.data, -1, ret_statement, NULL) != SQLITE_OK)
+		return store_error(store, err, "preparing a query");
+	query_bind(*ret_statement, query ? query : &all, ordered);
+	return 0;
+}
+
+/* One row of a query into the caller's callback. */
+typedef int row_f(sqlite3_stmt *statement, void *callback);
+
+static int rows_each(struct store *store, sqlite3_stmt *statement, row_f *row, void *callback,
+		     const char *doing, struct error *err)
+{
+	for (;;) {
+		int step = sqlite3_step(statement);
+		int r;
+
+		if (step == SQLITE_DONE)
+			return 0;
+		if (step != SQLITE_ROW)
+			return store_error(store, err, doing);
+		r = row(statement, callback);
+		if (r < 0)
+			return r;
+	}
+}
+
+struct task_callback {
+	store_task_f *f;
+	void *data;
+};
+
+static int task_row(sqlite3_stmt *s, void *callback)
+{
+	const struct task_callback *c = callback;
+	const struct store_task task = {
+	    .id = column_size(s, 0),
+	    .batch = column_size(s, 1),
+	    .row = (unsigned)sqlite3_column_int64(s, 2),
+	    .name = column_text(s, 3),
+	    .kind = column_text(s, 4),
+	    .state = column_text(s, 5),
+	    .reason = column_text(s, 6),
+	    .fingerprint = column_text(s, 7),
+	    .priority = sqlite3_column_int(s, 8),
+	    .uid = (uid_t)sqlite3_column_int64(s, 9),
+	    .environment = sqlite3_column_int64(s, 10),
+	    .submitted_at_ms = sqlite3_column_int64(s, 11),
+	    .updated_at_ms = sqlite3_column_int64(s, 12),
+	    .spec = column_text(s, 13),
+	    .more = column_text(s, 14),
+	};
+
+	return c->f(c->data, &task);
+}
+
+int store_each_task(struct store *store, const struct store_query *query, store_task_f *f,
+		    void *data, struct error *err)
+{
+	auto_query sqlite3_stmt *statement = NULL;
+	struct task_callback callback = {f, data};
+	int r = query_prepare(store,
+			      "SELECT id, batch, row, name, kind, state, reason, fingerprint, "
+			      "priority, uid, environment, submitted_at, updated_at, spec, more",
+			      query, true, "", &statement, err);
+
+	if (r < 0)
+		return r;
+	return rows_each(store, statement, task_row, &callback, "reading tasks", err);
+}
+
+int store_count_tasks(struct store *store, const struct store_query *query, uint64_t *ret_n,
+		      struct error *err)
+{
+	auto_query sqlite3_stmt *statement = NULL;
+	int r = query_prepare(store, "SELECT count(*)", query, false, "", &statement, err);
+
+	if (r < 0)
+		return r;
+	if (sqlite3_step(statement) != SQLITE_ROW)
+		return store_error(store, err, "counting tasks");
+	*ret_n = column_size(statement, 0);
+	return 0;
+}
+
+struct attempt_callback {
+	store_attempt_f *f;
+	void *data;
+};
+
+static int attempt_row(sqlite3_stmt *s, void *callback)
+{
+	const struct attempt_callback *c = callback;
+	const struct store_attempt attempt = {
+	    .task = column_size(s, 0),
+	    .number = (unsigned)sqlite3_column_int64(s, 1),
+	    .device = column_text(s, 2),
+	    .policy = column_text(s, 3),
+	    .reason = column_text(s, 4),
+	    .gpus = column_text(s, 5),
+	    .started_at_ms = sqlite3_column_int64(s, 6),
+	    .ended_at_ms = sqlite3_column_int64(s, 7),
+	    .outcome = column_text(s, 8),
+	    .exit_known = sqlite3_column_type(s, 9) != SQLITE_NULL,
+	    .exit_code = sqlite3_column_int(s, 9),
+	    .signal = sqlite3_column_int(s, 10),
+	    .peak_vram_bytes = column_size(s, 11),
+	    .peak_ram_bytes = column_size(s, 12),
+	};
+
+	return c->f(c->data, &attempt);
+}
+
+int store_each_attempt(struct store *store, const struct store_query *query, store_attempt_f *f,
+		       void *data, struct error *err)
+{
+	auto_query sqlite3_stmt *statement = NULL;
+	struct attempt_callback callback = {f, data};
+	int r = query_prepare(store,
+			      "SELECT task, number, device, policy, reason, gpus, started_at, "
+			      "ended_at, outcome, exit_code, signal, peak_vram, peak_ram "
+			      "FROM attempt WHERE task IN (SELECT id",
+			      query, true, ") ORDER BY task, number", &statement, err);
+
+	if (r < 0)
+		return r;
+	return rows_each(store, statement, attempt_row, &callback, "reading attempts", err);
+}
+
+int store_each_batch(struct store *store, uint64_t id, bool open_only, store_batch_f *f, void *data,
+		     struct error *err)
+{
+	auto_statement sqlite3_stmt *s = store_statement(store, STMT_EACH_BATCH, err);
+	int r = 0;
+
+	if (!s)
+		return store_error(store, err, "reading batches");
+	(void)sqlite3_bind_int64(s, 1, (int64_t)id);
+	(void)sqlite3_bind_int(s, 2, open_only);
+	while (r >= 0 && (r = sqlite3_step(s)) == SQLITE_ROW) {
+		const struct store_batch batch = {
+		    .id = column_size(s, 0),
+		    .name = column_text(s, 1),
+		    .uid = (uid_t)sqlite3_column_int64(s, 2),
+		    .state = column_text(s, 3),
+		    .on_failure = column_text(s, 4),
+		    .submitted_at_ms = sqlite3_column_int64(s, 5),
+		    .first_start_ms = sqlite3_column_int64(s, 6),
+		    .ended_at_ms = sqlite3_column_int64(s, 7),
+		    .total = (unsigned)sqlite3_column_int64(s, 8),
+		    .summary = column_text(s, 9),
+		};
+
+		r = f(data, &batch);
+		if (r < 0)
+			return r;
+	}
+	return r == SQLITE_DONE ? 0 : store_error(store, err, "reading batches");
+}
+
+int store_each_profile(struct store *store, store_profile_f *f, void *data, struct error *err)
+{
+	auto_statement sqlite3_stmt *s = store_statement(store, STMT_EACH_PROFILE, err);
+	int r = 0;
+
+	if (!s)
+		return store_error(store, err, "reading profiles");
+	while (r >= 0 && (r = sqlite3_step(s)) == SQLITE_ROW) {
+		const struct store_profile profile = {
+		    .kind = column_text(s, 0),
+		    .model = column_text(s, 1),
+		    .speed = sqlite3_column_double(s, 2),
+		    .vram_request_bytes = column_size(s, 3),
+		    .work_seconds = sqlite3_column_double(s, 4),
+		    .variance = sqlite3_column_double(s, 5),
+		    .utilization_percent = sqlite3_column_double(s, 6),
+		    .peak_vram_bytes = column_size(s, 7),
+		    .peak_ram_bytes = column_size(s, 8),
+		    .samples = (unsigned)sqlite3_column_int64(s, 9),
+		    .hint_mean = sqlite3_column_double(s, 10),
+		    .hint_variance = sqlite3_column_double(s, 11),
+		    .hint_covariance = sqlite3_column_double(s, 12),
+		    .hint_samples = (unsigned)sqlite3_column_int64(s, 13),
+		};
+
+		r = f(data, &profile);
+		if (r < 0)
+			return r;
+	}
+	return r == SQLITE_DONE ? 0 : store_error(store, err, "reading profiles");
+}
+
+int store_get_environment(struct store *store, int64_t id, struct text *ret_text, struct error *err)
+{
+	auto_statement sqlite3_stmt *statement = store_statement(store, STMT_GET_ENVIRONMENT, err);
+	struct text text = {};
+	int r;
+
+	if (!statement)
+		return store_error(store, err, "reading an environment");
+	(void)sqlite3_bind_int64(statement, 1, id);
+	r = sqlite3_step(statement);
+	if (r == SQLITE_DONE)
+		return error_set(err, -ENOENT, "no environment %lld in %s", (long long)id,
+				 store->path);
+	if (r != SQLITE_ROW)
+		return store_error(store, err, "reading an environment");
+	if (sqlite3_column_bytes(statement, 0) > 0)
+		text_add_bytes(&text, sqlite3_column_blob(statement, 0),
+			       (size_t)sqlite3_column_bytes(statement, 0));
+	else
+		text_add(&text, "");
+	*ret_text = text;
+	return 0;
+}
+
+int store_get_meta(struct store *store, const char *key, char **ret_value, struct error *err)
+{
+	auto_statement sqlite3_stmt *statement = store_statement(store, STMT_GET_META, err);
+	int r;
+
+	if (!statement)
+		return store_error(store, err, key);
+	(void)sqlite3_bind_text(statement, 1, key, -1, SQLITE_STATIC);
+	r = sqlite3_step(statement);
+	if (r == SQLITE_DONE)
+		return error_set(err, -ENOENT, "nothing stored under '%s'", key);
+	if (r != SQLITE_ROW)
+		return store_error(store, err, key);
+	*ret_value = mem_strdup(column_text(statement, 0) ? column_text(statement, 0) : "");
+	return 0;
+}
+
+int store_last_ids(struct store *store, uint64_t *ret_task, uint64_t *ret_batch, struct error *err)
+{
+	auto_statement sqlite3_stmt *statement = store_statement(store, STMT_LAST_IDS, err);
+
+	if (!statement || sqlite3_step(statement) != SQLITE_ROW)
+		return store_error(store, err, "reading the last ids");
+	*ret_task = column_size(statement, 0);
+	*ret_batch = column_size(statement, 1);
+	return 0;
+}
+
+int store_find_done(struct store *store, const char *fingerprint, uint64_t *ret_task,
+		    struct error *err)
+{
+	auto_statement sqlite3_stmt *statement = store_statement(store, STMT_FIND_DONE, err);
+	int r;
+
+	if (!statement)
+		return store_error(store, err, "looking for a finished task");
+	(void)sqlite3_bind_text(statement, 1, fingerprint, -1, SQLITE_STATIC);
+	r = sqlite3_step(statement);
+	if (r == SQLITE_DONE)
+		return 0;
+	if (r != SQLITE_ROW)
+		return store_error(store, err, "looking for a finished task");
+	if (ret_task)
+		*ret_task = column_size(statement, 0);
+	return 1;
+}

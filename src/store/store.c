@@ -1,0 +1,172 @@
+/*
+ * Opening, the lock, and units of work. One process writes: whoever holds flock() on <folder>/lock,
+ * which the kernel lets go when that process ends however it ends, so a lock file left behind means
+ * nothing. The pid in it is only for the message to a second one.
+ *
+ * WAL with synchronous=FULL: a commit is one fsync of the log. The daemon commits once a turn, with
+ * everything that happened in it (group commit), before it answers anybody.
+ */
+#include "store/store_priv.h"
+
+#include "util/file.h"
+#include "util/paths.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int lock_take(const char *folder, int *ret_fd, struct error *err)
+{
+	auto_free char *path = mem_printf("%s/lock", folder);
+	auto_close int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	char pid[32] = "";
+
+	if (fd < 0)
+		return error_sys(err, -errno, "cannot open %s", path);
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		if (errno != EWOULDBLOCK)
+			return error_sys(err, -errno, "cannot lock %s", path);
+		(void)file_read_small(path, pid, sizeof pid);
+		return error_set(err, -EBUSY,
+				 "another plimsoll daemon (pid %s) already works on %s",
+				 *pid ? pid : "unknown", folder);
+	}
+	(void)snprintf(pid, sizeof pid, "%d\n", (int)getpid());
+	/* A full disk must not keep the daemon from starting: the pid is only for a message. */
+	if (ftruncate(fd, 0) == 0)
+		(void)fd_write_all(fd, pid, strlen(pid)) /* may fail */;
+	*ret_fd = TAKE_FD(fd);
+	return 0;
+}
+
+/* A file that was not created by us keeps its mode; state holds environments, so others must not
+ * read it. */
+static int file_make_private(const char *path, struct error *err)
+{
+	auto_close int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+	if (fd < 0)
+		return error_sys(err, errno == EROFS || errno == EACCES ? -EROFS : -errno,
+				 "cannot write %s; check its owner and mode and whether its file "
+				 "system is mounted read-only",
+				 path);
+	if (fchmod(fd, 0600) < 0)
+		return error_sys(err, -errno, "cannot make %s private", path);
+	return 0;
+}
+
+static int database_open(struct store *store, struct error *err)
+{
+	static const char setup[] = "PRAGMA journal_mode = WAL;"
+				    "PRAGMA synchronous = FULL;"
+				    "PRAGMA foreign_keys = OFF;"
+				    "PRAGMA temp_store = MEMORY;"
+				    "PRAGMA journal_size_limit = 16777216;";
+
+	if (sqlite3_open_v2(store->path, &store->db,
+			    SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
+			    NULL) != SQLITE_OK)
+		return store_error(store, err, "opening the state database");
+	(void)sqlite3_busy_timeout(store->db, 2000);
+	if (sqlite3_exec(store->db, setup, NULL, NULL, NULL) != SQLITE_OK)
+		return store_error(store, err, "opening the state database");
+	return store_migrate(store, err);
+}
+
+int store_open(const char *folder, struct store **ret_store, struct error *err)
+{
+	auto_free char *own = folder ? mem_strdup(folder) : paths_state_dir();
+	auto_store struct store *store = mem_calloc(1, sizeof *store);
+	int r;
+
+	store->lock_fd = -1;
+	r = dir_create_private(own, err);
+	if (r < 0)
+		return r;
+	r = lock_take(own, &store->lock_fd, err);
+	if (r < 0)
+		return r;
+	store->path = mem_printf("%s/state.db", own);
+	r = file_make_private(store->path, err);
+	if (r < 0)
+		return r;
+	r = database_open(store, err);
+	if (r < 0)
+		return r;
+	*ret_store = TAKE(store);
+	return 0;
+}
+
+void store_close(struct store *store)
+{
+	if (!store)
+		return;
+	if (store->in_unit)
+		store_rollback(store);
+	for (unsigned i = 0; i < STMT_COUNT; i++)
+		(void)sqlite3_finalize(store->statements[i]);
+	(void)sqlite3_close(store->db);
+	(void)fd_close(store->lock_fd); /* after the database: the lock guards it */
+	free(store->path);
+	free(store);
+}
+
+const char *store_path(const struct store *store)
+{
+	return store->path;
+}
+
+bool store_in_unit(const struct store *store)
+{
+	return store->in_unit;
+}
+
+int store_begin(struct store *store, struct error *err)
+{
+	auto_statement sqlite3_stmt *statement = store_statement(store, STMT_BEGIN, err);
+	int r;
+
+	if (!statement)
+		return store_error(store, err, "beginning to store");
+	if (store->in_unit)
+		return error_set(err, -EALREADY, "a unit of work is already open");
+	r = store_run(store, statement, "beginning to store", err);
+	store->broken = false;
+	store->in_unit = r == 0;
+	return r;
+}
+
+int store_commit(struct store *store, struct error *err)
+{
+	int r;
+
+	if (!store->in_unit)
+		return error_set(err, -EINVAL, "no unit of work is open");
+	if (store->broken) {
+		store_rollback(store);
+		return error_set(err, -EIO, "a write of this unit failed: nothing was stored");
+	}
+	{
+		auto_statement sqlite3_stmt *statement = store_statement(store, STMT_COMMIT, err);
+
+		r = statement ? store_run(store, statement, "storing", err)
+			      : store_error(store, err, "storing");
+	}
+	if (r < 0)
+		store_rollback(store);
+	store->in_unit = false;
+	return r;
+}
+
+void store_rollback(struct store *store)
+{
+	/* SQLite may have rolled back by itself (disk full, I/O error): nothing to do then. */
+	if (!sqlite3_get_autocommit(store->db))
+		(void)sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL);
+	store->in_unit = false;
+	store->broken = false;
+}

@@ -1,0 +1,58 @@
+/* What the files of src/store share: the context, the statements, the error mapping. */
+#pragma once
+
+#include "store/store.h"
+
+#include <sqlite3.h>
+
+enum store_statement {
+	STMT_BEGIN,
+	STMT_COMMIT,
+	STMT_PUT_BATCH,
+	STMT_PUT_TASK,
+	STMT_PUT_ATTEMPT,
+	STMT_PUT_PROFILE,
+	STMT_PUT_META,
+	STMT_GET_META,
+	STMT_ADD_ENVIRONMENT,
+	STMT_FIND_ENVIRONMENT,
+	STMT_GET_ENVIRONMENT,
+	STMT_EACH_BATCH,
+	STMT_EACH_PROFILE,
+	STMT_LAST_IDS,
+	STMT_FIND_DONE,
+	STMT_COUNT,
+};
+
+struct store {
+	char *path;
+	int lock_fd;
+	sqlite3 *db;
+	sqlite3_stmt *statements[STMT_COUNT]; /* prepared at first use */
+	bool in_unit;
+	bool broken; /* a write of this unit failed: it cannot be committed */
+};
+
+/* A cached statement, reset and without bindings. NULL: *err is set. */
+sqlite3_stmt *store_statement(struct store *store, enum store_statement which, struct error *err);
+
+/* Back to the cache, whatever state it is in. */
+static inline void store_statement_done(sqlite3_stmt **statement)
+{
+	if (*statement) {
+		(void)sqlite3_reset(*statement);
+		(void)sqlite3_clear_bindings(*statement);
+	}
+}
+#define auto_statement CLEANUP(store_statement_done)
+
+/* SQLite's last error as negative errno, with the way out in the text. `doing`: "storing task 7".
+ */
+int store_error(struct store *store, struct error *err, const char *doing);
+
+/* Run a statement that returns no rows. */
+int store_run(struct store *store, sqlite3_stmt *statement, const char *doing,
+	      struct error *err) MUST_CHECK;
+
+/* Bring the schema to `STORE_SCHEMA_VERSION`. */
+int store_migrate(struct store *store, struct error *err) MUST_CHECK;

@@ -1,0 +1,642 @@
+/*
+ * libmicrohttpd runs in its external-epoll mode: it keeps an epoll set of its own, whose descriptor
+ * the loop polls; after every turn its next timeout goes into a timer. So nothing here runs outside
+ * the loop and there are no threads.
+ *
+ * A request that cannot be answered yet, and a stream with nothing to send, are *suspended*:
+ * microhttpd takes them out of its set and does not look at their socket, so a client that leaves
+ * meanwhile is noticed by the sweep, once a second, while there are connections at all. The same
+ * sweep ends connections whose request does not arrive whole in time, which microhttpd's own
+ * inactivity timeout would let trickle in for ever.
+ *
+ * Order of ends: microhttpd calls request_completed() exactly once for each request it announced;
+ * that is where a request is freed, and nowhere else.
+ */
+#include "api/server.h"
+
+#include "util/text.h"
+#include "util/timestamp.h"
+#include "util/unixsock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <microhttpd.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define ARRIVAL_MS         30000 /* for a request to arrive whole */
+#define PROGRESS_SECONDS   60u   /* without a byte taken while an answer is sent */
+#define SWEEP_MS           1000
+#define CONNECTIONS_SPARE  8 /* beyond the limit, accepted only to be told so */
+#define STREAM_BLOCK_BYTES ((size_t)32 << 10)
+
+struct connection {
+	struct connection *next, **link;
+	struct api_server *server;
+	struct MHD_Connection *mhd;
+	int fd;
+	enum api_role role;
+	bool over_limit;
+	int64_t quiet_since_ms; /* when it began to wait for a request; 0 = one is being answered */
+	struct api_request *request;
+};
+
+enum request_state {
+	REQUEST_ARRIVING,
+	REQUEST_WAITING,   /* the handler has it */
+	REQUEST_REPLIED,   /* `response` waits to be queued, or is */
+	REQUEST_STREAMING, /* the same, and the handler still has it */
+	REQUEST_ENDED,     /* the stream's last byte is in `out` */
+	REQUEST_CUT,       /* to be ended without an answer */
+};
+
+struct api_request {
+	struct api_server *server;
+	struct connection *connection;
+	const struct api_route *route;
+	uint64_t id;
+	enum request_state state;
+	bool suspended, queued;
+	struct text body;
+	size_t body_bytes; /* arrived, also what was not kept */
+	json_t *json;
+	struct MHD_Response *response;
+	unsigned status;
+	struct text out; /* of a stream; from out_at on not yet taken by microhttpd */
+	size_t out_at;
+	void (*on_drain)(void *data, struct api_request *request);
+	void *drain_data;
+	void (*on_gone)(void *data, struct api_request *request);
+	void *gone_data;
+};
+
+struct api_server {
+	struct MHD_Daemon *mhd;
+	const struct api_route *routes;
+	size_t n_routes;
+	void *data;
+	struct connection *connections;
+	size_t n_connections;
+	uv_poll_t poll;
+	uv_timer_t timer; /* microhttpd's next timeout */
+	uv_timer_t sweep;
+	unsigned n_handles;
+	bool running, ending;
+};
+
+static void server_run(struct api_server *server);
+
+/* Answers. */
+
+static void request_resume(struct api_request *request)
+{
+	if (!request->suspended)
+		return;
+	request->suspended = false;
+	MHD_resume_connection(request->connection->mhd);
+}
+
+static void response_add_headers(struct MHD_Response *response, const char *content_type)
+{
+	(void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, content_type);
+	(void)MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
+}
+
+void api_reply(struct api_request *request, unsigned status, json_t *json)
+{
+	struct text body = {};
+	auto_free char *dumped = jsonx_dump(json);
+	size_t len;
+
+	json_decref(json);
+	if (request->state > REQUEST_WAITING)
+		return;
+	text_add(&body, dumped);
+	text_add(&body, "\n");
+	len = body.len;
+	request->response =
+	    MHD_create_response_from_buffer(len, text_take(&body), MHD_RESPMEM_MUST_FREE);
+	response_add_headers(request->response, "application/json");
+	request->status = status;
+	request->state = REQUEST_REPLIED;
+	request_resume(request);
+}
+
+void api_reply_error(struct api_request *request, int code, const struct error *err)
+{
+	const char *name;
+	unsigned status = api_status_of(code, &name);
+
+	api_reply(request, status,
+		  json_pack("{s:{s:s,s:o}}", "error", "code", name, "message",
+			    jsonx_string_if(err ? error_text(err) : strerror(-code))));
+}
+
+static void request_cut(struct api_request *request)
+{
+	if (request->state == REQUEST_CUT)
+		return;
+	request->state = REQUEST_CUT;
+	text_finish(&request->out);
+	request->out_at = 0;
+	(void)shutdown(request->connection->fd, SHUT_RDWR);
+	request_resume(request);
+}
+
+static ssize_t stream_read(void *cls, uint64_t pos, char *buf, size_t max)
+{
+	struct api_request *request = cls;
+	size_t n;
+
+	(void)pos;
+	if (request->state == REQUEST_STREAMING && request->out_at == request->out.len &&
+	    request->on_drain)
+		request->on_drain(request->drain_data, request);
+	if (request->state == REQUEST_CUT)
+		return MHD_CONTENT_READER_END_WITH_ERROR;
+	n = MIN_OF(max, request->out.len - request->out_at);
+	if (n > 0) {
+		memcpy(buf, request->out.data + request->out_at, n);
+		request->out_at += n;
+		if (request->out_at == request->out.len) {
+			text_clear(&request->out);
+			request->out_at = 0;
+		}
+		return (ssize_t)n;
+	}
+	if (request->state == REQUEST_ENDED)
+		return MHD_CONTENT_READER_END_OF_STREAM;
+	if (!request->suspended) {
+		request->suspended = true;
+		MHD_suspend_connection(request->connection->mhd);
+	}
+	return 0;
+}
+
+void api_stream_begin(struct api_request *request, const char *content_type,
+		      void (*on_drain)(void *data, struct api_request *request), void *data)
+{
+	if (request->state > REQUEST_WAITING)
+		return;
+	request->on_drain = on_drain;
+	request->drain_data = data;
+	request->response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK_BYTES,
+							      stream_read, request, NULL);
+	response_add_headers(request->response, content_type);
+	request->status = MHD_HTTP_OK;
+	request->state = REQUEST_STREAMING;
+	request_resume(request);
+}
+
+void api_stream_write(struct api_request *request, const char *data, size_t len)
+{
+	if (request->state != REQUEST_STREAMING || len == 0)
+		return;
+	if (request->out.len - request->out_at + len > API_UNREAD_MAX) {
+		request_cut(request);
+		return;
+	}
+	/* What was taken is let go before the buffer has to grow. */
+	if (request->out_at > 0 && request->out.len + len >= request->out.room) {
+		memmove(request->out.data, request->out.data + request->out_at,
+			request->out.len - request->out_at);
+		request->out.len -= request->out_at;
+		request->out_at = 0;
+	}
+	text_add_bytes(&request->out, data, len);
+	request_resume(request);
+}
+
+void api_stream_end(struct api_request *request)
+{
+	if (request->state != REQUEST_STREAMING)
+		return;
+	request->state = REQUEST_ENDED;
+	request_resume(request);
+}
+
+/* What handlers ask. */
+
+uint64_t api_request_id(const struct api_request *request)
+{
+	return request->id;
+}
+
+const json_t *api_request_body(const struct api_request *request)
+{
+	return request->json;
+}
+
+const char *api_request_query(const struct api_request *request, const char *name)
+{
+	return MHD_lookup_connection_value(request->connection->mhd, MHD_GET_ARGUMENT_KIND, name);
+}
+
+int api_request_query_u64(const struct api_request *request, const char *name, uint64_t max,
+			  uint64_t otherwise, uint64_t *ret_value, struct error *err)
+{
+	const char *text = api_request_query(request, name);
+	unsigned long long value;
+
+	if (!text) {
+		*ret_value = otherwise;
+		return 0;
+	}
+	if (!text_to_u64(text, 0, max, &value))
+		return error_set(err, -EINVAL, "%s=%.64s: not a number up to %llu", name, text,
+				 (unsigned long long)max);
+	*ret_value = value;
+	return 0;
+}
+
+void api_request_on_gone(struct api_request *request,
+			 void (*on_gone)(void *data, struct api_request *request), void *data)
+{
+	request->on_gone = on_gone;
+	request->gone_data = data;
+}
+
+/* A request's way in. */
+
+struct query_check {
+	const char *known;
+	char unknown[65];
+};
+
+static bool word_in(const char *words, const char *word)
+{
+	size_t len = strlen(word);
+
+	for (const char *at = words; at && *at; at += strspn(at, " ")) {
+		size_t n = strcspn(at, " ");
+
+		if (n == len && memcmp(at, word, n) == 0)
+			return true;
+		at += n;
+	}
+	return false;
+}
+
+static enum MHD_Result query_check_one(void *cls, enum MHD_ValueKind kind, const char *key,
+				       const char *value)
+{
+	struct query_check *check = cls;
+
+	(void)kind;
+	(void)value;
+	if (word_in(check->known, key))
+		return MHD_YES;
+	(void)snprintf(check->unknown, sizeof check->unknown, "%s", key);
+	return MHD_NO;
+}
+
+static int query_check(struct api_request *request, struct error *err)
+{
+	struct query_check check = {.known = request->route->query};
+
+	(void)MHD_get_connection_values(request->connection->mhd, MHD_GET_ARGUMENT_KIND,
+					query_check_one, &check);
+	if (check.unknown[0])
+		return error_set(err, -EINVAL, "unknown query parameter \"%s\" (known: %s)",
+				 check.unknown, check.known ? check.known : "none");
+	return 0;
+}
+
+/* All that can be said before the body has arrived. */
+static int request_admit(struct api_request *request, const char *method, const char *path,
+			 struct error *err)
+{
+	struct connection *connection = request->connection;
+	const char *length = MHD_lookup_connection_value(connection->mhd, MHD_HEADER_KIND,
+							 MHD_HTTP_HEADER_CONTENT_LENGTH);
+	unsigned long long bytes = 0;
+	int r;
+
+	if (connection->over_limit)
+		return error_set(err, -EUSERS, "%d connections are open already",
+				 API_CONNECTIONS_MAX);
+	if (connection->role == API_ROLE_NONE)
+		return error_set(err, -EPERM,
+				 "this daemon answers user %u and root only; start one of your own",
+				 (unsigned)geteuid());
+	r = api_route_find(request->server->routes, request->server->n_routes, method, path,
+			   &request->route, &request->id);
+	if (r == -ENOTSUP)
+		return error_set(err, r, "%s does not know %.16s", path, method);
+	if (r < 0)
+		return error_set(err, r, "no such thing: %.200s", path);
+	if (connection->role < request->route->role)
+		return error_set(err, -EPERM, "%s %s is not yours to ask", method, path);
+	if (length &&
+	    (!text_to_u64(length, 0, UINT64_MAX, &bytes) || bytes > request->route->body_max))
+		return error_set(err, -EMSGSIZE, "the body has %s bytes, %s takes at most %zu",
+				 length, path, request->route->body_max);
+	return query_check(request, err);
+}
+
+static int request_parse(struct api_request *request, struct error *err)
+{
+	int r;
+
+	if (request->body_bytes > request->route->body_max)
+		return error_set(err, -EMSGSIZE, "the body is larger than %zu bytes",
+				 request->route->body_max);
+	if (request->body.len == 0)
+		return 0;
+	r = jsonx_parse(request->body.data, request->body.len, "body", &request->json, err);
+	text_finish(&request->body);
+	if (r == 0 && !json_is_object(request->json))
+		r = error_set(err, -EBADMSG, "the body is not a JSON object");
+	return r;
+}
+
+static enum MHD_Result request_queue(struct api_request *request)
+{
+	enum MHD_Result r;
+
+	if (request->queued)
+		return MHD_YES;
+	request->queued = true;
+	r = MHD_queue_response(request->connection->mhd, request->status, request->response);
+	return r;
+}
+
+static enum MHD_Result request_handle(struct api_request *request)
+{
+	struct error err = {};
+	int r;
+
+	request->connection->quiet_since_ms = 0;
+	r = request_parse(request, &err);
+	request->state = REQUEST_WAITING;
+	if (r < 0)
+		api_reply_error(request, r, &err);
+	else
+		request->route->handle(request->server->data, request);
+	if (request->state == REQUEST_WAITING) {
+		request->suspended = true;
+		MHD_suspend_connection(request->connection->mhd);
+		return MHD_YES;
+	}
+	return request_queue(request);
+}
+
+static enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd, const char *url,
+				  const char *method, const char *version, const char *upload,
+				  size_t *upload_size, void **request_cls)
+{
+	struct connection *connection =
+	    MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+	struct api_request *request = *request_cls;
+	struct error err = {};
+	int r;
+
+	(void)cls;
+	(void)version;
+	if (!request) {
+		request = mem_calloc(1, sizeof *request);
+		*request =
+		    (struct api_request){.server = connection->server, .connection = connection};
+		*request_cls = connection->request = request;
+		r = request_admit(request, method, url, &err);
+		if (r == 0)
+			return MHD_YES;
+		api_reply_error(request, r, &err);
+		return request_queue(request);
+	}
+	if (*upload_size > 0) {
+		request->body_bytes += *upload_size;
+		if (!request->route || request->body_bytes > 2 * API_BODY_MAX)
+			return MHD_NO;
+		if (request->body_bytes <= request->route->body_max)
+			text_add_bytes(&request->body, upload, *upload_size);
+		*upload_size = 0;
+		return MHD_YES;
+	}
+	if (request->state == REQUEST_ARRIVING)
+		return request_handle(request);
+	if (request->state == REQUEST_CUT && !request->queued)
+		return MHD_NO;
+	return request_queue(request);
+}
+
+static void on_request_completed(void *cls, struct MHD_Connection *mhd, void **request_cls,
+				 enum MHD_RequestTerminationCode code)
+{
+	struct api_request *request = *request_cls;
+
+	(void)cls;
+	(void)mhd;
+	(void)code;
+	if (!request)
+		return;
+	request->suspended = false;
+	/* The handler has it still: in WAITING and STREAMING, or when it was cut from those. */
+	if (request->state == REQUEST_WAITING || request->state == REQUEST_STREAMING ||
+	    request->state == REQUEST_CUT) {
+		request->state = REQUEST_CUT;
+		if (request->on_gone)
+			request->on_gone(request->gone_data, request);
+	}
+	if (request->response)
+		MHD_destroy_response(request->response);
+	request->connection->request = NULL;
+	request->connection->quiet_since_ms = monotonic_now_ms();
+	json_decref(request->json);
+	text_finish(&request->body);
+	text_finish(&request->out);
+	free(request);
+	*request_cls = NULL;
+}
+
+/* Connections. */
+
+static enum api_role peer_role(int fd)
+{
+	uid_t uid;
+	pid_t pid;
+
+	if (unixsock_peer(fd, &uid, &pid) < 0)
+		return API_ROLE_NONE;
+	return uid == geteuid() || uid == 0 ? API_ROLE_OPERATE : API_ROLE_NONE;
+}
+
+static void connection_open(struct api_server *server, struct MHD_Connection *mhd, void **context)
+{
+	struct connection *connection = mem_calloc(1, sizeof *connection);
+
+	*connection = (struct connection){
+	    .next = server->connections,
+	    .link = &server->connections,
+	    .server = server,
+	    .mhd = mhd,
+	    .fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd,
+	    .quiet_since_ms = monotonic_now_ms(),
+	    .over_limit = server->n_connections >= API_CONNECTIONS_MAX,
+	};
+	connection->role = peer_role(connection->fd);
+	if (connection->next)
+		connection->next->link = &connection->next;
+	server->connections = connection;
+	server->n_connections++;
+	*context = connection;
+}
+
+static void connection_close(struct connection *connection)
+{
+	*connection->link = connection->next;
+	if (connection->next)
+		connection->next->link = connection->link;
+	connection->server->n_connections--;
+	free(connection);
+}
+
+static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
+			  enum MHD_ConnectionNotificationCode code)
+{
+	if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+		connection_open(cls, mhd, context);
+	} else if (*context) {
+		connection_close(*context);
+		*context = NULL;
+	}
+}
+
+static bool peer_is_gone(int fd)
+{
+	struct pollfd p = {.fd = fd, .events = POLLRDHUP};
+
+	return poll(&p, 1, 0) > 0 && (p.revents & (POLLHUP | POLLERR | POLLRDHUP));
+}
+
+static void on_sweep(uv_timer_t *timer)
+{
+	struct api_server *server = timer->data;
+	int64_t now = monotonic_now_ms();
+
+	for (struct connection *c = server->connections; c; c = c->next) {
+		if (c->quiet_since_ms > 0 && now - c->quiet_since_ms > ARRIVAL_MS)
+			(void)shutdown(c->fd, SHUT_RDWR);
+		else if (c->request && c->request->suspended && peer_is_gone(c->fd))
+			request_cut(c->request);
+	}
+	server_run(server);
+}
+
+/* The loop. */
+
+static void on_timer(uv_timer_t *timer)
+{
+	server_run(timer->data);
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events)
+{
+	(void)status;
+	(void)events;
+	server_run(poll->data);
+}
+
+static void server_run(struct api_server *server)
+{
+	MHD_UNSIGNED_LONG_LONG timeout;
+
+	if (server->running || server->ending)
+		return;
+	server->running = true;
+	(void)MHD_run(server->mhd);
+	server->running = false;
+	if (MHD_get_timeout(server->mhd, &timeout) == MHD_YES)
+		(void)uv_timer_start(&server->timer, on_timer, timeout, 0);
+	else
+		(void)uv_timer_stop(&server->timer);
+	if (server->n_connections == 0)
+		(void)uv_timer_stop(&server->sweep);
+	else if (!uv_is_active((uv_handle_t *)&server->sweep))
+		(void)uv_timer_start(&server->sweep, on_sweep, SWEEP_MS, SWEEP_MS);
+}
+
+static int handles_start(struct api_server *server, uv_loop_t *loop, struct error *err)
+{
+	const union MHD_DaemonInfo *info =
+	    MHD_get_daemon_info(server->mhd, MHD_DAEMON_INFO_EPOLL_FD);
+	int r;
+
+	if (!info)
+		return error_set(err, -ENOTSUP, "libmicrohttpd was built without epoll");
+	r = uv_poll_init(loop, &server->poll, info->epoll_fd);
+	if (r < 0)
+		return error_sys(err, r, "cannot watch the API socket");
+	(void)uv_timer_init(loop, &server->timer);
+	(void)uv_timer_init(loop, &server->sweep);
+	server->n_handles = 3;
+	server->poll.data = server->timer.data = server->sweep.data = server;
+	return uv_poll_start(&server->poll, UV_READABLE, on_poll);
+}
+
+int api_server_create(uv_loop_t *loop, const struct api_server_options *options,
+		      struct api_server **ret_server, struct error *err)
+{
+	struct api_server *server = mem_calloc(1, sizeof *server);
+	int r, listen_fd = fcntl(options->listen_fd, F_DUPFD_CLOEXEC, 3);
+
+	*server = (struct api_server){
+	    .routes = options->routes, .n_routes = options->n_routes, .data = options->data};
+	server->mhd = MHD_start_daemon(
+	    MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, server,
+	    MHD_OPTION_LISTEN_SOCKET, listen_fd, MHD_OPTION_CONNECTION_LIMIT,
+	    (unsigned)(API_CONNECTIONS_MAX + CONNECTIONS_SPARE), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+	    4 * API_HEADER_MAX, MHD_OPTION_CONNECTION_TIMEOUT, PROGRESS_SECONDS,
+	    MHD_OPTION_NOTIFY_COMPLETED, on_request_completed, NULL, MHD_OPTION_NOTIFY_CONNECTION,
+	    on_connection, server, MHD_OPTION_END);
+	if (!server->mhd) {
+		fd_close(listen_fd);
+		free(server);
+		return error_set(err, -EIO, "cannot start the HTTP server");
+	}
+	r = handles_start(server, loop, err);
+	if (r < 0) {
+		api_server_destroy(server);
+		return r;
+	}
+	*ret_server = server;
+	return 0;
+}
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+	struct api_server *server = handle->data;
+
+	if (--server->n_handles == 0)
+		free(server);
+}
+
+void api_server_destroy(struct api_server *server)
+{
+	if (!server)
+		return;
+	for (struct connection *c = server->connections; c; c = c->next)
+		if (c->request && (c->request->state == REQUEST_WAITING ||
+				   c->request->state == REQUEST_STREAMING))
+			request_cut(c->request);
+	/* Replies given just now still go out, as far as the sockets take them without waiting. */
+	(void)MHD_run(server->mhd);
+	server->ending = true;
+	if (server->n_handles == 0) {
+		MHD_stop_daemon(server->mhd);
+		free(server);
+		return;
+	}
+	(void)uv_poll_stop(&server->poll);
+	MHD_stop_daemon(server->mhd);
+	uv_close((uv_handle_t *)&server->poll, on_handle_closed);
+	uv_close((uv_handle_t *)&server->timer, on_handle_closed);
+	uv_close((uv_handle_t *)&server->sweep, on_handle_closed);
+}
+
+size_t api_server_connections(const struct api_server *server)
+{
+	return server->n_connections;
+}

@@ -6,7 +6,12 @@
  *
  * Where a kind was never seen on a model, its work there follows from another model by the ratio of
  * relative speeds (catalogue prior, refined by kinds seen on both); where it was never seen at all,
- * from the kinds around it by VRAM request; else it is unknown.
+ * from the kinds around it by VRAM request; else it is unknown. Nothing is ever derived between a
+ * GPU and the CPU: no prior says how much slower that is.
+ *
+ * A task may carry a hint of its size relative to the others of its kind (the size of its input
+ * file, say). What a unit of it costs is learned with the rest; a hint that turns out to say
+ * nothing about durations comes to count for nothing.
  *
  * Pure data; saved and loaded as profiles by the store.
  */
@@ -28,6 +33,8 @@ struct estimate {
 	double utilization_percent;               /* of one such task alone; 100 when unknown */
 	uint64_t peak_vram_bytes, peak_ram_bytes; /* largest seen; 0 = unknown */
 	unsigned samples;
+	double hint_mean;        /* of the hints learned from; 0 = none came with one */
+	double seconds_per_hint; /* more work for each unit of hint above the mean */
 };
 
 /* One finished attempt. */
@@ -38,6 +45,7 @@ struct estimates_sample {
 	double work_seconds;        /* contention taken out; <= 0 = not to be learned */
 	double utilization_percent; /* < 0 = unknown */
 	uint64_t peak_vram_bytes, peak_ram_bytes; /* 0 = unknown */
+	double work_hint;                         /* place_task.work_hint of it; 0 = it had none */
 };
 
 struct estimates *estimates_create(void);
@@ -47,14 +55,20 @@ void estimates_learn(struct estimates *estimates, const struct estimates_sample 
 struct estimate estimates_get(const struct estimates *estimates, const char *kind,
 			      const char *model, double speed, uint64_t vram_request_bytes);
 
+/* Work of one task with this hint (0 = none); 0 when the estimate is not known. */
+double estimate_work(const struct estimate *estimate, double work_hint);
+
 /* For the store: one row per (kind, model). */
 struct estimates_row {
 	char kind[128], model[GPU_NAME_MAX];
 	double speed;
 	uint64_t vram_request_bytes;
-	double work_seconds, variance, utilization_percent;
+	double work_seconds, variance;
+	double utilization_percent; /* < 0 = unknown */
 	uint64_t peak_vram_bytes, peak_ram_bytes;
 	unsigned samples;
+	double hint_mean, hint_variance, hint_covariance; /* of hints, and of hint with work */
+	unsigned hint_samples;
 };
 /* Rows changed since the last call with `changed_only`; the caller frees the array. */
 size_t estimates_rows(struct estimates *estimates, bool changed_only,

@@ -49,6 +49,10 @@ struct place_task {
 	const struct place_request *request;
 	enum place_policy policy;
 	double weight_memory; /* of balance; 0 = the plain score */
+	double work_hint;  /* its size relative to others of its kind (bytes of its input file, say;
+			      any unit); 0 = unknown */
+	double work_scale; /* yardsticks only: its true work / its kind's mean, when it has ended
+			      (see place_work_scale); 0 = unknown, the estimate is taken */
 	/* Running tasks only: */
 	size_t gpus[PLACE_GPUS_MAX]; /* indices into ledger->gpus; n_gpus = 0: on the CPU */
 	size_t n_gpus;

@@ -1,0 +1,494 @@
+/*
+ * One cell for each (kind, model), found by hash; the cells of a kind are chained, because deriving
+ * walks them. Means and variances are exponentially weighted with a step of 1/n that never falls
+ * below 1/32: exact at first, following a drift later.
+ *
+ * Deriving, in order: (1) the cell itself; (2) the same kind on other models, each carried over by
+ * the speed ratio of the two models and weighted by its samples; (3) other kinds, by a line through
+ * (log VRAM request, log work) near the request, for work grows with the size of what is loaded;
+ * its slope leans on SLOPE_PRIOR until enough kinds are known. The ratio between two models is the
+ * catalogue's, pulled towards what kinds seen on both say.
+ *
+ * The work of a task with a hint h is mean + slope x (h - mean hint). The slope is a regression
+ * that starts at "proportional" (mean work / mean hint) and lets go of it as samples come in: the
+ * hint of one kind is minutes of sound, of another a file size that means nothing.
+ */
+#include "place/estimates.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* The oldest weight kept: means follow the last 32 or so samples. */
+#define RECENT_SAMPLES 32
+/* A doubling of the VRAM request makes 2^0.75 = 1.7 times the work, until kinds say otherwise. */
+#define SLOPE_PRIOR 0.75
+/* How many kinds of evidence the prior slope is worth. */
+#define SLOPE_PRIOR_WEIGHT 0.5
+/* Kinds within a factor of e in VRAM tell most about each other. */
+#define NEIGHBOUR_WIDTH 1.0
+/* How many samples seen on both models the catalogue's ratio is worth. */
+#define RATIO_PRIOR_WEIGHT 2.0
+/* Squared relative spread of hints that the "proportional" prior stands for. */
+#define HINT_PRIOR_SPREAD 0.25
+#define HINT_PRIOR_WEIGHT 2.0
+/* Nobody's work is below this share of the mean of its kind, whatever its hint says. */
+#define HINT_FLOOR 0.05
+
+struct cell {
+	struct estimates_row row;
+	bool changed;
+	bool utilization_known;
+	size_t next_of_hash; /* index + 1; 0 ends the chain */
+	size_t next_of_kind;
+};
+
+struct kind {
+	char name[128];
+	size_t first_cell; /* index + 1 */
+	size_t next_of_hash;
+};
+
+struct estimates {
+	struct cell *cells;
+	size_t n_cells, cells_room;
+	struct kind *kinds;
+	size_t n_kinds, kinds_room;
+	size_t *cell_buckets, *kind_buckets; /* index + 1 */
+	size_t n_buckets;                    /* a power of two, the same for both */
+};
+
+static uint64_t hash_text(uint64_t h, const char *s)
+{
+	for (; *s; s++)
+		h = (h ^ (unsigned char)*s) * UINT64_C(0x100000001b3);
+	return (h ^ 0xff) * UINT64_C(0x100000001b3);
+}
+
+/* Both tables are as long as the longer list needs; cells are never fewer than kinds. */
+static void rehash(struct estimates *e)
+{
+	free(e->cell_buckets);
+	free(e->kind_buckets);
+	e->n_buckets = e->n_buckets ? e->n_buckets * 2 : 64;
+	e->cell_buckets = mem_calloc(e->n_buckets, sizeof *e->cell_buckets);
+	e->kind_buckets = mem_calloc(e->n_buckets, sizeof *e->kind_buckets);
+	for (size_t i = 0; i < e->n_cells; i++) {
+		const struct estimates_row *row = &e->cells[i].row;
+		uint64_t h = hash_text(hash_text(0, row->kind), row->model);
+		size_t *bucket = &e->cell_buckets[h & (e->n_buckets - 1)];
+
+		e->cells[i].next_of_hash = *bucket;
+		*bucket = i + 1;
+	}
+	for (size_t i = 0; i < e->n_kinds; i++) {
+		uint64_t h = hash_text(0, e->kinds[i].name);
+		size_t *bucket = &e->kind_buckets[h & (e->n_buckets - 1)];
+
+		e->kinds[i].next_of_hash = *bucket;
+		*bucket = i + 1;
+	}
+}
+
+struct estimates *estimates_create(void)
+{
+	struct estimates *e = mem_calloc(1, sizeof *e);
+
+	rehash(e);
+	return e;
+}
+
+void estimates_destroy(struct estimates *e)
+{
+	if (!e)
+		return;
+	free(e->cells);
+	free(e->kinds);
+	free(e->cell_buckets);
+	free(e->kind_buckets);
+	free(e);
+}
+
+/* Names longer than a row holds are compared as cut: the same cut name is the same kind. */
+static bool same_name(const char *kept, const char *name, size_t room)
+{
+	return strncmp(kept, name, room - 1) == 0;
+}
+
+static void cut_name(char *to, size_t room, const char *name)
+{
+	snprintf(to, room, "%s", name);
+}
+
+static const struct kind *find_kind(const struct estimates *e, const char *name)
+{
+	char cut[128];
+
+	cut_name(cut, sizeof cut, name);
+	for (size_t i = e->kind_buckets[hash_text(0, cut) & (e->n_buckets - 1)]; i;
+	     i = e->kinds[i - 1].next_of_hash)
+		if (strcmp(e->kinds[i - 1].name, cut) == 0)
+			return &e->kinds[i - 1];
+	return NULL;
+}
+
+static struct kind *find_or_add_kind(struct estimates *e, const char *name)
+{
+	const struct kind *found = find_kind(e, name);
+	struct kind *kind;
+	size_t *bucket;
+
+	if (found)
+		return &e->kinds[found - e->kinds];
+	ARRAY_GROW(e->kinds, e->n_kinds, e->kinds_room);
+	kind = &e->kinds[e->n_kinds++];
+	*kind = (struct kind){};
+	cut_name(kind->name, sizeof kind->name, name);
+	bucket = &e->kind_buckets[hash_text(0, kind->name) & (e->n_buckets - 1)];
+	kind->next_of_hash = *bucket;
+	*bucket = e->n_kinds;
+	return kind;
+}
+
+static const struct cell *find_cell(const struct estimates *e, const char *kind, const char *model)
+{
+	char kind_cut[128], model_cut[GPU_NAME_MAX];
+	uint64_t h;
+
+	cut_name(kind_cut, sizeof kind_cut, kind);
+	cut_name(model_cut, sizeof model_cut, model);
+	h = hash_text(hash_text(0, kind_cut), model_cut);
+	for (size_t i = e->cell_buckets[h & (e->n_buckets - 1)]; i;
+	     i = e->cells[i - 1].next_of_hash) {
+		const struct cell *cell = &e->cells[i - 1];
+
+		if (strcmp(cell->row.kind, kind_cut) == 0 &&
+		    strcmp(cell->row.model, model_cut) == 0)
+			return cell;
+	}
+	return NULL;
+}
+
+static struct cell *find_or_add_cell(struct estimates *e, const char *kind_name, const char *model)
+{
+	const struct cell *found = find_cell(e, kind_name, model);
+	struct kind *kind;
+	struct cell *cell;
+	size_t *bucket;
+
+	if (found)
+		return &e->cells[found - e->cells];
+	if (e->n_cells >= e->n_buckets)
+		rehash(e);
+	kind = find_or_add_kind(e, kind_name);
+	ARRAY_GROW(e->cells, e->n_cells, e->cells_room);
+	cell = &e->cells[e->n_cells++];
+	*cell = (struct cell){};
+	cut_name(cell->row.kind, sizeof cell->row.kind, kind_name);
+	cut_name(cell->row.model, sizeof cell->row.model, model);
+	bucket = &e->cell_buckets[hash_text(hash_text(0, cell->row.kind), cell->row.model) &
+				  (e->n_buckets - 1)];
+	cell->next_of_hash = *bucket;
+	*bucket = e->n_cells;
+	cell->next_of_kind = kind->first_cell;
+	kind->first_cell = e->n_cells;
+	return cell;
+}
+
+/* Step of the n-th sample (n counts from 1). */
+static double step_of(unsigned n)
+{
+	return 1.0 / MIN_OF(n, (unsigned)RECENT_SAMPLES);
+}
+
+static void learn_hint(struct estimates_row *row, double hint, double work)
+{
+	double step = step_of(++row->hint_samples);
+	double off_hint = hint - row->hint_mean;
+	double off_work = work - row->work_seconds; /* its mean before this sample */
+
+	if (row->hint_samples == 1) {
+		row->hint_mean = hint;
+		return;
+	}
+	row->hint_mean += step * off_hint;
+	row->hint_variance = (1 - step) * (row->hint_variance + step * off_hint * off_hint);
+	row->hint_covariance = (1 - step) * (row->hint_covariance + step * off_hint * off_work);
+}
+
+static void learn_work(struct estimates_row *row, double work, double hint)
+{
+	double off, step;
+
+	if (hint > 0)
+		learn_hint(row, hint, work);
+	step = step_of(++row->samples);
+	off = work - row->work_seconds;
+	row->work_seconds += step * off;
+	row->variance = (1 - step) * (row->variance + step * off * off);
+}
+
+void estimates_learn(struct estimates *e, const struct estimates_sample *sample)
+{
+	struct cell *cell;
+	struct estimates_row *row;
+
+	if (!sample->kind || !sample->kind[0] || !sample->model)
+		return;
+	cell = find_or_add_cell(e, sample->kind, sample->model);
+	row = &cell->row;
+	cell->changed = true;
+	if (sample->speed > 0)
+		row->speed = sample->speed;
+	row->vram_request_bytes = sample->vram_request_bytes;
+	row->peak_vram_bytes = MAX_OF(row->peak_vram_bytes, sample->peak_vram_bytes);
+	row->peak_ram_bytes = MAX_OF(row->peak_ram_bytes, sample->peak_ram_bytes);
+	if (isfinite(sample->work_seconds) && sample->work_seconds > 0)
+		learn_work(row, sample->work_seconds,
+			   isfinite(sample->work_hint) ? sample->work_hint : 0);
+	if (isfinite(sample->utilization_percent) && sample->utilization_percent >= 0) {
+		double utilization = MIN_OF(sample->utilization_percent, 100.0);
+		double step = cell->utilization_known ? step_of(MAX_OF(row->samples, 1U)) : 1;
+
+		row->utilization_percent += step * (utilization - row->utilization_percent);
+		cell->utilization_known = true;
+	}
+}
+
+/* How many times longer work takes on `to` than on `from`, in logs: the catalogue's ratio and, the
+ * more there are the stronger, the kinds seen on both. */
+static double log_ratio(const struct estimates *e, const char *from, double from_speed,
+			const char *to, double to_speed)
+{
+	double sum = 0, weight = 0;
+
+	if (from_speed > 0 && to_speed > 0) {
+		sum = RATIO_PRIOR_WEIGHT * log(from_speed / to_speed);
+		weight = RATIO_PRIOR_WEIGHT;
+	}
+	for (size_t i = 0; i < e->n_kinds; i++) {
+		const struct cell *a = find_cell(e, e->kinds[i].name, from);
+		const struct cell *b = a ? find_cell(e, e->kinds[i].name, to) : NULL;
+
+		if (b && a->row.samples > 0 && b->row.samples > 0) {
+			/* Two means of n and m samples tell as much as one of nm/(n+m) pairs. */
+			double n = a->row.samples, m = b->row.samples;
+			double w = n * m / (n + m);
+
+			sum += w * log(b->row.work_seconds / a->row.work_seconds);
+			weight += w;
+		}
+	}
+	return weight > 0 ? sum / weight : 0;
+}
+
+/* The regression of work on hint, leaning on "proportional" (see the top). */
+static double hint_slope(const struct estimates_row *row)
+{
+	double prior, n = MIN_OF(row->hint_samples, (unsigned)RECENT_SAMPLES);
+
+	if (row->hint_samples == 0 || row->hint_mean <= 0)
+		return 0;
+	prior = HINT_PRIOR_WEIGHT * HINT_PRIOR_SPREAD * row->hint_mean * row->hint_mean;
+	return (n * row->hint_covariance + prior * row->work_seconds / row->hint_mean) /
+	       (n * row->hint_variance + prior);
+}
+
+static void fill_from_cell(struct estimate *to, const struct cell *cell, double factor)
+{
+	const struct estimates_row *row = &cell->row;
+
+	to->known = true;
+	to->work_seconds = row->work_seconds * factor;
+	to->deviation_seconds = sqrt(MAX_OF(row->variance, 0.0)) * factor;
+	to->samples = row->samples;
+	to->hint_mean = row->hint_samples > 0 ? row->hint_mean : 0;
+	to->seconds_per_hint = hint_slope(row) * factor;
+	if (cell->utilization_known)
+		to->utilization_percent = row->utilization_percent;
+}
+
+/* Add one model's word about a kind to a mean weighted by samples. */
+static void mix(struct estimate *sum, const struct estimate *one, double weight, double *ret_weight)
+{
+	double share = weight / (*ret_weight + weight);
+
+	sum->work_seconds += share * (one->work_seconds - sum->work_seconds);
+	sum->deviation_seconds += share * (one->deviation_seconds - sum->deviation_seconds);
+	sum->utilization_percent += share * (one->utilization_percent - sum->utilization_percent);
+	sum->seconds_per_hint += share * (one->seconds_per_hint - sum->seconds_per_hint);
+	sum->hint_mean += share * (one->hint_mean - sum->hint_mean);
+	*ret_weight += weight;
+}
+
+/* Steps (1) and (2): the kind on this model, or on others. */
+static bool from_kind(const struct estimates *e, const struct kind *kind, const char *model,
+		      double speed, struct estimate *ret_estimate)
+{
+	struct estimate sum = {.utilization_percent = 0};
+	double weight = 0;
+
+	for (size_t i = kind->first_cell; i; i = e->cells[i - 1].next_of_kind) {
+		const struct cell *cell = &e->cells[i - 1];
+		struct estimate one = {.utilization_percent = 100};
+		bool same = same_name(cell->row.model, model, sizeof cell->row.model);
+
+		/* What it holds does not depend on the model. */
+		if (cell->row.model[0] || !model[0]) {
+			sum.peak_vram_bytes =
+			    MAX_OF(sum.peak_vram_bytes, cell->row.peak_vram_bytes);
+			sum.peak_ram_bytes = MAX_OF(sum.peak_ram_bytes, cell->row.peak_ram_bytes);
+		}
+		if (cell->row.samples == 0 || (!same && (!model[0] || !cell->row.model[0])))
+			continue;
+		fill_from_cell(
+		    &one, cell,
+		    same ? 1 : exp(log_ratio(e, cell->row.model, cell->row.speed, model, speed)));
+		if (same) {
+			one.seen = true;
+			one.peak_vram_bytes = sum.peak_vram_bytes;
+			one.peak_ram_bytes = sum.peak_ram_bytes;
+			sum = one;
+			weight = HUGE_VAL; /* what was seen here needs no help from elsewhere */
+		} else if (!sum.seen) {
+			mix(&sum, &one, cell->row.samples, &weight);
+			sum.known = true;
+			sum.samples = MAX_OF(sum.samples, one.samples);
+		}
+	}
+	*ret_estimate = sum;
+	return sum.known;
+}
+
+/* Weighted least squares of log work on log VRAM around one request. */
+struct line {
+	double w, x, y, xx, xy, utilization, spread;
+};
+
+static void line_add(struct line *line, double x, double y, double w, const struct estimate *one)
+{
+	line->w += w;
+	line->x += w * x;
+	line->y += w * y;
+	line->xx += w * x * x;
+	line->xy += w * x * y;
+	line->utilization += w * one->utilization_percent;
+	line->spread += w * one->deviation_seconds / one->work_seconds;
+}
+
+/* Step (3): kinds of about the same size. x is log(VRAM / request), so the line is read at 0. */
+static bool from_neighbours(const struct estimates *e, const char *model, double speed,
+			    uint64_t vram_bytes, struct estimate *ret_estimate)
+{
+	struct line line = {};
+	double slope, mean_x, mean_y, spread_x;
+
+	if (vram_bytes == 0 || !model[0])
+		return false;
+	for (size_t i = 0; i < e->n_kinds; i++) {
+		struct estimate one;
+		double x, vram = 0;
+
+		for (size_t c = e->kinds[i].first_cell; c; c = e->cells[c - 1].next_of_kind)
+			vram = MAX_OF(vram, (double)e->cells[c - 1].row.vram_request_bytes);
+		if (vram <= 0 || !from_kind(e, &e->kinds[i], model, speed, &one))
+			continue;
+		x = log(vram / (double)vram_bytes);
+		line_add(&line, x, log(one.work_seconds),
+			 0.01 + exp(-x * x / (NEIGHBOUR_WIDTH * NEIGHBOUR_WIDTH)), &one);
+	}
+	if (line.w <= 0)
+		return false;
+	mean_x = line.x / line.w;
+	mean_y = line.y / line.w;
+	spread_x = line.xx - line.w * mean_x * mean_x;
+	slope = (line.xy - line.w * mean_x * mean_y + SLOPE_PRIOR_WEIGHT * SLOPE_PRIOR) /
+		(spread_x + SLOPE_PRIOR_WEIGHT);
+	ret_estimate->known = true;
+	ret_estimate->work_seconds = exp(mean_y - MAX_OF(MIN_OF(slope, 2.0), 0.0) * mean_x);
+	ret_estimate->deviation_seconds = ret_estimate->work_seconds * line.spread / line.w;
+	ret_estimate->utilization_percent = line.utilization / line.w;
+	return true;
+}
+
+struct estimate estimates_get(const struct estimates *e, const char *kind, const char *model,
+			      double speed, uint64_t vram_request_bytes)
+{
+	struct estimate estimate = {.utilization_percent = 100};
+	struct estimate found = {.utilization_percent = 100};
+	const struct kind *k = kind && kind[0] ? find_kind(e, kind) : NULL;
+
+	if (k && from_kind(e, k, model, speed, &found))
+		return found;
+	estimate.peak_vram_bytes = found.peak_vram_bytes;
+	estimate.peak_ram_bytes = found.peak_ram_bytes;
+	if (kind && kind[0])
+		from_neighbours(e, model, speed, vram_request_bytes, &estimate);
+	return estimate;
+}
+
+double estimate_work(const struct estimate *estimate, double work_hint)
+{
+	double work = estimate->work_seconds;
+
+	if (!estimate->known)
+		return 0;
+	if (work_hint > 0 && estimate->hint_mean > 0)
+		work += estimate->seconds_per_hint * (work_hint - estimate->hint_mean);
+	return MAX_OF(work, HINT_FLOOR * estimate->work_seconds);
+}
+
+size_t estimates_rows(struct estimates *e, bool changed_only, struct estimates_row **ret_rows)
+{
+	struct estimates_row *rows = mem_calloc(MAX_OF(e->n_cells, (size_t)1), sizeof *rows);
+	size_t n = 0;
+
+	for (size_t i = 0; i < e->n_cells; i++) {
+		struct cell *cell = &e->cells[i];
+
+		if (changed_only && !cell->changed)
+			continue;
+		rows[n] = cell->row;
+		if (!cell->utilization_known)
+			rows[n].utilization_percent = -1;
+		n++;
+		cell->changed = false;
+	}
+	*ret_rows = rows;
+	return n;
+}
+
+static double finite_or_0(double value)
+{
+	return isfinite(value) ? value : 0;
+}
+
+/* Rows come from a file: what makes no sense in one is left out of it. */
+void estimates_load(struct estimates *e, const struct estimates_row *rows, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct estimates_row row = rows[i];
+		struct cell *cell;
+
+		row.kind[sizeof row.kind - 1] = row.model[sizeof row.model - 1] = '\0';
+		if (!row.kind[0])
+			continue;
+		if (!isfinite(row.work_seconds) || row.work_seconds <= 0) {
+			row.work_seconds = row.variance = row.hint_mean = 0;
+			row.samples = row.hint_samples = 0;
+		}
+		row.speed = MAX_OF(finite_or_0(row.speed), 0.0);
+		row.variance = MAX_OF(finite_or_0(row.variance), 0.0);
+		row.hint_variance = MAX_OF(finite_or_0(row.hint_variance), 0.0);
+		row.hint_covariance = finite_or_0(row.hint_covariance);
+		if (!isfinite(row.hint_mean) || row.hint_mean <= 0)
+			row.hint_mean = row.hint_samples = 0;
+		cell = find_or_add_cell(e, row.kind, row.model);
+		cell->utilization_known =
+		    isfinite(row.utilization_percent) && row.utilization_percent >= 0;
+		row.utilization_percent =
+		    cell->utilization_known ? MIN_OF(row.utilization_percent, 100.0) : 0;
+		cell->row = row;
+		cell->changed = false;
+	}
+}

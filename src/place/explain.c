@@ -1,0 +1,293 @@
+/*
+ * Answers in numbers: can this ever run (place_check), why does it not run now (place_explain).
+ * Both go through the rules of fit.h, so what they say is what placing does.
+ */
+#include "place/auto.h"
+#include "place/fit.h"
+#include "place/forecast.h"
+#include "place/policies.h"
+#include "util/duration.h"
+#include "util/size.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* GPUs named one by one in an answer. */
+#define NAMED_MAX 6
+
+static int check_host(const struct ledger *ledger, const struct place_request *request,
+		      struct error *err)
+{
+	if (ledger->ram_known && request->ram_bytes > ledger->ram_total_bytes)
+		return error_set(
+		    err, -E2BIG,
+		    "asks for %s of host RAM; this machine (or its cgroup limit) has %s",
+		    SIZE_TEXT(request->ram_bytes), SIZE_TEXT(ledger->ram_total_bytes));
+	if (ledger->cpu_milli_total > 0 && request->cpu_milli > ledger->cpu_milli_total)
+		return error_set(err, -E2BIG, "asks for %.3g CPUs; there are %.3g",
+				 request->cpu_milli / 1000.0, ledger->cpu_milli_total / 1000.0);
+	return 0;
+}
+
+static int no_gpu(const struct ledger *ledger, struct error *err)
+{
+	return error_set(err, -ENODEV,
+			 "needs a GPU and there is none%s%s; work that does without one runs with "
+			 "--cpu only",
+			 ledger->source_text[0] ? ": " : "", ledger->source_text);
+}
+
+/* Of the GPUs the pin allows: could hold it once all of ours are gone, or cannot be said now. */
+struct capacity {
+	size_t pinned, able, unknown, unreported;
+	const struct ledger_gpu *largest; /* by load line */
+};
+
+static struct capacity capacity_for(const struct ledger *ledger,
+				    const struct place_request *request)
+{
+	struct capacity c = {};
+
+	for (size_t i = 0; i < ledger->n_gpus; i++) {
+		const struct ledger_gpu *g = &ledger->gpus[i];
+
+		if (request->pin_uuid[0] && strcmp(request->pin_uuid, g->uuid) != 0)
+			continue;
+		c.pinned++;
+		if (!g->vram_known) {
+			/* Lost or stale for the moment: nothing can be said against it. */
+			if (!g->usable)
+				c.unknown++;
+			else if (request->vram_bytes == 0)
+				c.able++;
+			else
+				c.unreported++;
+			continue;
+		}
+		if (!c.largest || g->load_line_bytes > c.largest->load_line_bytes)
+			c.largest = g;
+		if (request->vram_bytes <= g->load_line_bytes)
+			c.able++;
+	}
+	return c;
+}
+
+int place_check(const struct ledger *ledger, const struct place_request *request, struct error *err)
+{
+	struct capacity c;
+	int r = check_host(ledger, request, err);
+
+	if (r < 0 || fit_is_cpu_only(request))
+		return r;
+	c = capacity_for(ledger, request);
+	if (c.pinned == 0) {
+		/* While NVML hangs or was not asked yet, GPUs may turn up. */
+		if (ledger->n_gpus == 0 &&
+		    (ledger->source == GPU_SOURCE_UNKNOWN || ledger->source == GPU_SOURCE_STALE))
+			return 0;
+		if (ledger->n_gpus == 0)
+			return no_gpu(ledger, err);
+		return error_set(err, -ENODEV,
+				 "there is no GPU %s here; `plimsoll gpus` lists "
+				 "what there is",
+				 request->pin_uuid);
+	}
+	if (c.able + c.unknown >= request->gpus)
+		return 0;
+	if (request->gpus > c.pinned)
+		return error_set(err, -E2BIG, "asks for %u GPUs; there %s %zu%s", request->gpus,
+				 c.pinned == 1 ? "is" : "are", c.pinned,
+				 request->pin_uuid[0] ? " with that UUID" : "");
+	if (!c.largest)
+		return error_set(err, -E2BIG,
+				 "asks for %s of VRAM; no GPU here reports how much it has: leave "
+				 "the VRAM out to run on it unaccounted",
+				 SIZE_TEXT(request->vram_bytes));
+	if (request->gpus > 1)
+		return error_set(
+		    err, -E2BIG,
+		    "asks for %u GPUs with %s of VRAM each; %zu can ever hold that, the "
+		    "largest load line is %s (GPU %u)",
+		    request->gpus, SIZE_TEXT(request->vram_bytes), c.able,
+		    SIZE_TEXT(c.largest->load_line_bytes), c.largest->index);
+	return error_set(err, -E2BIG,
+			 "asks for %s of VRAM; the largest load line is %s (GPU %u, %s less a "
+			 "reserve of %s)",
+			 SIZE_TEXT(request->vram_bytes), SIZE_TEXT(c.largest->load_line_bytes),
+			 c.largest->index, SIZE_TEXT(c.largest->total_bytes),
+			 SIZE_TEXT(c.largest->reserve_bytes));
+}
+
+/* Seconds until the first of ours on this GPU is expected to end; negative: nothing runs there. */
+static double first_end(const struct place_view *view, size_t gpu)
+{
+	double first = -1, sum = 0;
+
+	for (int pass = 0; pass < 2; pass++)
+		for (size_t i = 0; i < view->n_running; i++) {
+			const struct place_task *task = &view->running[i];
+
+			for (size_t g = 0; g < task->n_gpus; g++) {
+				struct forecast f;
+				double left;
+
+				if (task->gpus[g] != gpu)
+					continue;
+				f = forecast_task(view->ledger, view->estimates, task, gpu);
+				if (pass == 0) {
+					sum += f.utilization_percent;
+					continue;
+				}
+				left = forecast_remaining(&f, task->work_done_seconds) *
+				       MAX_OF(sum / 100, 1.0);
+				if (first < 0 || left < first)
+					first = left;
+			}
+		}
+	return first;
+}
+
+static void explain_room(const struct ledger_gpu *g, struct reason *reason)
+{
+	reason_add(reason, "has room for %s", SIZE_TEXT(g->room_bytes));
+	if (g->n_tasks > 0)
+		reason_add(reason, " (%u task%s hold%s %s", g->n_tasks, g->n_tasks == 1 ? "" : "s",
+			   g->n_tasks == 1 ? "s" : "", SIZE_TEXT(g->ours_bytes));
+	if (g->foreign_bytes >= 64 * MIB)
+		reason_add(reason, "%s%s used by others", g->n_tasks > 0 ? ", " : " (",
+			   SIZE_TEXT(g->foreign_bytes));
+	if (g->n_tasks > 0 || g->foreign_bytes >= 64 * MIB)
+		reason_add(reason, ")");
+}
+
+static void explain_gpu(const struct place_view *view, const struct fit_counts *counts,
+			const struct place_task *task, size_t gpu, struct reason *reason)
+{
+	const struct ledger_gpu *g = &view->ledger->gpus[gpu];
+
+	switch (fit_gpu(view->ledger, counts, task, gpu)) {
+	case FIT_OK:
+		reason_add(reason, "would take it");
+		break;
+	case FIT_UNUSABLE:
+		reason_add(reason, "is out: %s", g->unusable_reason);
+		break;
+	case FIT_HELD:
+		if (g->held_exclusive)
+			reason_add(reason, "is held exclusively");
+		else
+			reason_add(reason, "is wanted exclusively and has %u task%s", g->n_tasks,
+				   g->n_tasks == 1 ? "" : "s");
+		break;
+	case FIT_VRAM_UNKNOWN:
+		reason_add(reason, "does not report its VRAM");
+		break;
+	case FIT_ROOM:
+		explain_room(g, reason);
+		break;
+	case FIT_UNSIZED:
+		reason_add(reason, "has a task that did not say its VRAM either");
+		break;
+	case FIT_MAX_PER_GPU:
+		reason_add(reason, "has %u of this batch, the limit is %u",
+			   fit_counts_on_gpu(counts, task->batch, gpu), task->request->max_per_gpu);
+		break;
+	case FIT_PINNED:
+	case FIT_RAM:
+	case FIT_CPUS:
+	case FIT_THREADS:
+		break;
+	}
+}
+
+static void explain_needs(const struct place_request *request, struct reason *reason)
+{
+	reason_add(reason, "needs ");
+	if (request->gpus > 1)
+		reason_add(reason, "%u GPUs with ", request->gpus);
+	if (request->vram_bytes > 0)
+		reason_add(reason, "%s%s", SIZE_TEXT(request->vram_bytes),
+			   request->gpus > 1 ? " each" : "");
+	else
+		reason_add(reason, "a GPU");
+	if (request->exclusive)
+		reason_add(reason, ", exclusively");
+}
+
+static void explain_gpus(const struct place_view *view, const struct fit_counts *counts,
+			 const struct place_task *task, struct reason *reason)
+{
+	const struct ledger *ledger = view->ledger;
+	size_t named = 0, others = 0;
+	double soonest = -1;
+
+	explain_needs(task->request, reason);
+	if (ledger->n_gpus == 0) {
+		reason_add(reason, "; there is none%s%s", ledger->source_text[0] ? ": " : "",
+			   ledger->source_text);
+		return;
+	}
+	for (size_t g = 0; g < ledger->n_gpus; g++) {
+		double end;
+
+		if (fit_gpu(ledger, counts, task, g) == FIT_PINNED) {
+			others++;
+			continue;
+		}
+		end = first_end(view, g);
+		if (end >= 0 && (soonest < 0 || end < soonest))
+			soonest = end;
+		if (named++ >= NAMED_MAX)
+			continue;
+		reason_add(reason, "%s GPU %u ", named == 1 ? ";" : ",", ledger->gpus[g].index);
+		explain_gpu(view, counts, task, g, reason);
+	}
+	if (named > NAMED_MAX)
+		reason_add(reason, ", %zu more GPUs as full", named - NAMED_MAX);
+	if (others > 0 && named == 0)
+		reason_add(reason, "; the GPU it is pinned to is not there");
+	if (soonest >= 0)
+		reason_add(reason, "; next expected end in %s",
+			   DURATION_TEXT((int64_t)(soonest * 1000)));
+}
+
+/* Is there a place for it now? */
+static bool fits_now(const struct place_view *view, const struct fit_counts *counts,
+		     const struct place_task *task)
+{
+	size_t fits = 0;
+
+	if (fit_is_cpu_only(task->request))
+		return true;
+	for (size_t g = 0; g < view->ledger->n_gpus; g++)
+		fits += fit_gpu(view->ledger, counts, task, g) == FIT_OK;
+	return task->request->gpus > 0 && fits >= task->request->gpus;
+}
+
+void place_explain(const struct place_view *view, size_t index, char reason_text[PLACE_REASON_MAX])
+{
+	auto_fit_counts struct fit_counts *counts = fit_counts_create(view);
+	const struct ledger *ledger = view->ledger;
+	const struct place_task *task = &view->waiting[index];
+	const struct place_request *request = task->request;
+	enum fit host = fit_host(ledger, counts, task);
+	struct reason reason = {.text = reason_text, .room = PLACE_REASON_MAX};
+
+	reason_text[0] = '\0';
+	if (host == FIT_THREADS)
+		reason_add(&reason, "%u tasks of its batch run, the limit is %u",
+			   fit_counts_running(counts, task->batch), request->threads);
+	else if (host == FIT_RAM)
+		reason_add(&reason, "needs %s of host RAM; room for %s of %s is left",
+			   SIZE_TEXT(request->ram_bytes), SIZE_TEXT(ledger->ram_room_bytes),
+			   SIZE_TEXT(ledger->ram_total_bytes));
+	else if (host == FIT_CPUS)
+		reason_add(&reason, "needs %.3g CPUs; %.3g of %.3g are left",
+			   request->cpu_milli / 1000.0, ledger->cpu_milli_room / 1000.0,
+			   ledger->cpu_milli_total / 1000.0);
+	else if (!fits_now(view, counts, task))
+		explain_gpus(view, counts, task, &reason);
+	else if (task->policy != PLACE_AUTO || fit_is_cpu_only(request) ||
+		 !auto_explain(view, counts, index, reason_text))
+		reason_add(&reason, "about to start");
+}

@@ -1,0 +1,230 @@
+/*
+ * The ledger is worked out afresh from a sample and the list of grants: it has no history, so
+ * nothing in it can drift. First each GPU's fixed part (total, reserve, load line) is copied from
+ * the sample, then every grant is added to its GPU, and last what is left of the device's use after
+ * ours is taken off is called foreign. Sums saturate: a driver that reports nonsense makes a GPU
+ * full, never endless.
+ */
+#include "place/ledger.h"
+
+#include "place/saturate.h"
+#include "util/size.h"
+
+#include <stdio.h>
+#include <string.h>
+
+uint64_t ledger_default_reserve(const struct gpu *gpu)
+{
+	uint64_t reserve = 256 * MIB;
+
+	if (gpu_has(gpu, GPU_TOTAL))
+		reserve = MAX_OF(reserve, gpu->vram.total_bytes / 20);
+	if (gpu_has(gpu, GPU_DRIVER_RESERVED))
+		reserve = MAX_OF(reserve, gpu->vram.driver_reserved_bytes);
+	return reserve;
+}
+
+static uint64_t reserve_of(const struct gpu *gpu, const struct ledger_options *options)
+{
+	for (size_t i = 0; options && i < options->n_reserves; i++)
+		if (strcmp(options->reserves[i].uuid, gpu->uuid) == 0)
+			return options->reserves[i].bytes;
+	return ledger_default_reserve(gpu);
+}
+
+/* What the device says is in use. False when it cannot be said, by either of the two ways. */
+static bool device_used(const struct gpu *gpu, uint64_t *ret_used)
+{
+	if (gpu_has(gpu, GPU_USED)) {
+		*ret_used = gpu->vram.used_bytes;
+		return true;
+	}
+	if (gpu_has(gpu, GPU_TOTAL | GPU_FREE)) {
+		uint64_t used = saturate_sub(gpu->vram.total_bytes, gpu->vram.free_bytes);
+
+		if (gpu_has(gpu, GPU_DRIVER_RESERVED))
+			used = saturate_sub(used, gpu->vram.driver_reserved_bytes);
+		*ret_used = used;
+		return true;
+	}
+	return false;
+}
+
+static const char *unusable_reason(const struct gpu *gpu)
+{
+	if (gpu->health_text[0])
+		return gpu->health_text;
+	switch (gpu->health) {
+	case GPU_HEALTH_LOST:
+		return "the GPU is lost";
+	case GPU_HEALTH_NEEDS_RESET:
+		return "the GPU requires a reset";
+	case GPU_HEALTH_STALE:
+		return "its numbers are stale: NVML does not answer";
+	case GPU_HEALTH_ERROR:
+	case GPU_HEALTH_OK:
+		break;
+	}
+	return "NVML reports an error";
+}
+
+static void read_gpu(struct ledger_gpu *to, const struct gpu *gpu,
+		     const struct ledger_options *options)
+{
+	uint64_t used;
+
+	snprintf(to->uuid, sizeof to->uuid, "%s", gpu->uuid);
+	snprintf(to->model, sizeof to->model, "%s", gpu->name);
+	to->index = gpu->index;
+	to->usable = gpu_is_usable(gpu);
+	if (!to->usable)
+		snprintf(to->unusable_reason, sizeof to->unusable_reason, "%s",
+			 unusable_reason(gpu));
+	to->utilization_known = gpu_has(gpu, GPU_UTILIZATION);
+	if (to->utilization_known)
+		to->utilization_percent = MIN_OF(gpu->utilization_percent, 100U);
+	if (options && options->speed)
+		to->speed = MAX_OF(options->speed(options->data, gpu->name), 0.0);
+	to->vram_known = gpu_has(gpu, GPU_TOTAL) && device_used(gpu, &used);
+	if (!to->vram_known)
+		return;
+	to->total_bytes = gpu->vram.total_bytes;
+	to->reserve_bytes = MIN_OF(reserve_of(gpu, options), to->total_bytes);
+	to->load_line_bytes = to->total_bytes - to->reserve_bytes;
+	to->foreign_bytes = used; /* until ours are taken off */
+}
+
+static struct ledger_gpu *find_gpu(struct ledger *ledger, const char *uuid)
+{
+	for (size_t i = 0; i < ledger->n_gpus; i++)
+		if (strcmp(ledger->gpus[i].uuid, uuid) == 0)
+			return &ledger->gpus[i];
+	return NULL;
+}
+
+static void add_allocation(struct ledger_gpu *gpu, const struct ledger_allocation *a)
+{
+	uint64_t used = a->used_known ? a->used_bytes : a->vram_bytes;
+
+	gpu->n_tasks++;
+	gpu->held_exclusive |= a->exclusive;
+	gpu->allocated_bytes = saturate_add(gpu->allocated_bytes, a->vram_bytes);
+	gpu->ours_bytes = saturate_add(gpu->ours_bytes, MAX_OF(a->vram_bytes, used));
+	gpu->foreign_bytes = saturate_sub(gpu->foreign_bytes, used);
+}
+
+static void settle_gpu(struct ledger_gpu *gpu)
+{
+	if (!gpu->vram_known) {
+		gpu->foreign_bytes = 0;
+		return;
+	}
+	gpu->room_bytes =
+	    saturate_sub(gpu->load_line_bytes, saturate_add(gpu->foreign_bytes, gpu->ours_bytes));
+}
+
+/* Promised RAM that is not yet used must be kept free of what is available now; and all that was
+ * promised must fit the limit, however much the machine itself has. */
+static void settle_host(struct ledger *ledger, const struct ledger_allocation *allocations,
+			size_t n_allocations, const struct ledger_host *host)
+{
+	uint64_t unused = 0, ours = 0;
+	uint64_t cpu = 0;
+
+	for (size_t i = 0; i < n_allocations; i++) {
+		const struct ledger_allocation *a = &allocations[i];
+
+		unused = saturate_add(unused, saturate_sub(a->ram_bytes, a->ram_used_bytes));
+		ours = saturate_add(ours, MAX_OF(a->ram_bytes, a->ram_used_bytes));
+		cpu += a->cpu_milli;
+	}
+	if (!host)
+		return;
+	ledger->ram_known = host->ram_known;
+	if (host->ram_known) {
+		ledger->ram_total_bytes = host->ram_total_bytes;
+		ledger->ram_room_bytes = MIN_OF(saturate_sub(host->ram_available_bytes, unused),
+						saturate_sub(host->ram_total_bytes, ours));
+	}
+	ledger->cpu_milli_total = host->cpu_milli;
+	ledger->cpu_milli_room = (unsigned)saturate_sub(host->cpu_milli, cpu);
+}
+
+struct ledger *ledger_create(const struct gpu_list *list,
+			     const struct ledger_allocation *allocations, size_t n_allocations,
+			     const struct ledger_host *host, const struct ledger_options *options)
+{
+	struct ledger *ledger = mem_calloc(1, sizeof *ledger);
+
+	if (list) {
+		ledger->source = list->state;
+		snprintf(ledger->source_text, sizeof ledger->source_text, "%s", list->text);
+		ledger->n_gpus = list->n;
+		ledger->gpus = mem_calloc(MAX_OF(list->n, (size_t)1), sizeof *ledger->gpus);
+		for (size_t i = 0; i < list->n; i++)
+			read_gpu(&ledger->gpus[i], &list->gpus[i], options);
+	} else {
+		ledger->source = GPU_SOURCE_UNKNOWN;
+	}
+	for (size_t i = 0; i < n_allocations; i++) {
+		struct ledger_gpu *gpu = NULL;
+
+		if (allocations[i].uuid[0])
+			gpu = find_gpu(ledger, allocations[i].uuid);
+		if (gpu)
+			add_allocation(gpu, &allocations[i]);
+	}
+	for (size_t i = 0; i < ledger->n_gpus; i++)
+		settle_gpu(&ledger->gpus[i]);
+	settle_host(ledger, allocations, n_allocations, host);
+	return ledger;
+}
+
+void ledger_destroy(struct ledger *ledger)
+{
+	if (!ledger)
+		return;
+	free(ledger->gpus);
+	free(ledger);
+}
+
+struct ledger *ledger_copy(const struct ledger *ledger)
+{
+	struct ledger *copy = mem_alloc(sizeof *copy);
+
+	*copy = *ledger;
+	copy->gpus = mem_calloc(MAX_OF(ledger->n_gpus, (size_t)1), sizeof *copy->gpus);
+	if (ledger->n_gpus > 0)
+		memcpy(copy->gpus, ledger->gpus, ledger->n_gpus * sizeof *copy->gpus);
+	return copy;
+}
+
+void ledger_book(struct ledger *ledger, const size_t *gpus, size_t n_gpus,
+		 const struct place_request *request)
+{
+	for (size_t i = 0; i < n_gpus; i++) {
+		struct ledger_gpu *gpu = &ledger->gpus[gpus[i]];
+
+		gpu->n_tasks++;
+		gpu->held_exclusive |= request->exclusive;
+		gpu->allocated_bytes = saturate_add(gpu->allocated_bytes, request->vram_bytes);
+		gpu->ours_bytes = saturate_add(gpu->ours_bytes, request->vram_bytes);
+		settle_gpu(gpu);
+	}
+	ledger->ram_room_bytes = saturate_sub(ledger->ram_room_bytes, request->ram_bytes);
+	ledger->cpu_milli_room = (unsigned)saturate_sub(ledger->cpu_milli_room, request->cpu_milli);
+}
+
+uint64_t ledger_largest_line(const struct ledger *ledger)
+{
+	uint64_t largest = 0;
+
+	for (size_t i = 0; i < ledger->n_gpus; i++) {
+		const struct ledger_gpu *gpu = &ledger->gpus[i];
+
+		if (gpu->usable && gpu->vram_known)
+			largest =
+			    MAX_OF(largest, saturate_sub(gpu->load_line_bytes, gpu->foreign_bytes));
+	}
+	return largest;
+}

@@ -1,0 +1,81 @@
+/*
+ * The walk down the queue. A task whose policy is simple is placed where that policy says as soon
+ * as one is reached that fits; tasks under `auto` are looked at together, once, when the first of
+ * them is reached, because their order is part of the decision. Work for the CPU goes out as soon
+ * as the host has room: it never waits for a GPU.
+ */
+#include "place/place.h"
+
+#include "place/auto.h"
+#include "place/fit.h"
+#include "place/policies.h"
+#include "util/size.h"
+
+#include <string.h>
+
+static void choose_cpu(const struct place_view *view, size_t waiting,
+		       struct place_decision *ret_decision)
+{
+	const struct ledger *ledger = view->ledger;
+	const struct place_request *request = view->waiting[waiting].request;
+	struct reason reason = {.text = ret_decision->reason, .room = sizeof ret_decision->reason};
+
+	*ret_decision = (struct place_decision){
+	    .waiting = waiting,
+	    .policy = view->waiting[waiting].policy,
+	};
+	reason_add(&reason, "CPU: asks for no GPU");
+	if (request->ram_bytes > 0 && ledger->ram_known)
+		reason_add(&reason, ", %s RAM of %s free", SIZE_TEXT(request->ram_bytes),
+			   SIZE_TEXT(ledger->ram_room_bytes));
+	if (request->cpu_milli > 0 && ledger->cpu_milli_total > 0)
+		reason_add(&reason, ", %.3g CPUs of %.3g free", request->cpu_milli / 1000.0,
+			   ledger->cpu_milli_room / 1000.0);
+}
+
+int place_next(const struct place_view *view, struct place_decision *ret_decision)
+{
+	auto_fit_counts struct fit_counts *counts = fit_counts_create(view);
+	bool auto_done = false;
+
+	for (size_t i = 0; i < view->n_waiting; i++) {
+		const struct place_task *task = &view->waiting[i];
+		bool on_gpu = !fit_is_cpu_only(task->request);
+
+		if (view->taken && view->taken[i])
+			continue;
+		if (on_gpu && task->policy == PLACE_AUTO) {
+			if (!auto_done && auto_choose(view, counts, ret_decision))
+				return 1;
+			auto_done = true;
+			continue;
+		}
+		if (fit_host(view->ledger, counts, task) != FIT_OK)
+			continue;
+		if (!on_gpu) {
+			choose_cpu(view, i, ret_decision);
+			return 1;
+		}
+		if (policy_choose(view, counts, i, task->policy, ret_decision))
+			return 1;
+	}
+	return 0;
+}
+
+void place_book(struct place_view *view, const struct place_decision *decision)
+{
+	const struct place_task *task = &view->waiting[decision->waiting];
+	struct place_task *running;
+
+	ledger_book(view->ledger, decision->gpus, decision->n_gpus, task->request);
+	ARRAY_GROW(view->running, view->n_running, view->running_room);
+	running = &view->running[view->n_running++];
+	*running = *task;
+	running->n_gpus = decision->n_gpus;
+	memcpy(running->gpus, decision->gpus, sizeof running->gpus);
+	running->elapsed_seconds = running->work_done_seconds = 0;
+	if (view->taken)
+		view->taken[decision->waiting] = true;
+	if (decision->policy == PLACE_ROUND_ROBIN && decision->n_gpus > 0)
+		view->round_robin = decision->gpus[decision->n_gpus - 1] + 1;
+}

@@ -14,10 +14,16 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define GPU_UUID_MAX 96 /* NVML's NVML_DEVICE_UUID_V2_BUFFER_SIZE */
-#define GPU_NAME_MAX 96
-#define GPU_PCI_MAX  32
-#define GPU_LIST_MAX 256 /* more devices than this are an error, not a surprise */
+#define GPU_UUID_MAX      96 /* NVML's NVML_DEVICE_UUID_V2_BUFFER_SIZE */
+#define GPU_NAME_MAX      96
+#define GPU_PCI_MAX       32
+#define GPU_LIST_MAX      256  /* more devices than this are an error, not a surprise */
+#define GPU_PROCESSES_MAX 4096 /* processes of one GPU */
+
+/* The index of a MIG instance: GPU 0's are 1000, 1001, ...; GPU 1's 2000, ... It cannot collide
+ * with a whole GPU's (GPU_LIST_MAX). People may also write "0:1", as for nvidia-smi. While a GPU
+ * has instances, they are listed in its place. */
+#define GPU_MIG_INDEX(parent, instance) (1000 * ((parent) + 1) + (instance))
 
 enum gpu_field_FLAGS {
 	GPU_TOTAL = 1 << 0,           /* vram.total_bytes */
@@ -44,8 +50,10 @@ enum gpu_health {
 
 struct gpu_process {
 	pid_t pid;
-	uint64_t start_time; /* as in util/pidref.h; 0 when the pid is not in our /proc */
-	bool used_known;     /* false under WSL2, WDDM and for some foreign processes */
+	uint64_t
+	    start_time; /* as in util/pidref.h; 0 when the pid is not in our /proc: it has ended and
+			   the driver still lists it, or it is of another pid namespace */
+	bool used_known; /* false under WSL2, WDDM and for some foreign processes */
 	uint64_t used_bytes;
 	bool graphics;      /* only in the graphics list */
 	char name[64];      /* command name, "" when unknown */
@@ -53,8 +61,9 @@ struct gpu_process {
 };
 
 struct gpu {
-	unsigned index; /* NVML's, at the time of the sample: not stable over reboots or losses */
-	char uuid[GPU_UUID_MAX];
+	unsigned index; /* NVML's, at the time of the sample: not stable over reboots or losses. A
+			   lost GPU keeps its own unless another has it now */
+	char uuid[GPU_UUID_MAX]; /* "" only for a lost GPU that was never seen healthy */
 	char
 	    name[GPU_NAME_MAX]; /* the GPU model: "NVIDIA RTX A5500"; profiles are kept per model */
 	char pci_bus_id[GPU_PCI_MAX];
@@ -133,13 +142,36 @@ static inline void gpu_list_cleanup(struct gpu_list **list)
 struct gpu *gpu_list_append(struct gpu_list *list);
 struct gpu_process *gpu_append_process(struct gpu *gpu);
 
+/* Sort by index. */
+void gpu_list_sort(struct gpu_list *list);
+
+/* Take over from the sample before what `next` cannot say: a GPU that answers no more is named and
+ * reported lost instead of vanishing; when NVML itself cannot be asked (state neither OK nor
+ * NO_GPUS) the GPUs of `prev` follow as stale. NULL `prev` is a no-op. Pure. */
+void gpu_list_carry_over(struct gpu_list *next, const struct gpu_list *prev);
+
+/* State STALE since the last good sample (since `now_ms` when there was none), healthy GPUs too. */
+void gpu_list_mark_stale(struct gpu_list *list, int64_t now_ms, const char *text);
+
 /* By UUID; NULL when not there. */
 const struct gpu *gpu_list_find(const struct gpu_list *list, const char *uuid);
 
-/* What a person wrote: "1", "cuda:1", a UUID or a unique prefix of one. -ENOENT / -EINVAL with a
- * text that names the GPUs there are. */
+/* What a person wrote: "1", "cuda:1", "0:1" (MIG instance), a PCI bus id, a UUID or a unique prefix
+ * of one. -ENOENT / -EINVAL with a text that names the GPUs there are. */
 int gpu_list_resolve(const struct gpu_list *list, const char *text, const struct gpu **ret_gpu,
 		     struct error *err) MUST_CHECK;
+
+/* Events beside the samples. A fault inside a MIG instance names the whole GPU. */
+enum gpu_event_type { GPU_EVENT_XID };
+struct gpu_event {
+	enum gpu_event_type type;
+	char uuid[GPU_UUID_MAX];
+	unsigned xid; /* 999: unknown */
+	int64_t at_ms;
+};
+json_t *gpu_event_to_json(const struct gpu_event *event);
+int gpu_event_from_json(const json_t *json, struct gpu_event *ret_event,
+			struct error *err) MUST_CHECK;
 
 /* The helper process speaks this JSON; it is also what the API's raw sample is made of. */
 json_t *gpu_list_to_json(const struct gpu_list *list);

@@ -12,15 +12,6 @@
 
 struct gpu_sampler;
 
-/* Events beside the samples. */
-enum gpu_event_type { GPU_EVENT_XID };
-struct gpu_event {
-	enum gpu_event_type type;
-	char uuid[GPU_UUID_MAX];
-	unsigned xid;
-	int64_t at_ms;
-};
-
 struct gpu_sampler_options {
 	unsigned interval_ms; /* between samples; 0 = 1000 */
 	unsigned deadline_ms; /* of one sample; 0 = 2000 (first one, with initialisation: 10000) */

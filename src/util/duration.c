@@ -52,6 +52,7 @@ static int parse(const char *text, bool bare_seconds, int64_t *ret_ms, struct er
 {
 	const char *p = text;
 	double total = 0;
+	bool alone = true; /* "90" may mean seconds, the 30 of "1h30" may not */
 
 	do {
 		double value = 0, unit;
@@ -62,7 +63,7 @@ static int parse(const char *text, bool bare_seconds, int64_t *ret_ms, struct er
 			    err, -EINVAL,
 			    "\"%.64s\" is not a duration; write for example 300ms, 5s or 1h30m",
 			    text);
-		if (*p == '\0' && !bare_seconds)
+		if (*p == '\0' && !(bare_seconds && alone))
 			return error_set(err, -EINVAL,
 					 "duration \"%.64s\" has no unit; write %.60ss or %.60sm",
 					 text, text, text);
@@ -75,6 +76,7 @@ static int parse(const char *text, bool bare_seconds, int64_t *ret_ms, struct er
 		total += value * unit;
 		if (total > (double)DURATION_MAX_MS)
 			return error_set(err, -EINVAL, "\"%.64s\" is too long a duration", text);
+		alone = false;
 	} while (*p != '\0');
 	*ret_ms = (int64_t)(total + 0.5);
 	return 0;
@@ -96,7 +98,7 @@ const char *duration_format(char buf[DURATION_TEXT_MAX], int64_t ms)
 
 	if (ms < 1000)
 		(void)snprintf(buf, DURATION_TEXT_MAX, "%lld ms", (long long)ms);
-	else if (ms < 60000)
+	else if (ms < 59950) /* from there on it would read "60.0 s" */
 		(void)snprintf(buf, DURATION_TEXT_MAX, "%.1f s", (double)ms / 1000);
 	else if (s < 3600)
 		(void)snprintf(buf, DURATION_TEXT_MAX, "%lld min %02lld s", s / 60, s % 60);

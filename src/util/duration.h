@@ -13,7 +13,7 @@
 /* Parse all of `text`. -EINVAL: not a duration, no unit, negative, or above 100 years. */
 int duration_parse(const char *text, int64_t *ret_ms, struct error *err) MUST_CHECK;
 
-/* The same, but a bare number means seconds (for options named `--seconds` and the like). */
+/* The same, but a bare number alone means seconds (for options named `--seconds` and the like). */
 int duration_parse_seconds(const char *text, int64_t *ret_ms, struct error *err) MUST_CHECK;
 
 /* "850 ms", "12.3 s", "4 min 05 s", "2 h 07 min", "3 d 04 h". Returns `buf`. */

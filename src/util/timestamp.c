@@ -52,29 +52,42 @@ static int offset_parse(const char *p, int64_t *ret_ms)
 	}
 	if ((*p != '+' && *p != '-') || strlen(p) != 6 || p[3] != ':' ||
 	    !isdigit((unsigned char)p[1]) || !isdigit((unsigned char)p[2]) ||
-	    !isdigit((unsigned char)p[4]) || !isdigit((unsigned char)p[5]))
+	    !isdigit((unsigned char)p[4]) || !isdigit((unsigned char)p[5]) || p[1] > '2' ||
+	    (p[1] == '2' && p[2] > '3') || p[4] > '5')
 		return -EINVAL;
 	*ret_ms = sign * (((p[1] - '0') * 10 + (p[2] - '0')) * INT64_C(3600000) +
 			  ((p[4] - '0') * 10 + (p[5] - '0')) * INT64_C(60000));
 	return 0;
 }
 
+/* ".789": at least one digit, what is beyond milliseconds is dropped. */
+static const char *fraction_read(const char *p, int64_t *ret_ms)
+{
+	const char *digits = ++p;
+
+	for (int64_t scale = 100; isdigit((unsigned char)*p); p++, scale /= 10)
+		*ret_ms += (*p - '0') * scale;
+	return p == digits ? NULL : p;
+}
+
 int timestamp_parse(const char *text, int64_t *ret_ms, struct error *err)
 {
-	struct tm tm = {};
+	struct tm tm = {}, same;
 	const char *p = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
-	int64_t fraction = 0, scale = 100, offset = 0;
+	int64_t fraction = 0, offset = 0, seconds = 0;
 
-	if (!p)
+	if (p && *p == '.')
+		p = fraction_read(p, &fraction);
+	/* timegm() turns the 30th of February into the 1st of March: such a day is refused. */
+	same = tm;
+	seconds = (int64_t)timegm(&same);
+	if (!p || same.tm_mday != tm.tm_mday)
 		return error_set(err, -EINVAL,
 				 "\"%.64s\" is not a time; write for example 2026-11-21T10:00:00Z",
 				 text);
-	if (*p == '.')
-		for (p++; isdigit((unsigned char)*p); p++, scale /= 10)
-			fraction += (*p - '0') * scale;
 	if (offset_parse(p, &offset) < 0)
 		return error_set(err, -EINVAL, "time \"%.64s\" needs Z or an offset such as +01:00",
 				 text);
-	*ret_ms = (int64_t)timegm(&tm) * 1000 + fraction - offset;
+	*ret_ms = seconds * 1000 + fraction - offset;
 	return 0;
 }

@@ -2,6 +2,7 @@
 #include "util/unixsock.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -35,6 +36,13 @@ static int connect_to(const struct sockaddr_un *addr, int *ret_fd)
 	return 0;
 }
 
+static bool is_socket(const char *path)
+{
+	struct stat st;
+
+	return lstat(path, &st) == 0 && S_ISSOCK(st.st_mode);
+}
+
 int unixsock_listen(const char *path, int backlog, int *ret_fd, struct error *err)
 {
 	auto_close int fd = -1, probe = -1;
@@ -46,6 +54,10 @@ int unixsock_listen(const char *path, int backlog, int *ret_fd, struct error *er
 	r = connect_to(&addr, &probe);
 	if (r == 0)
 		return error_set(err, -EADDRINUSE, "somebody already listens on %s", path);
+	/* A plain file refuses connections too: only a socket may be removed. */
+	if (r == -ECONNREFUSED && !is_socket(path))
+		return error_set(err, -EEXIST, "%s is there and is not a socket; move it away",
+				 path);
 	if (r == -ECONNREFUSED && unlink(path) < 0 && errno != ENOENT)
 		return error_sys(err, -errno, "cannot remove the old socket %s", path);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);

@@ -1,0 +1,49 @@
+#!/bin/bash
+# make lint: what a machine can check of STYLE and DESIGN. Runs every check and names those that found something.
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 3
+sh tools/deps.sh build test lint || exit 3
+found=()
+
+check() {
+	local name=$1 output
+	shift
+	if output=$("$@" 2>&1); then
+		printf 'ok    %s\n' "$name"
+	else
+		printf 'FOUND %s\n%s\n' "$name" "$output"
+		found+=("$name")
+	fi
+}
+
+c_files() {
+	find src sim tests -name '*.[ch]' -print0
+}
+
+formatting() {
+	c_files | xargs -0 clang-format-14 --dry-run -Werror
+}
+
+# Warnings are errors here and only here: a new compiler must not break a user's build.
+warnings() {
+	local dir=build-lint-$1
+	[ -f "$dir/build.ninja" ] || CC=$2 meson setup "$dir" --werror || return 1
+	ninja -C "$dir"
+}
+
+shell_scripts() {
+	local files
+	mapfile -t files < <(find tools tests -name '*.sh'; echo make; echo .ci/run)
+	shellcheck "${files[@]}"
+}
+
+check "formatting (clang-format-14)" formatting
+check "include arrows (tools/arrows.txt)" python3 tools/lint_arrows.py
+check "sizes of functions and files" python3 tools/lint_sizes.py
+check "words" python3 tools/lint_words.py
+check "shell scripts (shellcheck)" shell_scripts
+check "warnings, gcc" warnings gcc gcc
+check "warnings, clang 14" warnings clang clang-14
+check "purity of place/ and sched/ (tools/pure.txt)" python3 tools/lint_purity.py build-lint-gcc
+[ ${#found[@]} -eq 0 ] || { printf 'lint: %d checks found something\n' "${#found[@]}"; exit 1; }
+echo "lint: clean"

@@ -1,0 +1,70 @@
+#!/bin/bash
+# test.sh [all|quick|asan]: build and run the tests. `all` (make test) is every test: unit tests, fuzz corpora
+# and end to end with the ordinary build, then the same under ASan and UBSan. `quick` stops before the
+# sanitizers, `asan` runs only them. The last line is "N passed, N failed[, N skipped]" over everything.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+mode=${1:-all}
+sh tools/deps.sh build test
+export LC_ALL=C.UTF-8 NO_COLOR=1 PYTHONDONTWRITEBYTECODE=1
+pytest=(/usr/bin/python3 -m pytest -q -p no:cacheprovider -o junit_family=xunit2)
+results=()
+
+say() {
+	printf '\n== %s (%d s)\n' "$1" "$SECONDS"
+}
+
+# build DIR [meson options]: exits when it does not build; nothing after it would mean anything.
+build() {
+	local dir=$1
+	shift
+	[ -f "$dir/build.ninja" ] || meson setup "$dir" "$@"
+	ninja -C "$dir" || {
+		echo "test.sh: $dir does not build"
+		exit 1
+	}
+}
+
+# note LABEL STATUS XML: what tools/count.py adds up.
+note() {
+	results+=("$1" "$2" "$3")
+}
+
+# unit LABEL DIR: the C tests and the fuzz corpora.
+unit() {
+	local status=0
+	rm -f "$2/meson-logs/testlog.junit.xml"
+	meson test -C "$2" --no-rebuild --print-errorlogs || status=$?
+	note "$1" "$status" "$2/meson-logs/testlog.junit.xml"
+}
+
+# e2e LABEL DIR [pytest options]: the black-box tests against the binaries of that folder.
+e2e() {
+	local label=$1 dir=$2 status=0
+	shift 2
+	rm -f "$dir/e2e.xml"
+	PLIMSOLL_BUILD="$PWD/$dir" "${pytest[@]}" "$@" --junitxml "$dir/e2e.xml" tests/e2e || status=$?
+	note "$label" "$status" "$dir/e2e.xml"
+}
+
+if [ "$mode" != asan ]; then
+	say "building"
+	build build
+	say "unit tests and fuzz corpora"
+	unit unit build
+	say "end to end, on simulated GPUs"
+	e2e e2e build
+fi
+if [ "$mode" != quick ]; then
+	say "building with ASan and UBSan"
+	build build-asan -Db_sanitize=address,undefined
+	# A finding ends the process that has it with 99, which no test takes for an expected failure.
+	export ASAN_OPTIONS=detect_leaks=1:exitcode=99:abort_on_error=0
+	export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1:exitcode=99
+	say "unit tests and fuzz corpora under ASan and UBSan"
+	unit unit-asan build-asan
+	say "end to end under ASan and UBSan"
+	e2e e2e-asan build-asan
+fi
+say "done"
+exec /usr/bin/python3 tools/count.py "${results[@]}"

@@ -14,7 +14,9 @@ struct gpu_sampler;
 
 struct gpu_sampler_options {
 	unsigned interval_ms; /* between samples; 0 = 1000 */
-	unsigned deadline_ms; /* of one sample; 0 = 2000 (first one, with initialisation: 10000) */
+	/* Of one sample; 0 = 2000. A helper's first, with initialisation, has at least 10000. After
+	 * it the list is stale; after five times as long again the helper is given up. */
+	unsigned deadline_ms;
 	void *data;
 	/* A new list, good or stale. Borrowed: valid until the next call. Also called when nothing
 	 * but the state changed. */
@@ -32,7 +34,8 @@ const struct gpu_list *gpu_sampler_list(const struct gpu_sampler *sampler);
 /* Ask for a sample now (coalesced; on_sample is called when it is there). */
 void gpu_sampler_kick(struct gpu_sampler *sampler);
 
-/* Ends the helper; the handles are closed and memory freed on the loop. NULL is fine. */
+/* Ends the helper; the handles are closed and memory freed on the loop. No callback comes after it,
+ * and it may be called from one. NULL is fine. */
 void gpu_sampler_destroy(struct gpu_sampler *sampler);
 
 /* One sample without a loop or a daemon, for `plimsoll gpus` and tests: waits at most

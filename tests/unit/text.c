@@ -1,0 +1,123 @@
+/* util/text: growing text, lists for execve(), numbers, terminal columns. */
+#include "util/text.h"
+
+#include "unit.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <locale.h>
+#include <string.h>
+
+static void grows_and_stays_terminated(void **state)
+{
+	auto_text struct text t = {};
+
+	for (int i = 0; i < 10000; i++)
+		text_printf(&t, "%d,", i % 10);
+	assert_int_equal(t.len, 20000);
+	assert_int_equal(strlen(t.data), 20000);
+	text_add_bytes(&t, "a\0b", 3);
+	assert_int_equal(t.len, 20003);
+	assert_int_equal(t.data[t.len], '\0');
+	text_clear(&t);
+	assert_int_equal(t.len, 0);
+	text_add(&t, "new");
+	assert_string_equal(t.data, "new");
+}
+
+static void printing_nothing_adds_nothing(void **state)
+{
+	auto_text struct text t = {};
+
+	text_printf(&t, "%s", "");
+	assert_null(t.data);
+	text_add(&t, "");
+	assert_string_equal(t.data, "");
+}
+
+static void taking_leaves_it_empty(void **state)
+{
+	struct text t = {};
+	auto_free char *none = text_take(&t), *some = NULL;
+
+	assert_string_equal(none, "");
+	text_add(&t, "x");
+	some = text_take(&t);
+	assert_string_equal(some, "x");
+	assert_null(t.data);
+	assert_int_equal(t.room, 0);
+}
+
+static void lists_end_with_null_at_every_length(void **state)
+{
+	auto_strings struct strings s = {};
+
+	for (size_t i = 0; i < 100; i++) {
+		auto_free char *item = mem_printf("%zu", i);
+
+		strings_add(&s, item);
+		assert_int_equal(s.n, i + 1);
+		assert_string_equal(s.items[i], item);
+		assert_null(s.items[i + 1]);
+	}
+	strings_take(&s, mem_strdup("taken"));
+	assert_string_equal(s.items[100], "taken");
+}
+
+static void starts_and_ends(void **state)
+{
+	assert_true(text_starts_with("cuda:1", "cuda:"));
+	assert_true(text_starts_with("x", ""));
+	assert_false(text_starts_with("cu", "cuda:"));
+	assert_true(text_ends_with("a.json", ".json"));
+	assert_true(text_ends_with("a", ""));
+	assert_false(text_ends_with("json", ".json"));
+}
+
+static void numbers_are_whole_decimal_and_in_range(void **state)
+{
+	static const char *const wrong[] = {
+	    "", " 1", "1 ", "+1", "-1", "0x1", "1.0", "1e3", "18446744073709551616"};
+	unsigned long long n = 77;
+
+	assert_true(text_to_u64("0", 0, 10, &n));
+	assert_int_equal(n, 0);
+	assert_true(text_to_u64("007", 0, 10, &n));
+	assert_int_equal(n, 7);
+	assert_true(text_to_u64("18446744073709551615", 0, ULLONG_MAX, &n));
+	assert_true(n == ULLONG_MAX);
+	n = 77;
+	assert_false(text_to_u64("0", 1, 10, &n));
+	assert_false(text_to_u64("11", 1, 10, &n));
+	for (size_t i = 0; i < ARRAY_LEN(wrong); i++)
+		if (text_to_u64(wrong[i], 0, ULLONG_MAX, &n))
+			fail_msg("\"%s\" is taken for %llu", wrong[i], n);
+	assert_int_equal(n, 77);
+}
+
+static void columns_count_what_a_terminal_shows(void **state)
+{
+	assert_int_equal(text_columns(""), 0);
+	assert_int_equal(text_columns("GPU 0"), 5);
+	if (!setlocale(LC_CTYPE, "C.UTF-8"))
+		fail_msg("no C.UTF-8 locale, which glibc has built in");
+	assert_int_equal(text_columns("Größe"), 5);
+	assert_int_equal(text_columns("録音"), 4);      /* two columns each */
+	assert_int_equal(text_columns("e\xcc\x81"), 1); /* a combining accent */
+	assert_int_equal(text_columns("\xff\xfe"), 2);  /* not UTF-8: one column a byte */
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(grows_and_stays_terminated),
+	    cmocka_unit_test(printing_nothing_adds_nothing),
+	    cmocka_unit_test(taking_leaves_it_empty),
+	    cmocka_unit_test(lists_end_with_null_at_every_length),
+	    cmocka_unit_test(starts_and_ends),
+	    cmocka_unit_test(numbers_are_whole_decimal_and_in_range),
+	    cmocka_unit_test(columns_count_what_a_terminal_shows),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

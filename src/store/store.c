@@ -37,8 +37,8 @@ static int lock_take(const char *folder, int *ret_fd, struct error *err)
 	}
 	(void)snprintf(pid, sizeof pid, "%d\n", (int)getpid());
 	/* A full disk must not keep the daemon from starting: the pid is only for a message. */
-	if (ftruncate(fd, 0) == 0)
-		(void)fd_write_all(fd, pid, strlen(pid)) /* may fail */;
+	if (ftruncate(fd, 0) == 0 && fd_write_all(fd, pid, strlen(pid)) < 0)
+		*pid = '\0';
 	*ret_fd = TAKE_FD(fd);
 	return 0;
 }

@@ -1,0 +1,211 @@
+/*
+ * What the files of src/sched share. sched.h shows the first member of each struct here; the rest
+ * is links and running numbers.
+ */
+#pragma once
+
+#include "sched/order.h"
+#include "sched/sched.h"
+#include "sched/strings.h"
+
+#define LIST_LINKS(type) \
+	struct {         \
+		struct type *next, *prev; \
+	}
+
+/*
+ * Waiting tasks of one batch (or of none) that ask for alike: same kind of device, same pin, same
+ * count, VRAM of the same power of two. The placer sees PLACE_WINDOW tasks; taking some from every
+ * lane keeps a thousand tasks that cannot start now from hiding the one behind them that can.
+ */
+struct lane {
+	struct batch_node *batch;
+	struct lane *next; /* of the batch */
+	enum place_cpu_mode cpu;
+	unsigned gpus, vram_log2;
+	char pin_uuid[GPU_UUID_MAX];
+	struct order order;
+	struct lane *ready_next, *ready_prev; /* lanes with tasks */
+};
+
+/* What is kept of one GPU while a batch runs. */
+struct batch_gpu {
+	const char *uuid; /* of the pool */
+	char name[GPU_NAME_MAX];
+	unsigned index, tasks;
+	double utilization_integral, seconds;
+	uint64_t peak_vram_bytes;
+};
+
+struct batch_node {
+	struct sched_batch pub; /* first */
+	struct batch_node *next, *prev;
+	struct task_node *first, *last;
+	struct lane *lanes;
+	unsigned active; /* starting or running */
+	unsigned oom_recovered, on_cpu;
+	struct batch_gpu *gpus;
+	size_t n_gpus, gpus_room;
+	int64_t sampled_ms; /* up to which the integrals go; 0 = not begun */
+	struct place_yardsticks yardsticks;
+	unsigned yardsticks_at; /* 1 + tasks ended when they were worked out; 0 = never */
+	bool changed, stored;
+};
+
+/* A task that holds an allocation. */
+struct run {
+	double work_seconds;    /* done, contention taken out */
+	bool work_known;        /* false after a restart: part of it was not watched */
+	int64_t accounted_ms;   /* up to which work_seconds goes */
+	double load_percent;    /* utilisation of one such task alone, as estimated at the start */
+	double alone_integral;  /* measured utilisation alone, percent x seconds */
+	double alone_seconds;
+	int64_t utilization_ms; /* of the last measurement */
+	int64_t kill_at_ms;     /* 0 = no stop under way */
+	uint64_t ram_used_bytes, ram_peak_bytes;
+	bool gpu_lost;
+};
+
+struct task_node {
+	struct sched_task pub; /* first */
+	struct task_node *next, *prev;
+	struct task_node *batch_next, *batch_prev;
+	struct task_node *active_next, *active_prev;
+	struct task_node *hash_next;
+	struct batch_node *batch; /* the singles' when it has none */
+	struct lane *lane;        /* while it waits in one */
+	struct order_node order;  /* in its lane, or in sched->delayed */
+	struct run *run;          /* while starting or running */
+	void *text;               /* one allocation: argv, name and the like */
+	bool delayed, changed, stored;
+};
+
+/* VRAM of an attempt that ended after the sample was taken: still in the sample, no more on the
+ * GPU. */
+struct ghost {
+	const char *uuid;
+	uint64_t used_bytes;
+	int64_t ended_at_ms;
+};
+
+/* The placer's view, as of the last step or question. */
+struct step_view {
+	bool valid;
+	struct ledger *ledger;
+	struct place_view view;
+	struct place_task *waiting;
+	struct task_node **nodes; /* of `waiting` */
+	bool *taken;
+};
+
+struct sched {
+	struct string_pool strings;
+	struct task_node **buckets; /* by id */
+	size_t n_buckets, n_tasks;
+	struct task_node *first, *last;
+	struct task_node *active;
+	struct batch_node *first_batch, *last_batch;
+	struct batch_node singles; /* holds the lanes of tasks without a batch */
+	struct lane *ready;
+	struct order delayed; /* waiting tasks with a not_before_ms, by it */
+	uint64_t last_task_id, last_batch_id;
+	unsigned counts[SCHED_STATE_COUNT];
+
+	struct gpu_list *gpus;
+	int64_t population_ms; /* when a task last came to or left a GPU */
+	struct ledger_host host;
+	struct ledger_options ledger_options;
+	struct ledger_reserve *reserves;
+	struct estimates *estimates;
+	struct ghost *ghosts;
+	size_t n_ghosts, ghosts_room;
+	uint64_t round_robin;
+	int64_t stop_grace_ms;
+	int64_t last_ms; /* time of the last call */
+
+	bool dirty; /* something happened since the last step */
+	struct step_view view;
+
+	struct sched_action *actions;
+	size_t n_actions, actions_room;
+	const struct sched_task **changed_tasks;
+	size_t n_changed_tasks, changed_tasks_room;
+	const struct sched_batch **changed_batches;
+	size_t n_changed_batches, changed_batches_room;
+};
+
+static inline struct task_node *task_of(const struct sched_task *task)
+{
+	return (struct task_node *)(uintptr_t)task;
+}
+
+static inline struct batch_node *batch_of(const struct sched_batch *batch)
+{
+	return (struct batch_node *)(uintptr_t)batch;
+}
+
+static inline struct task_node *task_of_order(struct order_node *node)
+{
+	return (struct task_node *)((char *)node - offsetof(struct task_node, order));
+}
+
+static inline struct sched_attempt *task_current(struct task_node *t)
+{
+	return &t->pub.attempts[t->pub.n_attempts - 1];
+}
+
+/* tasks.c: keeping. */
+struct task_node *task_find(const struct sched *sched, uint64_t id);
+struct batch_node *batch_find(const struct sched *sched, uint64_t id);
+struct task_node *task_create(struct sched *sched, uint64_t id, struct batch_node *batch,
+			      const struct sched_spec *spec);
+void task_destroy(struct sched *sched, struct task_node *t); /* out of every list, and freed */
+struct batch_node *batch_create(struct sched *sched, uint64_t id, const char *name);
+void batch_destroy(struct sched *sched, struct batch_node *b); /* must have no tasks */
+struct sched_attempt *task_add_attempt(struct task_node *t);
+void task_reason(struct task_node *t, const char *fmt, ...) PRINTF(2, 3); /* NULL clears */
+void task_changed(struct sched *sched, struct task_node *t);
+void batch_changed(struct sched *sched, struct batch_node *b);
+void active_add(struct sched *sched, struct task_node *t, int64_t now_ms);
+void active_remove(struct sched *sched, struct task_node *t);
+
+/* lanes.c: the order of the waiting. */
+void waiting_add(struct sched *sched, struct task_node *t);
+void waiting_remove(struct sched *sched, struct task_node *t);
+void waiting_wake(struct sched *sched, int64_t now_ms); /* those whose not_before_ms came */
+/* The window, in queue order; returns how many. */
+size_t waiting_window(const struct sched *sched, struct task_node **ret_nodes);
+/* How many waiting tasks come before it. */
+size_t waiting_before(const struct sched *sched, const struct task_node *t);
+void lanes_destroy(struct sched *sched, struct batch_node *b);
+
+/* machine.c: GPUs, use, work. */
+void time_seen(struct sched *sched, int64_t now_ms);
+void work_account(struct sched *sched, int64_t now_ms); /* before anything comes or leaves */
+void run_begin(struct sched *sched, struct task_node *t, int64_t now_ms);
+void run_end(struct sched *sched, struct task_node *t, int64_t now_ms);
+struct ledger *ledger_now(const struct sched *sched, const struct batch_node *without);
+size_t gpu_position(const struct sched *sched, const char *uuid); /* SIZE_MAX: not there */
+const char *gpu_model(const struct sched *sched, const char *uuid);
+
+/* step.c */
+void view_drop(struct sched *sched);
+void action_add(struct sched *sched, enum sched_action_type type, const struct task_node *t,
+		int signal);
+
+/* events.c: one move of the table with its effects. -EALREADY when it is not in the table. */
+int task_move(struct sched *sched, struct task_node *t, enum sched_event event, int64_t now_ms);
+
+/* batch.c */
+void batch_task_ended(struct sched *sched, struct task_node *t, int64_t now_ms);
+void batch_settle(struct sched *sched, struct batch_node *b, int64_t now_ms);
+void batch_sample(struct sched *sched, int64_t now_ms);
+struct batch_gpu *batch_gpu_get(struct sched *sched, struct batch_node *b, const char *uuid,
+				unsigned index);
+
+/* Something happened. */
+static inline void sched_touch(struct sched *sched)
+{
+	sched->dirty = true;
+	sched->view.valid = false;
+}

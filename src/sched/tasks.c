@@ -1,0 +1,293 @@
+/*
+ * Keeping tasks and batches: by id in a hash table, in id order in lists (of all, of a batch), the
+ * active ones in a list of their own. A task's texts are one allocation; what many share is in the
+ * pool. A waiting task costs about 450 bytes and its own texts.
+ */
+#include "sched/sched_priv.h"
+
+#include <string.h>
+
+static struct task_node **bucket_of(const struct sched *sched, uint64_t id)
+{
+	/* Ids are consecutive: their low bits spread perfectly. */
+	return &sched->buckets[id & (sched->n_buckets - 1)];
+}
+
+static void buckets_grow(struct sched *sched)
+{
+	size_t was = sched->n_buckets;
+	struct task_node **old = sched->buckets;
+
+	sched->n_buckets = was ? was * 2 : 1024;
+	sched->buckets = mem_calloc(sched->n_buckets, sizeof(struct task_node *));
+	for (size_t i = 0; i < was; i++) {
+		while (old[i]) {
+			struct task_node *t = old[i];
+			struct task_node **slot = bucket_of(sched, t->pub.id);
+
+			old[i] = t->hash_next;
+			t->hash_next = *slot;
+			*slot = t;
+		}
+	}
+	free(old);
+}
+
+struct task_node *task_find(const struct sched *sched, uint64_t id)
+{
+	struct task_node *t = sched->n_buckets ? *bucket_of(sched, id) : NULL;
+
+	while (t && t->pub.id != id)
+		t = t->hash_next;
+	return t;
+}
+
+struct batch_node *batch_find(const struct sched *sched, uint64_t id)
+{
+	/* From the newest: that is whom people ask for. */
+	struct batch_node *b = sched->last_batch;
+
+	while (b && b->pub.id != id)
+		b = b->prev;
+	return b;
+}
+
+static size_t text_size(const char *s)
+{
+	return s ? strlen(s) + 1 : 0;
+}
+
+static const char *text_put(char **at, const char *s)
+{
+	size_t len = text_size(s);
+	char *was = *at;
+
+	if (!s)
+		return NULL;
+	memcpy(was, s, len);
+	*at += len;
+	return was;
+}
+
+/* The spec with all its texts in memory of the task's. */
+static void spec_copy(struct sched *sched, struct task_node *t, const struct sched_spec *spec)
+{
+	struct sched_spec *own = &t->pub.spec;
+	size_t argc = 0, size;
+	const char **argv;
+	char *at;
+
+	while (spec->argv && spec->argv[argc])
+		argc++;
+	size = (argc + 1) * sizeof(char *) + text_size(spec->name ? spec->name : "") +
+	       text_size(spec->log_path) + text_size(spec->fingerprint);
+	for (size_t i = 0; i < argc; i++)
+		size += text_size(spec->argv[i]);
+	t->text = mem_alloc(size);
+	argv = t->text;
+	at = (char *)(argv + argc + 1);
+	*own = *spec;
+	for (size_t i = 0; i < argc; i++)
+		argv[i] = text_put(&at, spec->argv[i]);
+	argv[argc] = NULL;
+	own->argv = argv;
+	own->name = text_put(&at, spec->name ? spec->name : "");
+	own->log_path = text_put(&at, spec->log_path);
+	own->fingerprint = text_put(&at, spec->fingerprint);
+	own->kind = string_pool_get(&sched->strings, spec->kind);
+	own->cwd = string_pool_get(&sched->strings, spec->cwd);
+}
+
+/* Into the list of all, which is in id order; nearly always at its end. */
+static void list_insert(struct sched *sched, struct task_node *t)
+{
+	struct task_node *before = sched->last;
+
+	while (before && before->pub.id > t->pub.id)
+		before = before->prev;
+	t->prev = before;
+	t->next = before ? before->next : sched->first;
+	*(before ? &before->next : &sched->first) = t;
+	*(t->next ? &t->next->prev : &sched->last) = t;
+}
+
+static void batch_list_insert(struct batch_node *b, struct task_node *t)
+{
+	struct task_node *before = b->last;
+
+	while (before && before->pub.id > t->pub.id)
+		before = before->batch_prev;
+	t->batch_prev = before;
+	t->batch_next = before ? before->batch_next : b->first;
+	*(before ? &before->batch_next : &b->first) = t;
+	*(t->batch_next ? &t->batch_next->batch_prev : &b->last) = t;
+}
+
+struct task_node *task_create(struct sched *sched, uint64_t id, struct batch_node *batch,
+			      const struct sched_spec *spec)
+{
+	struct task_node *t = mem_calloc(1, sizeof *t);
+	struct task_node **slot;
+
+	t->pub.id = id;
+	t->pub.batch = batch ? batch->pub.id : 0;
+	t->batch = batch ? batch : &sched->singles;
+	spec_copy(sched, t, spec);
+	if (sched->n_tasks >= sched->n_buckets)
+		buckets_grow(sched);
+	slot = bucket_of(sched, id);
+	t->hash_next = *slot;
+	*slot = t;
+	sched->n_tasks++;
+	list_insert(sched, t);
+	if (batch)
+		batch_list_insert(batch, t);
+	return t;
+}
+
+static void attempts_free(struct sched *sched, struct task_node *t)
+{
+	for (unsigned i = 0; i < t->pub.n_attempts; i++) {
+		struct sched_attempt *attempt = &t->pub.attempts[i];
+
+		for (unsigned g = 0; g < attempt->n_gpus; g++)
+			string_pool_put(&sched->strings, attempt->gpus[g].uuid);
+		free(attempt->gpus);
+		free(attempt->reason);
+	}
+	free(t->pub.attempts);
+}
+
+static void changed_remove(struct sched *sched, const struct task_node *t)
+{
+	for (size_t i = 0; t->changed && i < sched->n_changed_tasks; i++) {
+		if (sched->changed_tasks[i] != &t->pub)
+			continue;
+		memmove(&sched->changed_tasks[i], &sched->changed_tasks[i + 1],
+			(--sched->n_changed_tasks - i) * sizeof(struct sched_task *));
+		return;
+	}
+}
+
+void task_destroy(struct sched *sched, struct task_node *t)
+{
+	struct task_node **slot = bucket_of(sched, t->pub.id);
+
+	while (*slot != t)
+		slot = &(*slot)->hash_next;
+	*slot = t->hash_next;
+	sched->n_tasks--;
+	*(t->prev ? &t->prev->next : &sched->first) = t->next;
+	*(t->next ? &t->next->prev : &sched->last) = t->prev;
+	if (t->pub.batch) {
+		*(t->batch_prev ? &t->batch_prev->batch_next : &t->batch->first) = t->batch_next;
+		*(t->batch_next ? &t->batch_next->batch_prev : &t->batch->last) = t->batch_prev;
+	}
+	changed_remove(sched, t);
+	if (t->run)
+		active_remove(sched, t);
+	attempts_free(sched, t);
+	string_pool_put(&sched->strings, t->pub.spec.kind);
+	string_pool_put(&sched->strings, t->pub.spec.cwd);
+	free(t->pub.reason);
+	free(t->text);
+	free(t);
+}
+
+struct batch_node *batch_create(struct sched *sched, uint64_t id, const char *name)
+{
+	struct batch_node *b = mem_calloc(1, sizeof *b);
+
+	b->pub.id = id;
+	b->pub.name = mem_strdup(name ? name : "");
+	b->prev = sched->last_batch;
+	*(b->prev ? &b->prev->next : &sched->first_batch) = b;
+	sched->last_batch = b;
+	return b;
+}
+
+void batch_destroy(struct sched *sched, struct batch_node *b)
+{
+	*(b->prev ? &b->prev->next : &sched->first_batch) = b->next;
+	*(b->next ? &b->next->prev : &sched->last_batch) = b->prev;
+	for (size_t i = 0; b->changed && i < sched->n_changed_batches; i++) {
+		if (sched->changed_batches[i] != &b->pub)
+			continue;
+		memmove(&sched->changed_batches[i], &sched->changed_batches[i + 1],
+			(--sched->n_changed_batches - i) * sizeof(struct sched_batch *));
+		break;
+	}
+	lanes_destroy(sched, b);
+	for (size_t i = 0; i < b->n_gpus; i++)
+		string_pool_put(&sched->strings, b->gpus[i].uuid);
+	free(b->gpus);
+	free((char *)(uintptr_t)b->pub.name);
+	free(b);
+}
+
+struct sched_attempt *task_add_attempt(struct task_node *t)
+{
+	struct sched_attempt *attempt;
+
+	t->pub.attempts =
+	    mem_realloc(t->pub.attempts, t->pub.n_attempts + 1, sizeof *t->pub.attempts);
+	attempt = &t->pub.attempts[t->pub.n_attempts++];
+	*attempt = (struct sched_attempt){.number = t->pub.n_attempts, .changed = true};
+	return attempt;
+}
+
+void task_reason(struct task_node *t, const char *fmt, ...)
+{
+	char text[SCHED_REASON_MAX];
+	va_list ap;
+
+	free(t->pub.reason);
+	t->pub.reason = NULL;
+	if (!fmt)
+		return;
+	va_start(ap, fmt);
+	(void)vsnprintf(text, sizeof text, fmt, ap);
+	va_end(ap);
+	t->pub.reason = mem_strdup(text);
+}
+
+void task_changed(struct sched *sched, struct task_node *t)
+{
+	if (t->changed)
+		return;
+	t->changed = true;
+	ARRAY_GROW(sched->changed_tasks, sched->n_changed_tasks, sched->changed_tasks_room);
+	sched->changed_tasks[sched->n_changed_tasks++] = &t->pub;
+}
+
+void batch_changed(struct sched *sched, struct batch_node *b)
+{
+	if (b->changed || b == &sched->singles)
+		return;
+	b->changed = true;
+	ARRAY_GROW(sched->changed_batches, sched->n_changed_batches, sched->changed_batches_room);
+	sched->changed_batches[sched->n_changed_batches++] = &b->pub;
+}
+
+void active_add(struct sched *sched, struct task_node *t, int64_t now_ms)
+{
+	t->run = mem_calloc(1, sizeof *t->run);
+	t->run->accounted_ms = now_ms;
+	t->active_prev = NULL;
+	t->active_next = sched->active;
+	if (sched->active)
+		sched->active->active_prev = t;
+	sched->active = t;
+	t->batch->active++;
+}
+
+void active_remove(struct sched *sched, struct task_node *t)
+{
+	*(t->active_prev ? &t->active_prev->active_next : &sched->active) = t->active_next;
+	if (t->active_next)
+		t->active_next->active_prev = t->active_prev;
+	t->active_next = t->active_prev = NULL;
+	t->batch->active--;
+	free(t->run);
+	t->run = NULL;
+}

@@ -152,9 +152,8 @@ static void run_learn(struct sched *sched, struct task_node *t)
 	    .speed = model_speed(sched, model),
 	    .vram_request_bytes = t->pub.spec.request.vram_bytes,
 	    .work_seconds = t->run->work_known ? t->run->work_seconds : 0,
-	    .utilization_percent = t->run->alone_seconds > 0
-				       ? t->run->alone_integral / t->run->alone_seconds
-				       : -1,
+	    .utilization_percent =
+		t->run->alone_seconds > 0 ? t->run->alone_integral / t->run->alone_seconds : -1,
 	    .peak_vram_bytes = attempt->peak_vram_bytes,
 	    .peak_ram_bytes = attempt->peak_ram_bytes,
 	    .work_hint = t->pub.spec.work_hint,
@@ -250,7 +249,8 @@ static void utilization_note(struct sched *sched, struct task_node *t, unsigned 
 			     int64_t now_ms)
 {
 	struct run *run = t->run;
-	double seconds = run->utilization_ms > 0 ? (double)(now_ms - run->utilization_ms) / 1000 : 0;
+	double seconds =
+	    run->utilization_ms > 0 ? (double)(now_ms - run->utilization_ms) / 1000 : 0;
 	auto_free double *paces = mem_alloc((sched->gpus->n + 1) * sizeof *paces);
 	double pace = 1;
 
@@ -308,8 +308,7 @@ int sched_set_usage(struct sched *sched, const struct sched_usage *usage, int64_
 		grant->used_bytes = usage->vram_known ? usage->vram_bytes : 0;
 		grant->peak_bytes = MAX_OF(grant->peak_bytes, grant->used_bytes);
 		attempt->peak_vram_bytes = MAX_OF(attempt->peak_vram_bytes, grant->used_bytes);
-		if (usage->utilization_known ||
-		    alone_utilization(sched, t, usage->uuid, &percent))
+		if (usage->utilization_known || alone_utilization(sched, t, usage->uuid, &percent))
 			utilization_note(sched, t, percent, now_ms);
 		sched_touch(sched);
 		return 0;

@@ -22,12 +22,13 @@ static int compare(const struct order_node *a, const struct order_node *b)
 
 static void update(struct order_node *node)
 {
-	node->size = 1 + (node->left ? node->left->size : 0) + (node->right ? node->right->size : 0);
+	node->size =
+	    1 + (node->left ? node->left->size : 0) + (node->right ? node->right->size : 0);
 }
 
 /* What is smaller than `at` and what is larger. */
-static void split(struct order_node *tree, const struct order_node *at, struct order_node **ret_left,
-		  struct order_node **ret_right)
+static void split(struct order_node *tree, const struct order_node *at,
+		  struct order_node **ret_left, struct order_node **ret_right)
 {
 	if (!tree) {
 		*ret_left = *ret_right = NULL;

@@ -8,8 +8,8 @@
 #include "sched/sched.h"
 #include "sched/strings.h"
 
-#define LIST_LINKS(type) \
-	struct {         \
+#define LIST_LINKS(type)                  \
+	struct {                          \
 		struct type *next, *prev; \
 	}
 
@@ -54,11 +54,11 @@ struct batch_node {
 
 /* A task that holds an allocation. */
 struct run {
-	double work_seconds;    /* done, contention taken out */
-	bool work_known;        /* false after a restart: part of it was not watched */
-	int64_t accounted_ms;   /* up to which work_seconds goes */
-	double load_percent;    /* utilisation of one such task alone, as estimated at the start */
-	double alone_integral;  /* measured utilisation alone, percent x seconds */
+	double work_seconds;   /* done, contention taken out */
+	bool work_known;       /* false after a restart: part of it was not watched */
+	int64_t accounted_ms;  /* up to which work_seconds goes */
+	double load_percent;   /* utilisation of one such task alone, as estimated at the start */
+	double alone_integral; /* measured utilisation alone, percent x seconds */
 	double alone_seconds;
 	int64_t utilization_ms; /* of the last measurement */
 	int64_t kill_at_ms;     /* 0 = no stop under way */

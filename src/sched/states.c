@@ -140,7 +140,8 @@ int sched_outcome_parse(const char *name, enum sched_outcome *ret_outcome, struc
 void sched_table_print(FILE *out)
 {
 	fprintf(out, "# The states of a task\n\n"
-		     "Printed from the table in `src/sched/states.c` by `build/states-doc`; a test "
+		     "Printed from the table in `src/sched/states.c` by "
+		     "`build/src/sched/states-doc`; a test "
 		     "compares the two.\n"
 		     "What is not listed cannot happen: it is refused and changes nothing.\n\n"
 		     "| state | event | next | does |\n| --- | --- | --- | --- |\n");

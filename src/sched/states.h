@@ -1,6 +1,6 @@
 /*
  * The states of a task and what moves between them, as one table. docs/states.md is printed from
- * it (build/states-doc) and a test compares the two.
+ * it (build/src/sched/states-doc) and a test compares the two.
  */
 #pragma once
 

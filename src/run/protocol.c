@@ -6,9 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
-/* Arguments, environment and paths are bytes to the kernel and need not be UTF-8, which JSON
- * insists on: what is none travels as {"hex": "..."}. */
-static json_t *bytes_encode(const char *s)
+json_t *protocol_bytes_encode(const char *s)
 {
 	json_t *json = json_string(s);
 	auto_text struct text hex = {};
@@ -29,8 +27,7 @@ static int hex_digit(char c)
 	return -1;
 }
 
-/* NULL when it is neither text nor hex, or holds a zero byte. */
-static char *bytes_decode(const json_t *json)
+char *protocol_bytes_decode(const json_t *json)
 {
 	const char *hex = jsonx_get_string(json, "hex", NULL);
 	auto_free char *bytes = NULL;
@@ -58,7 +55,7 @@ static json_t *list_encode(char *const *items)
 	json_t *list = json_array();
 
 	for (; items && *items; items++)
-		(void)json_array_append_new(list, bytes_encode(*items));
+		(void)json_array_append_new(list, protocol_bytes_encode(*items));
 	return list;
 }
 
@@ -71,7 +68,7 @@ static int list_decode(const json_t *list, struct strings *ret_strings)
 	if (!json_is_array(list) || json_array_size(list) > PROTOCOL_ARGS_MAX)
 		return -EINVAL;
 	json_array_foreach (list, i, item) {
-		char *bytes = bytes_decode(item);
+		char *bytes = protocol_bytes_decode(item);
 
 		if (!bytes)
 			return -EINVAL;
@@ -93,15 +90,19 @@ int protocol_start_encode(const struct supervisor_start *start, char **ret_line,
 	if (strlen(start->attempt) > PROTOCOL_ATTEMPT_MAX)
 		return error_set(err, -EINVAL, "an attempt id has at most %d bytes",
 				 PROTOCOL_ATTEMPT_MAX);
+	if (start->nice < -20 || start->nice > 19)
+		return error_set(err, -EINVAL, "nice %d is not in -20 to 19", start->nice);
+	if (start->log_path && start->log_path[0] != '/')
+		return error_set(err, -EINVAL, "log path %s is not absolute", start->log_path);
 	json = json_pack("{s:s, s:s, s:o, s:o, s:o, s:i, s:I, s:i}", "op", "start", "attempt",
 			 start->attempt, "argv", list_encode(start->argv), "env",
-			 list_encode(start->env), "cwd", bytes_encode(start->cwd), "umask",
+			 list_encode(start->env), "cwd", protocol_bytes_encode(start->cwd), "umask",
 			 (int)start->umask, "log_cap_bytes", (json_int_t)start->log_cap_bytes,
 			 "nice", start->nice);
 	if (!json)
 		return error_set(err, -EINVAL, "attempt id %s is not UTF-8", start->attempt);
 	if (start->log_path)
-		(void)json_object_set_new(json, "log", bytes_encode(start->log_path));
+		(void)json_object_set_new(json, "log", protocol_bytes_encode(start->log_path));
 	line = jsonx_dump(json);
 	if (strlen(line) + 1 > PROTOCOL_LINE_MAX)
 		return error_set(
@@ -124,11 +125,11 @@ static int start_decode(const json_t *json, struct protocol_request *request, st
 	if (jsonx_has(json, "env") && list_decode(json_object_get(json, "env"), &request->env) < 0)
 		return error_set(err, -EINVAL, "start of %s: \"env\" is no list of KEY=VALUE",
 				 attempt);
-	request->cwd = cwd ? bytes_decode(cwd) : mem_strdup("/");
+	request->cwd = cwd ? protocol_bytes_decode(cwd) : mem_strdup("/");
 	if (!request->cwd)
 		return error_set(err, -EINVAL, "start of %s: \"cwd\" is no path", attempt);
 	if (jsonx_has(json, "log")) {
-		request->log_path = bytes_decode(log);
+		request->log_path = protocol_bytes_decode(log);
 		if (!request->log_path || request->log_path[0] != '/')
 			return error_set(err, -EINVAL, "start of %s: \"log\" is no absolute path",
 					 attempt);

@@ -19,7 +19,8 @@
  *	 "log": "/path", "log_cap_bytes": 0, "nice": 0}
  *		Start it, once: when the id is known, nothing is started and its state is answered.
  *		"log": where standard output and error go (appended, created 0600; absent =
- *		/dev/null). "log_cap_bytes": 0 = no cap. Standard input is /dev/null.
+ *		/dev/null). "log_cap_bytes": 0 = no cap. Standard input is /dev/null. Strings that
+ *		are not UTF-8 are written {"hex": "..."}.
  *	{"op": "signal", "attempt", "signal": 15}
  *		To the whole process group. Without a process left: nothing happens.
  *	{"op": "ack", "attempt"}	Its end is on record elsewhere: forget it.
@@ -95,6 +96,12 @@ int protocol_request_parse(const char *line, size_t len, struct protocol_request
 void protocol_request_finish(struct protocol_request *request);
 
 const char *protocol_op_name(enum protocol_op op);
+
+/* Arguments, environment and paths are bytes to the kernel and need not be UTF-8, which JSON
+ * insists on: what is none travels as {"hex": "..."}. */
+json_t *protocol_bytes_encode(const char *s);
+/* The caller frees it. NULL: neither text nor hex, or with a zero byte inside. */
+char *protocol_bytes_decode(const json_t *json);
 
 /* What the daemon asks for, see client.h. All borrowed. */
 struct supervisor_start;

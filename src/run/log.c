@@ -1,0 +1,139 @@
+/* See log.h. Holes are found with SEEK_DATA and SEEK_HOLE; file systems without them show one
+ * piece of data, which is right where nothing can be punched. */
+#include "run/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/falloc.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define CAP_MIN   ((uint64_t)64 << 10)
+#define BLOCK     ((uint64_t)4096)
+#define TAIL_STEP ((size_t)65536)
+
+int log_trim(const char *path, uint64_t cap_bytes)
+{
+	auto_close int fd = -1;
+	uint64_t cap = MAX_OF(cap_bytes, CAP_MIN), from, to;
+	struct stat st;
+
+	/* Most logs stay small: do not even open those. */
+	if (stat(path, &st) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_blocks * 512 <= cap)
+		return 0;
+	fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -errno;
+	from = (cap / 4) / BLOCK * BLOCK;
+	to = ((uint64_t)st.st_size - MIN_OF((uint64_t)st.st_size, cap / 2)) / BLOCK * BLOCK;
+	if (to <= from)
+		return 0;
+	if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)from,
+		      (off_t)(to - from)) < 0)
+		return -errno;
+	return 0;
+}
+
+/* The data at or after `offset`: [start, end). 0, or -ENXIO when there is none. */
+static int data_find(int fd, uint64_t offset, uint64_t *ret_start, uint64_t *ret_end)
+{
+	off_t start = lseek(fd, (off_t)offset, SEEK_DATA), end;
+	struct stat st;
+
+	if (start < 0 && errno != EINVAL)
+		return -errno;
+	if (start < 0) {
+		if (fstat(fd, &st) < 0)
+			return -errno;
+		if ((uint64_t)st.st_size <= offset)
+			return -ENXIO;
+		*ret_start = offset;
+		*ret_end = (uint64_t)st.st_size;
+		return 0;
+	}
+	end = lseek(fd, start, SEEK_HOLE);
+	if (end < 0)
+		return -errno;
+	*ret_start = (uint64_t)start;
+	*ret_end = (uint64_t)end;
+	return 0;
+}
+
+ssize_t log_read(int fd, uint64_t *offset, char *buf, size_t size)
+{
+	uint64_t start, end;
+	ssize_t n;
+	int r = data_find(fd, *offset, &start, &end);
+
+	if (r == -ENXIO)
+		return 0;
+	if (r < 0)
+		return r;
+	if (start > *offset) {
+		n = snprintf(buf, size, "\n[... %" PRIu64 " bytes cut ...]\n", start - *offset);
+		*offset = start;
+		return n;
+	}
+	do
+		n = pread(fd, buf, (size_t)MIN_OF((uint64_t)size, end - start), (off_t)start);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	*offset = start + (uint64_t)n;
+	return n;
+}
+
+/* Where the last piece of data begins: behind the last hole. */
+static int last_data(int fd, uint64_t *ret_start)
+{
+	uint64_t at = 0, start, end;
+	int r;
+
+	*ret_start = 0;
+	while ((r = data_find(fd, at, &start, &end)) == 0) {
+		*ret_start = start;
+		at = end;
+	}
+	return r == -ENXIO ? 0 : r;
+}
+
+int log_tail_offset(int fd, unsigned lines, uint64_t *ret_offset)
+{
+	auto_free char *buf = mem_alloc(TAIL_STEP);
+	uint64_t floor = 0, at;
+	unsigned seen = 0;
+	off_t size = lseek(fd, 0, SEEK_END);
+	int r = last_data(fd, &floor);
+
+	if (size < 0)
+		return -errno;
+	if (r < 0)
+		return r;
+	at = (uint64_t)size;
+	/* A newline at the very end closes the last line, it does not begin another. */
+	while (at > floor) {
+		size_t n = (size_t)MIN_OF((uint64_t)TAIL_STEP, at - floor);
+		ssize_t got = pread(fd, buf, n, (off_t)(at - n));
+
+		if (got < 0)
+			return -errno;
+		if ((size_t)got < n)
+			break;
+		for (size_t i = n; i > 0; i--) {
+			bool final = at - n + i == (uint64_t)size;
+
+			if (buf[i - 1] == '\n' && !final && ++seen == lines) {
+				*ret_offset = at - n + i;
+				return 0;
+			}
+		}
+		at -= n;
+	}
+	*ret_offset = lines == 0 ? (uint64_t)size : floor;
+	return 0;
+}

@@ -1,0 +1,26 @@
+/*
+ * The logs of attempts: files the command itself appends to, with nobody in between, so that output
+ * survives every crash of ours. A log above its cap loses its middle: a hole is punched, head and
+ * tail stay where they are, and offsets stay good for whoever follows it. Readers get one line,
+ * "[... N bytes cut ...]", in place of the hole.
+ */
+#pragma once
+
+#include "util/error.h"
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* When the log takes more than `cap_bytes` on disk, cut its middle out so that a quarter of the cap
+ * is left at its head and half of it at its tail (caps below 64 KiB count as 64 KiB). 0 also when
+ * there is no such file. -EOPNOTSUPP: this file system cannot punch holes, the log grows on. */
+int log_trim(const char *path, uint64_t cap_bytes);
+
+/* Read on at `*offset` (0 at first) into `buf` of `size` bytes (at least 64), and move `*offset`
+ * behind what was read. Returns the number of bytes, 0 at the (present) end, or a negative errno.
+ * A cut comes as its line, alone. */
+ssize_t log_read(int fd, uint64_t *offset, char *buf, size_t size);
+
+/* The offset at which the last `lines` lines begin; never before a cut. */
+int log_tail_offset(int fd, unsigned lines, uint64_t *ret_offset);

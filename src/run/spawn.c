@@ -1,0 +1,235 @@
+/*
+ * See spawn.h. The supervisor is small and has one thread, so a plain fork is cheap (about 0.2 ms)
+ * and the child may do what it likes until exec. Signals are blocked around the fork: the loop's
+ * handlers write into a pipe the child shares, so they must be gone before one can run there.
+ *
+ * Nothing of the supervisor reaches the command: every descriptor is close-on-exec at birth, and
+ * the child closes all it does not need right after the fork (a sibling's gate or status pipe held
+ * open by a child that waits would never end).
+ */
+#include "run/spawn.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Descriptors of a child between fork and exec. */
+#define CHILD_GATE   3
+#define CHILD_STATUS 4
+
+#define EXIT_NOT_STARTED 127
+
+int gate_create(struct gate *ret_gate)
+{
+	int fds[2];
+
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return -errno;
+	*ret_gate = (struct gate){.wait_fd = fds[0], .open_fd = fds[1]};
+	return 0;
+}
+
+int gate_open(struct gate *gate, size_t n)
+{
+	static const char bytes[4096];
+
+	/* A pipe takes 64 KiB before it blocks; a batch is far smaller. */
+	while (n > 0) {
+		ssize_t written = write(gate->open_fd, bytes, MIN_OF(n, sizeof bytes));
+
+		if (written < 0 && errno != EINTR)
+			return -errno;
+		n -= written > 0 ? (size_t)written : 0;
+	}
+	return 0;
+}
+
+void gate_close(struct gate *gate)
+{
+	gate->open_fd = fd_close(gate->open_fd);
+	gate->wait_fd = fd_close(gate->wait_fd);
+}
+
+static void child_fail_to(int fd, enum spawn_step step, int code)
+{
+	struct spawn_failure failure = {.step = (int)step, .code = code};
+
+	(void)!write(fd, &failure, sizeof failure);
+	_exit(EXIT_NOT_STARTED);
+}
+
+static void child_fail(enum spawn_step step, int code)
+{
+	child_fail_to(CHILD_STATUS, step, code);
+}
+
+static void child_reset_signals(void)
+{
+	struct sigaction action = {.sa_handler = SIG_DFL};
+	sigset_t none;
+
+	for (int i = 1; i < NSIG; i++)
+		(void)sigaction(i, &action, NULL);
+	(void)sigemptyset(&none);
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* The gate and the status pipe to their places, everything else above standard error away. */
+static void child_arrange_fds(int gate_fd, int status_fd)
+{
+	int gate = fcntl(gate_fd, F_DUPFD_CLOEXEC, 16);
+	int status = fcntl(status_fd, F_DUPFD_CLOEXEC, 16);
+
+	if (gate < 0 || status < 0 || dup3(gate, CHILD_GATE, O_CLOEXEC) < 0 ||
+	    dup3(status, CHILD_STATUS, O_CLOEXEC) < 0)
+		child_fail_to(status_fd, SPAWN_STEP_SESSION, errno);
+	/* Kernels before 5.9 lack it: then close-on-exec has to do. */
+	(void)syscall(SYS_close_range, CHILD_STATUS + 1, ~0u, 0);
+}
+
+static void child_wait_at_gate(void)
+{
+	char byte;
+	ssize_t n;
+
+	do
+		n = read(CHILD_GATE, &byte, 1);
+	while (n < 0 && errno == EINTR);
+	if (n != 1)
+		_exit(EXIT_NOT_STARTED);
+	(void)close(CHILD_GATE);
+}
+
+static void child_open_log(const char *path)
+{
+	int fd = path ? open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600)
+		      : open("/dev/null", O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0 || dup2(fd, STDOUT_FILENO) < 0 || dup2(fd, STDERR_FILENO) < 0)
+		child_fail(SPAWN_STEP_LOG, errno);
+}
+
+static void child_run(const struct protocol_request *request, int gate_fd, int status_fd)
+{
+	char *no_env[] = {NULL};
+	int fd;
+
+	child_reset_signals();
+	child_arrange_fds(gate_fd, status_fd);
+	(void)prctl(PR_SET_NAME, SPAWN_GATE_NAME);
+	if (setsid() < 0)
+		child_fail(SPAWN_STEP_SESSION, errno);
+	child_wait_at_gate();
+	fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || dup2(fd, STDIN_FILENO) < 0)
+		child_fail(SPAWN_STEP_STDIN, errno);
+	/* The log before the folder: it is an absolute path, and messages have somewhere to go. */
+	child_open_log(request->log_path);
+	(void)umask(request->umask);
+	errno = 0;
+	if (request->nice != 0 && nice(request->nice) == -1 && errno != 0)
+		child_fail(SPAWN_STEP_NICE, errno);
+	if (chdir(request->cwd) < 0)
+		child_fail(SPAWN_STEP_CWD, errno);
+	/* execvp looks along the PATH of the environment that is set: the task's. */
+	environ = request->env.items ? request->env.items : no_env;
+	(void)execvp(request->argv.items[0], request->argv.items);
+	child_fail(SPAWN_STEP_EXEC, errno);
+}
+
+int spawn_child(const struct protocol_request *request, const struct gate *gate, pid_t *ret_pid,
+		int *ret_status_fd)
+{
+	sigset_t all, before;
+	int fds[2], code;
+	pid_t pid;
+
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return -errno;
+	(void)fcntl(fds[0], F_SETFL, O_NONBLOCK);
+	(void)sigfillset(&all);
+	(void)sigprocmask(SIG_SETMASK, &all, &before);
+	pid = fork();
+	code = errno;
+	if (pid == 0)
+		child_run(request, gate->wait_fd, fds[1]);
+	(void)sigprocmask(SIG_SETMASK, &before, NULL);
+	(void)close(fds[1]);
+	if (pid < 0) {
+		(void)close(fds[0]);
+		return -code;
+	}
+	*ret_pid = pid;
+	*ret_status_fd = fds[0];
+	return 0;
+}
+
+static const char *env_get(const struct strings *env, const char *name)
+{
+	size_t len = strlen(name);
+
+	for (size_t i = 0; i < env->n; i++)
+		if (strncmp(env->items[i], name, len) == 0 && env->items[i][len] == '=')
+			return env->items[i] + len + 1;
+	return NULL;
+}
+
+static char *exec_failure_text(const struct protocol_request *request, int code)
+{
+	const char *command = request->argv.items[0], *path = env_get(&request->env, "PATH");
+
+	if (code == ENOENT && !strchr(command, '/'))
+		return mem_printf("command not found: %s (PATH=%s)", command,
+				  path ? path : "not set: only /bin and /usr/bin are searched");
+	if (code == ENOENT && command[0] == '/' && access(command, F_OK) == 0)
+		return mem_printf("cannot run %s: the interpreter named in its first line, or the "
+				  "loader it was linked for, is missing",
+				  command);
+	if (code == ENOENT)
+		return mem_printf("command not found: %s (in the folder %s)", command,
+				  request->cwd);
+	if (code == EACCES)
+		return mem_printf("cannot run %s: it may not be executed (is it a program? run "
+				  "chmod +x on it)",
+				  command);
+	if (code == ENOEXEC)
+		return mem_printf("cannot run %s: neither a program of this machine nor a script "
+				  "with #! in its first line",
+				  command);
+	if (code == E2BIG)
+		return mem_printf("cannot run %s: the command line and its environment are larger "
+				  "than the kernel allows",
+				  command);
+	return mem_printf("cannot run %s: %s", command, strerror(code));
+}
+
+char *spawn_failure_text(const struct protocol_request *request,
+			 const struct spawn_failure *failure)
+{
+	switch ((enum spawn_step)failure->step) {
+	case SPAWN_STEP_EXEC:
+		return exec_failure_text(request, failure->code);
+	case SPAWN_STEP_CWD:
+		return mem_printf("cannot enter the folder %s: %s", request->cwd,
+				  strerror(failure->code));
+	case SPAWN_STEP_LOG:
+		return mem_printf("cannot write its log %s: %s",
+				  request->log_path ? request->log_path : "/dev/null",
+				  strerror(failure->code));
+	case SPAWN_STEP_NICE:
+		return mem_printf("cannot run it with nice %d: %s", request->nice,
+				  strerror(failure->code));
+	case SPAWN_STEP_STDIN:
+		return mem_printf("cannot open /dev/null: %s", strerror(failure->code));
+	case SPAWN_STEP_SESSION:
+		break;
+	}
+	return mem_printf("cannot start a session: %s", strerror(failure->code));
+}

@@ -1,0 +1,392 @@
+/*
+ * See supervisor.h.
+ *
+ * A start goes: accepted (in the batch) -> forked, waiting at the gate -> its (pid, start time) is
+ * durable in the journal -> let through -> exec. A crash of this process at any point leaves either
+ * no trace and no process (the gate closes, the child leaves) or a journal line that names the
+ * process. All starts that arrive in one turn of the loop share one gate and one fdatasync.
+ *
+ * An end is written to the journal without a sync (a crash of ours does not lose it; after a power
+ * cut the attempt is "lost" unless the daemon has recorded it) and told to the daemon until it
+ * acknowledges.
+ */
+#include "run/supervisor.h"
+
+#include "run/spawn.h"
+#include "util/pidref.h"
+#include "util/timestamp.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+
+/* Children forked before the loop gets to see its other events: about 30 ms of forking. */
+#define BATCH_MAX 128
+
+struct attempt *supervisor_find(const struct supervisor *supervisor, const char *id)
+{
+	struct idtable_node *node = idtable_find(&supervisor->attempts, id);
+
+	return node ? IDTABLE_OF(node, struct attempt, by_id) : NULL;
+}
+
+/* A full disk: what was noted stays in memory and goes with the next commit, a start is refused,
+ * and the file is written anew some other time. */
+static void commit(struct supervisor *supervisor)
+{
+	int r = journal_commit(supervisor->journal, NULL);
+
+	if (r == 0)
+		r = journal_compact(supervisor->journal, &supervisor->attempts, NULL);
+	supervisor->journal_failing = r < 0;
+}
+
+/* --- the states --- */
+
+static void live_add(struct supervisor *supervisor, struct attempt *attempt)
+{
+	(void)snprintf(attempt->pid_text, sizeof attempt->pid_text, "%d", (int)attempt->pid);
+	idtable_add(&supervisor->pids, &attempt->by_pid);
+}
+
+static void over(struct supervisor *supervisor, struct attempt *attempt)
+{
+	watch_forget(attempt);
+	if (attempt->pid > 0)
+		idtable_remove(&supervisor->pids, &attempt->by_pid);
+	supervisor->n_live--;
+	journal_note_end(supervisor->journal, attempt);
+	conn_broadcast(supervisor, attempt_event(attempt));
+	supervisor_settle(supervisor);
+}
+
+void supervisor_event(struct supervisor *supervisor, struct attempt *attempt,
+		      enum attempt_event event)
+{
+	int next = attempt_next_state(attempt->state, event);
+
+	if (next < 0)
+		return;
+	/* Everybody hears `started` before `ended`, even of what ended before exec was seen. */
+	if (attempt->state == ATTEMPT_STARTING && next == ATTEMPT_ENDING)
+		supervisor_event(supervisor, attempt, ATTEMPT_EXEC_DONE);
+	if (attempt->state == ATTEMPT_ENDING)
+		supervisor->n_ending--;
+	attempt->state = (enum attempt_state)next;
+	switch (attempt->state) {
+	case ATTEMPT_RUNNING:
+		conn_broadcast(supervisor, attempt_event(attempt));
+		break;
+	case ATTEMPT_ENDING:
+		supervisor->n_ending++;
+		watch_ending(attempt);
+		break;
+	case ATTEMPT_FAILED:
+		attempt->ended_at = timestamp_now_ms();
+		over(supervisor, attempt);
+		break;
+	case ATTEMPT_ENDED:
+		over(supervisor, attempt);
+		break;
+	case ATTEMPT_STARTING:
+	case ATTEMPT_N_STATES:
+		break;
+	}
+}
+
+static void fail(struct supervisor *supervisor, struct attempt *attempt, int code, const char *text)
+{
+	attempt->fail_errno = -code;
+	free(attempt->fail_text);
+	attempt->fail_text = mem_strdup(text);
+	supervisor_event(supervisor, attempt, ATTEMPT_EXEC_FAILED);
+}
+
+/* --- starting --- */
+
+int supervisor_start(struct supervisor *supervisor, struct protocol_request *request,
+		     struct attempt **ret_known, struct error *err)
+{
+	struct attempt *attempt = supervisor_find(supervisor, request->attempt);
+
+	*ret_known = attempt;
+	if (attempt)
+		return 0;
+	if (supervisor->attempts.n >= SUPERVISOR_ATTEMPTS_MAX)
+		return error_set(err, -ENOSPC,
+				 "%d attempts are known already: acknowledge those that ended",
+				 SUPERVISOR_ATTEMPTS_MAX);
+	attempt = attempt_create(request->attempt);
+	attempt->supervisor = supervisor;
+	attempt->log_cap_bytes = request->log_cap_bytes;
+	attempt->log_path = request->log_path ? mem_strdup(request->log_path) : NULL;
+	attempt->request = mem_alloc(sizeof *request);
+	*attempt->request = *request;
+	*request = (struct protocol_request){};
+	idtable_add(&supervisor->attempts, &attempt->by_id);
+	supervisor->n_live++;
+	ARRAY_GROW(supervisor->batch.items, supervisor->batch.n, supervisor->batch.room);
+	supervisor->batch.items[supervisor->batch.n++] = attempt;
+	supervisor_settle(supervisor);
+	return 0;
+}
+
+/* A child at the gate, or the attempt has failed. */
+static bool batch_fork(struct supervisor *supervisor, struct attempt *attempt,
+		       const struct gate *gate)
+{
+	int r = spawn_child(attempt->request, gate, &attempt->pid, &attempt->watch_fd);
+
+	if (r < 0) {
+		auto_free char *text = mem_printf(
+		    "cannot start a process: %s%s", strerror(-r),
+		    r == -EAGAIN ? " (the limit of processes, ulimit -u or pids.max, is reached)"
+				 : "");
+
+		fail(supervisor, attempt, r, text);
+		return false;
+	}
+	/* It waits at the gate and we have not waited for it: its entry in /proc is there. */
+	if (pid_start_time(attempt->pid, &attempt->start_time) < 0)
+		attempt->start_time = 0;
+	attempt->started_at = timestamp_now_ms();
+	live_add(supervisor, attempt);
+	return true;
+}
+
+static void batch_run(struct supervisor *supervisor, struct attempt **items, size_t n)
+{
+	auto_free struct attempt **forked = mem_calloc(n, sizeof(struct attempt *));
+	struct gate gate;
+	struct error err = {};
+	uint64_t oom_base = 0;
+	bool has_oom_base = host_oom_kills(supervisor->host, &oom_base) == 0;
+	size_t n_forked = 0;
+	int r = gate_create(&gate);
+
+	if (r < 0) {
+		for (size_t i = 0; i < n; i++)
+			fail(supervisor, items[i], r, "cannot start a process: no descriptor left");
+		return;
+	}
+	for (size_t i = 0; i < n; i++) {
+		items[i]->has_oom_base = has_oom_base;
+		items[i]->oom_base = oom_base;
+		if (batch_fork(supervisor, items[i], &gate))
+			forked[n_forked++] = items[i];
+	}
+	r = journal_commit_starts(supervisor->journal, forked, n_forked, &err);
+	if (r == 0 && n_forked > 0)
+		r = gate_open(&gate, n_forked);
+	gate_close(&gate);
+	for (size_t i = 0; i < n_forked; i++) {
+		if (r < 0)
+			fail(supervisor, forked[i], r, error_text(&err));
+		else
+			watch_child(forked[i]);
+	}
+}
+
+static void on_check(uv_check_t *handle)
+{
+	struct supervisor *supervisor = handle->data;
+	size_t n = MIN_OF(supervisor->batch.n, (size_t)BATCH_MAX);
+	struct attempt *items[BATCH_MAX];
+
+	if (n == 0) {
+		(void)uv_idle_stop(&supervisor->again);
+		return;
+	}
+	memcpy(items, supervisor->batch.items, n * sizeof *items);
+	supervisor->batch.n -= n;
+	memmove(supervisor->batch.items, supervisor->batch.items + n,
+		supervisor->batch.n * sizeof *items);
+	batch_run(supervisor, items, n);
+}
+
+static void on_again(uv_idle_t *handle)
+{
+	(void)handle;
+}
+
+/* --- signals and acknowledgements --- */
+
+static bool batch_remove(struct supervisor *supervisor, const struct attempt *attempt)
+{
+	for (size_t i = 0; i < supervisor->batch.n; i++) {
+		if (supervisor->batch.items[i] != attempt)
+			continue;
+		supervisor->batch.n--;
+		memmove(supervisor->batch.items + i, supervisor->batch.items + i + 1,
+			(supervisor->batch.n - i) * sizeof *supervisor->batch.items);
+		return true;
+	}
+	return false;
+}
+
+void supervisor_signal(struct supervisor *supervisor, const char *id, int signal)
+{
+	struct attempt *attempt = supervisor_find(supervisor, id);
+
+	if (!attempt || attempt_is_over(attempt))
+		return;
+	if (batch_remove(supervisor, attempt)) {
+		fail(supervisor, attempt, -ECANCELED, "canceled before it was started");
+		return;
+	}
+	(void)watch_signal_session(attempt, signal);
+}
+
+static void attempt_remove(struct supervisor *supervisor, struct attempt *attempt)
+{
+	idtable_remove(&supervisor->attempts, &attempt->by_id);
+	attempt_destroy(attempt);
+}
+
+void supervisor_ack(struct supervisor *supervisor, const char *id)
+{
+	struct attempt *attempt = supervisor_find(supervisor, id);
+
+	if (!attempt || !attempt_is_over(attempt))
+		return;
+	journal_note_ack(supervisor->journal, attempt);
+	attempt_remove(supervisor, attempt);
+	supervisor_settle(supervisor);
+}
+
+/* --- coming and going --- */
+
+static void on_idle(uv_timer_t *timer)
+{
+	uv_stop(timer->loop);
+}
+
+void supervisor_settle(struct supervisor *supervisor)
+{
+	bool idle = supervisor->n_conns == 0 && supervisor->n_live == 0;
+
+	if (supervisor->quitting && supervisor->attempts.n == 0)
+		uv_stop(&supervisor->loop);
+	if (idle && supervisor->idle_ms > 0)
+		(void)uv_timer_start(&supervisor->idle, on_idle, supervisor->idle_ms, 0);
+	else
+		(void)uv_timer_stop(&supervisor->idle);
+	if (supervisor->batch.n > 0)
+		(void)uv_idle_start(&supervisor->again, on_again);
+}
+
+static void on_prepare(uv_prepare_t *handle)
+{
+	struct supervisor *supervisor = handle->data;
+
+	commit(supervisor);
+	conn_flush(supervisor);
+}
+
+static void on_leave_signal(uv_signal_t *handle, int signal)
+{
+	(void)signal;
+	/* What runs goes on running: the next supervisor finds it in the journal. */
+	uv_stop(handle->loop);
+}
+
+static void adopt_all(struct supervisor *supervisor)
+{
+	auto_free struct idtable_node **list = idtable_list(&supervisor->attempts);
+
+	for (struct idtable_node **node = list; *node; node++) {
+		struct attempt *attempt = IDTABLE_OF(*node, struct attempt, by_id);
+
+		attempt->supervisor = supervisor;
+		if (attempt_is_over(attempt))
+			continue;
+		supervisor->n_live++;
+		live_add(supervisor, attempt);
+		watch_adopted(attempt);
+	}
+}
+
+static void loop_init(struct supervisor *supervisor)
+{
+	struct {
+		uv_signal_t *handle;
+		int signal;
+	} signals[] = {
+	    {&supervisor->sigterm, SIGTERM},
+	    {&supervisor->sigint, SIGINT},
+	    {&supervisor->sighup, SIGHUP},
+	};
+
+	(void)uv_loop_init(&supervisor->loop);
+	(void)uv_check_init(&supervisor->loop, &supervisor->check);
+	(void)uv_idle_init(&supervisor->loop, &supervisor->again);
+	(void)uv_prepare_init(&supervisor->loop, &supervisor->flush);
+	(void)uv_timer_init(&supervisor->loop, &supervisor->idle);
+	supervisor->check.data = supervisor->flush.data = supervisor;
+	(void)uv_check_start(&supervisor->check, on_check);
+	(void)uv_prepare_start(&supervisor->flush, on_prepare);
+	for (size_t i = 0; i < ARRAY_LEN(signals); i++) {
+		(void)uv_signal_init(&supervisor->loop, signals[i].handle);
+		(void)uv_signal_start(signals[i].handle, on_leave_signal, signals[i].signal);
+	}
+	(void)signal(SIGPIPE, SIG_IGN);
+}
+
+int supervisor_init(struct supervisor *supervisor, const struct supervisor_setup *setup,
+		    struct strings *ret_warnings, struct error *err)
+{
+	int r;
+
+	*supervisor = (struct supervisor){.idle_ms = setup->idle_ms};
+	/* Orphans of a task come to us and not to init: they can be reaped and counted. */
+	(void)prctl(PR_SET_CHILD_SUBREAPER, 1);
+	loop_init(supervisor);
+	r = host_open(NULL, NULL, &supervisor->host, err);
+	if (r == 0)
+		r = journal_open(setup->journal_path, &supervisor->attempts, &supervisor->journal,
+				 ret_warnings, err);
+	if (r == 0)
+		r = watch_init(supervisor, err);
+	if (r == 0)
+		r = conn_listen(supervisor, setup->listen_fd, err);
+	if (r < 0)
+		return r;
+	adopt_all(supervisor);
+	supervisor_settle(supervisor);
+	return 0;
+}
+
+void supervisor_run(struct supervisor *supervisor)
+{
+	(void)uv_run(&supervisor->loop, UV_RUN_DEFAULT);
+	commit(supervisor);
+	conn_flush(supervisor);
+}
+
+static void on_walk_close(uv_handle_t *handle, void *arg)
+{
+	(void)arg;
+	if (!uv_is_closing(handle))
+		uv_close(handle, NULL);
+}
+
+void supervisor_finish(struct supervisor *supervisor)
+{
+	auto_free struct idtable_node **list = idtable_list(&supervisor->attempts);
+
+	conn_close_all(supervisor);
+	for (struct idtable_node **node = list; *node; node++)
+		watch_forget(IDTABLE_OF(*node, struct attempt, by_id));
+	(void)uv_run(&supervisor->loop, UV_RUN_NOWAIT);
+	uv_walk(&supervisor->loop, on_walk_close, NULL);
+	(void)uv_run(&supervisor->loop, UV_RUN_DEFAULT);
+	(void)uv_loop_close(&supervisor->loop);
+	for (struct idtable_node **node = list; *node; node++)
+		attempt_destroy(IDTABLE_OF(*node, struct attempt, by_id));
+	idtable_finish(&supervisor->attempts);
+	idtable_finish(&supervisor->pids);
+	free(supervisor->batch.items);
+	journal_close(supervisor->journal);
+	host_close(supervisor->host);
+}

@@ -1,0 +1,443 @@
+/*
+ * See supervisor.h. Looking after what runs.
+ *
+ * Our own children are reaped with wait4, which gives their exit status and the peak of their
+ * largest process. Adopted ones (started by a supervisor that was killed) are somebody else's
+ * children: their pidfd says when they are over, and from kernel 6.15 on also how (PIDFD_GET_INFO);
+ * before that, it is "lost", never guessed.
+ *
+ * An attempt is over when its session is empty: a process left behind may hold VRAM. What is left
+ * when the leader ends gets SIGTERM, after 5 s SIGKILL, and after 10 s is given up (a process in an
+ * uninterruptible sleep must not hold the queue). Looking through all of /proc at every end would
+ * be dear; the group is asked for with one kill(), and orphans that went into a group of their own
+ * show up as our children, because we are their subreaper.
+ */
+#include "host/process.h"
+#include "run/log.h"
+#include "run/spawn.h"
+#include "run/supervisor.h"
+#include "util/file.h"
+#include "util/pidref.h"
+#include "util/timestamp.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define SAMPLE_MS        1000
+#define ENDER_MS         100
+#define KILL_AFTER_MS    5000
+#define GIVE_UP_AFTER_MS 10000
+#define REAP_WAIT_MS     5000
+#define GROUPS_MAX       64
+
+/* linux/pidfd.h of 6.15; Debian 12's headers are older. */
+struct pidfd_info_v0 {
+	uint64_t mask, cgroup_id;
+	uint32_t pid, tgid, ppid, ruid, rgid, euid, egid, suid, sgid, fsuid, fsgid;
+	int32_t exit_code;
+};
+static_assert(sizeof(struct pidfd_info_v0) == 64, "the kernel knows it by its size");
+#define PIDFD_GET_INFO_V0   _IOWR(0xFF, 11, struct pidfd_info_v0)
+#define PIDFD_INFO_EXIT_BIT ((uint64_t)1 << 3)
+
+static struct attempt *find_pid(const struct supervisor *supervisor, pid_t pid)
+{
+	char text[16];
+	struct idtable_node *node;
+
+	(void)snprintf(text, sizeof text, "%d", (int)pid);
+	node = idtable_find(&supervisor->pids, text);
+	return node ? IDTABLE_OF(node, struct attempt, by_pid) : NULL;
+}
+
+/* --- sessions and groups --- */
+
+struct session_scan {
+	const struct attempt *attempt;
+	int signal;
+	unsigned n;
+	pid_t groups[GROUPS_MAX];
+	size_t n_groups;
+};
+
+static int scan_process(const struct host_process *process, void *arg)
+{
+	struct session_scan *scan = arg;
+	pid_t pid = scan->attempt->pid;
+
+	if ((process->session != pid && process->pgrp != pid) || process->state == 'Z' ||
+	    process->state == 'X')
+		return 0;
+	scan->n++;
+	for (size_t i = 0; i < scan->n_groups; i++)
+		if (scan->groups[i] == process->pgrp)
+			return 0;
+	if (scan->n_groups < GROUPS_MAX)
+		scan->groups[scan->n_groups++] = process->pgrp;
+	return 0;
+}
+
+/* Has the kernel given the pid of a leader that is gone to somebody else? */
+static bool pid_reused(const struct attempt *attempt)
+{
+	uint64_t start_time;
+
+	return attempt->start_time != 0 && pid_start_time(attempt->pid, &start_time) == 0 &&
+	       start_time != attempt->start_time;
+}
+
+unsigned watch_signal_session(struct attempt *attempt, int signal)
+{
+	struct session_scan scan = {.attempt = attempt, .signal = signal};
+	bool ours = !attempt->adopted && attempt->state != ATTEMPT_ENDING;
+
+	if (attempt->pid <= 0 || (!ours && pid_reused(attempt)))
+		return 0;
+	/* Our child is not reaped yet, its pid is its own; before its setsid() it has no group. */
+	if (ours && signal != 0 && kill(-attempt->pid, signal) < 0)
+		(void)kill(attempt->pid, signal);
+	(void)host_process_each(attempt->supervisor->host, scan_process, &scan);
+	for (size_t i = 0; i < scan.n_groups && signal != 0; i++)
+		if (!ours || scan.groups[i] != attempt->pid)
+			(void)kill(-scan.groups[i], signal);
+	return scan.n;
+}
+
+/* Is one of the orphans that came to us of this session? True when it cannot be known. */
+static bool has_orphans(const struct attempt *attempt)
+{
+	auto_text struct text children = {};
+	auto_free char *path = mem_printf("/proc/self/task/%d/children", (int)getpid());
+	char *rest = NULL;
+
+	if (file_read(path, (size_t)1 << 20, false, &children, NULL) < 0)
+		return true;
+	for (char *word = strtok_r(children.data, " ", &rest); word;
+	     word = strtok_r(NULL, " ", &rest)) {
+		pid_t pid = (pid_t)strtol(word, NULL, 10);
+		struct host_process process;
+
+		if (!find_pid(attempt->supervisor, pid) &&
+		    host_process_read(attempt->supervisor->host, pid, &process) == 0 &&
+		    process.session == attempt->pid && process.state != 'Z')
+			return true;
+	}
+	return false;
+}
+
+static void ender_tick(struct attempt *attempt)
+{
+	int64_t age = monotonic_now_ms() - attempt->ending_at;
+	unsigned left = watch_signal_session(attempt, age > KILL_AFTER_MS ? SIGKILL : 0);
+
+	if (left == 0 || age > GIVE_UP_AFTER_MS)
+		supervisor_event(attempt->supervisor, attempt, ATTEMPT_GROUP_EMPTY);
+}
+
+static void on_ender(uv_timer_t *timer);
+
+static void ender_start(struct supervisor *supervisor)
+{
+	if (!uv_is_active((uv_handle_t *)&supervisor->ender))
+		(void)uv_timer_start(&supervisor->ender, on_ender, ENDER_MS, ENDER_MS);
+}
+
+void watch_ending(struct attempt *attempt)
+{
+	bool empty = kill(-attempt->pid, 0) < 0 && errno == ESRCH && !has_orphans(attempt);
+
+	attempt->ending_at = monotonic_now_ms();
+	if (attempt->ended_at == 0)
+		attempt->ended_at = timestamp_now_ms();
+	if (!empty)
+		attempt->stragglers = watch_signal_session(attempt, SIGTERM);
+	if (empty || attempt->stragglers == 0) {
+		supervisor_event(attempt->supervisor, attempt, ATTEMPT_GROUP_EMPTY);
+		return;
+	}
+	/* One that is stopped would sleep over its SIGTERM. */
+	(void)watch_signal_session(attempt, SIGCONT);
+	ender_start(attempt->supervisor);
+}
+
+static void leader_over(struct attempt *attempt)
+{
+	struct supervisor *supervisor = attempt->supervisor;
+	uint64_t kills = 0;
+
+	if (attempt->has_oom_base) {
+		attempt->has_oom_base = host_oom_kills(supervisor->host, &kills) == 0;
+		attempt->oom_kills = kills > attempt->oom_base ? kills - attempt->oom_base : 0;
+	}
+	supervisor_event(supervisor, attempt, ATTEMPT_LEADER_OVER);
+}
+
+/* --- our children --- */
+
+/* What came on the status pipe. */
+static void read_status(struct attempt *attempt)
+{
+	struct spawn_failure failure;
+	ssize_t n = read(attempt->watch_fd, &failure, sizeof failure);
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n == (ssize_t)sizeof failure) {
+		attempt->fail_errno = failure.code;
+		attempt->fail_text = spawn_failure_text(attempt->request, &failure);
+		supervisor_event(attempt->supervisor, attempt, ATTEMPT_EXEC_FAILED);
+		return;
+	}
+	watch_forget(attempt);
+	protocol_request_finish(attempt->request);
+	free(TAKE(attempt->request));
+	supervisor_event(attempt->supervisor, attempt, ATTEMPT_EXEC_DONE);
+}
+
+static void on_status(uv_poll_t *poll, int status, int events)
+{
+	(void)status;
+	(void)events;
+	if (poll->data)
+		read_status(poll->data);
+}
+
+static void on_sample(uv_timer_t *timer);
+
+static void sampler_start(struct supervisor *supervisor)
+{
+	if (!uv_is_active((uv_handle_t *)&supervisor->sampler))
+		(void)uv_timer_start(&supervisor->sampler, on_sample, SAMPLE_MS, SAMPLE_MS);
+}
+
+static void poll_start(struct attempt *attempt, uv_poll_cb callback)
+{
+	attempt->poll = mem_calloc(1, sizeof *attempt->poll);
+	attempt->poll->data = attempt;
+	(void)uv_poll_init(&attempt->supervisor->loop, attempt->poll, attempt->watch_fd);
+	(void)uv_poll_start(attempt->poll, UV_READABLE | UV_DISCONNECT, callback);
+	sampler_start(attempt->supervisor);
+}
+
+void watch_child(struct attempt *attempt)
+{
+	poll_start(attempt, on_status);
+}
+
+static void on_poll_closed(uv_handle_t *handle)
+{
+	free(handle);
+}
+
+void watch_forget(struct attempt *attempt)
+{
+	uv_poll_t *poll = TAKE(attempt->poll);
+
+	if (poll) {
+		poll->data = NULL;
+		(void)uv_poll_stop(poll);
+		uv_close((uv_handle_t *)poll, on_poll_closed);
+	}
+	attempt->watch_fd = fd_close(attempt->watch_fd);
+}
+
+static void child_over(struct attempt *attempt, int status, const struct rusage *usage)
+{
+	uint64_t peak = (uint64_t)usage->ru_maxrss * 1024;
+	double cpu = (double)(usage->ru_utime.tv_sec + usage->ru_stime.tv_sec) +
+		     (double)(usage->ru_utime.tv_usec + usage->ru_stime.tv_usec) / 1e6;
+
+	/* Its status pipe speaks first: it may have failed to start. */
+	if (attempt->state == ATTEMPT_STARTING && attempt->watch_fd >= 0)
+		read_status(attempt);
+	if (attempt_is_over(attempt))
+		return;
+	attempt->wait_status = status;
+	attempt->peak_ram_bytes = MAX_OF(attempt->peak_ram_bytes, peak);
+	attempt->cpu_seconds = MAX_OF(attempt->cpu_seconds, cpu);
+	attempt->has_peak_ram = attempt->has_cpu = true;
+	leader_over(attempt);
+}
+
+void watch_reap(struct supervisor *supervisor)
+{
+	struct rusage usage;
+	int status;
+	pid_t pid;
+
+	while ((pid = wait4(-1, &status, WNOHANG, &usage)) > 0) {
+		struct attempt *attempt = find_pid(supervisor, pid);
+
+		/* Else an orphan of a task, or a child whose start has failed. */
+		if (attempt && !attempt->adopted && attempt->state != ATTEMPT_ENDING)
+			child_over(attempt, status, &usage);
+	}
+}
+
+static void on_sigchld(uv_signal_t *handle, int signal)
+{
+	(void)signal;
+	watch_reap(handle->data);
+}
+
+/* --- adopted ones --- */
+
+/* How it ended: 0, -EAGAIN (nobody has reaped it yet) or another negative errno (not to be known
+ * here). */
+static int exit_status_get(int pidfd, int *ret_status)
+{
+	struct pidfd_info_v0 info = {.mask = PIDFD_INFO_EXIT_BIT};
+
+	if (ioctl(pidfd, PIDFD_GET_INFO_V0, &info) < 0)
+		return errno == ESRCH ? -EAGAIN : -errno;
+	if (!(info.mask & PIDFD_INFO_EXIT_BIT))
+		return -EAGAIN;
+	*ret_status = info.exit_code;
+	return 0;
+}
+
+static void adopted_over(struct attempt *attempt, bool lost, int status)
+{
+	if (attempt->exit_pending)
+		attempt->supervisor->n_ending--;
+	attempt->exit_pending = false;
+	attempt->lost = lost;
+	attempt->wait_status = status;
+	watch_forget(attempt);
+	leader_over(attempt);
+}
+
+/* Its leader has ended; its parent, init, reaps it soon. */
+static void adopted_check(struct attempt *attempt)
+{
+	int status = 0, r;
+
+	/* It never got through the gate: what it left with says nothing about the command. */
+	r = attempt->at_the_gate ? -ENODATA : exit_status_get(attempt->watch_fd, &status);
+	if (r == -EAGAIN && monotonic_now_ms() - attempt->ending_at < REAP_WAIT_MS)
+		return;
+	adopted_over(attempt, r < 0, status);
+}
+
+static void on_pidfd(uv_poll_t *poll, int status, int events)
+{
+	struct attempt *attempt = poll->data;
+
+	(void)status;
+	(void)events;
+	if (!attempt || attempt->exit_pending)
+		return;
+	(void)uv_poll_stop(poll);
+	attempt->exit_pending = true;
+	attempt->ended_at = timestamp_now_ms();
+	attempt->ending_at = monotonic_now_ms();
+	attempt->supervisor->n_ending++;
+	ender_start(attempt->supervisor);
+	adopted_check(attempt);
+}
+
+void watch_adopted(struct attempt *attempt)
+{
+	struct pidref ref = PIDREF_NONE;
+	struct host_process process;
+
+	attempt->has_oom_base = host_oom_kills(attempt->supervisor->host, &attempt->oom_base) == 0;
+	if (attempt->start_time == 0 || pidref_open(attempt->pid, attempt->start_time, &ref) < 0) {
+		adopted_over(attempt, true, 0);
+		return;
+	}
+	attempt->at_the_gate =
+	    host_process_read(attempt->supervisor->host, attempt->pid, &process) == 0 &&
+	    strcmp(process.name, SPAWN_GATE_NAME) == 0;
+	attempt->watch_fd = ref.fd;
+	poll_start(attempt, on_pidfd);
+}
+
+/* --- timers --- */
+
+static void on_ender(uv_timer_t *timer)
+{
+	struct supervisor *supervisor = timer->data;
+	auto_free struct idtable_node **list = idtable_list(&supervisor->pids);
+
+	/* Each is visited once and only its own visit can remove it from the table. */
+	for (struct idtable_node **node = list; *node; node++) {
+		struct attempt *attempt = IDTABLE_OF(*node, struct attempt, by_pid);
+
+		if (attempt->exit_pending)
+			adopted_check(attempt);
+		else if (attempt->state == ATTEMPT_ENDING)
+			ender_tick(attempt);
+	}
+	if (supervisor->n_ending == 0)
+		(void)uv_timer_stop(timer);
+}
+
+static int sample_process(const struct host_process *process, void *arg)
+{
+	struct attempt *attempt = find_pid(arg, process->session);
+
+	if (!attempt)
+		return 0;
+	attempt->ram_bytes += process->rss_bytes;
+	attempt->cpu_seconds += process->cpu_seconds;
+	attempt->processes++;
+	return 0;
+}
+
+static void sample_done(struct attempt *attempt, double cpu_before, json_t *usage)
+{
+	attempt->cpu_seconds = MAX_OF(attempt->cpu_seconds, cpu_before);
+	if (attempt->processes > 0) {
+		attempt->peak_ram_bytes = MAX_OF(attempt->peak_ram_bytes, attempt->ram_bytes);
+		attempt->has_peak_ram = attempt->has_cpu = true;
+		(void)json_array_append_new(usage, attempt_usage_item(attempt));
+	}
+	if (attempt->log_path && attempt->log_cap_bytes > 0)
+		(void)log_trim(attempt->log_path, attempt->log_cap_bytes);
+}
+
+static void on_sample(uv_timer_t *timer)
+{
+	struct supervisor *supervisor = timer->data;
+	auto_free struct idtable_node **list = idtable_list(&supervisor->pids);
+	auto_free double *cpu_before = mem_calloc(supervisor->pids.n + 1, sizeof *cpu_before);
+	auto_json json_t *usage = json_array();
+
+	if (supervisor->pids.n == 0) {
+		(void)uv_timer_stop(timer);
+		return;
+	}
+	for (size_t i = 0; list[i]; i++) {
+		struct attempt *attempt = IDTABLE_OF(list[i], struct attempt, by_pid);
+
+		cpu_before[i] = attempt->cpu_seconds;
+		attempt->cpu_seconds = 0;
+		attempt->ram_bytes = 0;
+		attempt->processes = 0;
+	}
+	(void)host_process_each(supervisor->host, sample_process, supervisor);
+	for (size_t i = 0; list[i]; i++)
+		sample_done(IDTABLE_OF(list[i], struct attempt, by_pid), cpu_before[i], usage);
+	if (conn_wants_usage(supervisor))
+		conn_broadcast_usage(supervisor,
+				     json_pack("{s:s, s:O}", "event", "usage", "attempts", usage));
+}
+
+int watch_init(struct supervisor *supervisor, struct error *err)
+{
+	int r = uv_signal_init(&supervisor->loop, &supervisor->sigchld);
+
+	(void)uv_timer_init(&supervisor->loop, &supervisor->sampler);
+	(void)uv_timer_init(&supervisor->loop, &supervisor->ender);
+	supervisor->sigchld.data = supervisor->sampler.data = supervisor->ender.data = supervisor;
+	if (r == 0)
+		r = uv_signal_start(&supervisor->sigchld, on_sigchld, SIGCHLD);
+	return r < 0 ? error_sys(err, r, "cannot watch for SIGCHLD") : 0;
+}

@@ -304,7 +304,7 @@ static void stop_process(pid_t pid, uint64_t start_time, int first_signal)
 		return;
 	ended.fd = ref.fd;
 	if (pidref_signal(&ref, first_signal) == 0 && poll(&ended, 1, STOP_MS) <= 0) {
-		(void)pidref_signal(&ref, SIGKILL);
+		(void)!pidref_signal(&ref, SIGKILL);
 		(void)poll(&ended, 1, STOP_MS);
 	}
 	pidref_finish(&ref);

@@ -28,7 +28,8 @@ formatting() {
 warnings() {
 	local dir=build-lint-$1
 	[ -f "$dir/build.ninja" ] || CC=$2 meson setup "$dir" --werror || return 1
-	ninja -C "$dir"
+	# All of them in one go, without the lines of what is well.
+	ninja -C "$dir" -k 0 >"$dir/log" 2>&1 || { grep -E '(warning|error): |^FAILED' "$dir/log"; return 1; }
 }
 
 shell_scripts() {

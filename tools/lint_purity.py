@@ -9,7 +9,7 @@ INCLUDE = re.compile(r'^\s*#\s*include\s+[<"]([^">]+)[">]', re.M)
 
 
 def read_table(path):
-    table = {"folder": [], "header": [], "symbol": []}
+    table = {"folder": [], "header": [], "symbol": [], "printer": []}
     for line in path.read_text().splitlines():
         words = line.split()
         if words and not words[0].startswith("#"):
@@ -28,19 +28,30 @@ def include_faults(root, table):
                     yield f"{source.relative_to(root)}:{line}: <{header}> is not for pure code"
 
 
+def symbols_of(objects):
+    """(object, kind, name) of each symbol; kind U is one it calls."""
+    listed = subprocess.run(["nm", "-A", *map(str, objects)], capture_output=True, text=True, check=True).stdout
+    for line in listed.splitlines():
+        words = line.rsplit(maxsplit=2)
+        if len(words) == 3:
+            yield words[0].split(":")[0], words[1], words[2]
+
+
 def symbol_faults(build, table):
     known = re.compile("|".join(f"(?:{pattern})" for pattern in table["symbol"]))
+    objects = []
     for folder in table["folder"]:
-        objects = sorted((build / "src" / folder).glob("**/*.o"))
-        if not objects:
+        found = sorted((build / "src" / folder).glob("*.a.p/*.o"))
+        if not found:
             yield f"{build}/src/{folder}: no objects: build first"
+        objects += found
+    symbols = list(symbols_of(objects)) if objects else []
+    defined = {name for _, kind, name in symbols if kind != "U"}
+    for where, kind, name in symbols:
+        if pathlib.Path(where).name in table["printer"]:
             continue
-        listed = subprocess.run(["nm", "-A", *map(str, objects)], capture_output=True, text=True, check=True).stdout
-        symbols = [line.rsplit(maxsplit=2) for line in listed.splitlines()]
-        defined = {words[-1] for words in symbols if words[-2] != "U"}
-        for where, kind, name in (words for words in symbols if len(words) == 3):
-            if kind == "U" and name not in defined and not known.fullmatch(name):
-                yield f"{where.split(':')[0]}: calls {name}, which is not for pure code"
+        if kind == "U" and name not in defined and not known.fullmatch(name):
+            yield f"{where}: calls {name}, which is not for pure code"
 
 
 def main():

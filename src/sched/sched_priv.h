@@ -146,7 +146,7 @@ static inline struct batch_node *batch_of(const struct sched_batch *batch)
 
 static inline struct task_node *task_of_order(struct order_node *node)
 {
-	return (struct task_node *)((char *)node - offsetof(struct task_node, order));
+	return (struct task_node *)(void *)((char *)node - offsetof(struct task_node, order));
 }
 
 static inline struct sched_attempt *task_current(struct task_node *t)

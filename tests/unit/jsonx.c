@@ -23,8 +23,8 @@ static void what_is_unknown_is_null(void **state)
 	check_dump(jsonx_u64_if(false, 5), "null");
 	check_dump(jsonx_real_if(true, 45.678, 1), "45.7");
 	check_dump(jsonx_real_if(false, 45.678, 1), "null");
-	check_dump(jsonx_real_if(true, NAN, 1), "null");
-	check_dump(jsonx_real_if(true, INFINITY, 1), "null");
+	check_dump(jsonx_real_if(true, (double)NAN, 1), "null");
+	check_dump(jsonx_real_if(true, (double)INFINITY, 1), "null");
 	check_dump(jsonx_string_if("x"), "\"x\"");
 	check_dump(jsonx_string_if(""), "null");
 	check_dump(jsonx_string_if(NULL), "null");

@@ -21,7 +21,8 @@ struct journal {
 	size_t size;         /* of what is good in the file */
 	size_t size_compact; /* after it was written anew */
 	struct text noted;   /* not written yet */
-	char boot[64];
+	char boot[64];       /* of the machine as it runs now */
+	char boot_read[64];  /* under which the lines being read were written */
 };
 
 static void line_add(struct text *text, json_t *record)
@@ -144,11 +145,16 @@ static const struct {
     {"ack", read_ack},
 };
 
-/* Nothing of an earlier boot runs: what was running then is over, how is unknown. */
-static void read_other_boot(struct idtable *attempts)
+/* Lines of another boot follow, or the machine as it is now: nothing of the boot before runs any
+ * more. What was running then is over, how is unknown. */
+static void read_boot(struct journal *journal, struct idtable *attempts, const char *boot)
 {
-	auto_free struct idtable_node **list = idtable_list(attempts);
+	auto_free struct idtable_node **list = NULL;
 
+	if (strcmp(journal->boot_read, boot) == 0)
+		return;
+	(void)snprintf(journal->boot_read, sizeof journal->boot_read, "%s", boot);
+	list = idtable_list(attempts);
 	for (struct idtable_node **node = list; *node; node++) {
 		struct attempt *attempt = IDTABLE_OF(*node, struct attempt, by_id);
 
@@ -171,8 +177,7 @@ static int read_line(struct journal *journal, struct idtable *attempts, const ch
 	name = jsonx_get_string(record, "record", "");
 	id = jsonx_get_string(record, "attempt", "");
 	if (strcmp(name, "open") == 0) {
-		if (strcmp(jsonx_get_string(record, "boot", ""), journal->boot) != 0)
-			read_other_boot(attempts);
+		read_boot(journal, attempts, jsonx_get_string(record, "boot", ""));
 		return 0;
 	}
 	for (size_t i = 0; i < ARRAY_LEN(readers); i++) {
@@ -208,6 +213,7 @@ static int journal_read(struct journal *journal, struct idtable *attempts,
 			strings_take(ret_warnings, mem_printf("%s:%u: skipped: %s", journal->path,
 							      number, why.text));
 	}
+	read_boot(journal, attempts, journal->boot);
 	return 0;
 }
 

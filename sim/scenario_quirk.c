@@ -293,7 +293,8 @@ static int add_missing(const struct yamlx *doc, const struct yamlx_node *at, con
 {
 	if (image->n_missing == SIM_MISSING_MAX)
 		return yamlx_error(doc, at, -ENOSPC, err, "more than %d patterns", SIM_MISSING_MAX);
-	if (strncmp(pattern, "nvml", 4) != 0 || strlen(pattern) >= SIM_PATTERN_MAX)
+	if ((strncmp(pattern, "nvml", 4) != 0 && pattern[0] != '*') ||
+	    strlen(pattern) >= SIM_PATTERN_MAX)
 		return yamlx_error(doc, at, -EINVAL, err,
 				   "\"%.64s\" is not the name of an NVML function (* allowed)",
 				   pattern);

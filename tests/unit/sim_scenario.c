@@ -1,4 +1,5 @@
-/* sim/scenario, sim/catalogue, sim/visible: what files and lists mean, and what they are refused for. */
+/* sim/scenario, sim/catalogue, sim/visible: what files and lists mean, and what they are refused
+ * for. */
 #include "sim/catalogue.h"
 #include "sim/scenario.h"
 #include "sim/visible.h"
@@ -53,8 +54,8 @@ static void the_two_gpus_of_the_batch_story(void **unused)
 {
 	auto_free struct sim_state *image = NULL;
 
-	assert_int_equal(
-		scenario_parse_gpus("rtx-5070-ti,rtx-2080-super", catalogue, &image, NULL), 0);
+	assert_int_equal(scenario_parse_gpus("rtx-5070-ti,rtx-2080-super", catalogue, &image, NULL),
+			 0);
 	assert_int_equal(image->n_gpus, 2);
 	assert_int_equal(image->gpus[0].total_bytes / MIB, 12227); /* 11.9 GiB */
 	assert_int_equal(image->gpus[1].total_bytes / MIB, 8192);
@@ -83,9 +84,12 @@ static void bad_lists_are_refused(void **unused)
 {
 	static const struct {
 		const char *list, *says;
-	} cases[] = {{"", "without a name"},	       {"nosuch", "no GPU \"nosuch\""},
-		     {"a:8", "unit"},		       {"a:8G:fast", "not a speed"},
-		     {"a:8G:0", "not a speed"},	       {"a:1M", "less than 256 MiB"},
+	} cases[] = {{"", "without a name"},
+		     {"nosuch", "no GPU \"nosuch\""},
+		     {"a:8", "unit"},
+		     {"a:8G:fast", "not a speed"},
+		     {"a:8G:0", "not a speed"},
+		     {"a:1M", "less than 256 MiB"},
 		     {"rtx-3090,", "without a name"}};
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -103,16 +107,16 @@ static void a_whole_scenario(void **unused)
 {
 	struct error err = {};
 	auto_free struct sim_state *image =
-		parse("driver: 535.1\ncuda: \"12.6\"\ntime_scale: 0.1\n"
-		      "quirks: {process_stride: 32, memory_v2: missing, missing_symbols: ['*_v3']}\n"
-		      "gpus:\n"
-		      "  - model: a100-80g\n"
-		      "    mig: [{vram: 40G, slices: 3}, hole, {vram: 10G}]\n"
-		      "  - {name: mine, vram: 8G, reserved: 100M, used: 1G, pci: '0000:4e:00.0'}\n"
-		      "timeline:\n"
-		      "  - {at: 5s, gpu: 1, event: lost, xid: 79}\n"
-		      "  - {at: 1s, gpu: 0, event: foreign, name: x, vram: 1G, ends_at: 3s}\n",
-		      &err);
+	    parse("driver: 535.1\ncuda: \"12.6\"\ntime_scale: 0.1\n"
+		  "quirks: {process_stride: 32, memory_v2: missing, missing_symbols: ['*_v3']}\n"
+		  "gpus:\n"
+		  "  - model: a100-80g\n"
+		  "    mig: [{vram: 40G, slices: 3}, hole, {vram: 10G}]\n"
+		  "  - {name: mine, vram: 8G, reserved: 100M, used: 1G, pci: '0000:4e:00.0'}\n"
+		  "timeline:\n"
+		  "  - {at: 5s, gpu: 1, event: lost, xid: 79}\n"
+		  "  - {at: 1s, gpu: 0, event: foreign, name: x, vram: 1G, ends_at: 3s}\n",
+		  &err);
 
 	assert_non_null(image);
 	assert_string_equal(image->driver_version, "535.1");
@@ -137,32 +141,32 @@ static void faults_are_named_with_their_place(void **unused)
 	static const struct {
 		const char *text, *says;
 	} cases[] = {
-		{"[]", "mapping"},
-		{"gpu: []", "s.yaml:1:1"},
-		{"driver: x", "`gpus` is missing"},
-		{"gpus:\n  - model: nosuch", "s.yaml:2:12: no GPU"},
-		{"gpus:\n  - name: x", "needs `model`"},
-		{"gpus:\n  - {name: x, vram: 8}", "s.yaml:2:20"},
-		{"gpus:\n  - {name: x, vram: 8G, colour: red}", "colour"},
-		{"gpus:\n  - {name: x, vram: 8G, reserved: 9G}", "exceed"},
-		{"gpus:\n  - {name: x, vram: 8G, pci: abc}", "PCI"},
-		{"gpus:\n  - {name: x, vram: 8G, mig: [{vram: 9G}]}", "together"},
-		{"gpus:\n  - {name: x, vram: 8G, uuid: U}\n  - {name: y, vram: 8G, uuid: U}",
-		 "two GPUs"},
-		{"gpus:\n  - {name: x, vram: 8G, pci: '0:9:0.0'}\n  - {name: y, vram: 8G, pci: "
-		 "'0:1:0.0'}",
-		 "order"},
-		{"gpus:\n  - {name: x, vram: 8G, quirks: {memory: odd}}", "unsupported, zero"},
-		{"gpus:\n  - {name: x, vram: 8G, quirks: {fail: {x: 3}}}", "neither a field"},
-		{"gpus:\n  - {name: x, vram: 8G, quirks: {error: sick}}", "return code"},
-		{"gpus: []\nquirks: {process_stride: 16}", "24, 32"},
-		{"gpus: []\nquirks: {missing_symbols: [cuInit]}", "not the name"},
-		{"gpus: []\ntimeline: [{event: lost, gpu: 0}]", "no GPU 0"},
-		{"gpus: []\ntimeline: [{event: explode}]", "unknown event"},
-		{"gpus: []\ntimeline: [{event: slow}]", "needs `delay`"},
-		{"gpus: []\ntimeline: [{event: xid, xid: 79, celsius: 3}]", "celsius"},
-		{"gpus: []\ntimeline: [{at: 5, event: hang}]", "unit"},
-		{"gpus: []\ntime_scale: 0", "not a number"},
+	    {"[]", "mapping"},
+	    {"gpu: []", "s.yaml:1:1"},
+	    {"driver: x", "`gpus` is missing"},
+	    {"gpus:\n  - model: nosuch", "s.yaml:2:12: no GPU"},
+	    {"gpus:\n  - name: x", "needs `model`"},
+	    {"gpus:\n  - {name: x, vram: 8}", "s.yaml:2:21"},
+	    {"gpus:\n  - {name: x, vram: 8G, colour: red}", "colour"},
+	    {"gpus:\n  - {name: x, vram: 8G, reserved: 9G}", "exceed"},
+	    {"gpus:\n  - {name: x, vram: 8G, pci: abc}", "PCI"},
+	    {"gpus:\n  - {name: x, vram: 8G, mig: [{vram: 9G}]}", "together"},
+	    {"gpus:\n  - {name: x, vram: 8G, uuid: U}\n  - {name: y, vram: 8G, uuid: U}",
+	     "two GPUs"},
+	    {"gpus:\n  - {name: x, vram: 8G, pci: '0:9:0.0'}\n  - {name: y, vram: 8G, pci: "
+	     "'0:1:0.0'}",
+	     "order"},
+	    {"gpus:\n  - {name: x, vram: 8G, quirks: {memory: odd}}", "unsupported, zero"},
+	    {"gpus:\n  - {name: x, vram: 8G, quirks: {fail: {x: 3}}}", "neither a field"},
+	    {"gpus:\n  - {name: x, vram: 8G, quirks: {error: sick}}", "return code"},
+	    {"gpus: []\nquirks: {process_stride: 16}", "24, 32"},
+	    {"gpus: []\nquirks: {missing_symbols: [cuInit]}", "not the name"},
+	    {"gpus: []\ntimeline: [{event: lost, gpu: 0}]", "no GPU 0"},
+	    {"gpus: []\ntimeline: [{event: explode}]", "unknown event"},
+	    {"gpus: []\ntimeline: [{event: slow}]", "needs `delay`"},
+	    {"gpus: []\ntimeline: [{event: xid, xid: 79, celsius: 3}]", "celsius"},
+	    {"gpus: []\ntimeline: [{at: 5, event: hang}]", "unit"},
+	    {"gpus: []\ntime_scale: 0", "not a number"},
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -177,22 +181,34 @@ static void faults_are_named_with_their_place(void **unused)
 static void visible_devices_as_cuda_reads_them(void **unused)
 {
 	auto_free struct sim_state *state =
-		parse("gpus:\n"
-		      "  - {name: a, vram: 8G, uuid: GPU-aaaa-1}\n"
-		      "  - {name: b, vram: 8G, uuid: GPU-aaab-2}\n"
-		      "  - {name: c, vram: 8G, uuid: GPU-cccc-3, mig: [hole, {vram: 4G, uuid: "
-		      "MIG-dddd}]}\n",
-		      NULL);
+	    parse("gpus:\n"
+		  "  - {name: a, vram: 8G, uuid: GPU-aaaa-1}\n"
+		  "  - {name: b, vram: 8G, uuid: GPU-aaab-2}\n"
+		  "  - {name: c, vram: 8G, uuid: GPU-cccc-3, mig: [hole, {vram: 4G, uuid: "
+		  "MIG-dddd}]}\n",
+		  NULL);
 	static const struct {
 		const char *value;
 		int n, first, first_mig;
 	} cases[] = {
-		{NULL, 3, 0, -1},	 {"", 0},		   {"-1", 0},
-		{"1", 1, 1, -1},	 {"1,0", 2, 1, -1},	   {"2", 1, 2, 1},
-		{"0,7,1", 1, 0, -1},	 {"7,0", 0},		   {"0,0", 0},
-		{"GPU-aaab", 1, 1, -1},	 {"GPU-aaa", 0},	   {"GPU-", 0},
-		{"GPU-aaaa-1", 1, 0, -1}, {"MIG-dd", 1, 2, 1},	   {" 1 , 0 ", 2, 1, -1},
-		{"nonsense", 0},	 {"GPU-cccc-3", 1, 2, 1},  {"NoDevFiles", 0},
+	    {NULL, 3, 0, -1},
+	    {"", 0},
+	    {"-1", 0},
+	    {"1", 1, 1, -1},
+	    {"1,0", 2, 1, -1},
+	    {"2", 1, 2, 1},
+	    {"0,7,1", 1, 0, -1},
+	    {"7,0", 0},
+	    {"0,0", 0},
+	    {"GPU-aaab", 1, 1, -1},
+	    {"GPU-aaa", 0},
+	    {"GPU-", 0},
+	    {"GPU-aaaa-1", 1, 0, -1},
+	    {"MIG-dd", 1, 2, 1},
+	    {" 1 , 0 ", 2, 1, -1},
+	    {"nonsense", 0},
+	    {"GPU-cccc-3", 1, 2, 1},
+	    {"NoDevFiles", 0},
 	};
 
 	assert_non_null(state);
@@ -219,13 +235,13 @@ static void visible_devices_as_cuda_reads_them(void **unused)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(every_model_of_the_catalogue_is_complete),
-		cmocka_unit_test(the_two_gpus_of_the_batch_story),
-		cmocka_unit_test(gpus_by_name_vram_and_speed),
-		cmocka_unit_test(bad_lists_are_refused),
-		cmocka_unit_test(a_whole_scenario),
-		cmocka_unit_test(faults_are_named_with_their_place),
-		cmocka_unit_test(visible_devices_as_cuda_reads_them),
+	    cmocka_unit_test(every_model_of_the_catalogue_is_complete),
+	    cmocka_unit_test(the_two_gpus_of_the_batch_story),
+	    cmocka_unit_test(gpus_by_name_vram_and_speed),
+	    cmocka_unit_test(bad_lists_are_refused),
+	    cmocka_unit_test(a_whole_scenario),
+	    cmocka_unit_test(faults_are_named_with_their_place),
+	    cmocka_unit_test(visible_devices_as_cuda_reads_them),
 	};
 
 	return cmocka_run_group_tests_name("sim_scenario", tests, load_catalogue, drop_catalogue);

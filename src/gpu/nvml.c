@@ -17,9 +17,12 @@
 
 #include <assert.h>
 #include <dlfcn.h>
+#include <limits.h>
+#include <link.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* ---- NVML's types ---- */
@@ -169,6 +172,8 @@ struct watched {
 struct nvml {
 	struct nvml_options options;
 	void *library;
+	char library_path[PATH_MAX];
+	struct stat library_file;
 	struct functions f;
 	bool up;
 	char driver_version[80], nvml_version[80];
@@ -204,6 +209,28 @@ static bool code_means_no_such_version(int code)
 
 /* ---- the session ---- */
 
+static void library_remember(struct nvml *nvml)
+{
+	struct link_map *map = NULL;
+
+	nvml->library_path[0] = '\0';
+	if (dlinfo(nvml->library, RTLD_DI_LINKMAP, &map) == 0 && map && map->l_name[0] == '/' &&
+	    stat(map->l_name, &nvml->library_file) == 0)
+		(void)snprintf(nvml->library_path, sizeof nvml->library_path, "%s", map->l_name);
+}
+
+/* Has the driver's user space been replaced under us? This session goes on seeing the GPUs, but
+ * whatever starts now loads the new file, and fails on the old kernel module: only a new session
+ * tells (a mismatch). */
+static bool library_was_replaced(const struct nvml *nvml)
+{
+	struct stat now;
+
+	return nvml->library_path[0] &&
+	       (stat(nvml->library_path, &now) < 0 || now.st_dev != nvml->library_file.st_dev ||
+		now.st_ino != nvml->library_file.st_ino);
+}
+
 static int library_load(struct nvml *nvml, struct gpu_list *failure)
 {
 	const char *why;
@@ -223,6 +250,7 @@ static int library_load(struct nvml *nvml, struct gpu_list *failure)
 	}
 	if (!nvml->library)
 		return -1;
+	library_remember(nvml);
 	for (size_t i = 0; i < ARRAY_LEN(function_table); i++) {
 		void *symbol = dlsym(nvml->library, function_table[i].symbol);
 
@@ -599,9 +627,10 @@ static int sample_identity(struct nvml *nvml, struct nvml_device *device, struct
 	if (note(gpu, code, "GetUUID", true))
 		return NVML_SUCCESS;
 	code = CALL2(nvml, pci_v3, pci_v2, device, &pci);
+	/* From the numbers, not from bus_id: the older call leaves that empty. */
 	if (code == NVML_SUCCESS)
-		(void)snprintf(gpu->pci_bus_id, sizeof gpu->pci_bus_id, "%.*s",
-			       (int)sizeof pci.bus_id - 1, pci.bus_id);
+		(void)snprintf(gpu->pci_bus_id, sizeof gpu->pci_bus_id, "%08X:%02X:%02X.0",
+			       pci.domain, pci.bus, pci.device);
 	if (note(gpu, code, "GetPciInfo", false))
 		return NVML_SUCCESS;
 	code = CALL(nvml, name, device, gpu->name, sizeof gpu->name - 1);
@@ -741,6 +770,7 @@ static int sample_all(struct nvml *nvml, struct gpu_list *list)
 			       "the NVIDIA driver %s is loaded and has no GPU",
 			       nvml->driver_version);
 	list->sampled_at_ms = timestamp_now_ms();
+	gpu_list_sort(list);
 	return NVML_SUCCESS;
 }
 
@@ -786,6 +816,10 @@ struct gpu_list *nvml_sample(struct nvml *nvml)
 {
 	struct gpu_list *list;
 
+	if (nvml->up && library_was_replaced(nvml)) {
+		session_close(nvml);
+		nvml->retry_at_ms = 0;
+	}
 	if (!nvml->up && (!nvml->failure || monotonic_now_ms() >= nvml->retry_at_ms))
 		session_open(nvml);
 	list = nvml->up ? sample_session(nvml) : gpu_list_copy(nvml->failure);

@@ -3,6 +3,7 @@
 import json
 import os
 import select
+import shutil
 import signal
 import time
 
@@ -61,7 +62,7 @@ class Helper:
 
 
 def inject(box, event):
-    box.plimsoll("sim", "inject", event, check=0)
+    box.run(BUILD / "plimsoll-sim", "inject", event, check=0)
 
 
 def once(box):
@@ -370,7 +371,7 @@ def test_every_quirk_is_covered(sandbox):
         for gpu in given["gpus"]:
             used |= set(gpu.get("quirks", {}))
     for text in ("{gpus: [], quirks: {nonsense: 1}}", "{gpus: [{model: rtx-a400, quirks: {nonsense: 1}}]}"):
-        done = sandbox.plimsoll("sim", "check", sandbox.file("s.yaml", text))
+        done = sandbox.run(BUILD / "plimsoll-sim", "check", sandbox.file("s.yaml", text))
         assert done.returncode == 2, done.stderr
         names = done.stderr.split(":")[-1].replace(";", ",").replace(" or ", ",").split(",")
         known = {name.strip().split()[-1] for name in names if name.strip()}
@@ -429,19 +430,41 @@ def test_renumbered_loss_is_named_and_comes_back(simulated):
     assert {g["uuid"]: g["index"] for g in healed["gpus"]} == {g["uuid"]: g["index"] for g in before.values()}
 
 
-@pytest.mark.parametrize("event,state", [("mismatch", "mismatch"), ("no-driver", "no-driver")])
-def test_driver_goes_and_comes(simulated, event, state):
+def test_driver_goes_and_comes(simulated):
     box = simulated(gpus="rtx-a5500,rtx-a400")
     helper = Helper(box)
     before = helper.ask()
-    inject(box, "{event: %s}" % event)
-    gone = helper.until(lambda s: s["state"] == state, state)
+    inject(box, "{event: no-driver}")
+    gone = helper.until(lambda s: s["state"] == "no-driver", "the driver's going")
     # The GPUs are still known: what cannot be looked at is stale, not gone.
     assert [g["health"] for g in gone["gpus"]] == ["stale", "stale"]
     assert [g["uuid"] for g in gone["gpus"]] == [g["uuid"] for g in before["gpus"]]
     assert gone["gpus"][0]["stale_since"] is not None
     inject(box, "{event: driver-ok}")
     back = helper.until(lambda s: s["state"] == "ok", "the driver's return")
+    assert [g["health"] for g in back["gpus"]] == ["ok", "ok"]
+
+
+def test_mismatch_by_an_upgrade_underneath(simulated):
+    """A session that was there before the upgrade goes on working; whatever starts now does not."""
+    box = simulated(gpus="rtx-a5500,rtx-a400")
+    assert once(box)["state"] == "ok"
+    library = box.dir / "driver" / "libnvidia-ml.so.1"
+    library.parent.mkdir()
+    shutil.copy(BUILD / "libnvidia-ml.so.1", library)
+    box.env["LD_LIBRARY_PATH"] = str(library.parent)
+    helper = Helper(box)
+    assert helper.ask()["state"] == "ok"
+    inject(box, "{event: mismatch}")
+    assert once(box)["state"] == "mismatch"
+    assert helper.ask()["state"] == "ok"
+    shutil.copy(library, box.dir / "newer")
+    os.rename(box.dir / "newer", library)
+    sample = helper.ask()
+    assert sample["state"] == "mismatch" and "NVML 18" in sample["text"]
+    assert [g["health"] for g in sample["gpus"]] == ["stale", "stale"]
+    inject(box, "{event: driver-ok}")
+    back = helper.until(lambda s: s["state"] == "ok", "the end of the mismatch")
     assert [g["health"] for g in back["gpus"]] == ["ok", "ok"]
 
 

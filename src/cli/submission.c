@@ -1,0 +1,334 @@
+/* See submission.h. */
+#include "cli/submission.h"
+
+#include "cli/template.h"
+#include "util/size.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define NAME_COLUMNS_MAX 80
+
+extern char **environ;
+
+const char *const submission_policies[] = {"auto",   "balance",     "best-fit",  "earliest-finish",
+					   "spread", "round-robin", "first-fit", NULL};
+const char *const submission_cpu_modes[] = {"never", "only", NULL};
+
+/* An option's value for one row; `storage` keeps the filled-in text alive. */
+struct filled {
+	struct option_value value;
+	char *storage;
+};
+
+static void filled_finish(struct filled *filled)
+{
+	free(filled->storage);
+}
+#define auto_filled CLEANUP(filled_finish)
+
+static int fill_option(const struct options *options, const char *name, const struct rows *rows,
+		       size_t i, struct filled *ret_filled, struct error *err)
+{
+	const struct option_value *value = options_get(options, name);
+	const struct option_spec *spec = &options->specs[value - options->values];
+	auto_filled struct filled filled = {.value = *value};
+	int r;
+
+	if (value->given && spec->placeholders && strpbrk(value->text, "{}")) {
+		if (rows) {
+			r = template_fill(value->text, TEMPLATE_VALUE, rows, i, &filled.storage,
+					  err);
+			if (r < 0)
+				return error_prefix(err, r, "--%s", name);
+		}
+		r = option_convert(spec, rows ? filled.storage : value->text, &filled.value, err);
+		if (r < 0)
+			return rows ? error_prefix(err, r, "%s:%u: row %zu", rows_name(rows),
+						   rows_line(rows, i), i + 1)
+				    : r;
+	}
+	*ret_filled = filled;
+	filled.storage = NULL;
+	return 0;
+}
+
+int submission_shared(const struct options *options, json_t **ret_object, struct error *err)
+{
+	auto_free char *cwd = getcwd(NULL, 0);
+	const struct option_value *policy = options_get(options, "policy");
+	const struct option_value *weight = options_get(options, "weight-memory");
+	mode_t mask = umask(0);
+
+	(void)umask(mask);
+	if (!cwd)
+		return error_sys(err, -errno, "cannot tell the current folder");
+	*ret_object = json_pack("{s:s, s:o, s:i, s:I, s:s, s:f}", "cwd", cwd, "env",
+				jsonx_strv(environ), "umask", (int)mask, "priority",
+				(json_int_t)options_int(options, "priority", 0), "policy",
+				submission_policies[policy->given ? policy->choice : 0],
+				"weight_memory", weight->given ? weight->real : 0.0);
+	if (!*ret_object)
+		return error_set(err, -EINVAL, "the current folder's name is not UTF-8: %s", cwd);
+	return 0;
+}
+
+/* `python3`, `python3.11`, `bash`: a name of the list, a version may follow. */
+static bool is_interpreter(const char *base)
+{
+	static const char *const names[] = {"python",  "pypy",  "bash",    "sh",   "dash",
+					    "zsh",     "perl",  "ruby",    "node", "lua",
+					    "Rscript", "julia", "torchrun"};
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		if (text_starts_with(base, names[i]) &&
+		    strspn(base + strlen(names[i]), "0123456789.") ==
+			strlen(base + strlen(names[i])))
+			return true;
+	return false;
+}
+
+static const char *base_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash && slash[1] ? slash + 1 : path;
+}
+
+char *submission_program(char *const *command)
+{
+	const char *base = base_name(command[0]);
+
+	if (!is_interpreter(base))
+		return mem_strdup(base);
+	for (size_t i = 1; command[i]; i++) {
+		if (strcmp(command[i], "-c") == 0 || strcmp(command[i], "-e") == 0)
+			break;
+		if (strcmp(command[i], "-m") == 0 && command[i + 1])
+			return mem_strdup(command[i + 1]);
+		/* A script that differs from row to row is not what its kind is. */
+		if (command[i][0] != '-')
+			return mem_strdup(strchr(command[i], '{') ? base : base_name(command[i]));
+	}
+	return mem_strdup(base);
+}
+
+static void fnv1a(unsigned __int128 *hash, const char *bytes, size_t len)
+{
+	const unsigned __int128 prime = ((unsigned __int128)1 << 88) + 0x13b;
+
+	for (size_t i = 0; i < len; i++)
+		*hash = (*hash ^ (unsigned char)bytes[i]) * prime;
+}
+
+char *submission_fingerprint(const char *cwd, const json_t *command)
+{
+	unsigned __int128 hash = (unsigned __int128)0x6c62272e07bb0142ULL << 64 |
+				 0x62b821756295c58dULL; /* FNV's offset basis */
+	const json_t *word;
+	size_t i;
+
+	/* The final zero of each part is hashed too: ("ab", "c") is not ("a", "bc"). */
+	fnv1a(&hash, cwd, strlen(cwd) + 1);
+	json_array_foreach (command, i, word)
+		fnv1a(&hash, json_string_value(word), json_string_length(word) + 1);
+	return mem_printf("%016llx%016llx", (unsigned long long)(hash >> 64),
+			  (unsigned long long)hash);
+}
+
+static int add_command(const struct options *options, const struct rows *rows, size_t i,
+		       json_t *command, struct error *err)
+{
+	for (size_t k = 0; k < options->command.n; k++) {
+		const char *word = options->command.items[k];
+		auto_free char *text = NULL;
+		json_t *json;
+		int r;
+
+		if (!rows) {
+			text = template_literal(word);
+		} else {
+			r = template_fill(word, TEMPLATE_COMMAND, rows, i, &text, err);
+			if (r < 0)
+				return r;
+		}
+		json = json_string(text);
+		if (!json)
+			return error_set(err, -EINVAL, "word %zu of the command is not UTF-8",
+					 k + 1);
+		(void)json_array_append_new(command, json);
+	}
+	return 0;
+}
+
+/* What the row is about: the first value of the row that the command uses, without its folders. */
+static char *default_name(const struct options *options, const struct rows *rows, size_t i)
+{
+	for (size_t k = 0; rows && k < options->command.n; k++) {
+		const char *begin = strchr(options->command.items[k], '{');
+		const char *end = begin ? strchr(begin, '}') : NULL;
+		auto_free char *key =
+		    end ? mem_strndup(begin + 1, (size_t)(end - begin - 1)) : NULL;
+		auto_text struct text value = {}, name = {};
+
+		if (!key || rows_value(rows, i, key, &value) < 0 || value.len == 0)
+			continue;
+		for (char *p = value.data; *p; p++)
+			if ((unsigned char)*p < ' ')
+				*p = ' ';
+		text_add(&name, base_name(value.data));
+		while (text_columns(name.data) > NAME_COLUMNS_MAX)
+			name.data[--name.len] = '\0';
+		return text_take(&name);
+	}
+	return rows ? mem_printf("row %zu", i + 1) : submission_program(options->command.items);
+}
+
+static int add_name(const struct options *options, const struct rows *rows, size_t i, json_t *task,
+		    struct error *err)
+{
+	auto_filled struct filled given = {};
+	auto_free char *name = NULL;
+	json_t *json;
+	int r = fill_option(options, "name", rows, i, &given, err);
+
+	if (r < 0)
+		return r;
+	name = given.value.given ? mem_strdup(given.value.text) : default_name(options, rows, i);
+	json = json_string(name);
+	/* Cutting may have halved a character. */
+	(void)json_object_set_new(task, "name",
+				  json   ? json
+				  : rows ? json_sprintf("row %zu", i + 1)
+					 : json_string("task"));
+	return 0;
+}
+
+static int add_kind(const struct options *options, const struct rows *rows, size_t i,
+		    uint64_t vram_bytes, json_t *task, struct error *err)
+{
+	auto_filled struct filled given = {};
+	auto_free char *program = NULL;
+	json_t *json;
+	int r = fill_option(options, "kind", rows, i, &given, err);
+
+	if (r < 0)
+		return r;
+	program = submission_program(options->command.items);
+	json = given.value.given ? json_string(given.value.text)
+	       : vram_bytes > 0  ? json_sprintf("%s@%s", program, SIZE_TEXT(vram_bytes))
+				 : json_string(program);
+	if (!json)
+		return error_set(err, -EINVAL, "--kind is not UTF-8");
+	(void)json_object_set_new(task, "kind", json);
+	return 0;
+}
+
+struct request_values {
+	struct filled vram, ram, cpus, device, cpu;
+};
+
+static void request_values_finish(struct request_values *values)
+{
+	filled_finish(&values->vram);
+	filled_finish(&values->ram);
+	filled_finish(&values->cpus);
+	filled_finish(&values->device);
+	filled_finish(&values->cpu);
+}
+
+/* cpu only, by --cpu or by -d cpu; what contradicts it is refused rather than ignored. */
+static int cpu_mode(const struct options *options, const struct request_values *values,
+		    bool *ret_only, struct error *err)
+{
+	bool on_cpu = values->device.value.given && strcmp(values->device.value.text, "cpu") == 0;
+	bool only = values->cpu.value.given && values->cpu.value.choice == 1;
+
+	if (on_cpu && values->cpu.value.given && !only)
+		return error_set(err, -EINVAL, "--device cpu contradicts --cpu never");
+	if (only && values->device.value.given && !on_cpu)
+		return error_set(err, -EINVAL, "--cpu only contradicts --device %s",
+				 values->device.value.text);
+	only = only || on_cpu;
+	if (only && (options_flag(options, "gpus") || options_flag(options, "exclusive")))
+		return error_set(err, -EINVAL,
+				 "--cpu only takes no GPU: leave out --gpus and --exclusive");
+	*ret_only = only;
+	return 0;
+}
+
+static int add_request(const struct options *options, const struct request_values *values,
+		       json_t *task, struct error *err)
+{
+	bool only, pinned = values->device.value.given;
+	json_t *request;
+	int r = cpu_mode(options, values, &only, err);
+
+	if (r < 0)
+		return r;
+	if (!only && pinned && options_int(options, "gpus", 1) > 1)
+		return error_set(err, -EINVAL, "--device names one GPU, --gpus asks for %lld",
+				 options_int(options, "gpus", 1));
+	request =
+	    json_pack("{s:o, s:o, s:o, s:I, s:s, s:b}", "vram_bytes",
+		      jsonx_u64_if(values->vram.value.given && !only, values->vram.value.bytes),
+		      "ram_bytes", jsonx_u64_if(values->ram.value.given, values->ram.value.bytes),
+		      "cpus", jsonx_real_if(values->cpus.value.given, values->cpus.value.real, 3),
+		      "gpus", (json_int_t)(only ? 0 : options_int(options, "gpus", 1)), "cpu",
+		      only ? "only" : "never", "exclusive", options_flag(options, "exclusive"));
+	if (pinned && !only)
+		(void)json_object_set_new(request, "pin", json_string(values->device.value.text));
+	(void)json_object_set_new(task, "request", request);
+	return 0;
+}
+
+static int fill_request(const struct options *options, const struct rows *rows, size_t i,
+			struct request_values *values, struct error *err)
+{
+	const struct {
+		const char *name;
+		struct filled *value;
+	} wanted[] = {
+	    {"vram", &values->vram},     {"ram", &values->ram}, {"cpus", &values->cpus},
+	    {"device", &values->device}, {"cpu", &values->cpu},
+	};
+	int r = 0;
+
+	for (size_t k = 0; k < ARRAY_LEN(wanted) && r == 0; k++)
+		r = fill_option(options, wanted[k].name, rows, i, wanted[k].value, err);
+	return r;
+}
+
+int submission_task(const struct options *options, const struct rows *rows, size_t i,
+		    const char *cwd, json_t **ret_object, struct error *err)
+{
+	auto_json json_t *task = json_object();
+	json_t *command = json_array();
+	CLEANUP(request_values_finish) struct request_values values = {};
+	int r;
+
+	(void)json_object_set_new(task, "command", command);
+	r = add_command(options, rows, i, command, err);
+	if (r == 0)
+		r = fill_request(options, rows, i, &values, err);
+	if (r == 0)
+		r = add_request(options, &values, task, err);
+	if (r == 0)
+		r = add_kind(options, rows, i, values.vram.value.bytes, task, err);
+	if (r == 0)
+		r = add_name(options, rows, i, task, err);
+	if (r < 0)
+		return r;
+	if (rows) {
+		auto_free char *fingerprint = submission_fingerprint(cwd, command);
+
+		(void)json_object_set_new(task, "row", json_integer((json_int_t)i + 1));
+		(void)json_object_set_new(task, "fingerprint", json_string(fingerprint));
+	}
+	*ret_object = TAKE(task);
+	return 0;
+}

@@ -1,0 +1,92 @@
+/*
+ * What `run`, `submit` and `batch` send: the request and the command from the options, the same for
+ * all three, and for a batch once for each row.
+ */
+#pragma once
+
+#include "cli/options.h"
+#include "cli/rows.h"
+#include "util/jsonx.h"
+
+extern const char *const submission_policies[];
+extern const char *const submission_cpu_modes[];
+
+/* The options all three verbs know; goes into their tables. */
+#define SUBMISSION_OPTIONS                                                                         \
+	{"vram",                                                                                   \
+	 0,                                                                                        \
+	 OPTION_SIZE,                                                                              \
+	 "SIZE",                                                                                   \
+	 .placeholders = true,                                                                     \
+	 .help = "GPU memory the task will hold at most, per GPU"},                                \
+	    {"ram",                                                                                \
+	     0,                                                                                    \
+	     OPTION_SIZE,                                                                          \
+	     "SIZE",                                                                               \
+	     .placeholders = true,                                                                 \
+	     .help = "host memory the task will hold at most"},                                    \
+	    {"cpus",   0,           OPTION_REAL,          "N",                                     \
+	     .min = 0, .max = 4096, .placeholders = true, .help = "CPUs the task keeps busy"},     \
+	    {"gpus", 0, OPTION_INT, "N", .min = 1, .max = 16, .help = "GPUs the task needs (1)"},  \
+	    {"device",                                                                             \
+	     'd',                                                                                  \
+	     OPTION_STRING,                                                                        \
+	     "GPU",                                                                                \
+	     .placeholders = true,                                                                 \
+	     .help = "this GPU and no other: cuda:1, 1, or a UUID; cpu for none"},                 \
+	    {"cpu",                                                                                \
+	     0,                                                                                    \
+	     OPTION_CHOICE,                                                                        \
+	     "MODE",                                                                               \
+	     .choices = submission_cpu_modes,                                                      \
+	     .placeholders = true,                                                                 \
+	     .help = "never: it needs a GPU (the default); only: it runs without one"},            \
+	    {"exclusive", 0, OPTION_FLAG, NULL, .help = "no other task of ours on its GPU"},       \
+	    {"policy",                                                                             \
+	     0,                                                                                    \
+	     OPTION_CHOICE,                                                                        \
+	     "NAME",                                                                               \
+	     .choices = submission_policies,                                                       \
+	     .help = "how to choose among GPUs with room: auto (the default), balance, best-fit, " \
+		     "earliest-finish, spread, round-robin, first-fit"},                           \
+	    {"weight-memory",                                                                      \
+	     0,                                                                                    \
+	     OPTION_REAL,                                                                          \
+	     "W",                                                                                  \
+	     .min = 0,                                                                             \
+	     .max = 1000,                                                                          \
+	     .help = "what a full GPU memory adds to balance's score (0)"},                        \
+	    {"priority",                                                                           \
+	     0,                                                                                    \
+	     OPTION_INT,                                                                           \
+	     "N",                                                                                  \
+	     .min = -1000,                                                                         \
+	     .max = 1000,                                                                          \
+	     .help = "higher starts first (0)"},                                                   \
+	    {"kind",                                                                               \
+	     0,                                                                                    \
+	     OPTION_STRING,                                                                        \
+	     "TEXT",                                                                               \
+	     .placeholders = true,                                                                 \
+	     .help =                                                                               \
+		 "tasks of one kind take equally long: what durations are learned by (default: "   \
+		 "program and VRAM)"},                                                             \
+	{                                                                                          \
+		"name", 0, OPTION_STRING, "TEXT", .placeholders = true,                            \
+						  .help = "what it is called in lists"             \
+	}
+
+/* Members that a task and a batch share: cwd, env, umask, priority, policy, weight_memory. */
+int submission_shared(const struct options *options, json_t **ret_object,
+		      struct error *err) MUST_CHECK;
+
+/* command, name, kind, request of one task; with `rows`, of row `i`, plus row and fingerprint. */
+int submission_task(const struct options *options, const struct rows *rows, size_t i,
+		    const char *cwd, json_t **ret_object, struct error *err) MUST_CHECK;
+
+/* The program a command is about: its base name, or the script's when it is an interpreter (python3
+ * transcribe.py, bash run.sh, python3 -m module). The caller frees. */
+char *submission_program(char *const *command);
+
+/* 128 bits over folder and argv, as 32 hex digits; the same on every machine. The caller frees. */
+char *submission_fingerprint(const char *cwd, const json_t *command);

@@ -1,0 +1,34 @@
+/* See target.h. */
+#include "cli/target.h"
+
+#include "util/text.h"
+
+#include <errno.h>
+
+int target_parse(const char *text, struct target *ret_target, struct error *err)
+{
+	unsigned long long id;
+
+	if (!text_to_u64(text + (*text == 'b' || *text == 't'), 1, INT64_MAX, &id))
+		return error_set(err, -EINVAL, "\"%.64s\" is neither a task (17) nor a batch (b3)",
+				 text);
+	*ret_target = (struct target){.is_batch = *text == 'b', .id = id};
+	return 0;
+}
+
+int target_parse_task(const char *text, uint64_t *ret_id, struct error *err)
+{
+	struct target target;
+	int r = target_parse(text, &target, err);
+
+	if (r < 0)
+		return r;
+	if (target.is_batch)
+		return error_set(
+		    err, -EINVAL,
+		    "\"%.64s\" is a batch, a task is meant; `plimsoll queue --batch %.64s` lists "
+		    "its tasks",
+		    text, text);
+	*ret_id = target.id;
+	return 0;
+}

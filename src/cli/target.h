@@ -1,0 +1,17 @@
+/* What a person names on the command line: a task (`17`, `t17`) or a batch (`b3`). */
+#pragma once
+
+#include "util/error.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct target {
+	bool is_batch;
+	uint64_t id; /* from 1 */
+};
+
+int target_parse(const char *text, struct target *ret_target, struct error *err) MUST_CHECK;
+
+/* The same, but a batch is refused: "...: a task is meant". */
+int target_parse_task(const char *text, uint64_t *ret_id, struct error *err) MUST_CHECK;

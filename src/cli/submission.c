@@ -332,3 +332,18 @@ int submission_task(const struct options *options, const struct rows *rows, size
 	*ret_object = TAKE(task);
 	return 0;
 }
+
+int submission_build(const struct options *options, json_t **ret_body, struct error *err)
+{
+	auto_json json_t *body = NULL, *task = NULL;
+	int r = submission_shared(options, &body, err);
+
+	if (r == 0)
+		r = submission_task(options, NULL, 0, jsonx_get_string(body, "cwd", "/"), &task,
+				    err);
+	if (r < 0)
+		return r;
+	(void)json_object_update(body, task);
+	*ret_body = TAKE(body);
+	return 0;
+}

@@ -84,6 +84,10 @@ int submission_shared(const struct options *options, json_t **ret_object,
 int submission_task(const struct options *options, const struct rows *rows, size_t i,
 		    const char *cwd, json_t **ret_object, struct error *err) MUST_CHECK;
 
+/* The body of POST /v1/tasks: the two above together. */
+int submission_build(const struct options *options, json_t **ret_body,
+		     struct error *err) MUST_CHECK;
+
 /* The program a command is about: its base name, or the script's when it is an interpreter (python3
  * transcribe.py, bash run.sh, python3 -m module). The caller frees. */
 char *submission_program(char *const *command);

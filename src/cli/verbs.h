@@ -7,7 +7,13 @@
 #include "cli/options.h"
 
 /* DESIGN §3: 0 done, 1 it looked and found a problem, 2 wrong usage, 3 could not do it. */
-enum exit_code { EXIT_DONE = 0, EXIT_PROBLEM = 1, EXIT_USAGE = 2, EXIT_CANNOT = 3 };
+enum exit_code {
+	EXIT_DONE = 0,
+	EXIT_PROBLEM = 1,
+	EXIT_USAGE = 2,
+	EXIT_CANNOT = 3,
+	EXIT_LEFT = 130 /* Ctrl-C: what was asked for goes on without us (128 + SIGINT) */
+};
 
 struct verb {
 	const char *name;

@@ -1,0 +1,161 @@
+/* plimsoll batch: rows in, tasks out. Everything about the rows is checked here, before anything is
+ * sent; the daemon then accepts the whole batch or nothing of it. */
+#include "cli/follow.h"
+#include "cli/rows.h"
+#include "cli/session.h"
+#include "cli/submission.h"
+#include "cli/term.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#define THREADS_MAX 100000
+
+/* -y goes on; a terminal is asked; a pipe stops. */
+static const char *on_failure(const struct options *options)
+{
+	if (options_flag(options, "yes"))
+		return "continue";
+	if (options_flag(options, "detach"))
+		return "stop";
+	return term_is_terminal(stderr) && isatty(STDIN_FILENO) ? "ask" : "stop";
+}
+
+static int build(const struct options *options, const struct rows *rows, json_t **ret_batch,
+		 struct error *err)
+{
+	auto_json json_t *batch = NULL;
+	json_t *tasks = json_array();
+	const char *cwd;
+	int r = submission_shared(options, &batch, err);
+
+	if (r < 0) {
+		json_decref(tasks);
+		return r;
+	}
+	cwd = jsonx_get_string(batch, "cwd", "/");
+	(void)json_object_set_new(batch, "name", json_string(rows_name(rows)));
+	(void)json_object_set_new(batch, "on_failure", json_string(on_failure(options)));
+	(void)json_object_set_new(batch, "resume", json_boolean(options_flag(options, "resume")));
+	(void)json_object_set_new(batch, "tasks", tasks);
+	if (options_flag(options, "threads"))
+		(void)json_object_set_new(batch, "threads",
+					  json_integer(options_int(options, "threads", 0)));
+	if (options_flag(options, "max-per-gpu"))
+		(void)json_object_set_new(batch, "max_per_gpu",
+					  json_integer(options_int(options, "max-per-gpu", 0)));
+	for (size_t i = 0; i < rows_count(rows); i++) {
+		json_t *task;
+
+		r = submission_task(options, rows, i, cwd, &task, err);
+		if (r < 0)
+			return r;
+		(void)json_array_append_new(tasks, task);
+	}
+	*ret_batch = TAKE(batch);
+	return 0;
+}
+
+/* The daemon speaks of "row 7"; the file and line it came from are known here. */
+static int fail_at_row(const struct rows *rows, struct error *err)
+{
+	unsigned row;
+
+	if (sscanf(err->text, "row %u:", &row) == 1 && row >= 1 && row <= rows_count(rows))
+		(void)error_prefix(err, err->code, "%s:%u", rows_name(rows),
+				   rows_line(rows, row - 1));
+	return verb_fail(err);
+}
+
+static int submit(const struct options *options, const struct rows *rows, const json_t *body)
+{
+	auto_api_client struct api_client *client = NULL;
+	auto_json json_t *answer = NULL;
+	struct error err = {};
+	unsigned long long skipped, id, total;
+	int code = session_open(&client);
+
+	if (code != EXIT_DONE)
+		return code;
+	if (session_try(client, "POST", body, &answer, &err, "/v1/batches") < 0)
+		return fail_at_row(rows, &err);
+	id = jsonx_get_u64(json_object_get(answer, "batch"), "id", 0);
+	total = jsonx_get_u64(json_object_get(answer, "batch"), "total", 0);
+	skipped = jsonx_get_u64(answer, "skipped", 0);
+	if (skipped > 0)
+		(void)fprintf(stderr, "%llu of %zu rows are done already and skipped\n", skipped,
+			      rows_count(rows));
+	if (!options_flag(options, "detach")) {
+		(void)fprintf(stderr, "batch b%llu: %llu tasks\n", id, total);
+		return follow_and_report(&client, id, options_flag(options, "json"));
+	}
+	if (options_flag(options, "json"))
+		term_print_json(stdout, answer);
+	else
+		(void)printf("b%llu\n", id);
+	return EXIT_DONE;
+}
+
+static int run(const struct options *options)
+{
+	const struct option_value *format = options_get(options, "format");
+	auto_rows struct rows *rows = NULL;
+	auto_json json_t *body = NULL;
+	struct error err = {};
+
+	/* Whatever is wrong with the rows is the user's to mend: status 2, also for a file that is
+	 * not there. */
+	if (rows_load(options->operands.items[0],
+		      format->given ? (enum rows_format)format->choice : ROWS_AUTO, &rows,
+		      &err) < 0)
+		return verb_complain(EXIT_USAGE, "%s", error_text(&err));
+	if (build(options, rows, &body, &err) < 0)
+		return verb_complain(EXIT_USAGE, "%s", error_text(&err));
+	return submit(options, rows, body);
+}
+
+static const struct option_spec batch_options[] = {
+    {"threads", 't', OPTION_INT, "N", .min = 1, .max = THREADS_MAX,
+     .help = "tasks of this batch at once, on all GPUs (as many as fit)"},
+    {"max-per-gpu", 0, OPTION_INT, "M", .min = 1, .max = THREADS_MAX,
+     .help = "tasks of this batch at once on one GPU (as many as fit)"},
+    SUBMISSION_OPTIONS,
+    {"format", 0, OPTION_CHOICE, "NAME", .choices = rows_format_names,
+     .help = "json, jsonl, csv or lines; auto (the default) goes by extension and content"},
+    {"yes", 'y', OPTION_FLAG, NULL, .help = "go on after a failure; the summary lists what failed"},
+    {"resume", 0, OPTION_FLAG, NULL,
+     .help = "skip rows that ended well before: same command, same row, same folder"},
+    {"detach", 0, OPTION_FLAG, NULL, .help = "print the batch's id and do not wait for it"},
+    {"json", 0, OPTION_FLAG, NULL, .help = "print the result as JSON"},
+    {},
+};
+
+const struct verb verb_batch = {
+    .name = "batch",
+    .summary = "a command over many rows, balanced over the GPUs",
+    .usage = "ROWS [options] -- CMD [ARG]...",
+    .description =
+	"Runs CMD once for each row of ROWS (- is standard input): a JSON array of objects or\n"
+	"strings, JSON lines, CSV with a header, or plain lines. {key} in the command (and in\n"
+	"options whose value can differ from row to row: --vram, --ram, --cpus, --device, --cpu,\n"
+	"--kind, --name) is the row's value of that name, {a.b} a nested one; {line} is a plain\n"
+	"line or string, {row} the row's number. {device} {gpu} {uuid} {vram_mib} {batch_size}\n"
+	"are filled in when the task starts. {{ and }} are braces. No shell is involved.\n"
+	"\n"
+	"Each task starts on a GPU where its --vram fits below the load line. Without --yes the\n"
+	"first failure stops new starts: on a terminal it asks, in a pipe it ends with status 1.\n"
+	"Ctrl-C leaves the batch running (plimsoll wait bN comes back to it); twice cancels it.\n",
+    .examples =
+	"  plimsoll batch assets.json --vram 2.5G --ram 4.5G -- python3 transcribe.py {file} "
+	"--device {device}\n"
+	"  plimsoll batch runs.csv --vram '{vram}' -t 8 --max-per-gpu 3 -y -- ./train.sh {config}\n"
+	"  ls *.wav | plimsoll batch - --vram 1G -- whisper {line} --device {device}\n"
+	"  plimsoll batch assets.json --resume --json -- ./convert {file} > result.json\n",
+    .style = OPTIONS_OPERANDS_COMMAND,
+    .options = batch_options,
+    .operands_min = 1,
+    .operands_max = 1,
+    .needs_command = true,
+    .run = run,
+};

@@ -1,0 +1,152 @@
+/*
+ * plimsoll run: a task in the foreground. Ctrl-C (and SIGTERM, SIGHUP) cancel it; its exit status
+ * is ours. Nothing of ours is printed to standard output.
+ */
+#include "cli/session.h"
+#include "cli/submission.h"
+#include "cli/summary.h"
+#include "cli/tasklog.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#define PATIENCE_MS 60000
+
+struct foreground {
+	uint64_t id;
+	int signal_fd;
+	unsigned signals;
+	int last_signal;
+	struct api_client *cancel_client;
+};
+
+/* The stream's connection is busy; the cancel takes another. The stream goes on: what the task
+ * prints while it ends is wanted too. A second signal gives up waiting for that. */
+static bool on_signal(void *data)
+{
+	struct foreground *f = data;
+	struct signalfd_siginfo info;
+
+	if (read(f->signal_fd, &info, sizeof info) != (ssize_t)sizeof info)
+		return true;
+	f->last_signal = (int)info.ssi_signo;
+	if (f->signals++ > 0)
+		return false;
+	if (!f->cancel_client && api_client_create(NULL, &f->cancel_client, NULL) < 0)
+		return true;
+	(void)session_try(f->cancel_client, "POST", NULL, NULL, NULL, "/v1/tasks/%llu/cancel",
+			  (unsigned long long)f->id);
+	return true;
+}
+
+static int wait_for_end(struct api_client **client, uint64_t id, json_t **ret_task,
+			struct error *err)
+{
+	auto_json json_t *answer = NULL;
+	int r;
+
+	do {
+		r = session_try(*client, "GET", NULL, &answer, err, "/v1/tasks/%llu/wait",
+				(unsigned long long)id);
+		if (!session_is_gone(r))
+			break;
+		r = session_reopen(client, PATIENCE_MS, err);
+	} while (r == 0);
+	if (r == 0)
+		*ret_task = json_incref(json_object_get(answer, "task"));
+	return r;
+}
+
+/* The command's own status; what has none is a failure of its own kind. */
+static int status_of(const struct foreground *f, const json_t *task)
+{
+	const json_t *attempts = json_object_get(task, "attempts");
+	const json_t *last = json_array_get(attempts, json_array_size(attempts) - 1);
+	const char *outcome = jsonx_get_string(last, "outcome", "");
+
+	if (f->signals > 0 && strcmp(jsonx_get_string(task, "state", ""), "canceled") == 0)
+		return 128 + f->last_signal;
+	if (last && strcmp(outcome, "ok") != 0 && strcmp(outcome, "error") != 0)
+		(void)verb_complain(EXIT_PROBLEM, "task %llu: %s", (unsigned long long)f->id,
+				    summary_outcome(task, (char[64]){0}));
+	if (jsonx_has(last, "signal"))
+		return 128 + (int)jsonx_get_i64(last, "signal", 0);
+	if (jsonx_has(last, "exit_code"))
+		return (int)jsonx_get_i64(last, "exit_code", EXIT_CANNOT);
+	return EXIT_CANNOT;
+}
+
+static int stand_by(struct api_client **client, struct foreground *f)
+{
+	struct tasklog_options options = {.task = f->id,
+					  .follow = true,
+					  .wait_notes = true,
+					  .signal_fd = f->signal_fd,
+					  .on_signal = on_signal,
+					  .data = f};
+	auto_json json_t *task = NULL;
+	struct error err = {};
+	int r = tasklog_print(client, &options, &err);
+
+	if (f->signals > 1)
+		return 128 + f->last_signal;
+	if (r == 0)
+		r = wait_for_end(client, f->id, &task, &err);
+	return r < 0 ? verb_fail(&err) : status_of(f, task);
+}
+
+static int run(const struct options *options)
+{
+	auto_api_client struct api_client *client = NULL;
+	auto_json json_t *body = NULL, *answer = NULL;
+	struct foreground f = {};
+	auto_close int signal_fd = -1;
+	struct error err = {};
+	sigset_t set;
+	int code;
+
+	if (submission_build(options, &body, &err) < 0)
+		return verb_complain(EXIT_USAGE, "%s", error_text(&err));
+	code = session_open(&client);
+	if (code != EXIT_DONE)
+		return code;
+	/* Blocked before the task exists: a Ctrl-C in between must not leave it behind. */
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGINT);
+	(void)sigaddset(&set, SIGTERM);
+	(void)sigaddset(&set, SIGHUP);
+	(void)sigprocmask(SIG_BLOCK, &set, NULL);
+	signal_fd = signalfd(-1, &set, SFD_CLOEXEC);
+	if (signal_fd < 0)
+		return verb_complain(EXIT_CANNOT, "cannot watch for signals: %s", strerror(errno));
+	f.signal_fd = signal_fd;
+	code = session_call(client, "POST", body, &answer, "/v1/tasks");
+	if (code != EXIT_DONE)
+		return code;
+	f.id = jsonx_get_u64(json_object_get(answer, "task"), "id", 0);
+	code = stand_by(&client, &f);
+	api_client_destroy(f.cancel_client);
+	return code;
+}
+
+static const struct option_spec run_options[] = {SUBMISSION_OPTIONS, {}};
+
+const struct verb verb_run = {
+    .name = "run",
+    .summary = "run one command on the right GPU, in the foreground",
+    .usage = "[options] -- CMD [ARG]...",
+    .description =
+	"Waits for a GPU with room, runs the command there and shows what it prints; ends with\n"
+	"the command's own exit status (128 + N when signal N ended it). Ctrl-C cancels it. The\n"
+	"command reads nothing from standard input.\n",
+    .examples = "  plimsoll run --vram 6G -- python3 train.py --device {device}\n"
+		"  plimsoll run --vram 2G -d cuda:1 -- nvidia-smi\n"
+		"  plimsoll run --cpu only -- ./check.sh\n",
+    .style = OPTIONS_COMMAND,
+    .options = run_options,
+    .needs_command = true,
+    .run = run,
+};

@@ -1,0 +1,71 @@
+/* plimsoll show: one task (or batch) in full. */
+#include "cli/session.h"
+#include "cli/summary.h"
+#include "cli/target.h"
+#include "cli/tasktable.h"
+#include "cli/term.h"
+#include "util/timestamp.h"
+
+static int show_batch(const struct options *options, const json_t *answer)
+{
+	auto_text struct text text = {};
+	unsigned width = term_is_terminal(stdout) ? term_columns(stdout) : 1000;
+
+	if (options_flag(options, "json")) {
+		term_print_json(stdout, answer);
+		return EXIT_DONE;
+	}
+	tasktable_render(json_object_get(answer, "tasks"), timestamp_now_ms(), width, &text);
+	text_add(&text, "\n");
+	summary_render(answer, width, &text);
+	(void)fputs(text.data, stdout);
+	return EXIT_DONE;
+}
+
+static int run(const struct options *options)
+{
+	auto_api_client struct api_client *client = NULL;
+	auto_json json_t *answer = NULL;
+	auto_text struct text text = {};
+	struct target target;
+	struct error err = {};
+	int code;
+
+	if (target_parse(options->operands.items[0], &target, &err) < 0)
+		return verb_complain(EXIT_USAGE, "%s", error_text(&err));
+	code = session_open(&client);
+	if (code == EXIT_DONE)
+		code = session_call(client, "GET", NULL, &answer, "/v1/%s/%llu",
+				    target.is_batch ? "batches" : "tasks",
+				    (unsigned long long)target.id);
+	if (code != EXIT_DONE)
+		return code;
+	if (target.is_batch)
+		return show_batch(options, answer);
+	if (options_flag(options, "json")) {
+		term_print_json(stdout, json_object_get(answer, "task"));
+		return EXIT_DONE;
+	}
+	tasktable_render_one(json_object_get(answer, "task"), &text);
+	(void)fputs(text.data, stdout);
+	return EXIT_DONE;
+}
+
+static const struct option_spec show_options[] = {
+    {"json", 0, OPTION_FLAG, NULL, .help = "print as JSON"},
+    {},
+};
+
+const struct verb verb_show = {
+    .name = "show",
+    .summary = "everything about one task or batch",
+    .usage = "ID [--json]",
+    .description = "ID is a task's number (17) or a batch (b3).\n",
+    .examples =
+	"  plimsoll show 17\n  plimsoll show b3\n  plimsoll show 17 --json | jq .attempts\n",
+    .style = OPTIONS_OPERANDS,
+    .options = show_options,
+    .operands_min = 1,
+    .operands_max = 1,
+    .run = run,
+};

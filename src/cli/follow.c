@@ -1,0 +1,375 @@
+/*
+ * The event stream tells what happens; the batch's own record tells how it stands. After every
+ * (re)connection the record is read once, so nothing depends on having seen every event.
+ *
+ * SIGINT is blocked while following and read from a signalfd beside the stream: the first one says
+ * how to come back and leaves a moment later, a second one in that moment cancels the batch.
+ */
+#include "cli/follow.h"
+
+#include "cli/progress.h"
+#include "cli/session.h"
+#include "cli/summary.h"
+#include "cli/term.h"
+#include "util/timestamp.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#define REDRAW_MS          500
+#define SECOND_CTRL_C_MS   2000
+#define DAEMON_PATIENCE_MS 60000
+#define LOG_LINES_SHOWN    10
+#define LOG_BYTES_SHOWN    65536
+
+struct follow {
+	uint64_t id;
+	struct progress progress;
+	json_t *batch;  /* newest record */
+	char load[512]; /* the newest start's line */
+	int signal_fd;
+	int64_t leave_at_ms; /* 0 = nobody wants to leave */
+	bool canceled_by_us; /* Ctrl-C twice: wait for the end of what runs */
+	bool cancel_wanted;  /* to be sent once the stream has been left */
+	uint64_t last_failed;
+};
+
+static bool batch_is(const struct follow *f, const char *state)
+{
+	return strcmp(jsonx_get_string(f->batch, "state", ""), state) == 0;
+}
+
+static bool batch_over(const struct follow *f)
+{
+	/* A canceled batch is over when nothing of it runs any more. */
+	return batch_is(f, "done") ||
+	       (batch_is(f, "canceled") && jsonx_get_u64(f->batch, "running", 0) == 0);
+}
+
+static void redraw(struct follow *f)
+{
+	auto_text struct text line = {};
+
+	if (!f->progress.live || !f->batch || f->leave_at_ms > 0)
+		return;
+	progress_of_batch(f->batch, f->load, term_columns(f->progress.file), &line);
+	progress_draw(&f->progress, line.data);
+}
+
+static void on_batch(struct follow *f, json_t *batch)
+{
+	if (!json_is_object(batch) || jsonx_get_u64(batch, "id", f->id) != f->id)
+		return;
+	json_decref(f->batch);
+	f->batch = json_incref(batch);
+	redraw(f);
+}
+
+static void on_task(struct follow *f, const json_t *task)
+{
+	const char *state = jsonx_get_string(task, "state", "");
+	unsigned long long id = jsonx_get_u64(task, "id", 0);
+
+	if (jsonx_get_u64(task, "batch", 0) != f->id ||
+	    (strcmp(state, "failed") != 0 && strcmp(state, "lost") != 0))
+		return;
+	f->last_failed = id;
+	progress_say(&f->progress, "failed: %s (%s); plimsoll logs %llu",
+		     jsonx_get_string(task, "name", "task"), summary_outcome(task, (char[64]){0}),
+		     id);
+	redraw(f);
+}
+
+static void on_start(struct follow *f, const json_t *event)
+{
+	(void)snprintf(f->load, sizeof f->load, "%s", jsonx_get_string(event, "line", ""));
+	if (!f->progress.live && f->load[0])
+		progress_say(&f->progress, "%s", f->load);
+	redraw(f);
+}
+
+static void on_gpus(struct follow *f, const json_t *event)
+{
+	const char *text = jsonx_get_string(event, "text", "");
+
+	if (*text)
+		progress_say(&f->progress, "GPUs: %s", text);
+}
+
+/* Stay in the stream? */
+static bool going_on(const struct follow *f)
+{
+	return !batch_over(f) && !batch_is(f, "asking") && !f->cancel_wanted &&
+	       !(f->leave_at_ms > 0 && monotonic_now_ms() >= f->leave_at_ms);
+}
+
+static bool on_line(void *data, const char *line)
+{
+	struct follow *f = data;
+	auto_json json_t *event = json_loads(line, 0, NULL);
+	const char *name = jsonx_get_string(event, "event", "");
+
+	if (strcmp(name, "hello") == 0 || strcmp(name, "batch") == 0)
+		on_batch(f, json_object_get(event, "batch"));
+	else if (strcmp(name, "task") == 0)
+		on_task(f, json_object_get(event, "task"));
+	else if (strcmp(name, "start") == 0)
+		on_start(f, event);
+	else if (strcmp(name, "gpus") == 0)
+		on_gpus(f, event);
+	return going_on(f);
+}
+
+static bool on_tick(void *data)
+{
+	redraw(data);
+	return going_on(data);
+}
+
+static bool on_signal(void *data)
+{
+	struct follow *f = data;
+	struct signalfd_siginfo info;
+
+	if (read(f->signal_fd, &info, sizeof info) != (ssize_t)sizeof info)
+		return going_on(f);
+	if (f->canceled_by_us) {
+		/* A third one: do not even wait for the running tasks to end. */
+		f->leave_at_ms = monotonic_now_ms();
+	} else if (f->leave_at_ms > 0) {
+		f->leave_at_ms = 0;
+		f->cancel_wanted = true;
+	} else {
+		f->leave_at_ms = monotonic_now_ms() + SECOND_CTRL_C_MS;
+		progress_say(
+		    &f->progress,
+		    "batch b%llu goes on without this terminal; back to it: plimsoll wait b%llu "
+		    "(Ctrl-C again now cancels it)",
+		    (unsigned long long)f->id, (unsigned long long)f->id);
+	}
+	return going_on(f);
+}
+
+static bool collect_log(void *data, const char *bytes, size_t len)
+{
+	struct text *log = data;
+
+	text_add_bytes(log, bytes, len);
+	return log->len < LOG_BYTES_SHOWN;
+}
+
+/* The last lines of the log of the task that failed last. */
+static void show_log(struct follow *f, struct api_client *client)
+{
+	auto_text struct text log = {};
+	struct api_stream_options stream = {.data = &log, .on_bytes = collect_log};
+	char path[128];
+
+	(void)snprintf(path, sizeof path, "/v1/tasks/%llu/log?tail=%d",
+		       (unsigned long long)f->last_failed, LOG_LINES_SHOWN);
+	if (api_client_stream(client, path, &stream, NULL) == 0 && log.len > 0)
+		for (char *rest = log.data, *line; (line = strsep(&rest, "\n"));)
+			if (*line)
+				progress_say(&f->progress, "    %s", line);
+}
+
+/* The task of the batch that failed last, when no event told (we came later). */
+static void find_failed(struct follow *f, struct api_client *client)
+{
+	auto_json json_t *result = NULL;
+	const json_t *task;
+	size_t i;
+
+	if (f->last_failed > 0 || session_try(client, "GET", NULL, &result, NULL,
+					      "/v1/batches/%llu", (unsigned long long)f->id) < 0)
+		return;
+	json_array_foreach (json_object_get(result, "tasks"), i, task)
+		if (strcmp(jsonx_get_string(task, "state", ""), "failed") == 0)
+			on_task(f, task);
+}
+
+/* Wait for a line from the terminal; its first letter, 'l' for Ctrl-C or the end of input (leave).
+ */
+static char read_answer(struct follow *f, int terminal)
+{
+	struct pollfd fds[] = {{.fd = terminal, .events = POLLIN},
+			       {.fd = f->signal_fd, .events = POLLIN}};
+	struct signalfd_siginfo info;
+	char line[128];
+	ssize_t n;
+
+	while (poll(fds, ARRAY_LEN(fds), -1) < 0 && errno == EINTR)
+		;
+	if (fds[1].revents) {
+		(void)!read(f->signal_fd, &info, sizeof info);
+		return 'l';
+	}
+	n = read(terminal, line, sizeof line);
+	return n > 0 ? line[0] : 'l';
+}
+
+/* The batch asks. *ret_left: nobody answered. */
+static int ask(struct follow *f, struct api_client *client, bool *ret_left, struct error *err)
+{
+	auto_close int terminal = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
+	unsigned long long id = f->id;
+
+	find_failed(f, client);
+	if (terminal < 0 || !f->progress.live || !isatty(STDIN_FILENO)) {
+		progress_say(
+		    &f->progress,
+		    "batch b%llu has a failure and asks whether to go on: plimsoll wait b%llu on a "
+		    "terminal, or plimsoll cancel b%llu",
+		    id, id, id);
+		*ret_left = true;
+		return 0;
+	}
+	if (f->last_failed > 0)
+		show_log(f, client);
+	for (;;) {
+		auto_json json_t *body = json_object();
+
+		(void)dprintf(
+		    terminal,
+		    "%llu of %llu are left to start. [c]ontinue, continue with [a]ll, [s]top? ",
+		    (unsigned long long)jsonx_get_u64(f->batch, "waiting", 0),
+		    (unsigned long long)jsonx_get_u64(f->batch, "total", 0));
+		switch (read_answer(f, terminal)) {
+		case 'a':
+		case 'A':
+			(void)json_object_set_new(body, "all", json_true());
+			FALLTHROUGH;
+		case 'c':
+		case 'C':
+			return session_try(client, "POST", body, NULL, err,
+					   "/v1/batches/%llu/continue", id);
+		case 's':
+		case 'S':
+			return session_try(client, "POST", NULL, NULL, err,
+					   "/v1/batches/%llu/cancel", id);
+		case 'l':
+			(void)dprintf(terminal,
+				      "\nbatch b%llu waits; back to it: plimsoll wait b%llu\n", id,
+				      id);
+			*ret_left = true;
+			return 0;
+		default:
+			break;
+		}
+	}
+}
+
+/* The events until something is to be decided. The first one tells how the batch stands. */
+static int watch(struct follow *f, struct api_client *client, struct error *err)
+{
+	struct api_stream_options stream = {
+	    .data = f,
+	    .on_line = on_line,
+	    .watch_fd = f->signal_fd,
+	    .on_readable = on_signal,
+	    .tick_ms = REDRAW_MS,
+	    .on_tick = on_tick,
+	};
+	char path[64];
+	int r;
+
+	/* What was known is not what is: a tick may come before the first event. */
+	json_decref(TAKE(f->batch));
+	(void)snprintf(path, sizeof path, "/v1/events?batch=%llu", (unsigned long long)f->id);
+	r = api_client_stream(client, path, &stream, err);
+	progress_clear(&f->progress);
+	return r;
+}
+
+static int cancel(struct follow *f, struct api_client *client, struct error *err)
+{
+	progress_say(&f->progress, "canceling batch b%llu; what runs is being ended",
+		     (unsigned long long)f->id);
+	f->cancel_wanted = false;
+	f->canceled_by_us = true;
+	return session_try(client, "POST", NULL, NULL, err, "/v1/batches/%llu/cancel",
+			   (unsigned long long)f->id);
+}
+
+/* One round: watch, then do what is to be done. 1: go on, 0: *ret_end says how it ended. */
+static int follow_round(struct follow *f, struct api_client **client, enum follow_end *ret_end,
+			json_t **ret_result, struct error *err)
+{
+	bool left = false;
+	int r = watch(f, *client, err);
+
+	if (r == 0 && f->cancel_wanted)
+		r = cancel(f, *client, err);
+	else if (r == 0 && batch_over(f)) {
+		*ret_end = FOLLOW_ENDED;
+		return session_try(*client, "GET", NULL, ret_result, err, "/v1/batches/%llu",
+				   (unsigned long long)f->id);
+	} else if (r == 0 && batch_is(f, "asking")) {
+		r = ask(f, *client, &left, err);
+		if (left)
+			*ret_end = FOLLOW_ASKING;
+	} else if (r == 0 && f->leave_at_ms == 0) {
+		r = -EPIPE; /* the daemon ended the stream */
+	}
+	if (f->leave_at_ms > 0 && monotonic_now_ms() >= f->leave_at_ms) {
+		*ret_end = FOLLOW_LEFT;
+		return 0;
+	}
+	if (session_is_gone(r)) {
+		progress_say(&f->progress,
+			     "the daemon went away; starting it again (tasks run on meanwhile)");
+		r = session_reopen(client, DAEMON_PATIENCE_MS, err);
+	}
+	return r < 0 ? r : !left;
+}
+
+int follow_batch(struct api_client **client, uint64_t batch, enum follow_end *ret_end,
+		 json_t **ret_result, struct error *err)
+{
+	struct follow f = {.id = batch};
+	auto_close int signal_fd = -1;
+	sigset_t set, old;
+	int r;
+
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGINT);
+	(void)sigprocmask(SIG_BLOCK, &set, &old);
+	signal_fd = signalfd(-1, &set, SFD_CLOEXEC);
+	f.signal_fd = signal_fd;
+	progress_init(&f.progress, stderr);
+	do {
+		r = signal_fd < 0 ? error_sys(err, -errno, "cannot watch for Ctrl-C")
+				  : follow_round(&f, client, ret_end, ret_result, err);
+	} while (r == 1);
+	progress_clear(&f.progress);
+	json_decref(f.batch);
+	(void)sigprocmask(SIG_SETMASK, &old, NULL);
+	return r;
+}
+
+int follow_and_report(struct api_client **client, uint64_t batch, bool as_json)
+{
+	auto_json json_t *result = NULL;
+	auto_text struct text text = {};
+	enum follow_end end = FOLLOW_LEFT;
+	struct error err = {};
+
+	if (follow_batch(client, batch, &end, &result, &err) < 0)
+		return verb_fail(&err);
+	if (end == FOLLOW_LEFT)
+		return EXIT_LEFT;
+	if (end == FOLLOW_ASKING)
+		return EXIT_PROBLEM;
+	if (as_json) {
+		term_print_json(stdout, result);
+	} else {
+		summary_render(result, term_columns(stdout), &text);
+		(void)fputs(text.data, stdout);
+	}
+	return summary_exit_code(result);
+}

@@ -1,0 +1,24 @@
+/*
+ * Standing by a batch until it has ended: a progress line on a terminal, one line for each start in
+ * a pipe, the question after a failure, Ctrl-C, and a daemon that goes away and comes back.
+ */
+#pragma once
+
+#include "api/client.h"
+
+#include <stdint.h>
+
+enum follow_end {
+	FOLLOW_ENDED,  /* *ret_result is the batch's result */
+	FOLLOW_LEFT,   /* Ctrl-C: it goes on without us (said so) */
+	FOLLOW_ASKING, /* it waits for an answer that nobody can give here (said so) */
+};
+
+/* `client` may be replaced. Progress goes to standard error. Returns 0 and how it ended, or a
+ * negative errno: the daemon could not be reached or does not know the batch. */
+int follow_batch(struct api_client **client, uint64_t batch, enum follow_end *ret_end,
+		 json_t **ret_result, struct error *err) MUST_CHECK;
+
+/* What `batch` and `wait` do with a batch: follow it, print its result (as JSON, or for people) and
+ * return the verb's exit code. */
+int follow_and_report(struct api_client **client, uint64_t batch, bool as_json);

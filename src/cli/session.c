@@ -1,0 +1,73 @@
+/* See session.h. */
+#include "cli/session.h"
+
+#include "util/timestamp.h"
+
+#include <errno.h>
+#include <poll.h>
+
+#define RETRY_MS 300
+
+int session_open(struct api_client **ret_client)
+{
+	struct error err = {};
+
+	if (api_client_create(&(struct api_client_options){.auto_start = true}, ret_client, &err) <
+	    0)
+		return verb_complain(EXIT_CANNOT, "%s", error_text(&err));
+	return EXIT_DONE;
+}
+
+static int call(struct api_client *client, const char *method, const json_t *body,
+		json_t **ret_json, const char *path, va_list ap, struct error *err)
+{
+	char full[1024];
+
+	(void)vsnprintf(full, sizeof full, path, ap);
+	return api_client_call(client, method, full, body, ret_json, err);
+}
+
+int session_call(struct api_client *client, const char *method, const json_t *body,
+		 json_t **ret_json, const char *path, ...)
+{
+	struct error err = {};
+	va_list ap;
+	int r;
+
+	va_start(ap, path);
+	r = call(client, method, body, ret_json, path, ap, &err);
+	va_end(ap);
+	return r < 0 ? verb_fail(&err) : EXIT_DONE;
+}
+
+int session_try(struct api_client *client, const char *method, const json_t *body,
+		json_t **ret_json, struct error *err, const char *path, ...)
+{
+	va_list ap;
+	int r;
+
+	va_start(ap, path);
+	r = call(client, method, body, ret_json, path, ap, err);
+	va_end(ap);
+	return r;
+}
+
+bool session_is_gone(int code)
+{
+	return code == -EPIPE || code == -ECONNREFUSED || code == -ECONNRESET;
+}
+
+int session_reopen(struct api_client **client, int patience_ms, struct error *err)
+{
+	int64_t deadline = monotonic_now_ms() + patience_ms;
+	int r;
+
+	api_client_destroy(TAKE(*client));
+	for (;;) {
+		r = api_client_create(&(struct api_client_options){.auto_start = true}, client,
+				      err);
+		if (r == 0 || monotonic_now_ms() >= deadline)
+			return r;
+		(void)poll(NULL, 0, RETRY_MS);
+	}
+}

@@ -1,0 +1,24 @@
+/* The verbs' way to the daemon: connect (starting it if need be), call, print what went wrong. */
+#pragma once
+
+#include "api/client.h"
+#include "cli/verbs.h"
+
+/* Connects, starting the daemon when none runs. EXIT_DONE, or the error is printed and its exit
+ * code returned. */
+int session_open(struct api_client **ret_client);
+
+/* One call; `path` is formatted. EXIT_DONE, or the error is printed and its exit code returned. */
+int session_call(struct api_client *client, const char *method, const json_t *body,
+		 json_t **ret_json, const char *path, ...) PRINTF(5, 6);
+
+/* The same, but the error is handed back: a negative errno. */
+int session_try(struct api_client *client, const char *method, const json_t *body,
+		json_t **ret_json, struct error *err, const char *path, ...) PRINTF(6, 7);
+
+/* Connect again after the daemon went away: tried for `patience_ms`, starting it when it does not
+ * come back by itself. */
+int session_reopen(struct api_client **client, int patience_ms, struct error *err) MUST_CHECK;
+
+/* Is this the error of a daemon that went away (and not of one that refused)? */
+bool session_is_gone(int code);

@@ -1,0 +1,204 @@
+/* See summary.h. */
+#include "cli/summary.h"
+
+#include "cli/table.h"
+#include "cli/term.h"
+#include "util/duration.h"
+#include "util/size.h"
+
+#include <string.h>
+
+#define FAILED_SHOWN 20
+
+const char *summary_batch_name(const json_t *batch, char buf[32])
+{
+	const json_t *id = json_is_object(batch) ? json_object_get(batch, "id") : batch;
+
+	if (json_is_integer(id))
+		(void)snprintf(buf, 32, "b%lld", (long long)json_integer_value(id));
+	else
+		(void)snprintf(buf, 32, "%.31s", json_is_string(id) ? json_string_value(id) : "?");
+	return buf;
+}
+
+const char *summary_outcome(const json_t *task, char buf[64])
+{
+	static const struct {
+		const char *outcome, *text;
+	} known[] = {{"oom", "out of GPU memory"},     {"host-oom", "out of host memory"},
+		     {"timeout", "time limit"},        {"canceled", "canceled"},
+		     {"gpu-lost", "its GPU was lost"}, {"lost", "end unknown"}};
+	const json_t *attempts = json_object_get(task, "attempts");
+	const json_t *last = json_array_get(attempts, json_array_size(attempts) - 1);
+	const char *outcome = jsonx_get_string(last, "outcome", "");
+
+	for (size_t i = 0; i < ARRAY_LEN(known); i++)
+		if (strcmp(outcome, known[i].outcome) == 0) {
+			(void)snprintf(buf, 64, "%s", known[i].text);
+			return buf;
+		}
+	if (jsonx_has(last, "signal"))
+		(void)snprintf(buf, 64, "killed by signal %lld",
+			       (long long)jsonx_get_i64(last, "signal", 0));
+	else if (jsonx_has(last, "exit_code"))
+		(void)snprintf(buf, 64, "exit %lld",
+			       (long long)jsonx_get_i64(last, "exit_code", 0));
+	else
+		(void)snprintf(buf, 64, "%.63s", jsonx_get_string(task, "state", "unknown"));
+	return buf;
+}
+
+int summary_exit_code(const json_t *result)
+{
+	const json_t *summary = json_object_get(result, "summary");
+	const json_t *task;
+	size_t i;
+
+	if (jsonx_get_u64(summary, "failed", 0) > 0 || jsonx_get_u64(summary, "canceled", 0) > 0)
+		return 1;
+	json_array_foreach (json_object_get(result, "tasks"), i, task)
+		if (strcmp(jsonx_get_string(task, "state", ""), "lost") == 0)
+			return 1;
+	return 0;
+}
+
+static void add_number(struct table *table, const json_t *object, const char *key,
+		       const char *fmt_unit)
+{
+	if (jsonx_has(object, key))
+		table_add(table, "%.0f%s", jsonx_get_real(object, key, 0), fmt_unit);
+	else
+		table_add(table, "-");
+}
+
+static void render_gpus(const json_t *summary, unsigned width, struct text *text)
+{
+	static const struct table_column columns[] = {
+	    {.title = "GPU", .right = true},
+	    {.title = "name", .shrinks = true},
+	    {.title = "tasks", .right = true},
+	    {.title = "mean util", .right = true},
+	    {.title = "peak VRAM", .right = true},
+	    {.title = "load line", .right = true, .wide_only = true},
+	    {.title = "tasks/hour", .right = true},
+	};
+	auto_table struct table *table = table_create(columns, ARRAY_LEN(columns));
+	const json_t *gpu;
+	size_t i;
+
+	json_array_foreach (json_object_get(summary, "gpus"), i, gpu) {
+		table_add(table, "%llu", (unsigned long long)jsonx_get_u64(gpu, "index", 0));
+		table_add(table, "%s", jsonx_get_string(gpu, "name", ""));
+		table_add(table, "%llu", (unsigned long long)jsonx_get_u64(gpu, "tasks", 0));
+		add_number(table, gpu, "mean_utilization_percent", " %");
+		table_add(table, "%s",
+			  jsonx_has(gpu, "peak_vram_bytes")
+			      ? SIZE_TEXT(jsonx_get_u64(gpu, "peak_vram_bytes", 0))
+			      : "-");
+		table_add(table, "%s",
+			  jsonx_has(gpu, "load_line_bytes")
+			      ? SIZE_TEXT(jsonx_get_u64(gpu, "load_line_bytes", 0))
+			      : "-");
+		add_number(table, gpu, "tasks_per_hour", "");
+	}
+	table_render(table, width, text);
+}
+
+static void add_yardstick(struct text *text, const json_t *summary, const char *key,
+			  const char *label, double wall)
+{
+	double seconds = jsonx_get_real(summary, key, 0);
+
+	if (!jsonx_has(summary, key) || seconds <= 0)
+		return;
+	text_printf(text, "  %-34s %10s", label, DURATION_TEXT((int64_t)(seconds * 1000)));
+	if (wall > 0)
+		text_printf(text, "   %.2fx this", seconds / wall);
+	text_add(text, "\n");
+}
+
+static void render_times(const json_t *summary, struct text *text)
+{
+	double wall = jsonx_get_real(summary, "wall_seconds", 0);
+
+	text_printf(text, "  %-34s %10s", "wall time", DURATION_TEXT((int64_t)(wall * 1000)));
+	if (jsonx_has(summary, "tasks_per_hour"))
+		text_printf(text, "   %.0f tasks/hour",
+			    jsonx_get_real(summary, "tasks_per_hour", 0));
+	text_add(text, "\n");
+	add_yardstick(text, summary, "lower_bound_seconds", "lower bound (no schedule is shorter)",
+		      wall);
+	add_yardstick(text, summary, "even_split_seconds", "an even split by hand", wall);
+	add_yardstick(text, summary, "one_gpu_seconds", "all on the one best GPU", wall);
+}
+
+static void render_failed(const json_t *result, unsigned width, struct text *text)
+{
+	static const struct table_column columns[] = {
+	    {.title = "failed", .shrinks = true},
+	    {.title = "row", .right = true},
+	    {.title = "how"},
+	    {.title = "GPU", .wide_only = true},
+	    {.title = "its log"},
+	};
+	auto_table struct table *table = table_create(columns, ARRAY_LEN(columns));
+	unsigned failed = 0;
+	const json_t *task;
+	size_t i;
+
+	json_array_foreach (json_object_get(result, "tasks"), i, task) {
+		const char *state = jsonx_get_string(task, "state", "");
+		const json_t *attempts = json_object_get(task, "attempts");
+		const json_t *last = json_array_get(attempts, json_array_size(attempts) - 1);
+		const json_t *gpu = json_array_get(json_object_get(last, "gpus"), 0);
+
+		if (strcmp(state, "failed") != 0 && strcmp(state, "lost") != 0)
+			continue;
+		if (failed++ >= FAILED_SHOWN)
+			continue;
+		table_add(table, "%s", jsonx_get_string(task, "name", ""));
+		if (jsonx_has(task, "row"))
+			table_add(table, "%llu", (unsigned long long)jsonx_get_u64(task, "row", 0));
+		else
+			table_add(table, "%zu", i + 1);
+		table_add(table, "%s", summary_outcome(task, (char[64]){0}));
+		if (jsonx_has(gpu, "index"))
+			table_add(table, "%llu",
+				  (unsigned long long)jsonx_get_u64(gpu, "index", 0));
+		else
+			table_add(table, "cpu");
+		table_add(table, "plimsoll logs %llu",
+			  (unsigned long long)jsonx_get_u64(task, "id", 0));
+	}
+	if (failed > 0)
+		text_add(text, "\n");
+	table_render(table, width, text);
+	if (failed > FAILED_SHOWN)
+		text_printf(text, "... and %u more\n", failed - FAILED_SHOWN);
+}
+
+void summary_render(const json_t *result, unsigned width, struct text *text)
+{
+	const json_t *summary = json_object_get(result, "summary"),
+		     *batch = json_object_get(result, "batch");
+	static const struct {
+		const char *key, *text;
+	} counts[] = {{"failed", "failed"},
+		      {"canceled", "canceled"},
+		      {"oom_recovered", "recovered from out of memory"},
+		      {"on_cpu", "on the CPU"}};
+
+	render_gpus(summary, width, text);
+	if (text->len > 0)
+		text_add(text, "\n");
+	text_printf(text, "batch %s: %llu done", summary_batch_name(batch, (char[32]){0}),
+		    (unsigned long long)jsonx_get_u64(summary, "done", 0));
+	for (size_t i = 0; i < ARRAY_LEN(counts); i++)
+		if (i == 0 || jsonx_get_u64(summary, counts[i].key, 0) > 0)
+			text_printf(text, ", %llu %s",
+				    (unsigned long long)jsonx_get_u64(summary, counts[i].key, 0),
+				    counts[i].text);
+	text_add(text, "\n");
+	render_times(summary, text);
+	render_failed(result, width, text);
+}

@@ -1,0 +1,19 @@
+/* What a batch came to, for people: the table of its GPUs, its times beside the yardsticks, and
+ * what failed. */
+#pragma once
+
+#include "util/jsonx.h"
+#include "util/text.h"
+
+/* `result` is the answer of GET /v1/batches/ID (the object of `batch --json`). Lines are appended
+ * to `text`, tables at most `width` wide. */
+void summary_render(const json_t *result, unsigned width, struct text *text);
+
+/* 1 when a task failed or was canceled or lost, else 0. */
+int summary_exit_code(const json_t *result);
+
+/* "exit 1", "killed by signal 9", "out of memory", ...: how the last attempt of a task ended. */
+const char *summary_outcome(const json_t *task, char buf[64]);
+
+/* "b3", of a batch or of its id. */
+const char *summary_batch_name(const json_t *batch, char buf[32]);

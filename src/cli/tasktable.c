@@ -1,0 +1,227 @@
+/* See tasktable.h. */
+#include "cli/tasktable.h"
+
+#include "cli/summary.h"
+#include "cli/table.h"
+#include "cli/term.h"
+#include "util/duration.h"
+#include "util/size.h"
+
+#include <string.h>
+
+static const json_t *newest_attempt(const json_t *task)
+{
+	const json_t *attempts = json_object_get(task, "attempts");
+
+	return json_array_size(attempts) > 0
+		   ? json_array_get(attempts, json_array_size(attempts) - 1)
+		   : NULL;
+}
+
+static void attempt_where(const json_t *attempt, char *buf, size_t size)
+{
+	const json_t *gpu;
+	size_t i, used = 0;
+
+	(void)snprintf(buf, size, "%s", !attempt ? "-" : "cpu");
+	json_array_foreach (json_object_get(attempt, "gpus"), i, gpu) {
+		if (used < size)
+			used +=
+			    (size_t)snprintf(buf + used, size - used, "%s%llu", i ? "," : "",
+					     (unsigned long long)jsonx_get_u64(gpu, "index", 0));
+	}
+}
+
+void tasktable_where(const json_t *task, char *buf, size_t size)
+{
+	attempt_where(newest_attempt(task), buf, size);
+}
+
+static double attempt_seconds(const json_t *attempt, int64_t now_ms)
+{
+	int64_t begin = jsonx_get_time(attempt, "started_at"),
+		end = jsonx_get_time(attempt, "ended_at");
+
+	if (begin <= 0)
+		return -1;
+	return MAX_OF(0.0, (double)((end > 0 ? end : now_ms) - begin) / 1000);
+}
+
+double tasktable_seconds(const json_t *task, int64_t now_ms)
+{
+	return attempt_seconds(newest_attempt(task), now_ms);
+}
+
+static void add_row(struct table *table, const json_t *task, int64_t now_ms)
+{
+	const char *state = jsonx_get_string(task, "state", "?"),
+		   *reason = jsonx_get_string(task, "reason", "");
+	const json_t *request = json_object_get(task, "request");
+	double seconds = tasktable_seconds(task, now_ms);
+	char where[64];
+
+	tasktable_where(task, where, sizeof where);
+	table_add(table, "%llu", (unsigned long long)jsonx_get_u64(task, "id", 0));
+	if (jsonx_has(task, "batch"))
+		table_add(table, "%s",
+			  summary_batch_name(json_object_get(task, "batch"), (char[32]){0}));
+	else
+		table_add(table, "-");
+	table_add(table, "%s", jsonx_get_string(task, "name", ""));
+	table_add(table, "%s", state);
+	table_add(table, "%s", where);
+	table_add(table, "%s",
+		  jsonx_has(request, "vram_bytes")
+		      ? SIZE_TEXT(jsonx_get_u64(request, "vram_bytes", 0))
+		      : "-");
+	table_add(table, "%s", seconds < 0 ? "-" : DURATION_TEXT((int64_t)(seconds * 1000)));
+	if (strcmp(state, "failed") == 0 || strcmp(state, "lost") == 0)
+		table_add(table, "%s", summary_outcome(task, (char[64]){0}));
+	else
+		table_add(table, "%s", reason);
+}
+
+void tasktable_render(const json_t *tasks, int64_t now_ms, unsigned width, struct text *text)
+{
+	static const struct table_column columns[] = {
+	    {.title = "ID", .right = true},
+	    {.title = "batch"},
+	    {.title = "name", .shrinks = true},
+	    {.title = "state"},
+	    {.title = "GPU"},
+	    {.title = "VRAM", .right = true},
+	    {.title = "ran", .right = true},
+	    {.title = "why", .shrinks = true, .wide_only = true},
+	};
+	auto_table struct table *table = table_create(columns, ARRAY_LEN(columns));
+	const json_t *task;
+	size_t i;
+
+	json_array_foreach (tasks, i, task)
+		add_row(table, task, now_ms);
+	table_render(table, width, text);
+}
+
+static void add_line(struct text *text, const char *label, const char *fmt, ...) PRINTF(3, 4);
+
+static void add_line(struct text *text, const char *label, const char *fmt, ...)
+{
+	char value[4096];
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(value, sizeof value, fmt, ap);
+	va_end(ap);
+	if (!value[0])
+		return;
+	text_printf(text, "  %-10s ", label);
+	term_add_clean(text, value, sizeof value);
+	text_add(text, "\n");
+}
+
+static const char *size_or(const json_t *object, const char *key, char buf[SIZE_TEXT_MAX])
+{
+	return jsonx_has(object, key) ? size_format(buf, jsonx_get_u64(object, key, 0)) : "unknown";
+}
+
+/* Words with anything a shell would touch are quoted, so that the line can be pasted. */
+static void add_command(struct text *text, const json_t *command)
+{
+	auto_text struct text line = {};
+	const json_t *word;
+	size_t i;
+
+	json_array_foreach (command, i, word) {
+		const char *s = json_string_value(word) ? json_string_value(word) : "";
+
+		text_add(&line, i ? " " : "");
+		if (*s && strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+				    "_-./=:,@%+") == strlen(s)) {
+			text_add(&line, s);
+			continue;
+		}
+		text_add(&line, "'");
+		for (; *s; s++)
+			text_add(&line, *s == '\'' ? "'\\''" : (char[]){*s, '\0'});
+		text_add(&line, "'");
+	}
+	add_line(text, "command", "%s", line.data ? line.data : "");
+}
+
+static void add_request(struct text *text, const json_t *request)
+{
+	auto_text struct text line = {};
+	const char *pin = jsonx_get_string(request, "pin", "");
+
+	if (strcmp(jsonx_get_string(request, "cpu", ""), "only") == 0)
+		text_add(&line, "no GPU");
+	else
+		text_printf(&line, "%llu GPU",
+			    (unsigned long long)jsonx_get_u64(request, "gpus", 1));
+	if (jsonx_has(request, "vram_bytes"))
+		text_printf(&line, ", %s of VRAM",
+			    SIZE_TEXT(jsonx_get_u64(request, "vram_bytes", 0)));
+	if (jsonx_has(request, "ram_bytes"))
+		text_printf(&line, ", %s of RAM",
+			    SIZE_TEXT(jsonx_get_u64(request, "ram_bytes", 0)));
+	if (jsonx_has(request, "cpus"))
+		text_printf(&line, ", %g CPUs", jsonx_get_real(request, "cpus", 0));
+	if (*pin)
+		text_printf(&line, ", on %s only", pin);
+	if (jsonx_get_bool(request, "exclusive", false))
+		text_add(&line, ", exclusive");
+	add_line(text, "asks for", "%s", line.data);
+}
+
+static void add_attempt(struct text *text, const json_t *attempt)
+{
+	double seconds = attempt_seconds(attempt, 0);
+	char where[64], peak[SIZE_TEXT_MAX], ram[SIZE_TEXT_MAX];
+
+	attempt_where(attempt, where, sizeof where);
+	text_printf(text, "  attempt %llu\n",
+		    (unsigned long long)jsonx_get_u64(attempt, "number", 0));
+	add_line(text, "  on", "%s%s", strcmp(where, "cpu") == 0 ? "" : "GPU ", where);
+	add_line(text, "  chosen by", "%s: %s", jsonx_get_string(attempt, "policy", ""),
+		 jsonx_get_string(attempt, "reason", ""));
+	add_line(text, "  started", "%s", jsonx_get_string(attempt, "started_at", ""));
+	if (!jsonx_has(attempt, "ended_at"))
+		return;
+	add_line(text, "  ended", "%s, after %s", jsonx_get_string(attempt, "ended_at", ""),
+		 seconds >= 0 ? DURATION_TEXT((int64_t)(seconds * 1000)) : "an unknown time");
+	if (jsonx_has(attempt, "signal"))
+		add_line(text, "  outcome", "%s, signal %lld",
+			 jsonx_get_string(attempt, "outcome", "unknown"),
+			 (long long)jsonx_get_i64(attempt, "signal", 0));
+	else if (jsonx_has(attempt, "exit_code"))
+		add_line(text, "  outcome", "%s, exit %lld",
+			 jsonx_get_string(attempt, "outcome", "unknown"),
+			 (long long)jsonx_get_i64(attempt, "exit_code", 0));
+	else
+		add_line(text, "  outcome", "%s, exit status unknown",
+			 jsonx_get_string(attempt, "outcome", "unknown"));
+	add_line(text, "  peak", "%s of VRAM, %s of RAM", size_or(attempt, "peak_vram_bytes", peak),
+		 size_or(attempt, "peak_ram_bytes", ram));
+}
+
+void tasktable_render_one(const json_t *task, struct text *text)
+{
+	const json_t *attempt;
+	size_t i;
+
+	text_printf(text, "task %llu\n", (unsigned long long)jsonx_get_u64(task, "id", 0));
+	add_line(text, "name", "%s", jsonx_get_string(task, "name", ""));
+	if (jsonx_has(task, "batch"))
+		add_line(text, "batch", "%s",
+			 summary_batch_name(json_object_get(task, "batch"), (char[32]){0}));
+	add_line(text, "state", "%s", jsonx_get_string(task, "state", ""));
+	add_line(text, "reason", "%s", jsonx_get_string(task, "reason", ""));
+	add_line(text, "kind", "%s", jsonx_get_string(task, "kind", ""));
+	add_line(text, "priority", "%lld", (long long)jsonx_get_i64(task, "priority", 0));
+	add_request(text, json_object_get(task, "request"));
+	add_command(text, json_object_get(task, "command"));
+	add_line(text, "folder", "%s", jsonx_get_string(task, "cwd", ""));
+	add_line(text, "submitted", "%s", jsonx_get_string(task, "submitted_at", ""));
+	json_array_foreach (json_object_get(task, "attempts"), i, attempt)
+		add_attempt(text, attempt);
+}

@@ -70,25 +70,23 @@ static int cancel_all(struct api_client *client, bool as_json)
 static int run(const struct options *options)
 {
 	auto_api_client struct api_client *client = NULL;
+	auto_free struct target *targets = NULL;
 	bool all = options_flag(options, "all"), as_json = options_flag(options, "json");
 	int code, worst = EXIT_DONE;
 	struct error err = {};
-	struct target target;
 
 	if (all == (options->operands.n > 0))
 		return verb_complain(EXIT_USAGE,
 				     "cancel: name tasks (17) or batches (b3), or --all");
-	for (size_t i = 0; i < options->operands.n; i++)
-		if (target_parse(options->operands.items[i], &target, &err) < 0)
-			return verb_complain(EXIT_USAGE, "%s", error_text(&err));
+	if (targets_parse(&options->operands, &targets, &err) < 0)
+		return verb_complain(EXIT_USAGE, "%s", error_text(&err));
 	code = session_open(&client);
 	if (code != EXIT_DONE)
 		return code;
 	if (all)
 		return cancel_all(client, as_json);
 	for (size_t i = 0; i < options->operands.n; i++) {
-		(void)target_parse(options->operands.items[i], &target, NULL);
-		code = cancel_one(client, &target, as_json);
+		code = cancel_one(client, &targets[i], as_json);
 		worst = MAX_OF(worst, code);
 	}
 	return worst;

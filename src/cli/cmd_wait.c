@@ -42,22 +42,20 @@ static int wait_task(struct api_client **client, uint64_t id, bool as_json)
 static int run(const struct options *options)
 {
 	auto_api_client struct api_client *client = NULL;
+	auto_free struct target *targets = NULL;
 	bool as_json = options_flag(options, "json");
 	int code, worst = EXIT_DONE;
 	struct error err = {};
-	struct target target;
 
 	/* All of them are read before the first is waited for. */
-	for (size_t i = 0; i < options->operands.n; i++)
-		if (target_parse(options->operands.items[i], &target, &err) < 0)
-			return verb_complain(EXIT_USAGE, "%s", error_text(&err));
+	if (targets_parse(&options->operands, &targets, &err) < 0)
+		return verb_complain(EXIT_USAGE, "%s", error_text(&err));
 	code = session_open(&client);
 	for (size_t i = 0; code == EXIT_DONE && i < options->operands.n; i++) {
-		int one;
+		const struct target *t = &targets[i];
+		int one = t->is_batch ? follow_and_report(&client, t->id, as_json)
+				      : wait_task(&client, t->id, as_json);
 
-		(void)target_parse(options->operands.items[i], &target, NULL);
-		one = target.is_batch ? follow_and_report(&client, target.id, as_json)
-				      : wait_task(&client, target.id, as_json);
 		if (one == EXIT_LEFT)
 			return one;
 		worst = MAX_OF(worst, one);

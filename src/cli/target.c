@@ -1,8 +1,6 @@
 /* See target.h. */
 #include "cli/target.h"
 
-#include "util/text.h"
-
 #include <errno.h>
 
 int target_parse(const char *text, struct target *ret_target, struct error *err)
@@ -18,7 +16,7 @@ int target_parse(const char *text, struct target *ret_target, struct error *err)
 
 int target_parse_task(const char *text, uint64_t *ret_id, struct error *err)
 {
-	struct target target;
+	struct target target = {};
 	int r = target_parse(text, &target, err);
 
 	if (r < 0)
@@ -30,5 +28,19 @@ int target_parse_task(const char *text, uint64_t *ret_id, struct error *err)
 		    "its tasks",
 		    text, text);
 	*ret_id = target.id;
+	return 0;
+}
+
+int targets_parse(const struct strings *texts, struct target **ret_targets, struct error *err)
+{
+	auto_free struct target *targets = mem_calloc(texts->n + 1, sizeof *targets);
+
+	for (size_t i = 0; i < texts->n; i++) {
+		int r = target_parse(texts->items[i], &targets[i], err);
+
+		if (r < 0)
+			return r;
+	}
+	*ret_targets = TAKE(targets);
 	return 0;
 }

@@ -2,8 +2,10 @@
 #pragma once
 
 #include "util/error.h"
+#include "util/text.h"
 
 #include <stdbool.h>
+
 #include <stdint.h>
 
 struct target {
@@ -15,3 +17,7 @@ int target_parse(const char *text, struct target *ret_target, struct error *err)
 
 /* The same, but a batch is refused: "...: a task is meant". */
 int target_parse_task(const char *text, uint64_t *ret_id, struct error *err) MUST_CHECK;
+
+/* All of a list; the first that is neither fails it. The caller frees the array. */
+int targets_parse(const struct strings *texts, struct target **ret_targets,
+		  struct error *err) MUST_CHECK;

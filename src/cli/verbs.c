@@ -3,13 +3,11 @@
 
 #include "cli/suggest.h"
 
-#include <errno.h>
 #include <string.h>
 
 const struct verb *const verbs[] = {
-    &verb_sim,
-    &verb_help,
-    NULL,
+    &verb_batch, &verb_run,  &verb_submit, &verb_queue, &verb_show, &verb_why,
+    &verb_logs,  &verb_wait, &verb_cancel, &verb_sim,   &verb_help, NULL,
 };
 
 const struct verb *verb_find(const char *name)
@@ -43,30 +41,6 @@ void verbs_describe(struct text *text)
 		       "  plimsoll --version     the version\n\n"
 		       "exit status: 0 done, 1 looked and found a problem, 2 wrong usage, 3 could "
 		       "not do it\n");
-}
-
-int verb_complain(enum exit_code code, const char *fmt, ...)
-{
-	char text[ERROR_TEXT_MAX];
-	va_list ap;
-
-	va_start(ap, fmt);
-	(void)vsnprintf(text, sizeof text, fmt, ap);
-	va_end(ap);
-	(void)fflush(stdout);
-	(void)fprintf(stderr, "plimsoll: %s\n", text);
-	return (int)code;
-}
-
-int verb_fail(const struct error *err)
-{
-	static const int usage[] = {-EINVAL, -E2BIG, -ENODEV, -ENOENT, -ENODATA, -EFBIG, -ERANGE};
-	enum exit_code code = EXIT_CANNOT;
-
-	for (size_t i = 0; i < ARRAY_LEN(usage); i++)
-		if (err->code == usage[i])
-			code = EXIT_USAGE;
-	return verb_complain(code, "%s", error_text(err));
 }
 
 static const char *verb_name_at(const void *data, size_t i)

@@ -1,0 +1,129 @@
+/* The object of `gpus --json`. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "place/gpus_json.h"
+#include "util/size.h"
+
+#include <string.h>
+
+static struct gpu_list *list_of_test(void)
+{
+	struct gpu_list *list = gpu_list_create();
+	struct gpu *gpu = gpu_list_append(list);
+	static const struct gpu_process processes[] = {
+	    {.pid = 100, .used_known = true, .used_bytes = 2 * GIB, .name = "python3"},
+	    {.pid = 101, .used_known = true, .used_bytes = GIB, .name = "python3"},
+	    {.pid = 200, .used_known = true, .used_bytes = GIB, .name = "vllm"},
+	    {.pid = 201, .used_known = false, .name = "vllm"},
+	    {.pid = 300, .used_known = true, .used_bytes = 100 * MIB, .name = "Xorg"},
+	    {.pid = 301, .used_known = true, .used_bytes = 50 * MIB, .name = "Xorg"},
+	};
+
+	list->state = GPU_SOURCE_OK;
+	list->sampled_at_ms = 1000;
+	(void)snprintf(list->driver_version, sizeof list->driver_version, "570.86.15");
+	(void)snprintf(gpu->uuid, sizeof gpu->uuid, "GPU-a");
+	(void)snprintf(gpu->name, sizeof gpu->name, "NVIDIA RTX A5500");
+	gpu->valid = GPU_TOTAL | GPU_USED | GPU_FREE | GPU_PROCESSES | GPU_COMPUTE_CAPABILITY;
+	gpu->compute_capability = 86;
+	gpu->vram.total_bytes = 24 * GIB;
+	gpu->vram.used_bytes = 5 * GIB;
+	gpu->vram.free_bytes = 19 * GIB;
+	for (size_t i = 0; i < ARRAY_LEN(processes); i++)
+		*gpu_append_process(gpu) = processes[i];
+	return list;
+}
+
+static uint64_t owner(void *data, const struct gpu_process *process,
+		      char service[GPUS_JSON_SERVICE_MAX])
+{
+	if (process->pid / 100 == 2)
+		(void)snprintf(service, GPUS_JSON_SERVICE_MAX, "docker llm");
+	return process->pid / 100 == 1 ? 17 : 0;
+}
+
+static json_t *make(struct gpu_list *list, const struct gpus_json_options *options)
+{
+	struct ledger *ledger = ledger_create(list, NULL, 0, &(struct ledger_host){}, NULL);
+	json_t *json = gpus_to_json(list, ledger, options);
+
+	ledger_destroy(ledger);
+	return json;
+}
+
+static void test_holders(void **state)
+{
+	auto_gpu_list struct gpu_list *list = list_of_test();
+	const struct gpus_json_task task = {
+	    .id = 17, .name = "train", .uuid = "GPU-a", .allocated_bytes = 4 * GIB};
+	const struct gpus_json_options options = {.tasks = &task, .n_tasks = 1, .owner = owner};
+	auto_json json_t *json = make(list, &options);
+	const json_t *gpu = json_array_get(json_object_get(json, "gpus"), 0);
+	const json_t *holders = json_object_get(gpu, "holders"), *h;
+
+	assert_int_equal(json_array_size(holders), 4);
+	h = json_array_get(holders, 0);
+	assert_string_equal(jsonx_get_string(h, "kind", ""), "task");
+	assert_string_equal(jsonx_get_string(h, "name", ""), "train");
+	assert_int_equal(json_array_size(json_object_get(h, "pids")), 2);
+	assert_int_equal(jsonx_get_u64(h, "used_bytes", 0), 3 * GIB);
+	assert_int_equal(jsonx_get_u64(h, "allocated_bytes", 0), 4 * GIB);
+	h = json_array_get(holders, 1);
+	assert_string_equal(jsonx_get_string(h, "kind", ""), "service");
+	assert_string_equal(jsonx_get_string(h, "name", ""), "docker llm");
+	assert_true(json_is_null(json_object_get(h, "used_bytes"))); /* one of its two is unknown */
+	for (size_t i = 2; i < 4; i++) {
+		h = json_array_get(holders, i);
+		assert_string_equal(jsonx_get_string(h, "kind", ""), "foreign");
+		assert_int_equal(json_array_size(json_object_get(h, "pids")), 1);
+	}
+}
+
+static void test_members(void **state)
+{
+	auto_gpu_list struct gpu_list *list = list_of_test();
+	auto_json json_t *json = make(list, NULL);
+	const json_t *gpu = json_array_get(json_object_get(json, "gpus"), 0);
+	const json_t *vram = json_object_get(gpu, "vram");
+
+	assert_string_equal(jsonx_get_string(json, "source", ""), "ok");
+	assert_string_equal(jsonx_get_string(gpu, "compute_capability", ""), "8.6");
+	assert_string_equal(jsonx_get_string(gpu, "driver_version", ""), "570.86.15");
+	assert_string_equal(jsonx_get_string(gpu, "health", ""), "ok");
+	assert_int_equal(jsonx_get_u64(vram, "load_line_bytes", 0), 24 * GIB - 24 * GIB / 20);
+	assert_int_equal(jsonx_get_u64(vram, "foreign_bytes", 0), 5 * GIB);
+	assert_int_equal(jsonx_get_u64(vram, "allocated_bytes", 1), 0);
+	/* Unknown is null, and there. */
+	assert_true(json_is_null(json_object_get(gpu, "temperature_celsius")));
+	assert_true(json_is_null(json_object_get(gpu, "power_milliwatts")));
+	assert_int_equal(json_array_size(json_object_get(gpu, "holders")), 6);
+}
+
+static void test_unknown_memory(void **state)
+{
+	auto_gpu_list struct gpu_list *list = list_of_test();
+	auto_json json_t *json = NULL;
+	const json_t *vram;
+
+	list->gpus[0].valid = 0;
+	json = make(list, NULL);
+	vram = json_object_get(json_array_get(json_object_get(json, "gpus"), 0), "vram");
+	assert_true(json_is_null(json_object_get(vram, "total_bytes")));
+	assert_true(json_is_null(json_object_get(vram, "room_bytes")));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_holders),
+	    cmocka_unit_test(test_members),
+	    cmocka_unit_test(test_unknown_memory),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

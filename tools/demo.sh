@@ -13,7 +13,8 @@ export XDG_RUNTIME_DIR="$own/run" XDG_STATE_HOME="$own/state" XDG_CONFIG_HOME="$
 PATH="$PWD/build:$PWD/build/examples:$PATH"
 
 folders() {
-	mkdir -p -m 700 "$XDG_RUNTIME_DIR" "$XDG_STATE_HOME" "$XDG_CONFIG_HOME"
+	mkdir -p "$own"
+	mkdir -m 700 "$XDG_RUNTIME_DIR" "$XDG_STATE_HOME" "$XDG_CONFIG_HOME"
 }
 
 # The daemon and whatever else of ours was started here: known by this demo's state folder in their environment.

@@ -19,13 +19,13 @@ def verbs_of(build):
     return set(re.findall(r"^  ([a-z]+) +\S", text.split("verbs:")[1].split("\n\n")[0], re.M))
 
 
-def man_faults(root, build):
-    pages = {path.stem for path in (root / "man").glob("plimsoll*.1")}
+def man_faults(build):
+    pages = {path.stem for path in (build / "man").glob("plimsoll*.1")}
     wanted = {"plimsoll"} | {f"plimsoll-{verb}" for verb in verbs_of(build)}
     for name in sorted(wanted - pages):
-        yield f"man/{name}.1: missing"
+        yield f"{name}.1: missing (man/mkman.py makes it)"
     for name in sorted(pages - wanted):
-        yield f"man/{name}.1: there is no such verb"
+        yield f"{name}.1: there is no such verb"
 
 
 def route_faults(root):
@@ -59,7 +59,7 @@ def link_faults(root):
 def main():
     root = pathlib.Path(__file__).resolve().parent.parent
     build = root / sys.argv[1]
-    faults = [*man_faults(root, build), *route_faults(root), *state_faults(root, build), *link_faults(root)]
+    faults = [*man_faults(build), *route_faults(root), *state_faults(root, build), *link_faults(root)]
     print("\n".join(faults))
     return 1 if faults else 0
 

@@ -28,6 +28,11 @@ def quoted(text):
     return "\n".join("\\&" + line if line.startswith((".", "'")) else line for line in text.splitlines())
 
 
+def prose(text):
+    """mdoc wants each sentence on a line of its own."""
+    return quoted(re.sub(r"([.!?]\)?) +(?=\S)", r"\1\n", text.strip()))
+
+
 def sections(text):
     """(head line, {section: text}) of a help text: paragraphs that begin with a word and a colon."""
     head, _, rest = text.partition("\n")
@@ -53,7 +58,7 @@ def options_list(text):
             out.append(f".It {quoted(found.group(1))}")
             line = found.group(2) or ""
         if line.strip():
-            out.append(quoted(line.strip()))
+            out.append(prose(line))
     return "\n".join([*out, ".El"]) + "\n"
 
 
@@ -72,7 +77,7 @@ def verb_page(plimsoll, source, verb):
     page += f".Sh SYNOPSIS\n.Bd -literal\n{quoted(parts.get('usage', '').strip())}\n.Ed\n"
     page += ".Sh DESCRIPTION\n"
     described = parts[""].strip() or head.partition(" - ")[2][:1].upper() + head.partition(" - ")[2][1:] + "."
-    page += "\n".join(".Pp" if not line.strip() else quoted(line.strip()) for line in described.splitlines()) + "\n"
+    page += "\n".join(".Pp" if not line.strip() else prose(line) for line in described.splitlines()) + "\n"
     page += ".Sh OPTIONS\n" + options_list(parts.get("options", ""))
     extra = source / f"plimsoll-{verb}.extra"
     page += extra.read_text() if extra.exists() else ""

@@ -283,11 +283,12 @@ static int read_mig(const struct gpu_reader *reader, const struct yamlx_node *no
 
 		if (r < 0)
 			return r;
-		sum += gpu->migs[i].total_bytes;
+		/* Capped, so that the sum of absurd sizes cannot wrap. */
+		sum += MIN_OF(gpu->migs[i].total_bytes, gpu->total_bytes + 1);
 	}
 	if (sum > gpu->total_bytes)
 		return yamlx_error(reader->doc, node, -EINVAL, err,
-				   "the instances hold %s together, the GPU has %s", SIZE_TEXT(sum),
+				   "the instances hold more together than the GPU, which has %s",
 				   SIZE_TEXT(gpu->total_bytes));
 	return 0;
 }

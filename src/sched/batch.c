@@ -257,6 +257,24 @@ double sched_batch_eta(const struct sched *sched, const struct sched_batch *batc
 	return (left - 0.5 * b->active) * elapsed / (through + 0.5 * b->active);
 }
 
+/* How its true work compares with what its kind takes where it ran; 0 = unknown. */
+static double work_scale(const struct sched *sched, const struct task_node *t)
+{
+	const struct sched_attempt *last = sched_task_attempt(&t->pub);
+	const char *model = "";
+	struct estimate estimate;
+
+	if (t->pub.state != SCHED_DONE || t->work_seconds <= 0)
+		return 0;
+	if (last->n_gpus > 0)
+		model = gpu_model(sched, last->gpus[0].uuid);
+	estimate = estimates_get(sched->estimates, t->pub.spec.kind, model,
+				 model_speed(sched, model), t->pub.spec.request.vram_bytes);
+	return estimate.known && estimate.work_seconds > 0
+		   ? (double)t->work_seconds / estimate.work_seconds
+		   : 0;
+}
+
 /* All tasks of the batch as the placer's yardsticks want them. */
 static void yardsticks_work_out(struct sched *sched, struct batch_node *b)
 {
@@ -265,8 +283,6 @@ static void yardsticks_work_out(struct sched *sched, struct batch_node *b)
 	size_t n = 0;
 
 	for (const struct task_node *t = b->first; t && n < b->pub.total; t = t->batch_next) {
-		const struct sched_attempt *last = sched_task_attempt(&t->pub);
-
 		if (t->pub.state == SCHED_CANCELED)
 			continue;
 		tasks[n] = (struct place_task){
@@ -278,8 +294,8 @@ static void yardsticks_work_out(struct sched *sched, struct batch_node *b)
 		    .policy = t->pub.spec.policy,
 		    .weight_memory = t->pub.spec.weight_memory,
 		    .work_hint = t->pub.spec.work_hint,
+		    .work_scale = work_scale(sched, t),
 		};
-		(void)last;
 		n++;
 	}
 	place_yardsticks_compute(ledger, sched->estimates, tasks, n, &b->yardsticks);

@@ -54,7 +54,7 @@ const char *gpu_model(const struct sched *sched, const char *uuid)
 	return i == SIZE_MAX ? "" : sched->gpus->gpus[i].name;
 }
 
-static double model_speed(const struct sched *sched, const char *model)
+double model_speed(const struct sched *sched, const char *model)
 {
 	return sched->ledger_options.speed
 		   ? sched->ledger_options.speed(sched->ledger_options.data, model)
@@ -169,8 +169,10 @@ void run_end(struct sched *sched, struct task_node *t, int64_t now_ms)
 	const struct sched_attempt *attempt = task_current(t);
 
 	work_account(sched, now_ms);
-	if (attempt->outcome == SCHED_OK)
+	if (attempt->outcome == SCHED_OK) {
 		run_learn(sched, t);
+		t->work_seconds = t->run->work_known ? (float)t->run->work_seconds : 0;
+	}
 	for (unsigned g = 0; g < attempt->n_gpus; g++) {
 		const struct sched_grant *grant = &attempt->gpus[g];
 		struct ghost ghost = {
@@ -220,6 +222,12 @@ void sched_set_gpus(struct sched *sched, const struct gpu_list *list, int64_t no
 	work_account(sched, now_ms);
 	gpu_list_destroy(sched->gpus);
 	sched->gpus = gpu_list_copy(list);
+	/* A list that is stale as a whole has no healthy GPU, whatever its last good sample said.
+	 */
+	for (size_t i = 0; list->state == GPU_SOURCE_STALE && i < sched->gpus->n; i++) {
+		if (sched->gpus->gpus[i].health == GPU_HEALTH_OK)
+			sched->gpus->gpus[i].health = GPU_HEALTH_STALE;
+	}
 	ghosts_renew(sched);
 	for (struct task_node *t = sched->active; t; t = t->active_next) {
 		const struct sched_attempt *attempt = task_current(t);

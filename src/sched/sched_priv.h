@@ -8,11 +8,6 @@
 #include "sched/sched.h"
 #include "sched/strings.h"
 
-#define LIST_LINKS(type)                  \
-	struct {                          \
-		struct type *next, *prev; \
-	}
-
 /*
  * Waiting tasks of one batch (or of none) that ask for alike: same kind of device, same pin, same
  * count, VRAM of the same power of two. The placer sees PLACE_WINDOW tasks; taking some from every
@@ -76,6 +71,7 @@ struct task_node {
 	struct lane *lane;        /* while it waits in one */
 	struct order_node order;  /* in its lane, or in sched->delayed */
 	struct run *run;          /* while starting or running */
+	float work_seconds;       /* of the attempt that ended well, alone; 0 = unknown */
 	void *text;               /* one allocation: argv, name and the like */
 	bool delayed, changed, stored;
 };
@@ -185,8 +181,9 @@ void work_account(struct sched *sched, int64_t now_ms); /* before anything comes
 void run_begin(struct sched *sched, struct task_node *t, int64_t now_ms);
 void run_end(struct sched *sched, struct task_node *t, int64_t now_ms);
 struct ledger *ledger_now(const struct sched *sched, const struct batch_node *without);
-size_t gpu_position(const struct sched *sched, const char *uuid); /* SIZE_MAX: not there */
-const char *gpu_model(const struct sched *sched, const char *uuid);
+size_t gpu_position(const struct sched *sched, const char *uuid);   /* SIZE_MAX: not there */
+const char *gpu_model(const struct sched *sched, const char *uuid); /* "": not there */
+double model_speed(const struct sched *sched, const char *model);   /* 0 = unknown */
 
 /* step.c */
 void view_drop(struct sched *sched);

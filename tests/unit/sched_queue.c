@@ -1,0 +1,665 @@
+/* The queue's behaviour, one promise a test. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "sched/sched.h"
+#include "util/size.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <signal.h>
+#include <string.h>
+#include <time.h>
+
+static const char *const true_argv[] = {"true", NULL};
+
+struct box {
+	struct sched *sched;
+	struct gpu_list *list;
+	int64_t now;
+};
+
+static void box_sample(struct box *b)
+{
+	b->list->sampled_at_ms = b->now;
+	sched_set_gpus(b->sched, b->list, b->now);
+}
+
+/* 11.9 and 8 GiB, idle. */
+static int box_create(void **state)
+{
+	static const double sizes[] = {11.9, 8};
+	struct box *b = mem_calloc(1, sizeof *b);
+
+	b->now = 1800000000000;
+	b->sched = sched_create(&(struct sched_options){.stop_grace_ms = 10000});
+	b->list = gpu_list_create();
+	b->list->state = GPU_SOURCE_OK;
+	for (unsigned i = 0; i < 2; i++) {
+		struct gpu *gpu = gpu_list_append(b->list);
+
+		gpu->index = i;
+		(void)snprintf(gpu->uuid, sizeof gpu->uuid, "GPU-%u", i);
+		(void)snprintf(gpu->name, sizeof gpu->name, "Model %u", i);
+		gpu->valid = GPU_TOTAL | GPU_USED | GPU_FREE | GPU_UTILIZATION | GPU_PROCESSES;
+		gpu->vram.total_bytes = (uint64_t)(sizes[i] * (double)GIB);
+		gpu->vram.free_bytes = gpu->vram.total_bytes;
+	}
+	box_sample(b);
+	*state = b;
+	return 0;
+}
+
+static int box_destroy(void **state)
+{
+	struct box *b = *state;
+
+	sched_destroy(b->sched);
+	gpu_list_destroy(b->list);
+	free(b);
+	return 0;
+}
+
+static struct sched_spec spec_of(double vram_gib)
+{
+	return (struct sched_spec){
+	    .name = "t",
+	    .argv = true_argv,
+	    .cwd = "/tmp",
+	    .kind = "k",
+	    .policy = PLACE_FIRST_FIT,
+	    .request = {.gpus = 1, .vram_bytes = (uint64_t)(vram_gib * (double)GIB)},
+	};
+}
+
+static struct sched_spec cpu_spec(void)
+{
+	struct sched_spec spec = spec_of(0);
+
+	spec.request.gpus = 0;
+	spec.request.cpu = PLACE_CPU_ONLY;
+	return spec;
+}
+
+static uint64_t submit(struct box *b, struct sched_spec spec)
+{
+	uint64_t id = 0;
+	struct error err;
+
+	assert_int_equal(sched_submit(b->sched, &spec, b->now, &id, &err), 0);
+	return id;
+}
+
+static uint64_t submit_batch(struct box *b, struct sched_spec spec, unsigned n,
+			     enum sched_on_failure on_failure, uint64_t *ret_first)
+{
+	auto_free struct sched_spec *specs = mem_calloc(n + 1, sizeof *specs);
+	struct sched_batch_spec batch = {
+	    .name = "rows", .on_failure = on_failure, .tasks = specs, .n_tasks = n};
+	uint64_t id;
+	struct error err;
+
+	for (unsigned i = 0; i < n; i++) {
+		specs[i] = spec;
+		specs[i].row = i + 1;
+	}
+	assert_int_equal(sched_submit_batch(b->sched, &batch, b->now, &id, ret_first, &err), 0);
+	return id;
+}
+
+static enum sched_state state_of(struct box *b, uint64_t id)
+{
+	return sched_find(b->sched, id)->state;
+}
+
+static size_t step(struct box *b)
+{
+	size_t n = sched_step(b->sched, b->now);
+
+	sched_changes_clear(b->sched);
+	sched_actions_clear(b->sched);
+	return n;
+}
+
+static void started(struct box *b, uint64_t id)
+{
+	assert_int_equal(sched_started(b->sched, id, sched_find(b->sched, id)->n_attempts, b->now),
+			 0);
+}
+
+static void ended(struct box *b, uint64_t id, enum sched_outcome outcome)
+{
+	const struct sched_end end = {.task = id,
+				      .attempt = sched_find(b->sched, id)->n_attempts,
+				      .outcome = outcome,
+				      .exit_known = outcome != SCHED_OUTCOME_LOST,
+				      .exit_code = outcome == SCHED_OK ? 0 : 1};
+
+	assert_int_equal(sched_ended(b->sched, &end, b->now), 0);
+}
+
+static const char *reason_of(struct box *b, uint64_t id)
+{
+	static char reason[SCHED_REASON_MAX];
+
+	return sched_reason(b->sched, sched_find(b->sched, id), reason);
+}
+
+static void test_big_waits_small_passes(void **state)
+{
+	struct box *b = *state;
+	uint64_t first = submit(b, spec_of(10)), big = submit(b, spec_of(9)),
+		 small = submit(b, spec_of(2));
+
+	assert_int_equal(step(b), 2);
+	assert_int_equal(state_of(b, first), SCHED_STARTING);
+	assert_int_equal(state_of(b, big), SCHED_WAITING);
+	assert_int_equal(state_of(b, small), SCHED_STARTING);
+	assert_non_null(strstr(reason_of(b, big), "9 GiB"));
+	started(b, first);
+	ended(b, first, SCHED_OK);
+	assert_int_equal(step(b), 1);
+	assert_int_equal(state_of(b, big), SCHED_STARTING);
+	assert_string_equal(sched_task_attempt(sched_find(b->sched, big))->gpus[0].uuid, "GPU-0");
+	assert_int_equal(sched_task_attempt(sched_find(b->sched, big))->gpus[0].vram_bytes,
+			 9 * GIB);
+}
+
+static void test_priority_first(void **state)
+{
+	struct box *b = *state;
+	struct sched_spec urgent = spec_of(10);
+	uint64_t low = submit(b, spec_of(10)), high;
+
+	urgent.priority = 5;
+	high = submit(b, urgent);
+	assert_int_equal(step(b), 1);
+	assert_int_equal(state_of(b, low), SCHED_WAITING);
+	assert_int_equal(state_of(b, high), SCHED_STARTING);
+}
+
+/* Neither a queue full of what cannot start, nor a hanging NVML, keeps work off the CPU. */
+static void test_cpu_never_waits_for_gpus(void **state)
+{
+	struct box *b = *state;
+	uint64_t cpu, first;
+
+	b->list->state = GPU_SOURCE_STALE;
+	box_sample(b);
+	first = submit(b, spec_of(1));
+	for (int i = 0; i < 3 * PLACE_WINDOW; i++)
+		(void)submit(b, spec_of(1));
+	cpu = submit(b, cpu_spec());
+	assert_int_equal(step(b), 1);
+	assert_int_equal(state_of(b, cpu), SCHED_STARTING);
+	assert_string_equal(sched_attempt_device(sched_task_attempt(sched_find(b->sched, cpu))),
+			    "cpu");
+	assert_int_equal(state_of(b, first), SCHED_WAITING);
+	assert_true(strlen(reason_of(b, first)) > 10);
+	assert_string_equal(reason_of(b, first + 3 * PLACE_WINDOW - 1), "behind 1535 others");
+}
+
+static void test_window_takes_from_each_batch(void **state)
+{
+	struct box *b = *state;
+	struct sched_spec two = spec_of(1);
+	uint64_t first, behind;
+
+	two.request.threads = 2;
+	(void)submit_batch(b, two, 3 * PLACE_WINDOW, SCHED_CONTINUE, &first);
+	behind = submit(b, spec_of(1));
+	assert_int_equal(step(b), 3);
+	assert_int_equal(state_of(b, behind), SCHED_STARTING);
+	assert_int_equal(state_of(b, first + 1), SCHED_STARTING);
+	assert_int_equal(state_of(b, first + 2), SCHED_WAITING);
+	assert_non_null(strstr(reason_of(b, first + 2), "limit 2"));
+}
+
+static void test_failure_stops(void **state)
+{
+	struct box *b = *state;
+	uint64_t first, batch = submit_batch(b, spec_of(5), 5, SCHED_STOP, &first);
+
+	assert_int_equal(step(b), 3);
+	started(b, first);
+	started(b, first + 1);
+	ended(b, first, SCHED_ERROR);
+	assert_int_equal(state_of(b, first + 3), SCHED_CANCELED);
+	assert_non_null(strstr(reason_of(b, first + 3), "row 1"));
+	assert_int_equal(state_of(b, first + 1), SCHED_RUNNING);
+	assert_int_equal(step(b), 0);
+	assert_int_equal(sched_find_batch(b->sched, batch)->ended_at_ms, 0);
+	ended(b, first + 1, SCHED_OK);
+	ended(b, first + 2, SCHED_OK);
+	assert_int_equal(sched_find_batch(b->sched, batch)->ended_at_ms, b->now);
+	assert_int_equal(sched_find_batch(b->sched, batch)->state, SCHED_BATCH_CANCELED);
+}
+
+static void test_failure_asks(void **state)
+{
+	struct box *b = *state;
+	uint64_t first, batch = submit_batch(b, spec_of(7), 5, SCHED_ASK, &first);
+	struct error err;
+
+	assert_int_equal(step(b), 2);
+	ended(b, first, SCHED_ERROR);
+	assert_int_equal(step(b), 0);
+	assert_int_equal(sched_find_batch(b->sched, batch)->state, SCHED_BATCH_ASKING);
+	assert_non_null(strstr(reason_of(b, first + 2), "waits for an answer"));
+	assert_int_equal(sched_batch_continue(b->sched, batch, false, b->now, &err), 0);
+	assert_int_equal(step(b), 1);
+	ended(b, first + 1, SCHED_OOM); /* asks again */
+	assert_int_equal(step(b), 0);
+	assert_int_equal(sched_batch_continue(b->sched, batch, true, b->now, &err), 0);
+	assert_int_equal(sched_batch_continue(b->sched, batch, true, b->now, &err), -EALREADY);
+	assert_int_equal(step(b), 1);
+	ended(b, first + 2, SCHED_ERROR); /* no more */
+	assert_int_equal(step(b), 1);
+	assert_int_equal(sched_find_batch(b->sched, batch)->state, SCHED_BATCH_RUNNING);
+}
+
+static void test_retries(void **state)
+{
+	struct box *b = *state;
+	struct sched_spec spec = spec_of(1);
+	uint64_t id;
+
+	spec.retries = 1;
+	id = submit(b, spec);
+	(void)step(b);
+	ended(b, id, SCHED_OUTCOME_LOST);
+	assert_int_equal(state_of(b, id), SCHED_WAITING);
+	assert_int_equal(step(b), 1);
+	ended(b, id, SCHED_OUTCOME_LOST);
+	assert_int_equal(state_of(b, id), SCHED_LOST);
+	assert_int_equal(sched_find(b->sched, id)->n_attempts, 2);
+	assert_false(sched_find(b->sched, id)->attempts[0].exit_known);
+	assert_string_equal(reason_of(b, id), "how it ended is unknown");
+}
+
+static void test_lost_gpu_moves_its_tasks(void **state)
+{
+	struct box *b = *state;
+	uint64_t id = submit(b, spec_of(3));
+
+	(void)step(b);
+	started(b, id);
+	b->list->gpus[0].health = GPU_HEALTH_LOST;
+	box_sample(b);
+	assert_int_equal(step(b), 0);
+	assert_int_equal(state_of(b, id), SCHED_RUNNING); /* its process decides */
+	assert_non_null(strstr(reason_of(b, id), "lost"));
+	ended(b, id, SCHED_ERROR);
+	assert_int_equal(state_of(b, id), SCHED_WAITING);
+	assert_int_equal(sched_find(b->sched, id)->attempts[0].outcome, SCHED_GPU_LOST);
+	assert_int_equal(step(b), 1);
+	assert_string_equal(sched_task_attempt(sched_find(b->sched, id))->gpus[0].uuid, "GPU-1");
+	b->list->gpus[0].health = GPU_HEALTH_OK;
+	box_sample(b);
+	/* Bounded: the fourth loss is a failure. */
+	for (int i = 0; i < 2; i++) {
+		ended(b, id, SCHED_GPU_LOST);
+		assert_int_equal(step(b), 1);
+	}
+	ended(b, id, SCHED_GPU_LOST);
+	assert_int_equal(state_of(b, id), SCHED_FAILED);
+	assert_int_equal(sched_find(b->sched, id)->requeues, SCHED_REQUEUES_MAX);
+}
+
+static void test_start_failures(void **state)
+{
+	struct box *b = *state;
+	uint64_t id = submit(b, spec_of(3)), other = submit(b, spec_of(3));
+
+	(void)step(b);
+	assert_int_equal(
+	    sched_start_failed(b->sched, other, 1, "true: no such command", false, b->now), 0);
+	assert_int_equal(state_of(b, other), SCHED_FAILED);
+	assert_non_null(strstr(reason_of(b, other), "no such command"));
+	assert_int_equal(sched_start_failed(b->sched, id, 1, "too many processes", true, b->now),
+			 0);
+	assert_int_equal(state_of(b, id), SCHED_WAITING);
+	assert_int_equal(step(b), 0);
+	assert_non_null(strstr(reason_of(b, id), "too many processes"));
+	assert_int_equal(sched_deadline(b->sched), b->now + 1000);
+	b->now += 1000;
+	assert_int_equal(step(b), 1);
+	assert_int_equal(sched_deadline(b->sched), 0);
+	assert_int_equal(sched_start_failed(b->sched, id, 1, "late", true, b->now), -ESTALE);
+}
+
+static const struct sched_action *only_action(struct box *b)
+{
+	size_t n;
+	const struct sched_action *actions;
+
+	(void)sched_step(b->sched, b->now);
+	actions = sched_actions(b->sched, &n);
+	assert_int_equal(n, 1);
+	return actions;
+}
+
+static void test_stop_is_term_then_kill(void **state)
+{
+	struct box *b = *state;
+	uint64_t id = submit(b, spec_of(3));
+	struct error err;
+
+	assert_int_equal(only_action(b)->type, SCHED_START);
+	sched_actions_clear(b->sched);
+	assert_int_equal(sched_cancel(b->sched, id, b->now, &err), 0);
+	assert_int_equal(step(b), 0); /* not before its process is known */
+	started(b, id);
+	assert_int_equal(only_action(b)->signal, SIGTERM);
+	sched_actions_clear(b->sched);
+	assert_int_equal(sched_deadline(b->sched), b->now + 10000);
+	b->now -= 3600000; /* the clock was set: the grace stays what it was */
+	(void)step(b);
+	assert_int_equal(sched_deadline(b->sched), b->now + 10000);
+	b->now += 9999;
+	(void)sched_step(b->sched, b->now);
+	b->now += 1;
+	assert_int_equal(only_action(b)->signal, SIGKILL);
+	ended(b, id, SCHED_OK); /* it was stopped, whatever it says */
+	assert_int_equal(state_of(b, id), SCHED_CANCELED);
+	assert_int_equal(sched_cancel(b->sched, id, b->now, &err), -EALREADY);
+	assert_int_equal(sched_cancel(b->sched, 999, b->now, &err), -ESRCH);
+}
+
+static void set_use(struct box *b, uint64_t id, unsigned gpu, double gib, int utilization)
+{
+	char uuid[16];
+
+	(void)snprintf(uuid, sizeof uuid, "GPU-%u", gpu);
+	assert_int_equal(
+	    sched_set_usage(b->sched,
+			    &(struct sched_usage){
+				.task = id,
+				.uuid = uuid,
+				.vram_known = true,
+				.vram_bytes = (uint64_t)(gib * (double)GIB),
+				.utilization_known = utilization >= 0,
+				.utilization_percent = (unsigned)MAX_OF(utilization, 0),
+			    },
+			    b->now),
+	    0);
+}
+
+/* The sample still shows what has just ended; that is neither foreign nor in the way. */
+static void test_ended_vram_is_free_at_once(void **state)
+{
+	struct box *b = *state;
+	uint64_t id = submit(b, spec_of(10)), next = submit(b, spec_of(10));
+	struct ledger *ledger;
+
+	(void)step(b);
+	started(b, id);
+	b->now += 1000;
+	b->list->gpus[0].vram.used_bytes = 9 * GIB;
+	b->list->gpus[0].vram.free_bytes -= 9 * GIB;
+	box_sample(b);
+	set_use(b, id, 0, 9, -1);
+	assert_int_equal(step(b), 0);
+	b->now += 300;
+	ended(b, id, SCHED_OK);
+	ledger = sched_ledger(b->sched);
+	assert_int_equal(ledger->gpus[0].foreign_bytes, 0);
+	ledger_destroy(ledger);
+	assert_int_equal(step(b), 1);
+	assert_int_equal(state_of(b, next), SCHED_STARTING);
+	assert_int_equal(sched_find(b->sched, id)->attempts[0].peak_vram_bytes, 9 * GIB);
+	/* A newer sample says 9 GiB are used: now they are foreign. */
+	b->now += 1000;
+	box_sample(b);
+	ledger = sched_ledger(b->sched);
+	assert_int_equal(ledger->gpus[0].foreign_bytes, 9 * GIB);
+	ledger_destroy(ledger);
+}
+
+/* Foreign use seen before a start is not taken for the started task's. */
+static void test_fresh_start_hides_no_foreign(void **state)
+{
+	struct box *b = *state;
+	struct ledger *ledger;
+
+	b->list->gpus[0].vram.used_bytes = 5 * GIB;
+	b->list->gpus[0].vram.free_bytes -= 5 * GIB;
+	box_sample(b);
+	(void)submit(b, spec_of(6));
+	assert_int_equal(step(b), 1);
+	ledger = sched_ledger(b->sched);
+	assert_int_equal(ledger->gpus[0].foreign_bytes, 5 * GIB);
+	assert_true(ledger->gpus[0].room_bytes < GIB);
+	ledger_destroy(ledger);
+}
+
+/* Two at full use share the GPU: each did half of the time in work. */
+static void test_contention_is_taken_out(void **state)
+{
+	struct box *b = *state;
+	struct sched_spec spec = spec_of(1);
+	uint64_t one, two;
+	struct estimate estimate;
+
+	(void)snprintf(spec.request.pin_uuid, GPU_UUID_MAX, "GPU-0");
+	one = submit(b, spec);
+	two = submit(b, spec);
+	assert_int_equal(step(b), 2);
+	started(b, one);
+	started(b, two);
+	b->now += 20000;
+	b->list->gpus[0].utilization_percent = 100;
+	box_sample(b);
+	ended(b, one, SCHED_OK);
+	b->now += 5000; /* alone from here */
+	ended(b, two, SCHED_OK);
+	estimate = estimates_get(sched_estimates(b->sched), "k", "Model 0", 0, GIB);
+	assert_true(estimate.seen);
+	assert_int_equal(estimate.samples, 2);
+	/* 10 s and 15 s of work */
+	assert_true(estimate.work_seconds > 9.9 && estimate.work_seconds < 15.1);
+}
+
+static void test_submit_refuses(void **state)
+{
+	struct box *b = *state;
+	struct sched_spec specs[2] = {spec_of(1), spec_of(14)};
+	struct sched_batch_spec batch = {.name = "b", .tasks = specs, .n_tasks = 2};
+	uint64_t id, first;
+	struct error err;
+
+	specs[1].row = 7;
+	assert_int_equal(sched_submit(b->sched, &specs[1], b->now, &id, &err), -E2BIG);
+	assert_non_null(strstr(err.text, "14 GiB"));
+	assert_non_null(strstr(err.text, "11.3"));
+	assert_int_equal(sched_submit_batch(b->sched, &batch, b->now, &id, &first, &err), -E2BIG);
+	assert_non_null(strstr(err.text, "row 7"));
+	assert_null(sched_first(b->sched));
+	assert_null(sched_first_batch(b->sched));
+	specs[0].argv = (const char *const[]){NULL};
+	assert_int_equal(sched_submit(b->sched, &specs[0], b->now, &id, &err), -EINVAL);
+	specs[0] = cpu_spec();
+	specs[0].request.gpus = 1;
+	assert_int_equal(sched_submit(b->sched, &specs[0], b->now, &id, &err), -EINVAL);
+}
+
+static void test_withdraw(void **state)
+{
+	struct box *b = *state;
+	uint64_t first, batch = submit_batch(b, spec_of(1), 3, SCHED_STOP, &first);
+	uint64_t id = submit(b, spec_of(1));
+	size_t n;
+
+	assert_int_equal(sched_step(b->sched, b->now), 4);
+	assert_int_equal(sched_withdraw_batch(b->sched, batch), 0); /* the commit failed */
+	(void)sched_actions(b->sched, &n);
+	assert_int_equal(n, 1);
+	assert_int_equal(sched_changes(b->sched).n_tasks, 1);
+	assert_int_equal(sched_changes(b->sched).n_batches, 0);
+	assert_null(sched_find(b->sched, first));
+	sched_changes_clear(b->sched);
+	assert_int_equal(sched_withdraw_task(b->sched, id), -EBUSY);
+}
+
+static void test_empty_batch_is_done(void **state)
+{
+	struct box *b = *state;
+	uint64_t first, batch = submit_batch(b, spec_of(1), 0, SCHED_STOP, &first);
+
+	assert_int_equal(sched_find_batch(b->sched, batch)->state, SCHED_BATCH_DONE);
+}
+
+static void test_summary(void **state)
+{
+	struct box *b = *state;
+	struct sched_spec spec = spec_of(5);
+	uint64_t first, batch;
+	struct sched_summary s;
+
+	spec.retries = 1;
+	batch = submit_batch(b, spec, 4, SCHED_CONTINUE, &first);
+	assert_int_equal(step(b), 3);
+	box_sample(b);
+	b->now += 10000;
+	b->list->gpus[0].utilization_percent = 80;
+	b->list->gpus[0].vram.used_bytes = 7 * GIB;
+	box_sample(b);
+	set_use(b, first, 0, 3.5, -1);
+	set_use(b, first + 1, 0, 3.5, -1);
+	ended(b, first, SCHED_OOM);
+	assert_int_equal(step(b), 1);
+	for (uint64_t id = first; id < first + 4; id++) {
+		if (state_of(b, id) == SCHED_WAITING)
+			(void)step(b);
+		ended(b, id, SCHED_OK);
+	}
+	(void)step(b);
+	assert_int_equal(sched_find_batch(b->sched, batch)->state, SCHED_BATCH_DONE);
+	assert_int_equal(sched_summarize(b->sched, batch, b->now, &s), 0);
+	assert_int_equal(s.total, 4);
+	assert_int_equal(s.done, 4);
+	assert_int_equal(s.oom_recovered, 1);
+	assert_int_equal(s.n_gpus, 2);
+	assert_int_equal(s.gpus[0].tasks + s.gpus[1].tasks, 4);
+	assert_true(s.gpus[0].utilization_known);
+	assert_int_equal((int)s.gpus[0].mean_utilization_percent, 80);
+	assert_int_equal((int)s.gpus[1].mean_utilization_percent, 0);
+	assert_int_equal(s.gpus[0].peak_vram_bytes, 7 * GIB);
+	assert_string_equal(s.gpus[1].name, "Model 1");
+	assert_int_equal((int)s.wall_seconds, 10);
+	sched_summary_finish(&s);
+	assert_int_equal(sched_summarize(b->sched, 99, b->now, &s), -ESRCH);
+}
+
+/* A restarted daemon: what runs keeps its VRAM before anything new starts. */
+static void test_restored_tasks_hold_their_vram(void **state)
+{
+	struct box *b = *state;
+	uint64_t id = submit(b, spec_of(10)), waits = submit(b, spec_of(10));
+	struct sched *again = sched_create(&(struct sched_options){});
+	struct error err;
+
+	(void)step(b);
+	started(b, id);
+	for (const struct sched_task *t = sched_first(b->sched); t; t = sched_next(t))
+		assert_int_equal(sched_restore_task(again, t, &err), 0);
+	assert_int_equal(sched_restore_task(again, sched_find(b->sched, id), &err), -EEXIST);
+	sched_destroy(b->sched);
+	b->sched = again;
+	assert_int_equal(step(b), 0);
+	box_sample(b);
+	assert_int_equal(step(b), 0);
+	assert_int_equal(state_of(b, waits), SCHED_WAITING);
+	assert_int_equal(sched_changes(b->sched).n_tasks, 0);
+	ended(b, id, SCHED_OK);
+	assert_int_equal(step(b), 1);
+	assert_int_equal(submit(b, spec_of(1)), waits + 1);
+}
+
+static double seconds_now(void)
+{
+	struct timespec ts;
+
+	assert_int_equal(clock_gettime(CLOCK_MONOTONIC, &ts), 0);
+	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
+/* 100,000 waiting: under 100 MB (DESIGN §6), and a turn of start and end that does not feel them.
+ */
+static void test_a_long_queue(void **state)
+{
+	struct box *b = *state;
+	struct sched_spec spec = spec_of(2.5);
+	const char *const argv[] = {"python3",
+				    "transcribe.py",
+				    "/data/recordings/0123456789.wav",
+				    "--device",
+				    "{device}",
+				    "--model",
+				    "medium",
+				    NULL};
+	size_t before = mallinfo2().uordblks + mallinfo2().hblkhd, bytes;
+	uint64_t first;
+	double t;
+	unsigned turns = 0;
+
+	spec.argv = argv;
+	spec.name = "0123456789.wav";
+	spec.fingerprint = "0123456789abcdef0123456789abcdef";
+	(void)submit_batch(b, spec, 100000, SCHED_CONTINUE, &first);
+	bytes = mallinfo2().uordblks + mallinfo2().hblkhd - before;
+	printf("# %zu bytes a waiting task\n", bytes / 100000);
+	sched_changes_clear(b->sched);
+	(void)step(b);
+	t = seconds_now();
+	while (turns < 200) {
+		uint64_t id = sched_first_active(b->sched)->id;
+
+		b->now += 10;
+		started(b, id);
+		ended(b, id, SCHED_OK);
+		(void)step(b);
+		turns++;
+	}
+	t = seconds_now() - t;
+	printf("# %.0f us a turn with 100,000 waiting\n", t / turns * 1e6);
+	/* Sanitizers put red zones around everything: only the order of magnitude there. */
+#if defined(__SANITIZE_ADDRESS__)
+	assert_true(bytes < 400000000);
+#else
+	assert_true(bytes < 80000000);
+#endif
+	assert_true(t / turns < 0.05);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, box_create, box_destroy)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    TEST(test_big_waits_small_passes),
+	    TEST(test_priority_first),
+	    TEST(test_cpu_never_waits_for_gpus),
+	    TEST(test_window_takes_from_each_batch),
+	    TEST(test_failure_stops),
+	    TEST(test_failure_asks),
+	    TEST(test_retries),
+	    TEST(test_lost_gpu_moves_its_tasks),
+	    TEST(test_start_failures),
+	    TEST(test_stop_is_term_then_kill),
+	    TEST(test_ended_vram_is_free_at_once),
+	    TEST(test_fresh_start_hides_no_foreign),
+	    TEST(test_contention_is_taken_out),
+	    TEST(test_submit_refuses),
+	    TEST(test_withdraw),
+	    TEST(test_empty_batch_is_done),
+	    TEST(test_summary),
+	    TEST(test_restored_tasks_hold_their_vram),
+	    TEST(test_a_long_queue),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

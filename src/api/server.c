@@ -134,7 +134,7 @@ void api_reply_error(struct api_request *request, int code, const struct error *
 			    jsonx_string_if(err ? error_text(err) : strerror(-code))));
 }
 
-static void request_cut(struct api_request *request)
+void api_request_cut(struct api_request *request)
 {
 	if (request->state == REQUEST_CUT)
 		return;
@@ -195,7 +195,7 @@ void api_stream_write(struct api_request *request, const char *data, size_t len)
 	if (request->state != REQUEST_STREAMING || len == 0)
 		return;
 	if (request->out.len - request->out_at + len > API_UNREAD_MAX) {
-		request_cut(request);
+		api_request_cut(request);
 		return;
 	}
 	/* What was taken is let go before the buffer has to grow. */
@@ -215,6 +215,11 @@ void api_stream_end(struct api_request *request)
 		return;
 	request->state = REQUEST_ENDED;
 	request_resume(request);
+}
+
+size_t api_stream_unread(const struct api_request *request)
+{
+	return request->out.len - request->out_at;
 }
 
 /* What handlers ask. */
@@ -520,7 +525,7 @@ static void on_sweep(uv_timer_t *timer)
 		if (c->quiet_since_ms > 0 && now - c->quiet_since_ms > ARRIVAL_MS)
 			(void)shutdown(c->fd, SHUT_RDWR);
 		else if (c->request && c->request->suspended && peer_is_gone(c->fd))
-			request_cut(c->request);
+			api_request_cut(c->request);
 	}
 	server_run(server);
 }
@@ -620,7 +625,7 @@ void api_server_destroy(struct api_server *server)
 	for (struct connection *c = server->connections; c; c = c->next)
 		if (c->request && (c->request->state == REQUEST_WAITING ||
 				   c->request->state == REQUEST_STREAMING))
-			request_cut(c->request);
+			api_request_cut(c->request);
 	/* Replies given just now still go out, as far as the sockets take them without waiting. */
 	(void)MHD_run(server->mhd);
 	server->ending = true;

@@ -89,6 +89,11 @@ void api_stream_begin(struct api_request *request, const char *content_type,
 		      void (*on_drain)(void *data, struct api_request *request), void *data);
 void api_stream_write(struct api_request *request, const char *data, size_t len);
 void api_stream_end(struct api_request *request);
+/* Written and not yet taken by the connection. */
+size_t api_stream_unread(const struct api_request *request);
+
+/* End it without an answer; on_gone is called later, from the loop. */
+void api_request_cut(struct api_request *request);
 
 /* The HTTP status and the "code" of an error answer. */
 unsigned api_status_of(int code, const char **ret_name);

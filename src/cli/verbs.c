@@ -7,7 +7,7 @@
 
 const struct verb *const verbs[] = {
     &verb_batch, &verb_run,  &verb_submit, &verb_queue, &verb_show, &verb_why,
-    &verb_logs,  &verb_wait, &verb_cancel, &verb_sim,   &verb_help, NULL,
+    &verb_logs,  &verb_wait, &verb_cancel, &verb_serve, &verb_sim,   &verb_help, NULL,
 };
 
 const struct verb *verb_find(const char *name)

@@ -58,9 +58,9 @@ static bool is_id(const char *s, size_t len)
 	return true;
 }
 
-static void field_set(char buf[HOST_NAME_MAX], const char *s, size_t len)
+static void field_set(char buf[HOST_TEXT_MAX], const char *s, size_t len)
 {
-	(void)snprintf(buf, HOST_NAME_MAX, "%.*s", (int)MIN_OF(len, (size_t)HOST_NAME_MAX - 1), s);
+	(void)snprintf(buf, HOST_TEXT_MAX, "%.*s", (int)MIN_OF(len, (size_t)HOST_TEXT_MAX - 1), s);
 }
 
 static bool component_match(size_t i, const char *parent, const char *component,

@@ -9,7 +9,7 @@
 
 #include <sys/types.h>
 
-#define HOST_NAME_MAX 128
+#define HOST_TEXT_MAX 128
 
 struct host_process {
 	pid_t pid, ppid, pgrp, session;
@@ -47,9 +47,9 @@ enum host_runtime {
 
 struct host_container {
 	enum host_runtime runtime; /* NONE: in no container; unit may be set */
-	char id[HOST_NAME_MAX];    /* 64 hex digits where the runtime has such; "" unknown */
-	char name[HOST_NAME_MAX];  /* as the cgroup tells it (LXC, nspawn, Slurm job); "" unknown */
-	char unit[HOST_NAME_MAX];  /* systemd unit (.service, .scope) around it; "" none */
+	char id[HOST_TEXT_MAX];    /* 64 hex digits where the runtime has such; "" unknown */
+	char name[HOST_TEXT_MAX];  /* as the cgroup tells it (LXC, nspawn, Slurm job); "" unknown */
+	char unit[HOST_TEXT_MAX];  /* systemd unit (.service, .scope) around it; "" none */
 };
 
 /* From /proc/PID/cgroup. -ESRCH. */

@@ -1,0 +1,261 @@
+/*
+ * The daemon's life: lock and restore, listen, say "ready", run the loop, end. What it does in
+ * between is in the modules; this file only puts them together.
+ *
+ * The order matters in two places. The store's lock is taken before the socket is touched: it says
+ * who the daemon is. And everything that was is restored, and asked of the supervisor, before the
+ * loop runs and the first request is read.
+ */
+#include "daemon/daemon.h"
+
+#include "api/start.h"
+#include "daemon/gpus.h"
+#include "daemon/hub.h"
+#include "daemon/logs.h"
+#include "daemon/restore.h"
+#include "daemon/runner.h"
+#include "daemon/tick.h"
+#include "daemon/usage.h"
+#include "daemon/waiters.h"
+#include "util/file.h"
+#include "util/log.h"
+#include "util/paths.h"
+#include "util/pidref.h"
+#include "util/timestamp.h"
+#include "util/unixsock.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+#define LISTEN_BACKLOG 128
+
+/* Facts of the machine. */
+
+static void host_refresh(struct daemon *daemon, int64_t now_ms)
+{
+	struct ledger_host host = {};
+	double cpus;
+
+	if (host_sample(daemon->host, &daemon->host_info, NULL) < 0)
+		return;
+	host.ram_known = host_ram_total(&daemon->host_info, &host.ram_total_bytes) &&
+			 host_ram_available(&daemon->host_info, &host.ram_available_bytes);
+	if (host_cpus(&daemon->host_info, &cpus))
+		host.cpu_milli = (unsigned)(cpus * 1000);
+	sched_set_host(daemon->sched, &host, now_ms);
+}
+
+static void on_gpus(void *data, const struct gpu_list *list)
+{
+	struct daemon *daemon = data;
+	int64_t now = timestamp_now_ms();
+
+	if (list->state == GPU_SOURCE_UNKNOWN)
+		return;
+	host_refresh(daemon, now);
+	sched_set_gpus(daemon->sched, list, now);
+	usage_sample(daemon->usage, list, now);
+	hub_gpus(daemon->hub, list);
+	parked_release(daemon->parked);
+	tick_request(daemon->tick);
+}
+
+static void on_gpu_event(void *data, const struct gpu_event *event)
+{
+	struct daemon *daemon = data;
+
+	log_warning("GPU %s reports XID %u", event->uuid, event->xid);
+	hub_gpu_event(daemon->hub, event);
+}
+
+static double model_speed(void *data, const char *model)
+{
+	const struct daemon *daemon = data;
+	double speed;
+
+	return catalogue_speed(daemon->catalogue, model, &speed) ? speed : 0;
+}
+
+/* Signals and the end. */
+
+struct signals {
+	uv_signal_t term, interrupt;
+};
+
+void daemon_stop(struct daemon *daemon)
+{
+	uv_stop(&daemon->loop);
+}
+
+static void on_signal(uv_signal_t *handle, int number)
+{
+	log_info("%s: ending; tasks run on", strsignal(number));
+	daemon_stop(handle->data);
+}
+
+static void signals_start(struct daemon *daemon, struct signals *signals)
+{
+	(void)signal(SIGPIPE, SIG_IGN);
+	(void)uv_signal_init(&daemon->loop, &signals->term);
+	(void)uv_signal_init(&daemon->loop, &signals->interrupt);
+	signals->term.data = signals->interrupt.data = daemon;
+	(void)uv_signal_start(&signals->term, on_signal, SIGTERM);
+	(void)uv_signal_start(&signals->interrupt, on_signal, SIGINT);
+}
+
+static void signals_stop(struct signals *signals)
+{
+	uv_close((uv_handle_t *)&signals->term, NULL);
+	uv_close((uv_handle_t *)&signals->interrupt, NULL);
+}
+
+/* Where it lies. */
+
+static int folders_create(struct daemon *daemon, struct error *err)
+{
+	int r;
+
+	daemon->runtime_dir = paths_runtime_dir();
+	daemon->state_dir = paths_state_dir();
+	r = dir_create_private(daemon->runtime_dir, err);
+	return r < 0 ? r : dir_create_private(daemon->state_dir, err);
+}
+
+static int pid_file_write(struct error *err)
+{
+	auto_free char *path = paths_in_runtime(DAEMON_PID), *text = NULL;
+	uint64_t start_time = 0;
+
+	if (pid_start_time(getpid(), &start_time) < 0)
+		start_time = 0; /* unknown */
+	text = mem_printf("%d %llu\n", (int)getpid(), (unsigned long long)start_time);
+	return file_replace(path, text, strlen(text), 0600, err);
+}
+
+static int listen_start(struct daemon *daemon, struct error *err)
+{
+	auto_free char *path = paths_in_runtime(API_SOCKET);
+	auto_close int fd = -1;
+	int r = unixsock_listen(path, LISTEN_BACKLOG, &fd, err);
+
+	if (r < 0)
+		return r;
+	return api_server_create(
+	    &daemon->loop,
+	    &(struct api_server_options){
+		.listen_fd = fd, .routes = ROUTES, .n_routes = N_ROUTES, .data = daemon},
+	    &daemon->api, err);
+}
+
+/* The modules. */
+
+static int modules_create(struct daemon *daemon, struct error *err)
+{
+	struct sched_options sched_options = {
+	    .ledger = {.speed = model_speed, .data = daemon},
+	    .stop_grace_ms = daemon->options.stop_grace_ms,
+	};
+	struct gpu_sampler_options sampler_options = {
+	    .interval_ms = daemon->options.interval_ms,
+	    .data = daemon,
+	    .on_sample = on_gpus,
+	    .on_event = on_gpu_event,
+	};
+	int r = host_open(NULL, NULL, &daemon->host, err);
+
+	if (r == 0)
+		r = store_open(daemon->state_dir, &daemon->store, err);
+	if (r < 0)
+		return r;
+	if (catalogue_load(&daemon->catalogue, err) < 0)
+		log_warning("no speeds of GPU models are known: %s", error_text(err));
+	daemon->sched = sched_create(&sched_options);
+	daemon->usage = usage_create(daemon);
+	daemon->hub = hub_create(daemon);
+	daemon->waiters = waiters_create(daemon);
+	daemon->parked = parked_create(daemon);
+	daemon->logs = logs_create(daemon);
+	r = tick_create(daemon, &daemon->tick, err);
+	if (r == 0)
+		r = runner_create(daemon, &daemon->runner, err);
+	if (r == 0)
+		r = restore_all(daemon, err);
+	if (r == 0)
+		r = gpu_sampler_create(&daemon->loop, &sampler_options, &daemon->sampler, err);
+	return r;
+}
+
+/* In the order of dependence: who calls back first. */
+static void modules_destroy(struct daemon *daemon)
+{
+	api_server_destroy(daemon->api);
+	gpu_sampler_destroy(daemon->sampler);
+	runner_destroy(daemon->runner);
+	logs_destroy(daemon->logs);
+	parked_destroy(daemon->parked);
+	waiters_destroy(daemon->waiters);
+	hub_destroy(daemon->hub);
+	tick_destroy(daemon->tick);
+	usage_destroy(daemon->usage);
+	sched_destroy(daemon->sched);
+	catalogue_destroy(daemon->catalogue);
+}
+
+/* Say to the client that started us how it went, once. */
+static void ready_say(struct daemon *daemon, const char *line)
+{
+	if (daemon->options.ready_fd < 0)
+		return;
+	(void)!write(daemon->options.ready_fd, line, strlen(line));
+	(void)!write(daemon->options.ready_fd, "\n", 1);
+	daemon->options.ready_fd = fd_close(daemon->options.ready_fd);
+}
+
+static int daemon_live(struct daemon *daemon, struct error *err)
+{
+	auto_free char *pid_path = paths_in_runtime(DAEMON_PID);
+	auto_free char *socket_path = paths_in_runtime(API_SOCKET);
+	int r = modules_create(daemon, err);
+
+	if (r == 0)
+		r = listen_start(daemon, err);
+	if (r == 0)
+		r = pid_file_write(err);
+	if (r < 0)
+		return r;
+	log_info("ready (pid %d, state in %s)", (int)getpid(), daemon->state_dir);
+	ready_say(daemon, DAEMON_READY);
+	(void)uv_run(&daemon->loop, UV_RUN_DEFAULT);
+	(void)unlink(socket_path);
+	(void)unlink(pid_path);
+	return 0;
+}
+
+int daemon_run(const struct daemon_options *options, struct error *err)
+{
+	struct daemon daemon = {.options = *options, .started_at_ms = timestamp_now_ms()};
+	struct signals signals;
+	int r = uv_loop_init(&daemon.loop);
+
+	if (r < 0)
+		return error_sys(err, r, "cannot create the event loop");
+	signals_start(&daemon, &signals);
+	if (chdir("/") < 0)
+		log_warning("cannot leave the working folder: %s", strerror(errno));
+	r = folders_create(&daemon, err);
+	if (r == 0)
+		r = daemon_live(&daemon, err);
+	if (r < 0)
+		ready_say(&daemon, error_text(err));
+	modules_destroy(&daemon);
+	signals_stop(&signals);
+	(void)uv_run(&daemon.loop, UV_RUN_DEFAULT);
+	(void)uv_loop_close(&daemon.loop);
+	store_close(daemon.store);
+	host_close(daemon.host);
+	free(daemon.runtime_dir);
+	free(daemon.state_dir);
+	return r;
+}

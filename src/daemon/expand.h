@@ -1,0 +1,39 @@
+/*
+ * What a command learns about its GPU: placeholders in its argv, variables in its environment.
+ * Pure.
+ */
+#pragma once
+
+#include "util/error.h"
+#include "util/text.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define EXPAND_GPUS_MAX 16
+
+/* The grant of an attempt, as the task is told of it. */
+struct expand_grant {
+	uint64_t task;
+	unsigned attempt;
+	size_t n_gpus; /* 0: on the CPU */
+	struct {
+		const char *uuid;
+		unsigned index;       /* NVML's */
+		uint64_t total_bytes; /* 0 = unknown */
+	} gpus[EXPAND_GPUS_MAX];
+	uint64_t vram_bytes; /* granted on each; 0 = nothing promised */
+};
+
+/* {device} {gpu} {uuid} {vram_mib}, {{ and }}. On the CPU {gpu} and {uuid} are "" and {vram_mib} is
+ * 0; of several GPUs {gpu} and {uuid} are comma-separated. */
+int expand_argument(const char *text, const struct expand_grant *grant, char **ret_text,
+		    struct error *err) MUST_CHECK;
+
+/* -EINVAL: an unknown placeholder (named), or a brace without its partner. */
+int expand_check(const char *text, struct error *err) MUST_CHECK;
+
+/* `base` (NULL-terminated "K=V", may be NULL) with what DESIGN §3 promises set over it, and the
+ * frameworks' memory knobs where the user has not set them. */
+void expand_environment(char *const *base, const struct expand_grant *grant,
+			struct strings *ret_env);

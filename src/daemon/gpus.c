@@ -1,0 +1,130 @@
+/* The object is made by place/gpus_json.c; here is what only the daemon knows: its tasks, whose a
+ * process is, the host. */
+#include "daemon/gpus.h"
+
+#include "daemon/daemon.h"
+#include "daemon/usage.h"
+#include "daemon/waiters.h"
+#include "host/process.h"
+#include "place/gpus_json.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+/* "docker 4f0c9b2e11aa", a Slurm job's or container's own name; "" when in none. */
+static void service_name(struct daemon *daemon, const struct gpu_process *process,
+			 char service[GPUS_JSON_SERVICE_MAX])
+{
+	struct host_container container;
+
+	service[0] = '\0';
+	if (process->container[0])
+		(void)snprintf(service, GPUS_JSON_SERVICE_MAX, "%s", process->container);
+	else if (host_process_container(daemon->host, process->pid, &container) < 0 ||
+		 container.runtime == HOST_RUNTIME_NONE)
+		return;
+	else if (container.name[0])
+		(void)snprintf(service, GPUS_JSON_SERVICE_MAX, "%.100s", container.name);
+	else
+		(void)snprintf(service, GPUS_JSON_SERVICE_MAX, "%s %.12s",
+			       host_runtime_name(container.runtime), container.id);
+}
+
+static uint64_t owner(void *data, const struct gpu_process *process,
+		      char service[GPUS_JSON_SERVICE_MAX])
+{
+	struct daemon *daemon = data;
+	uint64_t task = usage_owner(daemon->usage, process->pid);
+
+	if (task == 0)
+		service_name(daemon, process, service);
+	return task;
+}
+
+struct task_list {
+	struct gpus_json_task *items;
+	char **names; /* owned, those made here */
+	size_t n, room;
+};
+
+static void task_list_add(struct task_list *list, const struct sched_task *task)
+{
+	const struct sched_attempt *attempt = sched_task_attempt(task);
+
+	for (unsigned i = 0; attempt && i < attempt->n_gpus; i++) {
+		bool named = task->spec.name && task->spec.name[0];
+		char *name =
+		    named ? mem_strdup(task->spec.name) : mem_printf("task %" PRIu64, task->id);
+		struct gpus_json_task *item;
+
+		if (list->n == list->room) {
+			list->room = list->room ? 2 * list->room : 16;
+			list->items = mem_realloc(list->items, list->room, sizeof *list->items);
+			list->names = mem_realloc(list->names, list->room, sizeof *list->names);
+		}
+		item = &list->items[list->n];
+		*item = (struct gpus_json_task){
+		    .id = task->id,
+		    .name = name,
+		    .allocated_bytes = attempt->gpus[i].vram_bytes,
+		};
+		(void)snprintf(item->uuid, sizeof item->uuid, "%s", attempt->gpus[i].uuid);
+		list->names[list->n++] = name;
+	}
+}
+
+static void task_list_finish(struct task_list *list)
+{
+	for (size_t i = 0; i < list->n; i++)
+		free(list->names[i]);
+	free(list->names);
+	free(list->items);
+}
+
+static json_t *host_to_json(const struct daemon *daemon, const struct ledger *ledger)
+{
+	const struct host_info *info = &daemon->host_info;
+	uint64_t total = 0, available = 0;
+	bool total_known = host_ram_total(info, &total);
+	bool available_known = host_ram_available(info, &available);
+	double cpus = 0;
+	bool cpus_known = host_cpus(info, &cpus);
+	json_t *json = json_object();
+
+	(void)json_object_set_new(json, "ram_total_bytes", jsonx_u64_if(total_known, total));
+	(void)json_object_set_new(json, "ram_available_bytes",
+				  jsonx_u64_if(available_known, available));
+	(void)json_object_set_new(json, "ram_room_bytes",
+				  jsonx_u64_if(ledger->ram_known, ledger->ram_room_bytes));
+	(void)json_object_set_new(json, "cpus", jsonx_real_if(cpus_known, cpus, 2));
+	return json;
+}
+
+void handle_gpus(void *data, struct api_request *request)
+{
+	struct daemon *daemon = data;
+	struct task_list tasks = {};
+	struct ledger *ledger;
+	struct error err = {};
+	json_t *json;
+
+	if (parked_add(daemon->parked, request, handle_gpus))
+		return;
+	ledger = sched_ledger(daemon->sched);
+	if (!ledger) {
+		api_reply_error(request, error_set(&err, -EIO, "no GPU sample yet"), &err);
+		return;
+	}
+	for (const struct sched_task *task = sched_first_active(daemon->sched); task;
+	     task = sched_next_active(task))
+		task_list_add(&tasks, task);
+	json = gpus_to_json(
+	    gpu_sampler_list(daemon->sampler), ledger,
+	    &(struct gpus_json_options){
+		.tasks = tasks.items, .n_tasks = tasks.n, .owner = owner, .data = daemon});
+	(void)json_object_set_new(json, "host", host_to_json(daemon, ledger));
+	api_reply(request, 200, json);
+	ledger_destroy(ledger);
+	task_list_finish(&tasks);
+}

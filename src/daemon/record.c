@@ -1,0 +1,489 @@
+/*
+ * A row that cannot be read (written by hand, damaged) is an error with the task's number: a task
+ * that is left out silently would be one that is lost.
+ */
+#include "daemon/record.h"
+
+#include "daemon/task_json.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* Out. */
+
+static char *spec_dump(const struct sched_spec *spec)
+{
+	json_t *json = json_object(), *command = json_array();
+	json_t *request = request_to_json(&spec->request);
+	char *text;
+
+	for (const char *const *arg = spec->argv; *arg; arg++)
+		(void)json_array_append_new(command, json_string(*arg));
+	(void)json_object_set_new(request, "max_per_gpu", jsonx_u64(spec->request.max_per_gpu));
+	(void)json_object_set_new(request, "threads", jsonx_u64(spec->request.threads));
+	(void)json_object_set_new(json, "command", command);
+	(void)json_object_set_new(json, "cwd", jsonx_string_if(spec->cwd));
+	(void)json_object_set_new(json, "log", jsonx_string_if(spec->log_path));
+	(void)json_object_set_new(json, "umask", jsonx_u64(spec->umask));
+	(void)json_object_set_new(json, "request", request);
+	(void)json_object_set_new(json, "policy", json_string(place_policy_name(spec->policy)));
+	(void)json_object_set_new(json, "weight_memory", json_real(spec->weight_memory));
+	(void)json_object_set_new(json, "retries", jsonx_u64(spec->retries));
+	text = jsonx_dump(json);
+	json_decref(json);
+	return text;
+}
+
+static char *more_dump(const struct sched_task *task)
+{
+	json_t *json = json_object();
+	char *text;
+
+	(void)json_object_set_new(json, "not_before_ms", json_integer(task->not_before_ms));
+	(void)json_object_set_new(json, "failures", jsonx_u64(task->failures));
+	(void)json_object_set_new(json, "requeues", jsonx_u64(task->requeues));
+	(void)json_object_set_new(json, "stopping", json_boolean(task->stopping));
+	text = jsonx_dump(json);
+	json_decref(json);
+	return text;
+}
+
+static char *grants_dump(const struct sched_attempt *attempt)
+{
+	auto_json json_t *array = json_array();
+
+	for (unsigned i = 0; i < attempt->n_gpus; i++) {
+		const struct sched_grant *grant = &attempt->gpus[i];
+
+		(void)json_array_append_new(
+		    array,
+		    json_pack("{s:s,s:I,s:o,s:o,s:o}", "uuid", grant->uuid, "index",
+			      (json_int_t)grant->index, "vram_bytes", jsonx_u64(grant->vram_bytes),
+			      "used_bytes", jsonx_u64_if(grant->used_known, grant->used_bytes),
+			      "peak_bytes", jsonx_u64(grant->peak_bytes)));
+	}
+	return jsonx_dump(array);
+}
+
+static int put_attempt(struct store *store, const struct sched_task *task,
+		       const struct sched_attempt *attempt, struct error *err)
+{
+	auto_free char *gpus = grants_dump(attempt);
+	struct store_attempt row = {
+	    .task = task->id,
+	    .number = attempt->number,
+	    .device = sched_attempt_device(attempt),
+	    .policy = place_policy_name(attempt->policy),
+	    .reason = attempt->reason,
+	    .gpus = gpus,
+	    .started_at_ms = attempt->started_at_ms,
+	    .ended_at_ms = attempt->ended_at_ms,
+	    .outcome = attempt->outcome == SCHED_OUTCOME_NONE
+			   ? NULL
+			   : sched_outcome_name(attempt->outcome),
+	    .exit_known = attempt->exit_known,
+	    .exit_code = attempt->exit_code,
+	    .signal = attempt->signal,
+	    .peak_vram_bytes = attempt->peak_vram_bytes,
+	    .peak_ram_bytes = attempt->peak_ram_bytes,
+	};
+
+	return store_put_attempt(store, &row, err);
+}
+
+int record_put_task(struct store *store, const struct sched_task *task, struct error *err)
+{
+	auto_free char *spec = spec_dump(&task->spec), *more = more_dump(task);
+	struct store_task row = {
+	    .id = task->id,
+	    .batch = task->batch,
+	    .row = task->spec.row,
+	    .name = task->spec.name,
+	    .kind = task->spec.kind,
+	    .state = sched_state_name(task->state),
+	    .reason = task->reason,
+	    .fingerprint = task->spec.fingerprint,
+	    .priority = task->spec.priority,
+	    .uid = task->spec.uid,
+	    .environment = task->spec.environment,
+	    .submitted_at_ms = task->submitted_at_ms,
+	    .updated_at_ms = task->updated_at_ms,
+	    .spec = spec,
+	    .more = more,
+	};
+	int r = store_put_task(store, &row, err);
+
+	for (unsigned i = 0; r == 0 && i < task->n_attempts; i++)
+		if (task->attempts[i].changed)
+			r = put_attempt(store, task, &task->attempts[i], err);
+	return r;
+}
+
+int record_put_batch(struct store *store, const struct sched_batch *batch, const json_t *summary,
+		     struct error *err)
+{
+	auto_free char *summary_text = summary ? jsonx_dump(summary) : NULL;
+	struct store_batch row = {
+	    .id = batch->id,
+	    .name = batch->name,
+	    .uid = batch->uid,
+	    .state = sched_batch_state_name(batch->state),
+	    .on_failure = sched_on_failure_name(batch->on_failure),
+	    .submitted_at_ms = batch->submitted_at_ms,
+	    .first_start_ms = batch->first_start_ms,
+	    .ended_at_ms = batch->ended_at_ms,
+	    .total = batch->total,
+	    .summary = summary_text,
+	};
+
+	return store_put_batch(store, &row, err);
+}
+
+int record_put_profiles(struct store *store, const struct estimates_row *rows, size_t n,
+			struct error *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < n && r == 0; i++)
+		r = store_put_profile(store,
+				      &(struct store_profile){
+					  .kind = rows[i].kind,
+					  .model = rows[i].model,
+					  .speed = rows[i].speed,
+					  .vram_request_bytes = rows[i].vram_request_bytes,
+					  .work_seconds = rows[i].work_seconds,
+					  .variance = rows[i].variance,
+					  .utilization_percent = rows[i].utilization_percent,
+					  .peak_vram_bytes = rows[i].peak_vram_bytes,
+					  .peak_ram_bytes = rows[i].peak_ram_bytes,
+					  .samples = rows[i].samples,
+				      },
+				      err);
+	return r;
+}
+
+/* In. */
+
+static void request_load(const json_t *json, struct place_request *request)
+{
+	bool cpu_only = strcmp(jsonx_get_string(json, "cpu", "never"), "only") == 0;
+
+	request->vram_bytes = jsonx_get_u64(json, "vram_bytes", 0);
+	request->ram_bytes = jsonx_get_u64(json, "ram_bytes", 0);
+	request->cpu_milli = (unsigned)(jsonx_get_real(json, "cpus", 0) * 1000 + 0.5);
+	request->gpus = (unsigned)jsonx_get_u64(json, "gpus", cpu_only ? 0 : 1);
+	request->cpu = cpu_only ? PLACE_CPU_ONLY : PLACE_CPU_NEVER;
+	request->exclusive = jsonx_get_bool(json, "exclusive", false);
+	request->max_per_gpu = (unsigned)jsonx_get_u64(json, "max_per_gpu", 0);
+	request->threads = (unsigned)jsonx_get_u64(json, "threads", 0);
+	(void)snprintf(request->pin_uuid, sizeof request->pin_uuid, "%s",
+		       jsonx_get_string(json, "pin", ""));
+}
+
+static int argv_load(const json_t *command, const char *const **ret_argv, struct error *err)
+{
+	size_t n = json_array_size(command);
+	const char **argv = mem_calloc(n + 1, sizeof *argv);
+
+	for (size_t i = 0; i < n; i++)
+		argv[i] = json_string_value(json_array_get(command, i));
+	for (size_t i = 0; i < n || i == 0; i++)
+		if (!argv[i]) {
+			free(argv);
+			return error_set(err, -EUCLEAN, "its command cannot be read");
+		}
+	*ret_argv = argv;
+	return 0;
+}
+
+/* `json` holds the strings of the spec; those of the row's own columns are put into it too. */
+static int spec_load(const struct store_task *row, json_t *json, struct sched_spec *spec,
+		     struct error *err)
+{
+	const char *policy = jsonx_get_string(json, "policy", "auto");
+	int r;
+
+	(void)json_object_set_new(json, "name", jsonx_string_if(row->name));
+	(void)json_object_set_new(json, "kind", jsonx_string_if(row->kind));
+	(void)json_object_set_new(json, "fingerprint", jsonx_string_if(row->fingerprint));
+	*spec = (struct sched_spec){
+	    .name = jsonx_get_string(json, "name", ""),
+	    .kind = jsonx_get_string(json, "kind", ""),
+	    .fingerprint = jsonx_get_string(json, "fingerprint", NULL),
+	    .cwd = jsonx_get_string(json, "cwd", "/"),
+	    .log_path = jsonx_get_string(json, "log", NULL),
+	    .environment = row->environment,
+	    .uid = row->uid,
+	    .umask = (mode_t)jsonx_get_u64(json, "umask", 022),
+	    .row = row->row,
+	    .priority = row->priority,
+	    .weight_memory = jsonx_get_real(json, "weight_memory", 0),
+	    .retries = (unsigned)jsonx_get_u64(json, "retries", 0),
+	};
+	request_load(json_object_get(json, "request"), &spec->request);
+	r = place_policy_parse(policy, &spec->policy, err);
+	return r < 0 ? r : argv_load(json_object_get(json, "command"), &spec->argv, err);
+}
+
+static int more_load(const struct store_task *row, struct sched_task *task, struct error *err)
+{
+	auto_json json_t *more = NULL;
+	int r = row->more ? jsonx_parse(row->more, strlen(row->more), "more", &more, err) : 0;
+
+	if (r < 0)
+		return r;
+	task->not_before_ms = jsonx_get_i64(more, "not_before_ms", 0);
+	task->failures = (unsigned)jsonx_get_u64(more, "failures", 0);
+	task->requeues = (unsigned)jsonx_get_u64(more, "requeues", 0);
+	task->stopping = jsonx_get_bool(more, "stopping", false);
+	return 0;
+}
+
+struct load {
+	struct records *records;
+	size_t at; /* of the task whose attempts come now */
+	struct error *err;
+};
+
+static int task_load(void *data, const struct store_task *row)
+{
+	struct load *load = data;
+	struct records *records = load->records;
+	struct sched_task *task;
+	auto_json json_t *spec = NULL;
+	int r = jsonx_parse(row->spec, strlen(row->spec), "spec", &spec, load->err);
+
+	if (records->n == records->room) {
+		records->room = records->room ? 2 * records->room : 16;
+		records->tasks = mem_realloc(records->tasks, records->room, sizeof *records->tasks);
+		records->specs = mem_realloc(records->specs, records->room, sizeof *records->specs);
+	}
+	task = &records->tasks[records->n];
+	*task = (struct sched_task){
+	    .id = row->id,
+	    .batch = row->batch,
+	    .submitted_at_ms = row->submitted_at_ms,
+	    .updated_at_ms = row->updated_at_ms,
+	};
+	if (r == 0)
+		r = sched_state_parse(row->state, &task->state, load->err);
+	if (r == 0)
+		r = more_load(row, task, load->err);
+	if (r == 0)
+		r = spec_load(row, spec, &task->spec, load->err);
+	if (r < 0)
+		return error_prefix(load->err, r, "task %llu in the store",
+				    (unsigned long long)row->id);
+	task->reason = row->reason ? mem_strdup(row->reason) : NULL;
+	records->specs[records->n++] = TAKE(spec);
+	return 0;
+}
+
+static int grants_load(const char *text, struct sched_attempt *attempt, struct error *err)
+{
+	auto_json json_t *gpus = NULL;
+	const json_t *gpu;
+	size_t i;
+	int r = text ? jsonx_parse(text, strlen(text), "gpus", &gpus, err) : 0;
+
+	if (r < 0 || json_array_size(gpus) == 0)
+		return r;
+	attempt->gpus = mem_calloc(json_array_size(gpus), sizeof *attempt->gpus);
+	json_array_foreach (gpus, i, gpu) {
+		attempt->gpus[attempt->n_gpus++] = (struct sched_grant){
+		    .uuid = mem_strdup(jsonx_get_string(gpu, "uuid", "")),
+		    .index = (unsigned)jsonx_get_u64(gpu, "index", 0),
+		    .vram_bytes = jsonx_get_u64(gpu, "vram_bytes", 0),
+		    .used_known = jsonx_has(gpu, "used_bytes"),
+		    .used_bytes = jsonx_get_u64(gpu, "used_bytes", 0),
+		    .peak_bytes = jsonx_get_u64(gpu, "peak_bytes", 0),
+		};
+	}
+	return 0;
+}
+
+static int attempt_fill(const struct store_attempt *row, struct sched_attempt *attempt,
+			struct error *err)
+{
+	int r = 0;
+
+	*attempt = (struct sched_attempt){
+	    .number = row->number,
+	    .reason = row->reason ? mem_strdup(row->reason) : NULL,
+	    .started_at_ms = row->started_at_ms,
+	    .ended_at_ms = row->ended_at_ms,
+	    .exit_known = row->exit_known,
+	    .exit_code = row->exit_code,
+	    .signal = row->signal,
+	    .peak_vram_bytes = row->peak_vram_bytes,
+	    .peak_ram_bytes = row->peak_ram_bytes,
+	};
+	if (row->policy)
+		r = place_policy_parse(row->policy, &attempt->policy, err);
+	if (r == 0 && row->outcome)
+		r = sched_outcome_parse(row->outcome, &attempt->outcome, err);
+	return r < 0 ? r : grants_load(row->gpus, attempt, err);
+}
+
+static int attempt_load(void *data, const struct store_attempt *row)
+{
+	struct load *load = data;
+	struct records *records = load->records;
+	struct sched_task *task;
+	int r;
+
+	/* Attempts come in the order of the tasks. */
+	while (load->at < records->n && records->tasks[load->at].id != row->task)
+		load->at++;
+	if (load->at == records->n)
+		return error_set(load->err, -EUCLEAN, "attempt %llu.%u in the store has no task",
+				 (unsigned long long)row->task, row->number);
+	task = &records->tasks[load->at];
+	task->attempts = mem_realloc(task->attempts, task->n_attempts + 1, sizeof *task->attempts);
+	r = attempt_fill(row, &task->attempts[task->n_attempts++], load->err);
+	return r < 0 ? error_prefix(load->err, r, "attempt %llu.%u in the store",
+				    (unsigned long long)row->task, row->number)
+		     : 0;
+}
+
+int records_load(struct store *store, const struct store_query *query, struct records *ret_records,
+		 struct error *err)
+{
+	struct records records = {};
+	struct load load = {.records = &records, .err = err};
+	int r = store_each_task(store, query, task_load, &load, err);
+
+	if (r == 0 && records.n > 0)
+		r = store_each_attempt(store, query, attempt_load, &load, err);
+	if (r < 0) {
+		records_finish(&records);
+		return r;
+	}
+	*ret_records = records;
+	return 0;
+}
+
+static void task_finish(struct sched_task *task)
+{
+	for (unsigned i = 0; i < task->n_attempts; i++) {
+		for (unsigned g = 0; g < task->attempts[i].n_gpus; g++)
+			free((void *)(uintptr_t)task->attempts[i].gpus[g].uuid);
+		free(task->attempts[i].gpus);
+		free(task->attempts[i].reason);
+	}
+	free(task->attempts);
+	free(task->reason);
+	free((void *)(uintptr_t)task->spec.argv);
+}
+
+void records_finish(struct records *records)
+{
+	for (size_t i = 0; i < records->n; i++) {
+		task_finish(&records->tasks[i]);
+		json_decref(records->specs[i]);
+	}
+	free(records->tasks);
+	free(records->specs);
+	*records = (struct records){};
+}
+
+struct load_batches {
+	struct record_batches *batches;
+	struct error *err;
+};
+
+static void counts_load(const json_t *summary, struct sched_batch *batch)
+{
+	const json_t *counts = json_object_get(summary, "counts");
+
+	for (int state = 0; state < SCHED_STATE_COUNT; state++)
+		batch->counts[state] =
+		    (unsigned)jsonx_get_u64(counts, sched_state_name((enum sched_state)state), 0);
+}
+
+static int batch_load(void *data, const struct store_batch *row)
+{
+	struct load_batches *load = data;
+	struct record_batches *list = load->batches;
+	auto_json json_t *summary = NULL;
+	struct sched_batch *batch;
+	int r = row->summary ? jsonx_parse(row->summary, strlen(row->summary), "summary", &summary,
+					   load->err)
+			     : 0;
+
+	if (list->n == list->room) {
+		list->room = list->room ? 2 * list->room : 16;
+		list->batches = mem_realloc(list->batches, list->room, sizeof *list->batches);
+		list->summaries = mem_realloc(list->summaries, list->room, sizeof *list->summaries);
+	}
+	batch = &list->batches[list->n];
+	*batch = (struct sched_batch){
+	    .id = row->id,
+	    .uid = row->uid,
+	    .submitted_at_ms = row->submitted_at_ms,
+	    .first_start_ms = row->first_start_ms,
+	    .ended_at_ms = row->ended_at_ms,
+	    .total = row->total,
+	};
+	if (r == 0)
+		r = sched_batch_state_parse(row->state, &batch->state, load->err);
+	if (r == 0)
+		r = sched_on_failure_parse(row->on_failure, &batch->on_failure, load->err);
+	if (r < 0)
+		return error_prefix(load->err, r, "batch %llu in the store",
+				    (unsigned long long)row->id);
+	batch->name = mem_strdup(row->name ? row->name : "");
+	counts_load(summary, batch);
+	list->summaries[list->n++] = TAKE(summary);
+	return 0;
+}
+
+int record_batches_load(struct store *store, uint64_t id, bool open_only,
+			struct record_batches *ret_batches, struct error *err)
+{
+	struct record_batches list = {};
+	struct load_batches load = {.batches = &list, .err = err};
+	int r = store_each_batch(store, id, open_only, batch_load, &load, err);
+
+	if (r < 0) {
+		record_batches_finish(&list);
+		return r;
+	}
+	*ret_batches = list;
+	return 0;
+}
+
+void record_batches_finish(struct record_batches *batches)
+{
+	for (size_t i = 0; i < batches->n; i++) {
+		free((void *)(uintptr_t)batches->batches[i].name);
+		json_decref(batches->summaries[i]);
+	}
+	free(batches->batches);
+	free(batches->summaries);
+	*batches = (struct record_batches){};
+}
+
+static int profile_load(void *data, const struct store_profile *profile)
+{
+	struct estimates_row row = {
+	    .speed = profile->speed,
+	    .vram_request_bytes = profile->vram_request_bytes,
+	    .work_seconds = profile->work_seconds,
+	    .variance = profile->variance,
+	    .utilization_percent = profile->utilization_percent,
+	    .peak_vram_bytes = profile->peak_vram_bytes,
+	    .peak_ram_bytes = profile->peak_ram_bytes,
+	    .samples = profile->samples,
+	};
+
+	(void)snprintf(row.kind, sizeof row.kind, "%s", profile->kind);
+	(void)snprintf(row.model, sizeof row.model, "%s", profile->model);
+	estimates_load(data, &row, 1);
+	return 0;
+}
+
+int record_load_profiles(struct store *store, struct estimates *estimates, struct error *err)
+{
+	return store_each_profile(store, profile_load, estimates, err);
+}

@@ -1,0 +1,74 @@
+/* The API as one table: docs/api.md says the same in words. */
+#include "daemon/daemon.h"
+#include "daemon/gpus.h"
+#include "daemon/hub.h"
+#include "daemon/logs.h"
+#include "daemon/queries.h"
+#include "daemon/record.h"
+#include "daemon/submit.h"
+#include "daemon/waiters.h"
+
+#include <errno.h>
+
+static void handle_wait(void *data, struct api_request *request)
+{
+	struct daemon *daemon = data;
+	const struct sched_task *task = sched_find(daemon->sched, api_request_id(request));
+
+	if (task && !sched_state_is_final(task->state))
+		waiters_add(daemon->waiters, request, task->id);
+	else
+		handle_task(data, request);
+}
+
+static void handle_events(void *data, struct api_request *request)
+{
+	struct daemon *daemon = data;
+	struct error err = {};
+	auto_json json_t *known = NULL;
+	uint64_t batch;
+	int r = api_request_query_u64(request, "batch", INT64_MAX, 0, &batch, &err);
+
+	if (r == 0 && batch > 0) {
+		known = query_batch(daemon, batch);
+		if (!known)
+			r = error_set(&err, -ENOENT, "there is no batch %llu",
+				      (unsigned long long)batch);
+	}
+	if (r < 0)
+		api_reply_error(request, r, &err);
+	else
+		hub_listen(daemon->hub, request, batch);
+}
+
+static void handle_shutdown(void *data, struct api_request *request)
+{
+	api_reply(request, 200, json_pack("{s:b}", "ending", 1));
+	daemon_stop(data);
+}
+
+#define VIEW    API_ROLE_VIEW
+#define OPERATE API_ROLE_OPERATE
+
+/* clang-format off */
+const struct api_route ROUTES[] = {
+	/* method, path, role, query, body, handler */
+	{"GET",  "/v1/status", VIEW, NULL, 0, handle_status},
+	{"GET",  "/v1/gpus", VIEW, NULL, 0, handle_gpus},
+	{"GET",  "/v1/tasks", VIEW, "state batch limit offset", 0, handle_tasks},
+	{"POST", "/v1/tasks", OPERATE, NULL, API_BODY_SMALL, handle_submit_task},
+	{"GET",  "/v1/tasks/{id}", VIEW, NULL, 0, handle_task},
+	{"GET",  "/v1/tasks/{id}/why", VIEW, NULL, 0, handle_why},
+	{"GET",  "/v1/tasks/{id}/log", VIEW, "attempt tail follow", 0, handle_log},
+	{"GET",  "/v1/tasks/{id}/wait", VIEW, NULL, 0, handle_wait},
+	{"POST", "/v1/tasks/{id}/cancel", OPERATE, NULL, 0, handle_cancel},
+	{"GET",  "/v1/batches", VIEW, NULL, 0, handle_batches},
+	{"POST", "/v1/batches", OPERATE, NULL, API_BODY_MAX, handle_submit_batch},
+	{"GET",  "/v1/batches/{id}", VIEW, "limit", 0, handle_batch},
+	{"POST", "/v1/batches/{id}/cancel", OPERATE, NULL, 0, handle_batch_cancel},
+	{"POST", "/v1/batches/{id}/continue", OPERATE, NULL, API_BODY_SMALL, handle_batch_continue},
+	{"GET",  "/v1/events", VIEW, "batch", 0, handle_events},
+	{"POST", "/v1/shutdown", OPERATE, NULL, API_BODY_SMALL, handle_shutdown},
+};
+/* clang-format on */
+const size_t N_ROUTES = ARRAY_LEN(ROUTES);

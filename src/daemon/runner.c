@@ -1,0 +1,397 @@
+/*
+ * Attempts go by "<task>.<number>" on the way to the supervisor. The environment of a task is a
+ * text in the store (thousands of tasks share one); the one used last is kept parsed.
+ */
+#include "daemon/runner.h"
+
+#include "daemon/expand.h"
+#include "daemon/outcome.h"
+#include "daemon/tick.h"
+#include "daemon/usage.h"
+#include "run/client.h"
+#include "util/file.h"
+#include "util/jsonx.h"
+#include "util/log.h"
+#include "util/size.h"
+#include "util/timestamp.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#define ATTEMPT_MAX     64
+#define LOG_CAP_BYTES   (64 * MIB)
+#define LOGS_PER_FOLDER 1000
+
+struct attempt_id {
+	char text[ATTEMPT_MAX];
+};
+
+struct runner {
+	struct daemon *daemon;
+	struct supervisor_client *client;
+	bool ready;
+	int64_t environment; /* the one parsed below; 0 = none */
+	struct strings env;
+	struct attempt_id *to_ack; /* reported, not yet committed */
+	size_t n_to_ack, room_to_ack;
+};
+
+static struct attempt_id attempt_id(uint64_t task, unsigned attempt)
+{
+	struct attempt_id id;
+
+	(void)snprintf(id.text, sizeof id.text, "%" PRIu64 ".%u", task, attempt);
+	return id;
+}
+
+static bool attempt_parse(const char *text, uint64_t *ret_task, unsigned *ret_attempt)
+{
+	const char *dot = strchr(text, '.');
+	auto_free char *task_text = dot ? mem_strndup(text, (size_t)(dot - text)) : NULL;
+	unsigned long long task, attempt;
+
+	if (!dot || !text_to_u64(task_text, 1, INT64_MAX, &task) ||
+	    !text_to_u64(dot + 1, 1, UINT32_MAX, &attempt))
+		return false;
+	*ret_task = task;
+	*ret_attempt = (unsigned)attempt;
+	return true;
+}
+
+bool runner_is_ready(const struct runner *runner)
+{
+	return runner->ready;
+}
+
+char *runner_log_path(const struct daemon *daemon, const struct sched_task *task, unsigned attempt)
+{
+	if (task->spec.log_path)
+		return mem_strdup(task->spec.log_path);
+	return mem_printf("%s/logs/%" PRIu64 "/%" PRIu64 ".%u.log", daemon->state_dir,
+			  task->id / LOGS_PER_FOLDER, task->id, attempt);
+}
+
+/* To the supervisor. */
+
+static int environment_load(struct runner *runner, int64_t id, struct error *err)
+{
+	auto_text struct text text = {};
+	auto_json json_t *json = NULL;
+	size_t i;
+	json_t *entry;
+	int r;
+
+	if (id == runner->environment)
+		return 0;
+	strings_finish(&runner->env);
+	runner->env = (struct strings){};
+	runner->environment = 0;
+	if (id == 0)
+		return 0;
+	r = store_get_environment(runner->daemon->store, id, &text, err);
+	if (r == 0)
+		r = jsonx_parse(text.data, text.len, "environment", &json, err);
+	if (r < 0)
+		return r;
+	json_array_foreach (json, i, entry) {
+		if (json_is_string(entry))
+			strings_add(&runner->env, json_string_value(entry));
+	}
+	runner->environment = id;
+	return 0;
+}
+
+static void grant_fill(const struct daemon *daemon, const struct sched_task *task,
+		       const struct sched_attempt *attempt, struct expand_grant *grant)
+{
+	const struct gpu_list *list = gpu_sampler_list(daemon->sampler);
+
+	*grant = (struct expand_grant){.task = task->id, .attempt = attempt->number};
+	for (unsigned i = 0; i < attempt->n_gpus && i < EXPAND_GPUS_MAX; i++) {
+		const struct gpu *gpu = gpu_list_find(list, attempt->gpus[i].uuid);
+
+		grant->gpus[i].uuid = attempt->gpus[i].uuid;
+		grant->gpus[i].index = attempt->gpus[i].index;
+		grant->gpus[i].total_bytes =
+		    gpu && gpu_has(gpu, GPU_TOTAL) ? gpu->vram.total_bytes : 0;
+		grant->vram_bytes = attempt->gpus[i].vram_bytes;
+		grant->n_gpus++;
+	}
+}
+
+static int log_folder_create(const char *log_path, struct error *err)
+{
+	auto_free char *folder = mem_strdup(log_path);
+
+	*strrchr(folder, '/') = '\0';
+	return dir_create(*folder ? folder : "/", err);
+}
+
+static int start_send(struct runner *runner, const struct sched_task *task, unsigned number,
+		      struct error *err)
+{
+	const struct sched_attempt *attempt = sched_task_attempt(task);
+	auto_strings struct strings argv = {}, env = {};
+	struct attempt_id id = attempt_id(task->id, number);
+	auto_free char *log_path = runner_log_path(runner->daemon, task, number);
+	uint64_t cap = runner->daemon->options.log_cap_bytes;
+	struct expand_grant grant;
+	int r = environment_load(runner, task->spec.environment, err);
+
+	if (r == 0)
+		r = log_folder_create(log_path, err);
+	if (r < 0)
+		return r;
+	grant_fill(runner->daemon, task, attempt, &grant);
+	for (const char *const *arg = task->spec.argv; *arg; arg++) {
+		char *text;
+
+		r = expand_argument(*arg, &grant, &text, err);
+		if (r < 0)
+			return r;
+		strings_take(&argv, text);
+	}
+	expand_environment(runner->env.items, &grant, &env);
+	return supervisor_client_start(runner->client,
+				       &(struct supervisor_start){
+					   .attempt = id.text,
+					   .argv = argv.items,
+					   .env = env.items,
+					   .cwd = task->spec.cwd,
+					   .umask = task->spec.umask,
+					   .log_path = log_path,
+					   .log_cap_bytes = cap ? cap : LOG_CAP_BYTES,
+				       },
+				       err);
+}
+
+static bool is_transient(int code)
+{
+	return code == EAGAIN || code == ENOMEM || code == EMFILE || code == ENFILE ||
+	       code == EIO || code == ENOSPC || code == EINTR;
+}
+
+static void start(struct runner *runner, uint64_t task_id, unsigned number)
+{
+	const struct sched_task *task = sched_find(runner->daemon->sched, task_id);
+	const struct sched_attempt *attempt = task ? sched_task_attempt(task) : NULL;
+	struct error err = {};
+	int r;
+
+	if (!attempt || attempt->number != number || task->state != SCHED_STARTING)
+		return;
+	r = start_send(runner, task, number, &err);
+	if (r == 0)
+		return;
+	(void)sched_start_failed(runner->daemon->sched, task_id, number, err.text, is_transient(-r),
+				 timestamp_now_ms());
+	tick_request(runner->daemon->tick);
+}
+
+void runner_act(struct runner *runner, const struct sched_action *action)
+{
+	switch (action->type) {
+	case SCHED_START:
+		start(runner, action->task, action->attempt);
+		break;
+	case SCHED_SIGNAL:
+		supervisor_client_signal(
+		    runner->client, attempt_id(action->task, action->attempt).text, action->signal);
+		break;
+	}
+}
+
+void runner_expect(struct runner *runner, uint64_t task, unsigned attempt)
+{
+	supervisor_client_expect(runner->client, attempt_id(task, attempt).text);
+}
+
+/* From the supervisor. */
+
+static void ack_later(struct runner *runner, const char *attempt)
+{
+	ARRAY_GROW(runner->to_ack, runner->n_to_ack, runner->room_to_ack);
+	(void)snprintf(runner->to_ack[runner->n_to_ack++].text, ATTEMPT_MAX, "%s", attempt);
+	tick_request(runner->daemon->tick);
+}
+
+void runner_committed(struct runner *runner)
+{
+	size_t n = runner->n_to_ack;
+
+	runner->n_to_ack = 0;
+	for (size_t i = 0; i < n; i++)
+		supervisor_client_ack(runner->client, runner->to_ack[i].text);
+}
+
+/* The attempt is sched's current one of that task. What is not is reported here and left alone. */
+static bool attempt_is_ours(struct runner *runner, const char *text, uint64_t *ret_task,
+			    unsigned *ret_attempt)
+{
+	if (attempt_parse(text, ret_task, ret_attempt))
+		return true;
+	log_warning("the supervisor has an attempt \"%s\" that is not one of this daemon's", text);
+	return false;
+}
+
+static void on_synced(void *arg)
+{
+	struct runner *runner = arg;
+
+	if (!runner->ready)
+		log_info("the supervisor is there");
+	runner->ready = true;
+	tick_request(runner->daemon->tick);
+}
+
+static void on_trouble(void *arg, const char *text)
+{
+	(void)arg;
+	log_warning("supervisor: %s", text);
+}
+
+static void on_started(void *arg, const struct supervisor_started *started)
+{
+	struct runner *runner = arg;
+	struct daemon *daemon = runner->daemon;
+	const struct sched_task *task;
+	const struct sched_attempt *current;
+	uint64_t id;
+	unsigned attempt;
+
+	if (!attempt_is_ours(runner, started->attempt, &id, &attempt))
+		return;
+	task = sched_find(daemon->sched, id);
+	current = task ? sched_task_attempt(task) : NULL;
+	if (!current || current->number != attempt || current->ended_at_ms > 0) {
+		log_warning("attempt %s runs (pid %d) and is not on record: it is left alone",
+			    started->attempt, (int)started->pid);
+		return;
+	}
+	usage_set_leader(daemon->usage, id, started->pid, started->start_time);
+	(void)sched_started(daemon->sched, id, attempt, timestamp_now_ms()); /* may be known */
+	gpu_sampler_kick(daemon->sampler);
+	tick_request(daemon->tick);
+}
+
+static void on_ended(void *arg, const struct supervisor_ended *ended)
+{
+	struct runner *runner = arg;
+	struct daemon *daemon = runner->daemon;
+	struct outcome outcome;
+	uint64_t id;
+	unsigned attempt;
+
+	if (!attempt_is_ours(runner, ended->attempt, &id, &attempt))
+		return;
+	if (sched_find(daemon->sched, id)) {
+		auto_free char *log_path =
+		    runner_log_path(daemon, sched_find(daemon->sched, id), attempt);
+
+		outcome_classify(ended, log_path, &outcome);
+		(void)sched_ended(
+		    daemon->sched,
+		    &(struct sched_end){
+			.task = id,
+			.attempt = attempt,
+			.outcome = outcome.outcome,
+			.exit_known = ended->how != SUPERVISOR_LOST,
+			.exit_code = ended->how == SUPERVISOR_EXITED ? ended->exit_code : -1,
+			.signal = ended->how == SUPERVISOR_SIGNALED ? ended->signal : 0,
+			.peak_ram_bytes = ended->has_peak_ram ? ended->peak_ram_bytes : 0,
+			.ended_at_ms = ended->ended_at,
+			.text = outcome.text[0] ? outcome.text : NULL,
+		    },
+		    timestamp_now_ms()); /* -ESTALE: reported before */
+	}
+	usage_remove(daemon->usage, id);
+	gpu_sampler_kick(daemon->sampler);
+	ack_later(runner, ended->attempt);
+}
+
+static void on_failed(void *arg, const char *attempt_text, int code, const char *text)
+{
+	struct runner *runner = arg;
+	uint64_t id;
+	unsigned attempt;
+
+	if (!attempt_is_ours(runner, attempt_text, &id, &attempt))
+		return;
+	(void)sched_start_failed(runner->daemon->sched, id, attempt, text, is_transient(code),
+				 timestamp_now_ms()); /* -ESTALE: reported before */
+	ack_later(runner, attempt_text);
+}
+
+static void on_unknown(void *arg, const char *attempt_text)
+{
+	struct runner *runner = arg;
+	const struct sched_task *task;
+	uint64_t id;
+	unsigned attempt;
+
+	if (!attempt_is_ours(runner, attempt_text, &id, &attempt))
+		return;
+	task = sched_find(runner->daemon->sched, id);
+	if (task && task->state == SCHED_STARTING) {
+		/* We died between the commit and the start: nothing ran, its grant still holds. */
+		start(runner, id, attempt);
+		return;
+	}
+	log_warning("attempt %s ran and its supervisor has lost it", attempt_text);
+	(void)sched_ended(runner->daemon->sched,
+			  &(struct sched_end){.task = id,
+					      .attempt = attempt,
+					      .outcome = SCHED_OUTCOME_LOST,
+					      .text = "the supervisor's own records were lost"},
+			  timestamp_now_ms());
+	tick_request(runner->daemon->tick);
+}
+
+static void on_usage(void *arg, const struct supervisor_usage *usage)
+{
+	struct runner *runner = arg;
+	uint64_t id;
+	unsigned attempt;
+
+	if (attempt_parse(usage->attempt, &id, &attempt))
+		(void)sched_set_ram(runner->daemon->sched, id, usage->ram_bytes,
+				    timestamp_now_ms());
+}
+
+int runner_create(struct daemon *daemon, struct runner **ret_runner, struct error *err)
+{
+	struct runner *runner = mem_calloc(1, sizeof *runner);
+	struct supervisor_options options = {
+	    .runtime_dir = daemon->runtime_dir,
+	    .state_dir = daemon->state_dir,
+	    .callbacks = {.on_synced = on_synced,
+			  .on_trouble = on_trouble,
+			  .on_started = on_started,
+			  .on_ended = on_ended,
+			  .on_failed = on_failed,
+			  .on_unknown = on_unknown,
+			  .on_usage = on_usage,
+			  .arg = runner},
+	};
+	int r;
+
+	runner->daemon = daemon;
+	r = supervisor_client_create(&daemon->loop, &options, &runner->client, err);
+	if (r < 0) {
+		runner_destroy(runner);
+		return r;
+	}
+	*ret_runner = runner;
+	return 0;
+}
+
+void runner_destroy(struct runner *runner)
+{
+	if (!runner)
+		return;
+	supervisor_client_destroy(runner->client);
+	strings_finish(&runner->env);
+	free(runner->to_ack);
+	free(runner);
+}

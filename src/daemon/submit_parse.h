@@ -1,0 +1,42 @@
+/*
+ * The bodies of POST /v1/tasks and /v1/batches, read into what sched takes. Every member is known
+ * or refused by name; every size has its limit; errors name the row. Nothing of the machine is
+ * looked at here, save the GPU list a pin is resolved with.
+ */
+#pragma once
+
+#include "sched/sched.h"
+#include "util/jsonx.h"
+
+#define SUBMIT_TASKS_MAX 200000
+#define SUBMIT_ARGS_MAX  4096
+#define SUBMIT_ARG_MAX   ((size_t)128 << 10) /* bytes; execve's own limit for one string */
+#define SUBMIT_ENV_MAX   4096
+#define SUBMIT_NAME_MAX  256
+
+/* Strings are borrowed from the body, save argv's arrays. Ready for sched_submit*(): specs lack
+ * only their environment's id and uid. */
+struct submit {
+	bool is_batch;
+	const char *name;
+	enum sched_on_failure on_failure;
+	bool resume;
+	const json_t *env; /* array of "K=V", or NULL */
+	struct sched_spec *specs;
+	size_t n;
+	bool needs_gpus; /* one of them does: worth waiting for the first sample */
+};
+
+/* `gpus` may be NULL (nothing known yet: a pin is an error then). */
+int submit_parse_task(const json_t *body, const struct gpu_list *gpus, struct submit *ret_submit,
+		      struct error *err) MUST_CHECK;
+int submit_parse_batch(const json_t *body, const struct gpu_list *gpus, struct submit *ret_submit,
+		       struct error *err) MUST_CHECK;
+void submit_finish(struct submit *submit);
+
+/* Does any task in the body need a GPU? A look without judging. */
+bool submit_needs_gpus(const json_t *body);
+
+/* Refuse members of `object` that are not in the NULL-terminated list. */
+int submit_check_members(const json_t *object, const char *const *known, const char *what,
+			 struct error *err) MUST_CHECK;

@@ -1,0 +1,166 @@
+/* See task_json.h. What is unknown is null; names are added to and never renamed. */
+#include "daemon/task_json.h"
+
+static json_t *argv_to_json(const char *const *argv)
+{
+	json_t *array = json_array();
+
+	for (; argv && *argv; argv++)
+		(void)json_array_append_new(array, jsonx_string_if(*argv));
+	return array;
+}
+
+json_t *request_to_json(const struct place_request *request)
+{
+	json_t *json = json_object();
+
+	(void)json_object_set_new(json, "vram_bytes",
+				  jsonx_u64_if(request->vram_bytes > 0, request->vram_bytes));
+	(void)json_object_set_new(json, "ram_bytes",
+				  jsonx_u64_if(request->ram_bytes > 0, request->ram_bytes));
+	(void)json_object_set_new(
+	    json, "cpus",
+	    jsonx_real_if(request->cpu_milli > 0, (double)request->cpu_milli / 1000, 3));
+	(void)json_object_set_new(json, "gpus", jsonx_u64(request->gpus));
+	(void)json_object_set_new(json, "cpu",
+				  json_string(request->cpu == PLACE_CPU_ONLY ? "only" : "never"));
+	(void)json_object_set_new(json, "exclusive", json_boolean(request->exclusive));
+	(void)json_object_set_new(json, "pin", jsonx_string_if(request->pin_uuid));
+	return json;
+}
+
+static json_t *attempt_to_json(const struct sched_attempt *attempt)
+{
+	json_t *json = json_object(), *gpus = json_array();
+	bool over = attempt->ended_at_ms > 0;
+
+	for (unsigned i = 0; i < attempt->n_gpus; i++)
+		(void)json_array_append_new(gpus, json_pack("{s:I,s:s}", "index",
+							    (json_int_t)attempt->gpus[i].index,
+							    "uuid", attempt->gpus[i].uuid));
+	(void)json_object_set_new(json, "number", jsonx_u64(attempt->number));
+	(void)json_object_set_new(json, "gpus", gpus);
+	(void)json_object_set_new(json, "device", json_string(sched_attempt_device(attempt)));
+	(void)json_object_set_new(json, "policy", json_string(place_policy_name(attempt->policy)));
+	(void)json_object_set_new(json, "reason", jsonx_string_if(attempt->reason));
+	(void)json_object_set_new(json, "started_at", jsonx_time_if(attempt->started_at_ms));
+	(void)json_object_set_new(json, "ended_at", jsonx_time_if(attempt->ended_at_ms));
+	(void)json_object_set_new(json, "exit_code",
+				  over && attempt->exit_known && attempt->signal == 0
+				      ? json_integer(attempt->exit_code)
+				      : json_null());
+	(void)json_object_set_new(json, "signal",
+				  over && attempt->exit_known && attempt->signal > 0
+				      ? json_integer(attempt->signal)
+				      : json_null());
+	(void)json_object_set_new(json, "outcome",
+				  jsonx_string_if(sched_outcome_name(attempt->outcome)));
+	(void)json_object_set_new(
+	    json, "peak_vram_bytes",
+	    jsonx_u64_if(attempt->peak_vram_bytes > 0, attempt->peak_vram_bytes));
+	(void)json_object_set_new(
+	    json, "peak_ram_bytes",
+	    jsonx_u64_if(attempt->peak_ram_bytes > 0, attempt->peak_ram_bytes));
+	return json;
+}
+
+json_t *task_to_json(const struct sched_task *task, const char *reason)
+{
+	json_t *json = json_object(), *attempts = json_array();
+	const struct sched_spec *spec = &task->spec;
+
+	for (unsigned i = 0; i < task->n_attempts; i++)
+		(void)json_array_append_new(attempts, attempt_to_json(&task->attempts[i]));
+	(void)json_object_set_new(json, "id", jsonx_u64(task->id));
+	(void)json_object_set_new(json, "name", jsonx_string_if(spec->name));
+	(void)json_object_set_new(json, "batch", jsonx_u64_if(task->batch > 0, task->batch));
+	(void)json_object_set_new(json, "row", jsonx_u64_if(spec->row > 0, spec->row));
+	(void)json_object_set_new(json, "kind", jsonx_string_if(spec->kind));
+	(void)json_object_set_new(json, "state", json_string(sched_state_name(task->state)));
+	(void)json_object_set_new(json, "reason", jsonx_string_if(reason ? reason : task->reason));
+	(void)json_object_set_new(json, "priority", json_integer(spec->priority));
+	(void)json_object_set_new(json, "command", argv_to_json(spec->argv));
+	(void)json_object_set_new(json, "cwd", jsonx_string_if(spec->cwd));
+	(void)json_object_set_new(json, "policy", json_string(place_policy_name(spec->policy)));
+	(void)json_object_set_new(json, "request", request_to_json(&spec->request));
+	(void)json_object_set_new(json, "submitted_at", jsonx_time_if(task->submitted_at_ms));
+	(void)json_object_set_new(json, "stopping", json_boolean(task->stopping));
+	(void)json_object_set_new(json, "attempts", attempts);
+	return json;
+}
+
+json_t *batch_to_json(const struct sched_batch *batch, double eta_seconds)
+{
+	const unsigned *n = batch->counts;
+	json_t *json = json_object();
+
+	(void)json_object_set_new(json, "id", jsonx_u64(batch->id));
+	(void)json_object_set_new(json, "name", jsonx_string_if(batch->name));
+	(void)json_object_set_new(json, "state", json_string(sched_batch_state_name(batch->state)));
+	(void)json_object_set_new(json, "on_failure",
+				  json_string(sched_on_failure_name(batch->on_failure)));
+	(void)json_object_set_new(json, "submitted_at", jsonx_time_if(batch->submitted_at_ms));
+	(void)json_object_set_new(json, "ended_at", jsonx_time_if(batch->ended_at_ms));
+	(void)json_object_set_new(json, "total", jsonx_u64(batch->total));
+	(void)json_object_set_new(json, "waiting", jsonx_u64(n[SCHED_WAITING] + n[SCHED_HELD]));
+	(void)json_object_set_new(json, "running", jsonx_u64(n[SCHED_STARTING] + n[SCHED_RUNNING]));
+	(void)json_object_set_new(json, "done", jsonx_u64(n[SCHED_DONE]));
+	(void)json_object_set_new(json, "failed", jsonx_u64(n[SCHED_FAILED] + n[SCHED_LOST]));
+	(void)json_object_set_new(json, "canceled", jsonx_u64(n[SCHED_CANCELED]));
+	(void)json_object_set_new(json, "eta_seconds",
+				  jsonx_real_if(eta_seconds >= 0, eta_seconds, 1));
+	return json;
+}
+
+static double tasks_per_hour(unsigned tasks, double seconds)
+{
+	return seconds > 0 ? tasks * 3600.0 / seconds : -1;
+}
+
+static json_t *summary_gpu_to_json(const struct sched_summary_gpu *gpu, double wall_seconds)
+{
+	double rate = tasks_per_hour(gpu->tasks, wall_seconds);
+	json_t *json = json_object();
+
+	(void)json_object_set_new(json, "index", jsonx_u64(gpu->index));
+	(void)json_object_set_new(json, "uuid", json_string(gpu->uuid));
+	(void)json_object_set_new(json, "name", jsonx_string_if(gpu->name));
+	(void)json_object_set_new(json, "tasks", jsonx_u64(gpu->tasks));
+	(void)json_object_set_new(
+	    json, "mean_utilization_percent",
+	    jsonx_real_if(gpu->utilization_known, gpu->mean_utilization_percent, 1));
+	(void)json_object_set_new(json, "peak_vram_bytes",
+				  jsonx_u64_if(gpu->peak_vram_bytes > 0, gpu->peak_vram_bytes));
+	(void)json_object_set_new(json, "load_line_bytes",
+				  jsonx_u64_if(gpu->load_line_bytes > 0, gpu->load_line_bytes));
+	(void)json_object_set_new(json, "tasks_per_hour", jsonx_real_if(rate >= 0, rate, 1));
+	return json;
+}
+
+static void set_seconds(json_t *json, const char *name, double seconds)
+{
+	(void)json_object_set_new(json, name, jsonx_real_if(seconds >= 0, seconds, 3));
+}
+
+json_t *summary_to_json(const struct sched_summary *summary)
+{
+	double rate = tasks_per_hour(summary->done, summary->wall_seconds);
+	json_t *json = json_object(), *gpus = json_array();
+
+	for (size_t i = 0; i < summary->n_gpus; i++)
+		(void)json_array_append_new(
+		    gpus, summary_gpu_to_json(&summary->gpus[i], summary->wall_seconds));
+	(void)json_object_set_new(json, "total", jsonx_u64(summary->total));
+	(void)json_object_set_new(json, "done", jsonx_u64(summary->done));
+	(void)json_object_set_new(json, "failed", jsonx_u64(summary->failed));
+	(void)json_object_set_new(json, "canceled", jsonx_u64(summary->canceled));
+	(void)json_object_set_new(json, "oom_recovered", jsonx_u64(summary->oom_recovered));
+	(void)json_object_set_new(json, "on_cpu", jsonx_u64(summary->on_cpu));
+	set_seconds(json, "wall_seconds", summary->wall_seconds);
+	set_seconds(json, "lower_bound_seconds", summary->yardsticks.lower_bound_seconds);
+	set_seconds(json, "even_split_seconds", summary->yardsticks.even_split_seconds);
+	set_seconds(json, "one_gpu_seconds", summary->yardsticks.one_gpu_seconds);
+	(void)json_object_set_new(json, "tasks_per_hour", jsonx_real_if(rate >= 0, rate, 1));
+	(void)json_object_set_new(json, "gpus", gpus);
+	return json;
+}

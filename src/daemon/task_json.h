@@ -1,0 +1,16 @@
+/* Tasks, batches and summaries as the JSON of DESIGN §7. All return new references. */
+#pragma once
+
+#include "sched/sched.h"
+#include "util/jsonx.h"
+
+/* `reason` is shown for it (a waiting task's is worked out elsewhere); NULL = the task's own. */
+json_t *task_to_json(const struct sched_task *task, const char *reason);
+
+/* The request alone: also what the store keeps. */
+json_t *request_to_json(const struct place_request *request);
+
+/* `eta_seconds` negative = unknown. */
+json_t *batch_to_json(const struct sched_batch *batch, double eta_seconds);
+
+json_t *summary_to_json(const struct sched_summary *summary);

@@ -1,0 +1,264 @@
+/*
+ * A turn is asked for by a timer of 0 ms: it fires in the loop's next round, so that everything one
+ * round of events brought is decided and committed together. That is what lets a thousand short
+ * tasks a second share few commits.
+ */
+#include "daemon/tick.h"
+
+#include "daemon/hub.h"
+#include "daemon/queries.h"
+#include "daemon/record.h"
+#include "daemon/runner.h"
+#include "daemon/task_json.h"
+#include "daemon/waiters.h"
+#include "util/log.h"
+#include "util/timestamp.h"
+
+#include <errno.h>
+
+#define RETRY_MS   1000
+#define KEEP_ENDED 1000 /* ended tasks kept in memory */
+
+struct tick {
+	struct daemon *daemon;
+	uv_timer_t timer;
+	bool requested, running, in_trouble;
+	struct tick_reply *replies;
+	size_t n_replies, room_replies;
+};
+
+static void on_timer(uv_timer_t *timer);
+
+void tick_request(struct tick *tick)
+{
+	tick->requested = true;
+	if (!tick->running && !tick->in_trouble)
+		(void)uv_timer_start(&tick->timer, on_timer, 0, 0);
+}
+
+static void on_reply_gone(void *data, struct api_request *request)
+{
+	struct tick *tick = data;
+
+	for (size_t i = 0; i < tick->n_replies; i++)
+		if (tick->replies[i].request == request)
+			tick->replies[i].request = NULL;
+}
+
+void tick_reply_after(struct tick *tick, const struct tick_reply *reply)
+{
+	ARRAY_GROW(tick->replies, tick->n_replies, tick->room_replies);
+	tick->replies[tick->n_replies++] = *reply;
+	api_request_on_gone(reply->request, on_reply_gone, tick);
+	tick_request(tick);
+}
+
+/* To the store. */
+
+static int put_batch(struct daemon *daemon, const struct sched_batch *batch, struct error *err)
+{
+	auto_json json_t *remembered = NULL;
+
+	if (batch->ended_at_ms > 0)
+		remembered = batch_remember(daemon, batch);
+	return record_put_batch(daemon->store, batch, remembered, err);
+}
+
+static int put_all(struct daemon *daemon, const struct sched_changes *changes, struct error *err)
+{
+	auto_free struct estimates_row *rows = NULL;
+	size_t n_rows;
+	int r = 0;
+
+	for (size_t i = 0; i < changes->n_tasks && r == 0; i++)
+		r = record_put_task(daemon->store, changes->tasks[i], err);
+	for (size_t i = 0; i < changes->n_batches && r == 0; i++) {
+		/* A summary is worked out anew, which may touch sched: ask for the list again. */
+		struct sched_changes now = sched_changes(daemon->sched);
+
+		r = put_batch(daemon, now.batches[i], err);
+	}
+	if (r < 0)
+		return r;
+	n_rows = estimates_rows(sched_estimates(daemon->sched), true, &rows);
+	return record_put_profiles(daemon->store, rows, n_rows, err);
+}
+
+/* 0 = all that happened is on the disk. */
+static int commit(struct daemon *daemon, struct error *err)
+{
+	struct sched_changes changes = sched_changes(daemon->sched);
+	int r;
+
+	if (changes.n_tasks == 0 && changes.n_batches == 0 && !store_in_unit(daemon->store))
+		return 0;
+	if (!store_in_unit(daemon->store)) {
+		r = store_begin(daemon->store, err);
+		if (r < 0)
+			return r;
+	}
+	r = put_all(daemon, &changes, err);
+	if (r < 0) {
+		store_rollback(daemon->store);
+		return r;
+	}
+	return store_commit(daemon->store, err);
+}
+
+/* Answers. */
+
+static void reply_good(struct daemon *daemon, const struct tick_reply *reply)
+{
+	json_t *json;
+
+	if (!reply->request)
+		return;
+	if (reply->type == TICK_TASK) {
+		api_reply(reply->request, 200,
+			  json_pack("{s:o?}", "task", query_task(daemon, reply->id)));
+		return;
+	}
+	json = json_pack("{s:o?}", "batch", query_batch(daemon, reply->id));
+	if (reply->is_submit)
+		(void)json_object_set_new(json, "skipped", jsonx_u64(reply->skipped));
+	api_reply(reply->request, 200, json);
+}
+
+static void reply_bad(struct daemon *daemon, const struct tick_reply *reply, int code,
+		      struct error *err)
+{
+	if (reply->is_submit && reply->type == TICK_TASK)
+		(void)sched_withdraw_task(daemon->sched, reply->id);
+	else if (reply->is_submit)
+		(void)sched_withdraw_batch(daemon->sched, reply->id);
+	if (reply->request)
+		api_reply_error(reply->request, code == -EROFS || code == -ENOSPC ? code : -EIO,
+				err);
+}
+
+static void tell_all(struct tick *tick)
+{
+	struct daemon *daemon = tick->daemon;
+	struct sched_changes changes = sched_changes(daemon->sched);
+
+	for (size_t i = 0; i < changes.n_tasks; i++) {
+		hub_task(daemon->hub, changes.tasks[i]);
+		waiters_task(daemon->waiters, changes.tasks[i]);
+	}
+	for (size_t i = 0; i < changes.n_batches; i++)
+		hub_batch(daemon->hub, changes.batches[i]);
+}
+
+static void act_all(struct tick *tick)
+{
+	struct daemon *daemon = tick->daemon;
+	size_t n;
+	const struct sched_action *actions = sched_actions(daemon->sched, &n);
+	auto_free struct sched_action *copy = mem_calloc(n + 1, sizeof *copy);
+
+	/* A start that fails is told to sched at once, which would end the list under us. */
+	for (size_t i = 0; i < n; i++)
+		copy[i] = actions[i];
+	sched_actions_clear(daemon->sched);
+	hub_starts(daemon->hub, copy, n);
+	for (size_t i = 0; i < n; i++)
+		runner_act(daemon->runner, &copy[i]);
+	if (n > 0)
+		gpu_sampler_kick(daemon->sampler);
+}
+
+static void turn_failed(struct tick *tick, int code, struct error *err)
+{
+	size_t n = tick->n_replies;
+
+	if (!tick->in_trouble)
+		log_error("state cannot be written, nothing new is started: %s", error_text(err));
+	tick->in_trouble = true;
+	tick->n_replies = 0;
+	for (size_t i = 0; i < n; i++)
+		reply_bad(tick->daemon, &tick->replies[i], code, err);
+	(void)uv_timer_start(&tick->timer, on_timer, RETRY_MS, 0);
+}
+
+static void turn(struct tick *tick)
+{
+	struct daemon *daemon = tick->daemon;
+	struct error err = {};
+	size_t n;
+	int r;
+
+	if (runner_is_ready(daemon->runner))
+		(void)sched_step(daemon->sched, timestamp_now_ms());
+	r = commit(daemon, &err);
+	if (r < 0) {
+		turn_failed(tick, r, &err);
+		return;
+	}
+	if (tick->in_trouble)
+		log_info("state can be written again");
+	tick->in_trouble = false;
+	runner_committed(daemon->runner);
+	tell_all(tick);
+	sched_changes_clear(daemon->sched);
+	n = tick->n_replies;
+	tick->n_replies = 0;
+	for (size_t i = 0; i < n; i++)
+		reply_good(daemon, &tick->replies[i]);
+	act_all(tick);
+	sched_forget(daemon->sched, KEEP_ENDED);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+	struct tick *tick = timer->data;
+	int64_t deadline, now;
+
+	tick->requested = false;
+	tick->running = true;
+	turn(tick);
+	tick->running = false;
+	if (tick->in_trouble)
+		return;
+	if (tick->requested) {
+		tick_request(tick);
+		return;
+	}
+	deadline = sched_deadline(tick->daemon->sched);
+	now = timestamp_now_ms();
+	if (deadline > 0)
+		(void)uv_timer_start(timer, on_timer, (uint64_t)MAX_OF(deadline - now, 1), 0);
+}
+
+int tick_create(struct daemon *daemon, struct tick **ret_tick, struct error *err)
+{
+	struct tick *tick = mem_calloc(1, sizeof *tick);
+	int r = uv_timer_init(&daemon->loop, &tick->timer);
+
+	if (r < 0) {
+		free(tick);
+		return error_sys(err, r, "cannot create a timer");
+	}
+	tick->daemon = daemon;
+	tick->timer.data = tick;
+	*ret_tick = tick;
+	return 0;
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+	struct tick *tick = handle->data;
+
+	free(tick->replies);
+	free(tick);
+}
+
+void tick_destroy(struct tick *tick)
+{
+	if (!tick)
+		return;
+	for (size_t i = 0; i < tick->n_replies; i++)
+		if (tick->replies[i].request)
+			api_request_on_gone(tick->replies[i].request, NULL, NULL);
+	tick->n_replies = 0;
+	uv_close((uv_handle_t *)&tick->timer, on_closed);
+}

@@ -1,0 +1,27 @@
+/*
+ * The daemon's turn: everything that happened is in sched; now decide, make it durable in one
+ * commit, and only then answer the clients, tell the listeners and start processes.
+ *
+ * When the commit fails (disk full) nothing is done: submits of the turn are taken back and refused
+ * with 503, and the turn is tried again after a second.
+ */
+#pragma once
+
+#include "daemon/daemon.h"
+
+int tick_create(struct daemon *daemon, struct tick **ret_tick, struct error *err) MUST_CHECK;
+void tick_destroy(struct tick *tick);
+
+/* Something happened: have a turn once all that came in with it has been read. */
+void tick_request(struct tick *tick);
+
+/* An answer that has to wait for the commit. */
+enum tick_reply_type { TICK_TASK, TICK_BATCH };
+struct tick_reply {
+	struct api_request *request;
+	enum tick_reply_type type;
+	uint64_t id;
+	bool is_submit; /* to be taken back when the commit fails */
+	size_t skipped; /* rows of a batch not submitted */
+};
+void tick_reply_after(struct tick *tick, const struct tick_reply *reply);

@@ -46,6 +46,8 @@ struct forecast forecast_task(const struct ledger *ledger, const struct estimate
 	n = MIN_OF(e.samples, 32U);
 	f = (struct forecast){
 	    .known = true,
+	    .seen = e.samples > 0,
+	    .hinted = e.hint_mean > 0,
 	    .work_seconds = work,
 	    .deviation_seconds = (n * e.deviation_seconds * work / e.work_seconds +
 				  SPREAD_PRIOR_SAMPLES * SPREAD_PRIOR * work) /

@@ -11,6 +11,8 @@
 
 struct forecast {
 	bool known;
+	bool seen;           /* a task of its kind has ended on some GPU */
+	bool hinted;         /* what its hint means was learned */
 	double work_seconds; /* alone on that GPU; > 0 always */
 	double deviation_seconds;
 	double utilization_percent; /* 1..100 */

@@ -118,3 +118,8 @@ struct place_yardsticks {
 void place_yardsticks_compute(const struct ledger *ledger, const struct estimates *estimates,
 			      const struct place_task *tasks, size_t n_tasks,
 			      struct place_yardsticks *ret_yardsticks);
+
+/* The work_scale of a task that has ended: `done` with the GPUs it ran on and its
+ * work_done_seconds. 0 when it cannot be said. */
+double place_work_scale(const struct ledger *ledger, const struct estimates *estimates,
+			const struct place_task *done);

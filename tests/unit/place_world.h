@@ -1,0 +1,63 @@
+/*
+ * A machine in virtual time that runs what the real placement code starts: the model of execution
+ * with the true durations, which placement does not know and learns as tasks end. Used by the
+ * property tests and by the makespan benchmark. Checks at every start that no promise is broken.
+ */
+#pragma once
+
+#include "place/place.h"
+
+#define WORLD_GPUS_MAX 64
+
+struct world_gpu {
+	const char *model;
+	uint64_t total_bytes;
+	double speed;
+};
+
+struct world_task {
+	struct place_request request;
+	const char *kind;
+	uint64_t batch;
+	int priority;
+	double work_seconds; /* the truth, on a GPU of speed 1 */
+	double utilization_percent;
+	double hint;
+	double arrives_seconds;
+};
+
+struct world {
+	struct world_gpu gpus[WORLD_GPUS_MAX];
+	size_t n_gpus;
+	uint64_t ram_bytes; /* 0 = unknown */
+	unsigned cpu_milli;
+	struct world_task *tasks;
+	size_t n_tasks;
+};
+
+struct world_run {
+	enum place_policy policy;
+	const struct estimates_row *profile; /* known beforehand */
+	size_t n_profile;
+	bool hints; /* tell placement the hints */
+	/* results */
+	double makespan_seconds;
+	size_t n_steps, n_starts,
+	    n_left; /* place_next calls; tasks that could not be started at all */
+	double place_seconds, place_seconds_max; /* wall time in place_next, all and longest */
+	char broken[400];                        /* the first broken promise; "" = none */
+	int trace;                               /* print starts */
+};
+
+void world_play(const struct world *world, struct world_run *run);
+
+/* Yardsticks of this world with the true durations. */
+void world_yardsticks(const struct world *world, struct place_yardsticks *ret_yardsticks);
+
+/* The profile that the true mean durations of its kinds give. The caller frees it. */
+size_t world_profile(const struct world *world, struct estimates_row **ret_rows);
+
+/* splitmix64: the same numbers everywhere. */
+uint64_t world_random(uint64_t *state);
+double world_uniform(uint64_t *state); /* [0, 1) */
+double world_normal(uint64_t *state);

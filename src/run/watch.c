@@ -387,7 +387,8 @@ static int sample_process(const struct host_process *process, void *arg)
 		return 0;
 	attempt->ram_bytes += process->rss_bytes;
 	attempt->cpu_seconds += process->cpu_seconds;
-	attempt->processes++;
+	/* A zombie holds nothing any more but its count of CPU time. */
+	attempt->processes += process->state != 'Z' && process->state != 'X';
 	return 0;
 }
 

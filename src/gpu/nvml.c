@@ -795,15 +795,24 @@ static void plan_renewal(struct nvml *nvml, const struct gpu_list *list)
 	}
 }
 
+/* A session that fails may have outlived its driver: only a new one tells what is the matter, so
+ * that is tried at once. */
 static struct gpu_list *sample_session(struct nvml *nvml)
 {
 	auto_gpu_list struct gpu_list *list = gpu_list_create();
 	int code = sample_all(nvml, list);
 
 	if (code != NVML_SUCCESS) {
-		session_fail_code(nvml, code);
-		return gpu_list_copy(nvml->failure);
+		gpu_list_destroy(list);
+		list = gpu_list_create();
+		session_close(nvml);
+		session_open(nvml);
+		code = nvml->up ? sample_all(nvml, list) : NVML_UNINITIALIZED;
 	}
+	if (nvml->up && code != NVML_SUCCESS)
+		session_fail_code(nvml, code);
+	if (!nvml->up)
+		return gpu_list_copy(nvml->failure);
 	nvml->retry_ms = 0;
 	memcpy(list->driver_version, nvml->driver_version, sizeof list->driver_version);
 	memcpy(list->nvml_version, nvml->nvml_version, sizeof list->nvml_version);

@@ -435,7 +435,8 @@ def test_driver_goes_and_comes(simulated):
     helper = Helper(box)
     before = helper.ask()
     inject(box, "{event: no-driver}")
-    gone = helper.until(lambda s: s["state"] == "no-driver", "the driver's going")
+    gone = helper.ask()
+    assert gone["state"] == "no-driver"
     # The GPUs are still known: what cannot be looked at is stale, not gone.
     assert [g["health"] for g in gone["gpus"]] == ["stale", "stale"]
     assert [g["uuid"] for g in gone["gpus"]] == [g["uuid"] for g in before["gpus"]]

@@ -19,6 +19,17 @@ static int stop(void)
 	return r < 0 ? verb_fail(&err) : EXIT_DONE;
 }
 
+/* Asked for by hand: the way other verbs start it, which waits until it answers. */
+static int start_in_background(void)
+{
+	auto_api_client struct api_client *client = NULL;
+	struct error err = {};
+
+	if (api_client_create(&(struct api_client_options){.auto_start = true}, &client, &err) < 0)
+		return verb_complain(EXIT_CANNOT, "%s", error_text(&err));
+	return EXIT_DONE;
+}
+
 static int run(const struct options *options)
 {
 	struct error err = {};
@@ -32,6 +43,8 @@ static int run(const struct options *options)
 
 	if (options_flag(options, "stop"))
 		return stop();
+	if (daemon_options.background && daemon_options.ready_fd < 0)
+		return start_in_background();
 	return daemon_run(&daemon_options, &err) < 0 ? verb_complain(EXIT_CANNOT, "%s", err.text)
 						     : EXIT_DONE;
 }
@@ -44,7 +57,7 @@ static const struct option_spec serve_options[] = {
      .help = "of one attempt's log; above it the middle is cut out (default 64M)"},
     {"grace", 0, OPTION_DURATION, "TIME",
      .help = "a canceled task has from SIGTERM to SIGKILL (default 10s)"},
-    {"background", 0, OPTION_FLAG, .help = "started by another verb"},
+    {"background", 0, OPTION_FLAG, .help = "start it, wait until it answers, leave it running"},
     {"ready-fd", 0, OPTION_INT, "FD", .help = "where to say \"ready\"", .min = 3, .max = 65535},
     {},
 };
@@ -52,7 +65,7 @@ static const struct option_spec serve_options[] = {
 const struct verb verb_serve = {
     .name = "serve",
     .summary = "the daemon: queue, scheduler, API",
-    .usage = "[--stop] [--interval TIME] [--log-cap SIZE] [--grace TIME]",
+    .usage = "[--background | --stop] [--interval TIME] [--log-cap SIZE] [--grace TIME]",
     .description =
 	"Runs in the foreground until SIGTERM or Ctrl-C; tasks run on without it. There is no "
 	"need\n"

@@ -59,13 +59,12 @@ static json_t *holder_of(struct holders *h, const struct gpu_process *process)
 	const char *kind = task > 0 ? "task" : service[0] ? "service" : "foreign";
 	const char *name = service[0] ? service : process->name;
 	auto_json json_t *key = task > 0 ? jsonx_u64(task) : jsonx_string_if(name);
-	json_t *holder = holder_find(h, kind, task > 0 ? "id" : "name", key);
+	json_t *holder = holder_find(h, kind, task > 0 ? "task" : "name", key);
 
-	/* Foreign processes of one name may be different things: each stands for itself. */
-	if (!holder || strcmp(kind, "foreign") == 0)
+	if (!holder)
 		holder = holder_add(h, kind, name);
 	if (task > 0)
-		(void)json_object_set(holder, "id", key);
+		(void)json_object_set(holder, "task", key);
 	return holder;
 }
 
@@ -80,7 +79,7 @@ static json_t *holders_to_json(const struct gpu *gpu, const struct gpus_json_opt
 		if (strcmp(task->uuid, gpu->uuid) != 0)
 			continue;
 		holder = holder_add(&h, "task", task->name);
-		(void)json_object_set_new(holder, "id", jsonx_u64(task->id));
+		(void)json_object_set_new(holder, "task", jsonx_u64(task->id));
 		(void)json_object_set_new(holder, "allocated_bytes",
 					  jsonx_u64(task->allocated_bytes));
 		if (!gpu_has(gpu, GPU_PROCESSES))

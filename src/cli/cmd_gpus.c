@@ -1,0 +1,130 @@
+/*
+ * plimsoll gpus: asks the daemon when one runs, since it knows the tasks; else looks for itself. It
+ * starts no daemon: looking must change nothing.
+ */
+#include "cli/gpusview.h"
+#include "cli/session.h"
+#include "cli/term.h"
+#include "gpu/sampler.h"
+#include "host/process.h"
+#include "place/gpus_json.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+
+/* The first look may have to initialise the driver, which takes seconds on a large machine. */
+#define DEADLINE_MS 10000
+#define WATCH_MS    2000
+
+static uint64_t owner(void *data, const struct gpu_process *process,
+		      char service[GPUS_JSON_SERVICE_MAX])
+{
+	struct host_container container;
+
+	if (process->container[0]) {
+		(void)snprintf(service, GPUS_JSON_SERVICE_MAX, "%s", process->container);
+		return 0;
+	}
+	if (!data || host_process_container(data, process->pid, &container) < 0 ||
+	    container.runtime == HOST_RUNTIME_NONE)
+		return 0;
+	if (container.name[0])
+		(void)snprintf(service, GPUS_JSON_SERVICE_MAX, "%s", container.name);
+	else
+		(void)snprintf(service, GPUS_JSON_SERVICE_MAX, "%s %.12s",
+			       host_runtime_name(container.runtime), container.id);
+	return 0;
+}
+
+static int look(int64_t deadline_ms, json_t **ret_gpus, struct error *err)
+{
+	auto_gpu_list struct gpu_list *list = NULL;
+	auto_host struct host *host = NULL;
+	struct ledger *ledger;
+	int r = gpu_sample_once((unsigned)deadline_ms, &list, err);
+
+	if (r < 0)
+		return r;
+	/* Without /proc, processes have no container; that is all. */
+	if (host_open(NULL, NULL, &host, NULL) < 0)
+		host = NULL;
+	ledger = ledger_create(list, NULL, 0, &(struct ledger_host){}, NULL);
+	*ret_gpus =
+	    gpus_to_json(list, ledger, &(struct gpus_json_options){.owner = owner, .data = host});
+	ledger_destroy(ledger);
+	return 0;
+}
+
+static int ask_or_look(int64_t deadline_ms, json_t **ret_gpus, struct error *err)
+{
+	auto_api_client struct api_client *client = NULL;
+	int r = api_client_create(NULL, &client, err);
+
+	if (r == 0)
+		r = session_try(client, "GET", NULL, ret_gpus, err, "/v1/gpus");
+	return session_is_gone(r) ? look(deadline_ms, ret_gpus, err) : r;
+}
+
+static int show(const struct options *options, bool watching, bool *ret_problem)
+{
+	const struct option_value *deadline = options_get(options, "deadline");
+	auto_json json_t *gpus = NULL;
+	auto_text struct text text = {};
+	struct error err = {};
+
+	if (ask_or_look(deadline->given ? deadline->ms : DEADLINE_MS, &gpus, &err) < 0)
+		return verb_complain(EXIT_CANNOT, "%s", error_text(&err));
+	*ret_problem = gpusview_is_problem(gpus);
+	if (options_flag(options, "json")) {
+		term_print_json(stdout, gpus);
+	} else {
+		if (watching && term_is_terminal(stdout))
+			text_add(&text, "\033[H\033[2J");
+		gpusview_render(gpus, stdout, term_columns(stdout), &text);
+		(void)fputs(text.data, stdout);
+	}
+	(void)fflush(stdout);
+	return EXIT_DONE;
+}
+
+static int run(const struct options *options)
+{
+	const struct option_value *watch = options_get(options, "watch");
+	int64_t every_ms = watch->given && watch->text ? watch->ms : WATCH_MS;
+	bool problem = false;
+	int code;
+
+	do {
+		code = show(options, watch->given, &problem);
+	} while (watch->given && code == EXIT_DONE && !ferror(stdout) &&
+		 poll(NULL, 0, (int)every_ms) == 0);
+	return code == EXIT_DONE && problem ? EXIT_PROBLEM : code;
+}
+
+static const struct option_spec gpus_options[] = {
+    {"watch", 'w', OPTION_DURATION, "SECONDS", .value_optional = true,
+     .help = "again every so often (2 s), until Ctrl-C"},
+    {"deadline", 0, OPTION_DURATION, "TIME",
+     .help = "how long the driver may take to answer (10s)"},
+    {"json", 0, OPTION_FLAG, NULL, .help = "print as JSON"},
+    {},
+};
+
+const struct verb verb_gpus = {
+    .name = "gpus",
+    .summary = "what GPUs there are and what holds their memory",
+    .usage = "[--watch [SECONDS]] [--json]",
+    .description =
+	"For each GPU its memory (# is used, | is the load line, which nothing is started above),\n"
+	"what was promised to tasks, what foreign processes use, the reserve and the room left;\n"
+	"then who holds it. Sizes are in GiB. Called out: CRITICAL (95 % used or more, or above\n"
+	"the load line), IDLE (half of it free while another GPU is critical), LOST, STALE.\n"
+	"Status 1 when there is no GPU, no driver, or one of them does not answer as it should.\n",
+    .examples = "  plimsoll gpus\n"
+		"  plimsoll gpus --watch 5\n"
+		"  plimsoll gpus --json | jq '.gpus[] | {name, room: .vram.room_bytes}'\n",
+    .style = OPTIONS_OPERANDS,
+    .options = gpus_options,
+    .run = run,
+};

@@ -137,6 +137,23 @@ static const char *const KNOBS[] = {
     "TF_FORCE_GPU_ALLOW_GROWTH=true",
 };
 
+/* What a task learns of its grant. All of it is taken out of the user's environment first: a task
+ * submitted from within a task must not see the outer one's. */
+static const char *const OURS[] = {
+    "CUDA_VISIBLE_DEVICES=",   "CUDA_DEVICE_ORDER=",   "NVIDIA_VISIBLE_DEVICES=",
+    "PLIMSOLL_TASK_ID=",       "PLIMSOLL_ATTEMPT=",    "PLIMSOLL_DEVICE=",
+    "PLIMSOLL_GPU_INDEX=",     "PLIMSOLL_GPU_UUID=",   "PLIMSOLL_VRAM_LIMIT_BYTES=",
+    "PLIMSOLL_VRAM_FRACTION=", "PLIMSOLL_BATCH_SIZE=",
+};
+
+static bool is_ours(const char *entry)
+{
+	for (size_t i = 0; i < ARRAY_LEN(OURS); i++)
+		if (text_starts_with(entry, OURS[i]))
+			return true;
+	return false;
+}
+
 static bool same_name(const char *a, const char *b)
 {
 	size_t n = strcspn(a, "=");
@@ -189,7 +206,7 @@ void expand_environment(char *const *base, const struct expand_grant *grant,
 
 	add_ours(&ours, grant);
 	for (char *const *entry = base; entry && *entry; entry++)
-		if (!list_has(ours.items, *entry) && !text_starts_with(*entry, "PLIMSOLL_"))
+		if (!is_ours(*entry))
 			strings_add(ret_env, *entry);
 	for (size_t i = 0; i < ARRAY_LEN(KNOBS) && grant->n_gpus > 0; i++)
 		if (!list_has(base, KNOBS[i]))

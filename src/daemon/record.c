@@ -332,10 +332,13 @@ static int attempt_load(void *data, const struct store_attempt *row)
 	struct sched_task *task;
 	int r;
 
-	/* Attempts come in the order of the tasks. */
-	while (load->at < records->n && records->tasks[load->at].id != row->task)
-		load->at++;
-	if (load->at == records->n)
+	/* Attempts come by task: the next task is nearly always the one, or its neighbour. */
+	for (size_t tried = 0; tried < records->n; tried++) {
+		if (records->tasks[load->at].id == row->task)
+			break;
+		load->at = (load->at + 1) % records->n;
+	}
+	if (records->tasks[load->at].id != row->task)
 		return error_set(load->err, -EUCLEAN, "attempt %llu.%u in the store has no task",
 				 (unsigned long long)row->task, row->number);
 	task = &records->tasks[load->at];

@@ -30,6 +30,7 @@ struct attempt_id {
 struct runner {
 	struct daemon *daemon;
 	struct supervisor_client *client;
+	struct oom_patterns *patterns; /* NULL: the data file cannot be read */
 	bool ready;
 	int64_t environment; /* the one parsed below; 0 = none */
 	struct strings env;
@@ -275,6 +276,14 @@ static void on_started(void *arg, const struct supervisor_started *started)
 	tick_request(daemon->tick);
 }
 
+static bool attempt_on_cpu(const struct sched_task *task, unsigned number)
+{
+	for (unsigned i = 0; i < task->n_attempts; i++)
+		if (task->attempts[i].number == number)
+			return task->attempts[i].n_gpus == 0;
+	return false;
+}
+
 static void on_ended(void *arg, const struct supervisor_ended *ended)
 {
 	struct runner *runner = arg;
@@ -289,7 +298,8 @@ static void on_ended(void *arg, const struct supervisor_ended *ended)
 		auto_free char *log_path =
 		    runner_log_path(daemon, sched_find(daemon->sched, id), attempt);
 
-		outcome_classify(ended, log_path, &outcome);
+		outcome_classify(runner->patterns, ended, log_path,
+				 attempt_on_cpu(sched_find(daemon->sched, id), attempt), &outcome);
 		(void)sched_ended(
 		    daemon->sched,
 		    &(struct sched_end){
@@ -377,6 +387,9 @@ int runner_create(struct daemon *daemon, struct runner **ret_runner, struct erro
 	int r;
 
 	runner->daemon = daemon;
+	if (oom_patterns_load(NULL, &runner->patterns, err) < 0)
+		log_warning("out of memory cannot be told from other failures: %s",
+			    error_text(err));
 	r = supervisor_client_create(&daemon->loop, &options, &runner->client, err);
 	if (r < 0) {
 		runner_destroy(runner);
@@ -391,6 +404,7 @@ void runner_destroy(struct runner *runner)
 	if (!runner)
 		return;
 	supervisor_client_destroy(runner->client);
+	oom_patterns_destroy(runner->patterns);
 	strings_finish(&runner->env);
 	free(runner->to_ack);
 	free(runner);

@@ -205,6 +205,7 @@ static void turn(struct tick *tick)
 	for (size_t i = 0; i < n; i++)
 		reply_good(daemon, &tick->replies[i]);
 	act_all(tick);
+	hub_flush(daemon->hub);
 	sched_forget(daemon->sched, KEEP_ENDED);
 }
 

@@ -1,5 +1,5 @@
-/* Any line as a request to the supervisor: it is refused with a text, or whole and in bounds; a start
- * that was taken encodes to a line that is taken again. */
+/* Any line as a request to the supervisor: it is refused with a text, or whole and in bounds; a
+ * start that was taken encodes to a line that is taken again. */
 #include "run/client.h"
 #include "run/protocol.h"
 

@@ -20,12 +20,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define LOCK_WAIT_MS    5000
+#define ANSWER_WAIT_MS  1000
 #define IDLE_MS_DEFAULT 30000
 #define LOG_MAX         ((off_t)1 << 20)
 
@@ -97,6 +100,23 @@ static int options_parse(int argc, char **argv, struct options *ret_options, str
 	return 0;
 }
 
+/* Does a supervisor answer there? A connection alone proves nothing: a child of one that was killed
+ * holds its socket, and its lock, for the moment between fork and the closing of what it inherited.
+ */
+static bool answers(const char *socket_path)
+{
+	static const char hello[] = "{\"op\": \"hello\"}\n";
+	struct pollfd wait = {.events = POLLIN};
+	auto_close int fd = -1;
+	char byte;
+
+	if (unixsock_connect(socket_path, &fd, NULL) < 0 ||
+	    send(fd, hello, sizeof hello - 1, MSG_NOSIGNAL) < 0)
+		return false;
+	wait.fd = fd;
+	return poll(&wait, 1, ANSWER_WAIT_MS) == 1 && recv(fd, &byte, 1, 0) == 1;
+}
+
 /* 0: we have the lock; 1: somebody else has it and answers. */
 static int lock_take(const char *lock_path, const char *socket_path, int *ret_fd, struct error *err)
 {
@@ -106,11 +126,9 @@ static int lock_take(const char *lock_path, const char *socket_path, int *ret_fd
 	if (fd < 0)
 		return error_sys(err, -errno, "cannot open %s", lock_path);
 	while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-		auto_close int probe = -1;
-
 		if (errno != EWOULDBLOCK && errno != EINTR)
 			return error_sys(err, -errno, "cannot lock %s", lock_path);
-		if (unixsock_connect(socket_path, &probe, NULL) == 0)
+		if (answers(socket_path))
 			return 1;
 		if (monotonic_now_ms() > deadline)
 			return error_set(err, -EBUSY,
@@ -177,6 +195,18 @@ static int pid_write(const char *path, struct error *err)
 	return file_replace(path, line, strlen(line), 0600, err);
 }
 
+/* We hold the lock: whoever still listens there is on its way out (see answers()). */
+static int listen_patiently(const char *socket_path, int *ret_fd, struct error *err)
+{
+	int64_t deadline = monotonic_now_ms() + LOCK_WAIT_MS;
+	int r;
+
+	while ((r = unixsock_listen(socket_path, 64, ret_fd, err)) == -EADDRINUSE &&
+	       monotonic_now_ms() < deadline)
+		(void)usleep(5000);
+	return r;
+}
+
 static int serve(const struct options *options, int ready_fd, const char *socket_path,
 		 struct error *err)
 {
@@ -187,7 +217,7 @@ static int serve(const struct options *options, int ready_fd, const char *socket
 	struct supervisor_setup setup = {.journal_path = journal_path,
 					 .idle_ms = (uint64_t)options->idle_ms};
 	static struct supervisor supervisor;
-	int r = unixsock_listen(socket_path, 64, &setup.listen_fd, err);
+	int r = listen_patiently(socket_path, &setup.listen_fd, err);
 
 	if (r == 0)
 		r = supervisor_init(&supervisor, &setup, &warnings, err);

@@ -126,10 +126,13 @@ class Supervisor:
         return self
 
     def answers(self):
+        """Not only connected: a child of one that was killed may hold its socket for a moment."""
         probe = socket.socket(socket.AF_UNIX)
+        probe.settimeout(DEADLINE)
         try:
             probe.connect(str(self.socket))
-            return True
+            probe.sendall(b'{"op": "list"}\n')
+            return probe.recv(1) == b"{"
         except OSError:
             return False
         finally:

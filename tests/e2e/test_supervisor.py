@@ -298,7 +298,8 @@ def test_a_peer_that_does_not_read(supervisor, link):
     assert caught.type in (BrokenPipeError, ConnectionResetError)
     assert link.list()["1.1"]["state"] == "running"
     rss = int(Path(f"/proc/{supervisor.process.pid}/statm").read_text().split()[1]) * 4096
-    assert rss < 100 << 20
+    # A sanitizer keeps what is freed for a while.
+    assert rss < (1000 if "asan" in BUILD.name else 100) << 20
 
 
 def test_too_many_connections(supervisor, link):

@@ -92,7 +92,8 @@ static void on_usage(void *arg, const struct supervisor_usage *usage)
 	struct fixture *f = arg;
 
 	f->usages++;
-	assert_true(usage->ram_bytes > 0 && usage->processes > 0);
+	/* One that is just ending has given its RAM back already. */
+	assert_true(usage->processes > 0);
 }
 
 static void on_deadline(uv_timer_t *timer)

@@ -16,4 +16,4 @@ show() {
 
 # `gpus` ends with 1 when it has a fault to point at; a demo shows it and goes on.
 show plimsoll gpus || [ $? -eq 1 ]
-show plimsoll batch examples/assets.json --vram '{vram}' -y -- "$@"
+show plimsoll batch examples/assets.json --vram '{vram}' --kind '{model}' -y -- "$@"

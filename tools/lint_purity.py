@@ -28,24 +28,24 @@ def include_faults(root, table):
                     yield f"{source.relative_to(root)}:{line}: <{header}> is not for pure code"
 
 
-def symbols_of(objects):
-    """(object, kind, name) of each symbol; kind U is one it calls."""
-    listed = subprocess.run(["nm", "-A", *map(str, objects)], capture_output=True, text=True, check=True).stdout
+def symbols_of(library):
+    """(object, kind, name) of each symbol of a static library; kind U is one it calls."""
+    listed = subprocess.run(["nm", "-A", library], capture_output=True, text=True, check=True).stdout
     for line in listed.splitlines():
         words = line.rsplit(maxsplit=2)
         if len(words) == 3:
-            yield words[0].split(":")[0], words[1], words[2]
+            yield words[0].split(":")[1], words[1], words[2]
 
 
 def symbol_faults(build, table):
     known = re.compile("|".join(f"(?:{pattern})" for pattern in table["symbol"]))
-    objects = []
+    symbols = []
     for folder in table["folder"]:
-        found = sorted((build / "src" / folder).glob("*.a.p/*.o"))
-        if not found:
-            yield f"{build}/src/{folder}: no objects: build first"
-        objects += found
-    symbols = list(symbols_of(objects)) if objects else []
+        library = build / "src" / folder / f"lib{folder}.a"
+        if not library.exists():
+            yield f"{library}: not built"
+            continue
+        symbols += symbols_of(library)
     defined = {name for _, kind, name in symbols if kind != "U"}
     for where, kind, name in symbols:
         if pathlib.Path(where).name in table["printer"]:

@@ -18,8 +18,8 @@ int session_open(struct api_client **ret_client)
 	return EXIT_DONE;
 }
 
-static int call(struct api_client *client, const char *method, const json_t *body,
-		json_t **ret_json, const char *path, va_list ap, struct error *err)
+static PRINTF(5, 0) int call(struct api_client *client, const char *method, const json_t *body,
+			     json_t **ret_json, const char *path, va_list ap, struct error *err)
 {
 	char full[1024];
 

@@ -56,7 +56,7 @@ static int run(const struct options *options)
 	}
 	shown = json_array_size(json_object_get(answer, "tasks"));
 	tasktable_render(json_object_get(answer, "tasks"), timestamp_now_ms(),
-			 term_is_terminal(stdout) ? term_columns(stdout) : 1000, &text);
+			 term_table_width(stdout), &text);
 	(void)fputs(shown > 0 ? text.data : "no tasks\n", stdout);
 	if (jsonx_get_u64(answer, "total", shown) > shown)
 		(void)fprintf(stderr,

@@ -9,7 +9,7 @@
 static int show_batch(const struct options *options, const json_t *answer)
 {
 	auto_text struct text text = {};
-	unsigned width = term_is_terminal(stdout) ? term_columns(stdout) : 1000;
+	unsigned width = term_table_width(stdout);
 
 	if (options_flag(options, "json")) {
 		term_print_json(stdout, answer);

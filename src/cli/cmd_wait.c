@@ -31,8 +31,8 @@ static int wait_task(struct api_client **client, uint64_t id, bool as_json)
 	state = jsonx_get_string(task, "state", "");
 	if (as_json)
 		term_print_json(stdout, task);
-	else if (strcmp(state, "done") == 0)
-		(void)printf("task %llu: done\n", (unsigned long long)id);
+	else if (strcmp(state, "done") == 0 || strcmp(state, "canceled") == 0)
+		(void)printf("task %llu: %s\n", (unsigned long long)id, state);
 	else
 		(void)printf("task %llu: %s (%s); plimsoll logs %llu\n", (unsigned long long)id,
 			     state, summary_outcome(task, (char[64]){0}), (unsigned long long)id);

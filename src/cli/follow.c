@@ -368,7 +368,7 @@ int follow_and_report(struct api_client **client, uint64_t batch, bool as_json)
 	if (as_json) {
 		term_print_json(stdout, result);
 	} else {
-		summary_render(result, term_columns(stdout), &text);
+		summary_render(result, term_table_width(stdout), &text);
 		(void)fputs(text.data, stdout);
 	}
 	return summary_exit_code(result);

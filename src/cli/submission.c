@@ -165,26 +165,48 @@ static int add_command(const struct options *options, const struct rows *rows, s
 	return 0;
 }
 
-/* What the row is about: the first value of the row that the command uses, without its folders. */
-static char *default_name(const struct options *options, const struct rows *rows, size_t i)
+/* "0.5G", "300", "-1.5": says nothing about which row it is. */
+static bool is_number(const char *text)
 {
-	for (size_t k = 0; rows && k < options->command.n; k++) {
-		const char *begin = strchr(options->command.items[k], '{');
-		const char *end = begin ? strchr(begin, '}') : NULL;
-		auto_free char *key =
-		    end ? mem_strndup(begin + 1, (size_t)(end - begin - 1)) : NULL;
-		auto_text struct text value = {}, name = {};
+	uint64_t bytes;
+	char *end;
 
-		if (!key || rows_value(rows, i, key, &value) < 0 || value.len == 0)
+	(void)strtod(text, &end);
+	return *end == '\0' || size_parse(text, &bytes, NULL) == 0;
+}
+
+/* What the row is about: the first value of the row in this word of the command that is more than a
+ * number, without its folders; false when there is none. */
+static bool name_from_word(const char *word, const struct rows *rows, size_t i, struct text *name)
+{
+	for (const char *begin = word, *end; (begin = strchr(begin, '{')); begin = end) {
+		auto_text struct text value = {};
+		auto_free char *key = NULL;
+
+		end = strchr(begin, '}');
+		if (!end)
+			return false;
+		key = mem_strndup(begin + 1, (size_t)(end - begin - 1));
+		if (rows_value(rows, i, key, &value) < 0 || value.len == 0 || is_number(value.data))
 			continue;
 		for (char *p = value.data; *p; p++)
 			if ((unsigned char)*p < ' ')
 				*p = ' ';
-		text_add(&name, base_name(value.data));
-		while (text_columns(name.data) > NAME_COLUMNS_MAX)
-			name.data[--name.len] = '\0';
-		return text_take(&name);
+		text_add(name, base_name(value.data));
+		while (text_columns(name->data) > NAME_COLUMNS_MAX)
+			name->data[--name->len] = '\0';
+		return true;
 	}
+	return false;
+}
+
+static char *default_name(const struct options *options, const struct rows *rows, size_t i)
+{
+	auto_text struct text name = {};
+
+	for (size_t k = 0; rows && k < options->command.n; k++)
+		if (name_from_word(options->command.items[k], rows, i, &name))
+			return text_take(&name);
 	return rows ? mem_printf("row %zu", i + 1) : submission_program(options->command.items);
 }
 

@@ -21,6 +21,16 @@ const char *summary_batch_name(const json_t *batch, char buf[32])
 	return buf;
 }
 
+const char *summary_short_name(const char *model)
+{
+	static const char *const prefixes[] = {"NVIDIA ", "GeForce "};
+
+	for (size_t i = 0; i < ARRAY_LEN(prefixes); i++)
+		if (text_starts_with(model, prefixes[i]))
+			model += strlen(prefixes[i]);
+	return model;
+}
+
 const char *summary_outcome(const json_t *task, char buf[64])
 {
 	static const struct {
@@ -88,7 +98,7 @@ static void render_gpus(const json_t *summary, unsigned width, struct text *text
 
 	json_array_foreach (json_object_get(summary, "gpus"), i, gpu) {
 		table_add(table, "%llu", (unsigned long long)jsonx_get_u64(gpu, "index", 0));
-		table_add(table, "%s", jsonx_get_string(gpu, "name", ""));
+		table_add(table, "%s", summary_short_name(jsonx_get_string(gpu, "name", "")));
 		table_add(table, "%llu", (unsigned long long)jsonx_get_u64(gpu, "tasks", 0));
 		add_number(table, gpu, "mean_utilization_percent", " %");
 		table_add(table, "%s",
@@ -104,32 +114,39 @@ static void render_gpus(const json_t *summary, unsigned width, struct text *text
 	table_render(table, width, text);
 }
 
-static void add_yardstick(struct text *text, const json_t *summary, const char *key,
-			  const char *label, double wall)
+/* `ratio` says what the factor behind it means: "times as long as this". */
+static void add_yardstick(struct text *text, double seconds, const char *label, double factor,
+			  const char *ratio)
 {
-	double seconds = jsonx_get_real(summary, key, 0);
-
-	if (!jsonx_has(summary, key) || seconds <= 0)
-		return;
-	text_printf(text, "  %-34s %10s", label, DURATION_TEXT((int64_t)(seconds * 1000)));
-	if (wall > 0)
-		text_printf(text, "   %.2fx this", seconds / wall);
+	text_printf(text, "  %-34s %12s", label, DURATION_TEXT((int64_t)(seconds * 1000)));
+	if (factor > 0)
+		text_printf(text, "   %.2fx %s", factor, ratio);
 	text_add(text, "\n");
 }
 
 static void render_times(const json_t *summary, struct text *text)
 {
+	static const struct {
+		const char *key, *label;
+	} others[] = {{"even_split_seconds", "an even split by hand"},
+		      {"one_gpu_seconds", "all on the one best GPU"}};
 	double wall = jsonx_get_real(summary, "wall_seconds", 0);
+	double lower = jsonx_get_real(summary, "lower_bound_seconds", 0);
 
-	text_printf(text, "  %-34s %10s", "wall time", DURATION_TEXT((int64_t)(wall * 1000)));
+	text_printf(text, "  %-34s %12s", "wall time", DURATION_TEXT((int64_t)(wall * 1000)));
 	if (jsonx_has(summary, "tasks_per_hour"))
 		text_printf(text, "   %.0f tasks/hour",
 			    jsonx_get_real(summary, "tasks_per_hour", 0));
 	text_add(text, "\n");
-	add_yardstick(text, summary, "lower_bound_seconds", "lower bound (no schedule is shorter)",
-		      wall);
-	add_yardstick(text, summary, "even_split_seconds", "an even split by hand", wall);
-	add_yardstick(text, summary, "one_gpu_seconds", "all on the one best GPU", wall);
+	if (lower > 0)
+		add_yardstick(text, lower, "lower bound: no schedule is shorter", wall / lower,
+			      "of it was needed");
+	for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+		double seconds = jsonx_get_real(summary, others[i].key, 0);
+
+		if (seconds > 0 && wall > 0)
+			add_yardstick(text, seconds, others[i].label, seconds / wall, "as long");
+	}
 }
 
 static void render_failed(const json_t *result, unsigned width, struct text *text)

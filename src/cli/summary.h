@@ -17,3 +17,6 @@ const char *summary_outcome(const json_t *task, char buf[64]);
 
 /* "b3", of a batch or of its id. */
 const char *summary_batch_name(const json_t *batch, char buf[32]);
+
+/* "RTX 2080 SUPER": a GPU model without the words they all share. Borrowed from `model`. */
+const char *summary_short_name(const char *model);

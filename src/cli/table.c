@@ -7,7 +7,6 @@
 
 #define GAP        2
 #define SHRUNK_MIN 6
-#define UNLIMITED  100000
 
 struct table {
 	const struct table_column *columns;
@@ -122,12 +121,4 @@ void table_render(const struct table *table, unsigned width, struct text *text)
 	render_row(table, widths, NULL, text);
 	for (size_t i = 0; i < n_rows; i++)
 		render_row(table, widths, table->cells.items + i * table->n_columns, text);
-}
-
-void table_print(const struct table *table, FILE *file)
-{
-	auto_text struct text text = {};
-
-	table_render(table, term_is_terminal(file) ? term_columns(file) : UNLIMITED, &text);
-	(void)fputs(text.data ? text.data : "", file);
 }

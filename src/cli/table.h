@@ -4,8 +4,6 @@
 
 #include "util/text.h"
 
-#include <stdio.h>
-
 struct table_column {
 	const char *title;
 	bool right;     /* numbers */
@@ -29,6 +27,3 @@ void table_add(struct table *table, const char *fmt, ...) PRINTF(2, 3);
 
 /* Append the lines to `text`, at most `width` columns wide where that can be done. */
 void table_render(const struct table *table, unsigned width, struct text *text);
-
-/* Print to `file` at its terminal's width; in a pipe nothing is cut. */
-void table_print(const struct table *table, FILE *file);

@@ -11,6 +11,7 @@
 #define COLUMNS_MIN     20
 #define COLUMNS_MAX     1000
 #define COLUMNS_DEFAULT 80
+#define TABLE_UNLIMITED 100000
 
 unsigned term_columns(FILE *file)
 {
@@ -28,6 +29,11 @@ unsigned term_columns(FILE *file)
 bool term_is_terminal(FILE *file)
 {
 	return isatty(fileno(file));
+}
+
+unsigned term_table_width(FILE *file)
+{
+	return term_is_terminal(file) || getenv("COLUMNS") ? term_columns(file) : TABLE_UNLIMITED;
 }
 
 static bool may_colour(FILE *file)

@@ -14,6 +14,9 @@ enum term_style { TERM_PLAIN, TERM_BOLD, TERM_DIM, TERM_RED, TERM_YELLOW, TERM_G
 unsigned term_columns(FILE *file);
 bool term_is_terminal(FILE *file);
 
+/* How wide tables may be: the terminal's columns; in a pipe nothing is cut. */
+unsigned term_table_width(FILE *file);
+
 /* The sequence that begins a style, and the one that ends it; "" when `file` is no terminal,
  * NO_COLOR is set or TERM is dumb. */
 const char *term_style(FILE *file, enum term_style style);

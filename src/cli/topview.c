@@ -122,13 +122,9 @@ static void draw_gpu(const struct top *top, size_t i, int y)
 	auto_text struct text left = {}, right = {}, line = {}, words = {};
 	enum gpusview_note note = gpusview_note(top->gpus, i, &words);
 	size_t name = COLS >= 110 ? 30 : 15, bar;
-	const char *model = jsonx_get_string(gpu, "name", "?");
+	const char *model = summary_short_name(jsonx_get_string(gpu, "name", "?"));
 	char a[32], b[32], c[32], d[32];
 
-	if (text_starts_with(model, "NVIDIA "))
-		model += strlen("NVIDIA ");
-	if (name < 30 && text_starts_with(model, "GeForce "))
-		model += strlen("GeForce ");
 	text_printf(&left, "%2llu ", (unsigned long long)jsonx_get_u64(gpu, "index", 0));
 	term_add_clean(&left, model, name);
 	text_printf(&left, "%*s ", (int)(name + 3 - MIN_OF(text_columns(left.data), name + 3)), "");

@@ -57,44 +57,77 @@ static int build(const struct options *options, const struct rows *rows, json_t 
 	return 0;
 }
 
+struct submission {
+	const struct options *options;
+	const struct rows *rows;
+	const json_t *body;
+	struct api_client *client;
+	json_t *answer;
+};
+
 /* The daemon speaks of "row 7"; the file and line it came from are known here. */
-static int fail_at_row(const struct rows *rows, struct error *err)
+static int submit(struct submission *s, struct error *err)
 {
 	unsigned row;
+	unsigned long long skipped;
+	int r = session_try(s->client, "POST", s->body, &s->answer, err, "/v1/batches");
 
-	if (sscanf(err->text, "row %u:", &row) == 1 && row >= 1 && row <= rows_count(rows))
-		(void)error_prefix(err, err->code, "%s:%u", rows_name(rows),
-				   rows_line(rows, row - 1));
-	return verb_fail(err);
+	if (r < 0 && sscanf(err->text, "row %u:", &row) == 1 && row >= 1 &&
+	    row <= rows_count(s->rows))
+		return error_prefix(err, r, "%s:%u", rows_name(s->rows),
+				    rows_line(s->rows, row - 1));
+	skipped = jsonx_get_u64(s->answer, "skipped", 0);
+	if (r == 0 && skipped > 0)
+		(void)fprintf(stderr, "%llu of %zu rows are done already and skipped\n", skipped,
+			      rows_count(s->rows));
+	return r;
 }
 
-static int submit(const struct options *options, const struct rows *rows, const json_t *body)
+static int submit_to_follow(void *data, json_t **ret_batch, struct error *err)
 {
-	auto_api_client struct api_client *client = NULL;
-	auto_json json_t *answer = NULL;
+	struct submission *s = data;
+	int r = submit(s, err);
+
+	if (r < 0)
+		return r;
+	*ret_batch = json_incref(json_object_get(s->answer, "batch"));
+	(void)fprintf(stderr, "batch b%llu: %llu tasks\n",
+		      (unsigned long long)jsonx_get_u64(*ret_batch, "id", 0),
+		      (unsigned long long)jsonx_get_u64(*ret_batch, "total", 0));
+	return 0;
+}
+
+static int submit_and_leave(struct submission *s)
+{
 	struct error err = {};
-	unsigned long long skipped, id, total;
+
+	if (submit(s, &err) < 0)
+		return verb_fail(&err);
+	if (options_flag(s->options, "json"))
+		term_print_json(stdout, s->answer);
+	else
+		(void)printf("b%llu\n", (unsigned long long)jsonx_get_u64(
+					    json_object_get(s->answer, "batch"), "id", 0));
+	return EXIT_DONE;
+}
+
+static int submit_rows(const struct options *options, const struct rows *rows, const json_t *body)
+{
+	auto_api_client struct api_client *client = NULL, *events = NULL;
+	auto_json json_t *answer = NULL;
+	struct submission s = {.options = options, .rows = rows, .body = body};
+	struct follow_target target = {.submit = submit_to_follow, .data = &s};
 	int code = session_open(&client);
 
+	s.client = client;
+	if (code == EXIT_DONE && !options_flag(options, "detach"))
+		code = session_open(&events);
 	if (code != EXIT_DONE)
 		return code;
-	if (session_try(client, "POST", body, &answer, &err, "/v1/batches") < 0)
-		return fail_at_row(rows, &err);
-	id = jsonx_get_u64(json_object_get(answer, "batch"), "id", 0);
-	total = jsonx_get_u64(json_object_get(answer, "batch"), "total", 0);
-	skipped = jsonx_get_u64(answer, "skipped", 0);
-	if (skipped > 0)
-		(void)fprintf(stderr, "%llu of %zu rows are done already and skipped\n", skipped,
-			      rows_count(rows));
-	if (!options_flag(options, "detach")) {
-		(void)fprintf(stderr, "batch b%llu: %llu tasks\n", id, total);
-		return follow_and_report(&client, id, options_flag(options, "json"));
-	}
-	if (options_flag(options, "json"))
-		term_print_json(stdout, answer);
-	else
-		(void)printf("b%llu\n", id);
-	return EXIT_DONE;
+	code = events ? follow_and_report(&events, &target, options_flag(options, "json"))
+		      : submit_and_leave(&s);
+	answer = s.answer;
+	return code;
 }
 
 static int run(const struct options *options)
@@ -112,7 +145,7 @@ static int run(const struct options *options)
 		return verb_complain(EXIT_USAGE, "%s", error_text(&err));
 	if (build(options, rows, &body, &err) < 0)
 		return verb_complain(EXIT_USAGE, "%s", error_text(&err));
-	return submit(options, rows, body);
+	return submit_rows(options, rows, body);
 }
 
 static const struct option_spec batch_options[] = {

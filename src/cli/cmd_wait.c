@@ -53,8 +53,10 @@ static int run(const struct options *options)
 	code = session_open(&client);
 	for (size_t i = 0; code == EXIT_DONE && i < options->operands.n; i++) {
 		const struct target *t = &targets[i];
-		int one = t->is_batch ? follow_and_report(&client, t->id, as_json)
-				      : wait_task(&client, t->id, as_json);
+		int one = t->is_batch
+			      ? follow_and_report(&client, &(struct follow_target){.batch = t->id},
+						  as_json)
+			      : wait_task(&client, t->id, as_json);
 
 		if (one == EXIT_LEFT)
 			return one;

@@ -28,7 +28,10 @@
 #define LOG_BYTES_SHOWN    65536
 
 struct follow {
-	uint64_t id;
+	uint64_t id; /* 0: not submitted yet */
+	const struct follow_target *target;
+	int submit_code; /* what submit() returned, and why */
+	struct error *submit_error;
 	struct progress progress;
 	json_t *batch;  /* newest record */
 	char load[512]; /* the newest start's line */
@@ -63,7 +66,7 @@ static void redraw(struct follow *f)
 
 static void on_batch(struct follow *f, json_t *batch)
 {
-	if (!json_is_object(batch) || jsonx_get_u64(batch, "id", f->id) != f->id)
+	if (!json_is_object(batch) || jsonx_get_u64(batch, "id", 0) != f->id)
 		return;
 	json_decref(f->batch);
 	f->batch = json_incref(batch);
@@ -87,6 +90,8 @@ static void on_task(struct follow *f, const json_t *task)
 
 static void on_start(struct follow *f, const json_t *event)
 {
+	if (jsonx_get_u64(event, "batch", f->id) != f->id)
+		return;
 	(void)snprintf(f->load, sizeof f->load, "%s", jsonx_get_string(event, "line", ""));
 	if (!f->progress.live && f->load[0])
 		progress_say(&f->progress, "%s", f->load);
@@ -105,7 +110,23 @@ static void on_gpus(struct follow *f, const json_t *event)
 static bool going_on(const struct follow *f)
 {
 	return !batch_over(f) && !batch_is(f, "asking") && !f->cancel_wanted &&
-	       !(f->leave_at_ms > 0 && monotonic_now_ms() >= f->leave_at_ms);
+	       f->submit_code == 0 && !(f->leave_at_ms > 0 && monotonic_now_ms() >= f->leave_at_ms);
+}
+
+/* We are being told everything from here on: now the batch may come. */
+static void on_hello(struct follow *f, const json_t *event)
+{
+	auto_json json_t *batch = NULL;
+
+	if (f->id > 0) {
+		on_batch(f, json_object_get(event, "batch"));
+		return;
+	}
+	f->submit_code = f->target->submit(f->target->data, &batch, f->submit_error);
+	if (f->submit_code < 0)
+		return;
+	f->id = jsonx_get_u64(batch, "id", 0);
+	on_batch(f, batch);
 }
 
 static bool on_line(void *data, const char *line)
@@ -114,7 +135,9 @@ static bool on_line(void *data, const char *line)
 	auto_json json_t *event = json_loads(line, 0, NULL);
 	const char *name = jsonx_get_string(event, "event", "");
 
-	if (strcmp(name, "hello") == 0 || strcmp(name, "batch") == 0)
+	if (strcmp(name, "hello") == 0)
+		on_hello(f, event);
+	else if (strcmp(name, "batch") == 0)
 		on_batch(f, json_object_get(event, "batch"));
 	else if (strcmp(name, "task") == 0)
 		on_task(f, json_object_get(event, "task"));
@@ -280,10 +303,13 @@ static int watch(struct follow *f, struct api_client *client, struct error *err)
 
 	/* What was known is not what is: a tick may come before the first event. */
 	json_decref(TAKE(f->batch));
-	(void)snprintf(path, sizeof path, "/v1/events?batch=%llu", (unsigned long long)f->id);
-	r = api_client_stream(client, path, &stream, err);
+	if (f->id > 0)
+		(void)snprintf(path, sizeof path, "/v1/events?batch=%llu",
+			       (unsigned long long)f->id);
+	f->submit_error = err;
+	r = api_client_stream(client, f->id > 0 ? path : "/v1/events", &stream, err);
 	progress_clear(&f->progress);
-	return r;
+	return f->submit_code < 0 ? f->submit_code : r;
 }
 
 static int cancel(struct follow *f, struct api_client *client, struct error *err)
@@ -320,7 +346,7 @@ static int follow_round(struct follow *f, struct api_client **client, enum follo
 		*ret_end = FOLLOW_LEFT;
 		return 0;
 	}
-	if (session_is_gone(r)) {
+	if (session_is_gone(r) && f->id > 0) {
 		progress_say(&f->progress,
 			     "the daemon went away; starting it again (tasks run on meanwhile)");
 		r = session_reopen(client, DAEMON_PATIENCE_MS, err);
@@ -328,10 +354,10 @@ static int follow_round(struct follow *f, struct api_client **client, enum follo
 	return r < 0 ? r : !left;
 }
 
-int follow_batch(struct api_client **client, uint64_t batch, enum follow_end *ret_end,
-		 json_t **ret_result, struct error *err)
+int follow_batch(struct api_client **client, const struct follow_target *target,
+		 enum follow_end *ret_end, json_t **ret_result, struct error *err)
 {
-	struct follow f = {.id = batch};
+	struct follow f = {.id = target->batch, .target = target};
 	auto_close int signal_fd = -1;
 	sigset_t set, old;
 	int r;
@@ -352,14 +378,14 @@ int follow_batch(struct api_client **client, uint64_t batch, enum follow_end *re
 	return r;
 }
 
-int follow_and_report(struct api_client **client, uint64_t batch, bool as_json)
+int follow_and_report(struct api_client **client, const struct follow_target *target, bool as_json)
 {
 	auto_json json_t *result = NULL;
 	auto_text struct text text = {};
 	enum follow_end end = FOLLOW_LEFT;
 	struct error err = {};
 
-	if (follow_batch(client, batch, &end, &result, &err) < 0)
+	if (follow_batch(client, target, &end, &result, &err) < 0)
 		return verb_fail(&err);
 	if (end == FOLLOW_LEFT)
 		return EXIT_LEFT;

@@ -14,11 +14,21 @@ enum follow_end {
 	FOLLOW_ASKING, /* it waits for an answer that nobody can give here (said so) */
 };
 
+/* What is to be followed: a batch that is there, or one that is submitted once we listen, so that
+ * not even its first start is missed. */
+struct follow_target {
+	uint64_t batch; /* 0: submit() */
+	/* Submits over a connection of its own and tells the new batch's record (a new reference).
+	 */
+	int (*submit)(void *data, json_t **ret_batch, struct error *err);
+	void *data;
+};
+
 /* `client` may be replaced. Progress goes to standard error. Returns 0 and how it ended, or a
- * negative errno: the daemon could not be reached or does not know the batch. */
-int follow_batch(struct api_client **client, uint64_t batch, enum follow_end *ret_end,
-		 json_t **ret_result, struct error *err) MUST_CHECK;
+ * negative errno: the daemon could not be reached, does not know the batch, or submit() failed. */
+int follow_batch(struct api_client **client, const struct follow_target *target,
+		 enum follow_end *ret_end, json_t **ret_result, struct error *err) MUST_CHECK;
 
 /* What `batch` and `wait` do with a batch: follow it, print its result (as JSON, or for people) and
  * return the verb's exit code. */
-int follow_and_report(struct api_client **client, uint64_t batch, bool as_json);
+int follow_and_report(struct api_client **client, const struct follow_target *target, bool as_json);

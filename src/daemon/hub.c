@@ -215,6 +215,8 @@ void hub_starts(struct hub *hub, const struct sched_action *actions, size_t n)
 		line = start_lines_next(&lines, task, attempt);
 		event = event_new("start");
 		(void)json_object_set_new(event, "task", jsonx_u64(task->id));
+		(void)json_object_set_new(event, "batch",
+					  jsonx_u64_if(task->batch > 0, task->batch));
 		(void)json_object_set_new(event, "attempt", jsonx_u64(attempt->number));
 		(void)json_object_set_new(event, "line", json_string(line));
 		(void)json_object_set_new(event, "reason", jsonx_string_if(attempt->reason));

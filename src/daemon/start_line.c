@@ -48,6 +48,8 @@ static void add_gpu(struct text *line, const struct ledger_gpu *gpu, unsigned n,
 
 	if (max == 0 && gpu->vram_known && request->vram_bytes > 0)
 		max = gpu->load_line_bytes / request->vram_bytes;
+	/* Smaller tasks may be there already: more than there would be room for of this size. */
+	max = max > 0 ? MAX_OF(max, (unsigned long long)n) : 0;
 	text_printf(line, "%sGPU %u: %u", line->len ? " | " : "", gpu->index, n);
 	if (max > 0)
 		text_printf(line, "/%llu", max);

@@ -11,7 +11,7 @@
 /* A task of 1 GiB of an unknown kind on a GPU of speed 1, and how it grows with VRAM. */
 #define GUESS_SECONDS     60.0
 #define GUESS_GROWTH      0.75
-#define GUESS_UTILIZATION 50.0
+#define GUESS_UTILIZATION 49.0
 /* Relative spread taken for durations of which too few were seen to tell. */
 #define SPREAD_PRIOR         0.5
 #define SPREAD_PRIOR_SAMPLES 4.0

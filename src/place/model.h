@@ -34,6 +34,8 @@ struct model_rule {
 	bool reserve;   /* keep room for the first that does not fit: only what ends before it could
 			   start, or leaves it its room, goes past it */
 	double deadline; /* start nothing that is expected to end later; 0 = none */
+	double risk; /* add this many standard deviations to expected ends before comparing with the
+			deadline */
 	bool strict; /* what does not fit keeps those behind it off its GPUs (with MODEL_QUEUE) */
 };
 
@@ -44,11 +46,16 @@ struct model_start {
 };
 
 struct model_outcome {
+	double urgent_seconds;   /* the tasks that come first are done: of the highest priority, and
+				    of   the batch that has waited longest among those */
 	double makespan_seconds; /* all that could be run is done */
 	double flow_seconds;     /* sum of the times at which tasks end */
 	size_t left;             /* tasks that found no place to the end */
 	bool starts_now;         /* first_start holds one, at time 0 */
 	struct model_start first_start;
+	bool watched_starts; /* the task given to model_watch() starts, when and where */
+	double watched_at_seconds;
+	struct model_start watched_start;
 };
 
 struct model_options {
@@ -56,6 +63,7 @@ struct model_options {
 	bool only_auto; /* take only tasks whose policy is auto, and none for the CPU */
 	const size_t
 	    *only_gpu;   /* n_waiting GPUs, one for each task: it may go there only; or NULL */
+	bool in_order;   /* within a class in the order of the queue, not longest first */
 	bool with_truth; /* take place_task.work_scale into account: yardsticks */
 };
 
@@ -82,6 +90,12 @@ struct model_class_facts {
 	const double *work, *utilization;
 };
 struct model_class_facts model_class_facts(const struct model *model, size_t class);
+
+/* Is there a task that could start now? */
+bool model_anything_fits(struct model *model);
+
+/* Note in outcomes when the task at this index of the waiting ones starts. */
+void model_watch(struct model *model, size_t waiting);
 
 /* Play a rule to the end. Scenario 0: every task takes what is expected; others: durations drawn
  * around that, the same for every rule. */

@@ -333,7 +333,8 @@ static double play_by_hand(const struct place_view *view, const size_t *gpus)
 {
 	const struct model_rule rule = {
 	    .order = MODEL_QUEUE, .choice = MODEL_FINISH, .strict = true};
-	const struct model_options options = {.only_gpu = gpus, .with_truth = true};
+	const struct model_options options = {
+	    .only_gpu = gpus, .in_order = true, .with_truth = true};
 	auto_model struct model *model = model_create(view, &options);
 	struct model_outcome outcome;
 

@@ -423,8 +423,13 @@ size_t world_profile(const struct world *world, struct estimates_row **ret_rows)
 			    .utilization_percent = task->utilization_percent,
 			    .work_hint = task->hint,
 			};
+			bool again = false;
 
-			estimates_learn(estimates, &sample);
+			/* Once a model, or the means of models would differ by more than speed. */
+			for (size_t h = 0; h < g; h++)
+				again |= strcmp(world->gpus[h].model, world->gpus[g].model) == 0;
+			if (!again && (!cpu || g == 0))
+				estimates_learn(estimates, &sample);
 		}
 	n = estimates_rows(estimates, false, ret_rows);
 	estimates_destroy(estimates);

@@ -246,7 +246,8 @@ double sched_batch_eta(const struct sched *sched, const struct sched_batch *batc
 {
 	const struct batch_node *b = batch_of(batch);
 	double elapsed = (double)(now_ms - batch->first_start_ms) / 1000;
-	unsigned through = batch->counts[SCHED_DONE] + batch->counts[SCHED_FAILED];
+	unsigned through =
+	    batch->counts[SCHED_DONE] + batch->counts[SCHED_FAILED] + batch->counts[SCHED_LOST];
 	double left = not_started(b) + b->active;
 
 	if (batch->ended_at_ms > 0)

@@ -19,9 +19,23 @@
  * second, whole percents. */
 #define SATURATED_PERCENT 97
 
+/* Pauses of delayed tasks, shifted alike: their order stays. */
+static void delayed_shift(struct sched *sched, int64_t back)
+{
+	size_t n = order_size(&sched->delayed);
+	auto_free struct order_node **nodes = mem_calloc(n + 1, sizeof(struct order_node *));
+
+	n = order_take(&sched->delayed, nodes, n);
+	for (size_t i = 0; i < n; i++) {
+		nodes[i]->rank -= back;
+		task_of_order(nodes[i])->pub.not_before_ms = nodes[i]->rank;
+	}
+}
+
 /*
  * Clocks are set. Deadlines are kept in realtime because the rest is; when it goes back, they go
- * back with it, so that a grace of 10 s stays one.
+ * back with it, so that a grace of 10 s stays one. What is remembered to be older or newer than a
+ * sample goes back too: the samples to come will be.
  */
 void time_seen(struct sched *sched, int64_t now_ms)
 {
@@ -34,8 +48,12 @@ void time_seen(struct sched *sched, int64_t now_ms)
 		if (t->run->kill_at_ms > 0)
 			t->run->kill_at_ms = MAX_OF(t->run->kill_at_ms - back, 1);
 		t->run->accounted_ms = MIN_OF(t->run->accounted_ms, now_ms);
+		t->run->utilization_ms = MIN_OF(t->run->utilization_ms, now_ms);
 	}
+	for (size_t i = 0; i < sched->n_ghosts; i++)
+		sched->ghosts[i].ended_at_ms = MIN_OF(sched->ghosts[i].ended_at_ms, now_ms);
 	sched->population_ms = MIN_OF(sched->population_ms, now_ms);
+	delayed_shift(sched, back);
 }
 
 size_t gpu_position(const struct sched *sched, const char *uuid)

@@ -289,7 +289,8 @@ const char *sched_reason(struct sched *sched, const struct sched_task *task,
 struct ledger *sched_ledger(const struct sched *sched);
 
 /* Drop ended tasks (and ended batches) beyond the newest `keep` from memory; the store has them.
- * Tasks of a batch that goes on stay. Nothing that is not stored yet is dropped. */
+ * Tasks of a batch that goes on stay. Nothing that is not stored yet is dropped.
+ * Walks the whole queue: for now and then, not for every turn. */
 void sched_forget(struct sched *sched, size_t keep);
 
 /* The whole of a batch. */

@@ -47,6 +47,7 @@ done
 # slurmd looks for its plugins in one folder; the NVML plugin comes in a package of its own.
 plugins=$(dirname "$(find "$dir/root" -name gres_gpu.so 2>/dev/null | head -1)" 2>/dev/null)
 if [ -n "$plugins" ] && [ -d "$plugins" ]; then
+  ln -sf slurmd-wlm "$dir/root/usr/sbin/slurmd" # by its name it knows that it is one
   rm -rf "$dir/slurm" && cp -aL "$plugins" "$dir/slurm"
   find "$dir/root" -name gpu_nvml.so -exec cp {} "$dir/slurm/" \;
 fi

@@ -191,24 +191,12 @@ static void visible_devices_as_cuda_reads_them(void **unused)
 		const char *value;
 		int n, first, first_mig;
 	} cases[] = {
-	    {NULL, 3, 0, -1},
-	    {"", 0},
-	    {"-1", 0},
-	    {"1", 1, 1, -1},
-	    {"1,0", 2, 1, -1},
-	    {"2", 1, 2, 1},
-	    {"0,7,1", 1, 0, -1},
-	    {"7,0", 0},
-	    {"0,0", 0},
-	    {"GPU-aaab", 1, 1, -1},
-	    {"GPU-aaa", 0},
-	    {"GPU-", 0},
-	    {"GPU-aaaa-1", 1, 0, -1},
-	    {"MIG-dd", 1, 2, 1},
-	    {" 1 , 0 ", 2, 1, -1},
-	    {"nonsense", 0},
-	    {"GPU-cccc-3", 1, 2, 1},
-	    {"NoDevFiles", 0},
+	    {NULL, 3, 0, -1},         {"", 0, 0, 0},           {"-1", 0, 0, 0},
+	    {"1", 1, 1, -1},          {"1,0", 2, 1, -1},       {"2", 1, 2, 1},
+	    {"0,7,1", 1, 0, -1},      {"7,0", 0, 0, 0},        {"0,0", 0, 0, 0},
+	    {"GPU-aaab", 1, 1, -1},   {"GPU-aaa", 0, 0, 0},    {"GPU-", 0, 0, 0},
+	    {"GPU-aaaa-1", 1, 0, -1}, {"MIG-dd", 1, 2, 1},     {" 1 , 0 ", 2, 1, -1},
+	    {"nonsense", 0, 0, 0},    {"GPU-cccc-3", 1, 2, 1}, {"NoDevFiles", 0, 0, 0},
 	};
 
 	assert_non_null(state);

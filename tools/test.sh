@@ -57,7 +57,7 @@ if [ "$mode" != asan ]; then
 fi
 if [ "$mode" != quick ]; then
 	say "building with ASan and UBSan"
-	build build-asan -Db_sanitize=address,undefined
+	build build-asan -Db_sanitize=address,undefined -Doptimization=1
 	# A finding ends the process that has it with 99, which no test takes for an expected failure.
 	export ASAN_OPTIONS=detect_leaks=1:exitcode=99:abort_on_error=0
 	export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1:exitcode=99

@@ -38,13 +38,12 @@ unit() {
 	note "$1" "$status" "$2/meson-logs/testlog.junit.xml"
 }
 
-# e2e LABEL DIR [pytest options]: the black-box tests against the binaries of that folder.
-e2e() {
-	local label=$1 dir=$2 status=0
-	shift 2
-	rm -f "$dir/e2e.xml"
-	PLIMSOLL_BUILD="$PWD/$dir" "${pytest[@]}" "$@" --junitxml "$dir/e2e.xml" tests/e2e || status=$?
-	note "$label" "$status" "$dir/e2e.xml"
+# black_box LABEL DIR TESTS: the tests of a folder against the binaries of DIR.
+black_box() {
+	local status=0
+	rm -f "$2/$1.xml"
+	PLIMSOLL_BUILD="$PWD/$2" "${pytest[@]}" --junitxml "$2/$1.xml" "$3" || status=$?
+	note "$1" "$status" "$2/$1.xml"
 }
 
 if [ "$mode" != asan ]; then
@@ -53,7 +52,9 @@ if [ "$mode" != asan ]; then
 	say "unit tests and fuzz corpora"
 	unit unit build
 	say "end to end, on simulated GPUs"
-	e2e e2e build
+	black_box e2e build tests/e2e
+	say "on real GPUs, where there are any"
+	black_box gpu build tests/gpu
 fi
 if [ "$mode" != quick ]; then
 	say "building with ASan and UBSan"
@@ -64,7 +65,7 @@ if [ "$mode" != quick ]; then
 	say "unit tests and fuzz corpora under ASan and UBSan"
 	unit unit-asan build-asan
 	say "end to end under ASan and UBSan"
-	e2e e2e-asan build-asan
+	black_box e2e-asan build-asan tests/e2e
 fi
 say "done"
 exec /usr/bin/python3 tools/count.py "${results[@]}"

@@ -62,16 +62,16 @@ static void open_detail(struct top_loop *l)
 	const json_t *line;
 	size_t i;
 
-	if (l->top.selected == 0)
+	if (l->top.current == 0)
 		return;
 	if (session_try(l->calls, "GET", NULL, &task, &err, "/v1/tasks/%llu",
-			(unsigned long long)l->top.selected) < 0) {
+			(unsigned long long)l->top.current) < 0) {
 		(void)snprintf(l->top.message, sizeof l->top.message, "%.250s", err.text);
 		return;
 	}
 	tasktable_render_one(json_object_get(task, "task"), &text);
 	if (session_try(l->calls, "GET", NULL, &why, &err, "/v1/tasks/%llu/why",
-			(unsigned long long)l->top.selected) == 0) {
+			(unsigned long long)l->top.current) == 0) {
 		text_printf(&text, "\nwhy: %s\n",
 			    jsonx_get_string(why, "reason", "no reason is known"));
 		json_array_foreach (json_object_get(why, "details"), i, line)
@@ -162,7 +162,9 @@ static void key_in_list(struct top_loop *l, int key)
 		top->filter[0] = '\0';
 		break;
 	case 'k':
-		if (top->selected > 0)
+		/* What is asked about must not change before the answer. */
+		top->selected = top->current;
+		if (top->current > 0)
 			top->mode = TOP_CONFIRM;
 		break;
 	case '?':

@@ -171,8 +171,7 @@ static bool on_signal(void *data)
 		f->leave_at_ms = monotonic_now_ms() + SECOND_CTRL_C_MS;
 		progress_say(
 		    &f->progress,
-		    "batch b%llu goes on without this terminal; back to it: plimsoll wait b%llu "
-		    "(Ctrl-C again now cancels it)",
+		    "batch b%llu runs on; back to it: plimsoll wait b%llu (Ctrl-C again: cancel)",
 		    (unsigned long long)f->id, (unsigned long long)f->id);
 	}
 	return going_on(f);

@@ -138,6 +138,9 @@ static void render_times(const json_t *summary, struct text *text)
 		text_printf(text, "   %.0f tasks/hour",
 			    jsonx_get_real(summary, "tasks_per_hour", 0));
 	text_add(text, "\n");
+	/* They are of the whole batch on GPUs: beside a part of it they would mislead. */
+	if (jsonx_get_u64(summary, "canceled", 0) > 0 || jsonx_get_u64(summary, "on_cpu", 0) > 0)
+		return;
 	if (lower > 0)
 		add_yardstick(text, lower, "lower bound: no schedule is shorter", wall / lower,
 			      "of it was needed");

@@ -190,13 +190,16 @@ static void render_tasks(const json_t *const *items, size_t n, int64_t now_ms, s
 	tasktable_render(shown, now_ms, (unsigned)MAX_OF(COLS - 1, 20), text);
 }
 
+/* Where the bar stands. It stays on a task that was chosen, wherever that one is sorted to. */
 static size_t find_selected(struct top *top, const json_t *const *items, size_t n)
 {
-	for (size_t i = 0; i < n; i++)
+	size_t at = 0;
+
+	for (size_t i = 0; i < n && top->selected > 0; i++)
 		if (jsonx_get_u64(items[i], "id", 0) == top->selected)
-			return i;
-	top->selected = n > 0 ? jsonx_get_u64(items[0], "id", 0) : 0;
-	return 0;
+			at = i;
+	top->current = n > 0 ? jsonx_get_u64(items[at], "id", 0) : 0;
+	return at;
 }
 
 static void draw_tasks(struct top *top, int y)

@@ -13,7 +13,8 @@ struct top {
 	json_t *gpus, *tasks; /* the API's answers; NULL before the first */
 	enum toptasks_sort sort;
 	char filter[64];
-	uint64_t selected; /* a task's id, 0 = the first one */
+	uint64_t selected; /* a task's id; 0 = whichever stands first */
+	uint64_t current;  /* the task the bar stands on as drawn, 0 = none */
 	size_t scroll;     /* first task shown, or first line of the detail */
 	char *detail;      /* text of TOP_DETAIL */
 	char message[256]; /* shown once, at the bottom */

@@ -1,0 +1,127 @@
+"""run, submit, queue, show, why, logs, wait, cancel: against a real daemon, on simulated GPUs or on none."""
+
+import os
+import re
+import signal
+import socket
+
+import pytest
+from conftest import wait_until
+
+
+def test_run_is_the_command(two_gpus):
+    done = two_gpus.plimsoll("run", "--vram", "2G", "--", "sh", "-c", "echo out; echo $PLIMSOLL_DEVICE {device}; exit 7")
+    assert done.returncode == 7
+    assert done.stdout == "out\ncuda:0 cuda:0\n"
+
+
+def test_run_says_which_signal(two_gpus):
+    assert two_gpus.plimsoll("run", "--vram", "1G", "--", "sh", "-c", "kill -9 $$").returncode == 128 + 9
+
+
+def test_run_leaves_other_braces_alone(sandbox):
+    done = sandbox.plimsoll("run", "--cpu", "only", "--", "printf", "%s|", "{print $1}", "${x}", "{{device}}", "{", check=0)
+    assert done.stdout == "{print $1}|${x}|{device}|{|"
+
+
+def test_run_on_the_chosen_gpu(two_gpus):
+    for index in ("0", "1"):
+        done = two_gpus.plimsoll("run", "--vram", "1G", "-d", f"cuda:{index}", "--", "echo", "{gpu}", check=0)
+        assert done.stdout == f"{index}\n"
+
+
+def test_run_cancels_on_ctrl_c(sandbox):
+    run = sandbox.start_plimsoll("run", "--cpu", "only", "--", "sh", "-c", "echo started; exec sleep 1000")
+    assert run.stdout.readline() == "started\n"
+    run.send_signal(signal.SIGINT)
+    assert run.wait(30) == 128 + signal.SIGINT
+    assert [t["state"] for t in sandbox.json("queue")["tasks"]] == ["canceled"]
+
+
+def test_submit_show_logs_wait(sandbox):
+    number = sandbox.plimsoll("submit", "--cpu", "only", "--name", "greeting", "--", "sh", "-c", "echo one; echo two", check=0)
+    task = number.stdout.strip()
+    assert re.fullmatch(r"\d+", task)
+    assert sandbox.plimsoll("wait", task, check=0).stdout == f"task {task}: done\n"
+    assert sandbox.plimsoll("logs", f"t{task}", check=0).stdout == "one\ntwo\n"
+    assert sandbox.plimsoll("logs", "-n", "1", task, check=0).stdout == "two\n"
+    shown = sandbox.json("show", task)
+    assert (shown["name"], shown["state"]) == ("greeting", "done")
+    assert shown["attempts"][0]["outcome"] == "ok"
+    assert shown["request"]["cpu"] == "only"
+    text = sandbox.plimsoll("show", task, check=0).stdout
+    assert "outcome  ok, exit 0" in text and "command    sh -c 'echo one; echo two'" in text
+
+
+def test_logs_follow_to_the_end(sandbox):
+    release = sandbox.dir / "release"
+    task = sandbox.json("submit", "--cpu", "only", "--", "sh", "-c", f"echo first; until [ -e {release} ]; do sleep 0.05; done; echo last")
+    logs = sandbox.start_plimsoll("logs", "-f", task["id"])
+    assert logs.stdout.readline() == "first\n"
+    release.touch()
+    assert logs.stdout.readline() == "last\n"
+    assert logs.wait(30) == 0
+
+
+def test_waiting_has_a_reason_in_numbers(two_gpus):
+    big = two_gpus.json("submit", "--vram", "11G", "--", "sleep", "1000")["id"]
+    wait_until(lambda: two_gpus.json("show", big)["state"] == "running")
+    second = two_gpus.json("submit", "--vram", "10G", "--", "sleep", "1000")["id"]
+    why = two_gpus.json("why", second)
+    assert why["state"] == "waiting" and "10 GiB" in why["reason"]
+    text = two_gpus.plimsoll("why", second, check=0).stdout
+    assert text.startswith(f"task {second} is waiting: ") and "10 GiB" in text
+    listed = two_gpus.plimsoll("queue", "--state", "waiting", check=0).stdout
+    assert re.search(rf"^ *{second} +- +sleep +waiting +- +10 GiB +- +needs 10 GiB; GPU 0 has room", listed, re.M)
+    assert "running" not in listed
+    two_gpus.plimsoll("cancel", "--all", check=0)
+    wait_until(lambda: {t["state"] for t in two_gpus.json("queue")["tasks"]} == {"canceled"})
+
+
+def test_wait_tells_of_failure(sandbox):
+    task = sandbox.json("submit", "--cpu", "only", "--", "false")["id"]
+    done = sandbox.plimsoll("wait", task, check=1)
+    assert done.stdout == f"task {task}: failed (exit 1); plimsoll logs {task}\n"
+
+
+def test_wrong_words_are_usage(sandbox):
+    for args, said in (
+        (("show", "x7"), "neither a task (17) nor a batch (b3)"),
+        (("logs", "b1"), "is a batch, a task is meant"),
+        (("cancel",), "or --all"),
+        (("queue", "--state", "wating"), "not one of waiting, held"),
+        (("run", "--vram", "2", "--", "true"), 'size "2" has no unit'),
+        (("run", "--vram", "{x}", "--", "true"), "--vram"),
+        (("run", "--cpu", "only", "-d", "0", "--", "true"), "contradicts"),
+        (("run", "--vram", "1G"), "the command is missing"),
+        (("submit", "--cpu", "only", "--gpus", "2", "--", "true"), "takes no GPU"),
+    ):
+        done = sandbox.plimsoll(*args, check=2)
+        assert said in done.stderr, done.stderr
+    assert list((sandbox.dir / "run").iterdir()) == [], "wrong usage must not start a daemon"
+
+
+def test_what_is_not_there_is_said(sandbox):
+    assert "99" in sandbox.plimsoll("show", "99", check=2).stderr
+    assert "9" in sandbox.plimsoll("wait", "b9", check=2).stderr
+
+
+def test_a_socket_of_somebody_else_is_refused(sandbox):
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a socket away")
+    folder = sandbox.dir / "run" / "plimsoll"
+    folder.mkdir(mode=0o700)
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(str(folder / "api.sock"))
+    server.listen()
+    os.chown(folder / "api.sock", 12345, 12345)
+    done = sandbox.plimsoll("queue", check=3)
+    assert "12345" in done.stderr or "belongs" in done.stderr
+    server.close()
+
+
+def test_serve_is_seen_and_stopped(sandbox):
+    sandbox.plimsoll("serve", "--background", check=0)
+    assert (sandbox.dir / "run/plimsoll/api.sock").exists()
+    sandbox.plimsoll("serve", "--stop", check=0)
+    wait_until(lambda: "no daemon runs" in sandbox.plimsoll("serve", "--stop").stderr)

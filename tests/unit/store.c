@@ -473,7 +473,7 @@ static int full_disk_child(const struct folder *folder)
 	/* A disk of its own, seen by this process only; needs root, or user namespaces. */
 	if (geteuid() != 0 ? unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0 : unshare(CLONE_NEWNS) < 0)
 		return 77;
-	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	if (mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0 ||
 	    mount("none", folder->path, "tmpfs", 0, "size=2m,mode=0700") < 0)
 		return 77;
 	(void)snprintf(there.path, sizeof there.path, "%s", inside);

@@ -18,7 +18,9 @@ say() {
 build() {
 	local dir=$1
 	shift
-	[ -f "$dir/build.ninja" ] || meson setup "$dir" "$@"
+	[ -f "$dir/build.ninja" ] || meson setup "$dir" -Dunit_tests=enabled "$@"
+	# Configured by `make` or `make demo`, before cmocka was there: ask again, and insist.
+	[ -d "$dir/tests/unit" ] || meson setup --reconfigure "$dir" -Dunit_tests=enabled "$@"
 	ninja -C "$dir" || {
 		echo "test.sh: $dir does not build"
 		exit 1

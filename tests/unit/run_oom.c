@@ -189,6 +189,7 @@ static void test_bad_pattern_files(void **state)
 	struct error err;
 
 	(void)state;
+	assert_true(fd >= 0);
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		assert_int_equal(
 		    file_replace(path, cases[i].text, strlen(cases[i].text), 0600, NULL), 0);

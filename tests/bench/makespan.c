@@ -221,7 +221,7 @@ static void bench_speed(void)
 {
 	static const size_t counts[] = {2, 8, 64};
 
-	printf("\nauto, 512 tasks waiting: µs a call of place_next\n");
+	printf("\nauto, 512 tasks waiting: CPU µs a call of place_next\n");
 	for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
 		struct world world = {.n_gpus = counts[i], .n_tasks = 512, .ram_bytes = 512 * GIB};
 		struct world_run run = {.policy = PLACE_AUTO};

@@ -44,7 +44,7 @@ struct world_run {
 	double makespan_seconds;
 	size_t n_steps, n_starts,
 	    n_left; /* place_next calls; tasks that could not be started at all */
-	double place_seconds, place_seconds_max; /* wall time in place_next, all and longest */
+	double place_seconds, place_seconds_max; /* CPU time in place_next, all and longest */
 	char broken[400];                        /* the first broken promise; "" = none */
 	int trace;                               /* print starts */
 };

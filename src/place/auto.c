@@ -33,7 +33,7 @@
 #include <string.h>
 
 /* Work of one decision, in tasks played x (PLAY_FIXED + lanes); about a millisecond. */
-#define PLAY_BUDGET 400000
+#define PLAY_BUDGET 200000
 #define PLAY_FIXED  16
 /* Scenarios for all candidates, and for those that are left. */
 #define SCENARIOS_FIRST  2
@@ -294,12 +294,12 @@ bool auto_explain(const struct place_view *view, const struct fit_counts *counts
 		    gpus[then].index, SECONDS_TEXT(outcome.watched_at_seconds), SECONDS_TEXT(later),
 		    gpus[now].index, SECONDS_TEXT(end_now));
 	else if (busy_on(view, now) >= 100)
-		reason_add(
-		    &reason,
-		    "GPU %u has room, but its %u tasks keep it busy to %.0f%%: one more would "
-		    "only slow them; starts on GPU %u in %s",
-		    gpus[now].index, gpus[now].n_tasks, busy_on(view, now), gpus[then].index,
-		    SECONDS_TEXT(outcome.watched_at_seconds));
+		reason_add(&reason,
+			   "GPU %u has room, but what runs there (%u) keeps it busy to %.0f%%: one "
+			   "more would "
+			   "only slow it; starts on GPU %u in %s",
+			   gpus[now].index, gpus[now].n_tasks, busy_on(view, now), gpus[then].index,
+			   SECONDS_TEXT(outcome.watched_at_seconds));
 	else
 		reason_add(
 		    &reason,

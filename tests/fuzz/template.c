@@ -39,7 +39,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		abort();
 	if (template_fill(text, TEMPLATE_COMMAND, rows, 0, &command, &err) == 0)
 		check_daemon_can_read(command);
-	(void)template_fill(text, TEMPLATE_VALUE, rows, 0, &value, &err);
+	/* What was refused must not be half done. */
+	if (template_fill(text, TEMPLATE_VALUE, rows, 0, &value, &err) < 0 && value)
+		abort();
 	literal = template_literal(text);
 	check_daemon_can_read(literal);
 	return 0;

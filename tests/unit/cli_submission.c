@@ -1,0 +1,191 @@
+/* What run, submit and batch send, from their options. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "cli/submission.h"
+#include "util/size.h"
+
+#include <errno.h>
+#include <string.h>
+
+static const struct option_spec specs[] = {SUBMISSION_OPTIONS, {}};
+
+static struct options parse(const char *const *words)
+{
+	struct options options = {};
+	struct error err = {};
+	char *argv[32];
+	int argc = 0;
+
+	for (; words[argc]; argc++)
+		argv[argc] = (char *)(uintptr_t)words[argc];
+	if (options_parse(specs, OPTIONS_COMMAND, argc, argv, &options, &err) < 0)
+		fail_msg("%s", err.text);
+	return options;
+}
+
+#define PARSE(...) parse((const char *const[]){__VA_ARGS__, NULL})
+
+static struct rows *rows_of(const char *json)
+{
+	struct error err = {};
+	struct rows *rows = NULL;
+
+	if (rows_parse(json, strlen(json), "r.json", ROWS_JSON, &rows, &err) < 0)
+		fail_msg("%s", err.text);
+	return rows;
+}
+
+static json_t *task_of(const struct options *options, const struct rows *rows, size_t i)
+{
+	struct error err = {};
+	json_t *task = NULL;
+
+	if (submission_task(options, rows, i, "/work", &task, &err) < 0)
+		fail_msg("%s", err.text);
+	return task;
+}
+
+static void assert_refused(const struct options *options, const struct rows *rows, const char *said)
+{
+	struct error err = {};
+	json_t *task = NULL;
+
+	assert_int_equal(submission_task(options, rows, 0, "/work", &task, &err), -EINVAL);
+	if (!strstr(err.text, said))
+		fail_msg("\"%s\" does not say \"%s\"", err.text, said);
+}
+
+static void test_one(void **state)
+{
+	auto_options struct options o =
+	    PARSE("--vram", "2.5G", "--ram", "4.5G", "--cpus", "1.5", "-d", "cuda:1", "--",
+		  "python3", "-u", "/x/train.py", "{gpu}");
+	auto_json json_t *task = task_of(&o, NULL, 0);
+	const json_t *request = json_object_get(task, "request");
+
+	assert_int_equal(jsonx_get_u64(request, "vram_bytes", 0), 2560 * MIB);
+	assert_int_equal(jsonx_get_u64(request, "ram_bytes", 0), 4608 * MIB);
+	assert_true(jsonx_get_real(request, "cpus", 0) == 1.5);
+	assert_int_equal(jsonx_get_u64(request, "gpus", 0), 1);
+	assert_string_equal(jsonx_get_string(request, "cpu", ""), "never");
+	assert_string_equal(jsonx_get_string(request, "pin", ""), "cuda:1");
+	assert_string_equal(jsonx_get_string(task, "kind", ""), "train.py@2.5 GiB");
+	assert_string_equal(jsonx_get_string(task, "name", ""), "train.py");
+	assert_string_equal(json_string_value(json_array_get(json_object_get(task, "command"), 3)),
+			    "{gpu}");
+	assert_null(json_object_get(task, "row"));
+}
+
+static void test_unsaid_is_null(void **state)
+{
+	auto_options struct options o = PARSE("true");
+	auto_json json_t *task = task_of(&o, NULL, 0);
+	const json_t *request = json_object_get(task, "request");
+
+	assert_true(json_is_null(json_object_get(request, "vram_bytes")));
+	assert_true(json_is_null(json_object_get(request, "ram_bytes")));
+	assert_true(json_is_null(json_object_get(request, "cpus")));
+	assert_null(json_object_get(request, "pin"));
+	assert_string_equal(jsonx_get_string(task, "kind", ""), "true");
+}
+
+static void test_rows(void **state)
+{
+	auto_rows struct rows *rows =
+	    rows_of("[{\"file\": \"/a/b c.wav\", \"v\": \"1G\", \"dev\": \"cpu\"},"
+		    " {\"file\": \"d.wav\", \"v\": \"2G\", \"dev\": \"cuda:0\"}]");
+	auto_options struct options o =
+	    PARSE("--vram", "{v}", "-d", "{dev}", "--", "x", "--size={v}", "{file}");
+	auto_json json_t *first = task_of(&o, rows, 0), *second = task_of(&o, rows, 1);
+	const json_t *request = json_object_get(first, "request");
+
+	/* On the CPU nothing is asked of a GPU. */
+	assert_string_equal(jsonx_get_string(request, "cpu", ""), "only");
+	assert_true(json_is_null(json_object_get(request, "vram_bytes")));
+	assert_int_equal(jsonx_get_u64(request, "gpus", 9), 0);
+	request = json_object_get(second, "request");
+	assert_int_equal(jsonx_get_u64(request, "vram_bytes", 0), 2 * GIB);
+	assert_string_equal(jsonx_get_string(request, "pin", ""), "cuda:0");
+	/* Sizes and numbers are no names. */
+	assert_string_equal(jsonx_get_string(first, "name", ""), "b c.wav");
+	assert_int_equal(jsonx_get_u64(second, "row", 0), 2);
+	assert_string_not_equal(jsonx_get_string(first, "fingerprint", ""),
+				jsonx_get_string(second, "fingerprint", ""));
+}
+
+static void test_refused(void **state)
+{
+	auto_rows struct rows *rows = rows_of("[{\"v\": \"1\"}]");
+	auto_options struct options no_unit = PARSE("--vram", "{v}", "x"),
+				    unknown = PARSE("--name", "{w}", "x"),
+				    both = PARSE("--cpu", "only", "-d", "1", "x"),
+				    never = PARSE("--cpu", "never", "-d", "cpu", "x"),
+				    two = PARSE("--gpus", "2", "-d", "1", "x"),
+				    none = PARSE("--gpus", "2", "--cpu", "only", "x");
+
+	assert_refused(&no_unit, rows, "r.json:1: row 1: --vram: size \"1\" has no unit");
+	assert_refused(&unknown, rows, "--name: r.json:1: row 1: unknown placeholder {w}");
+	assert_refused(&no_unit, NULL, "--vram: \"{v}\" is not a size");
+	assert_refused(&both, NULL, "--cpu only contradicts --device 1");
+	assert_refused(&never, NULL, "--device cpu contradicts --cpu never");
+	assert_refused(&two, NULL, "--device names one GPU");
+	assert_refused(&none, NULL, "takes no GPU");
+}
+
+static void test_program(void **state)
+{
+	static const struct {
+		const char *command[5];
+		const char *wanted;
+	} cases[] = {
+	    {{"/usr/bin/ffmpeg", "-i", "x"}, "ffmpeg"},
+	    {{"python3", "transcribe.py", "a"}, "transcribe.py"},
+	    {{"/usr/bin/python3.11", "-u", "/srv/t.py"}, "t.py"},
+	    {{"python3", "-m", "whisper", "a"}, "whisper"},
+	    {{"bash", "-c", "echo"}, "bash"},
+	    {{"bash", "{script}"}, "bash"},
+	    {{"python3"}, "python3"},
+	    {{"shellcheck", "a"}, "shellcheck"},
+	    {{"pythonic", "a"}, "pythonic"},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		auto_free char *program =
+		    submission_program((char *const *)(uintptr_t)cases[i].command);
+
+		assert_string_equal(program, cases[i].wanted);
+	}
+}
+
+static void test_fingerprint(void **state)
+{
+	auto_json json_t *a = json_pack("[s, s]", "ab", "c"), *b = json_pack("[s, s]", "a", "bc");
+	auto_free char *one = submission_fingerprint("/w", a),
+		       *same = submission_fingerprint("/w", a);
+	auto_free char *shifted = submission_fingerprint("/w", b),
+		       *elsewhere = submission_fingerprint("/v", a);
+
+	assert_int_equal(strlen(one), 32);
+	assert_string_equal(one, same);
+	assert_string_not_equal(one, shifted);
+	assert_string_not_equal(one, elsewhere);
+	/* FNV-1a, 128 bits, over "/w\0ab\0c\0": what is in a store must be found by the next
+	 * version. */
+	assert_string_equal(one, "6e48bd0e3e6599c95c81d87b6f9c1fd1");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_one),     cmocka_unit_test(test_unsaid_is_null),
+	    cmocka_unit_test(test_rows),    cmocka_unit_test(test_refused),
+	    cmocka_unit_test(test_program), cmocka_unit_test(test_fingerprint),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

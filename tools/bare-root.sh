@@ -10,6 +10,8 @@ cd "$(dirname "$0")/.."
 }
 command -v debootstrap >/dev/null || apt-get install -y -q --no-install-recommends debootstrap
 root=$(mktemp -d "${TMPDIR:-/tmp}/plimsoll-bare.XXXXXX")
+# mktemp makes it 0700, which as a root folder would lock everybody but root out of everything.
+chmod 755 "$root"
 mounted=()
 
 finish() {

@@ -26,11 +26,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define ARRIVAL_MS         30000 /* for a request to arrive whole */
-#define PROGRESS_SECONDS   60u   /* without a byte taken while an answer is sent */
-#define SWEEP_MS           1000
-#define CONNECTIONS_SPARE  8 /* beyond the limit, accepted only to be told so */
-#define STREAM_BLOCK_BYTES ((size_t)32 << 10)
+#define ARRIVAL_MS           30000 /* for a request to arrive whole */
+#define PROGRESS_SECONDS     60u   /* without a byte taken while an answer is sent */
+#define SWEEP_MS             1000
+#define BODY_THROWN_AWAY_MAX (2 * API_BODY_MAX)
+#define CONNECTIONS_SPARE    8 /* beyond the limit, accepted only to be told so */
+#define STREAM_BLOCK_BYTES   ((size_t)32 << 10)
 
 struct connection {
 	struct connection *next, **link;
@@ -388,6 +389,15 @@ static enum MHD_Result request_handle(struct api_request *request)
 	return request_queue(request);
 }
 
+static bool body_is_bearable(struct MHD_Connection *mhd)
+{
+	const char *length =
+	    MHD_lookup_connection_value(mhd, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
+	unsigned long long bytes;
+
+	return length && text_to_u64(length, 1, BODY_THROWN_AWAY_MAX, &bytes);
+}
+
 static enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd, const char *url,
 				  const char *method, const char *version, const char *upload,
 				  size_t *upload_size, void **request_cls)
@@ -409,13 +419,16 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd, const c
 		if (r == 0)
 			return MHD_YES;
 		api_reply_error(request, r, &err);
-		return request_queue(request);
+		/* Who is answered in the middle of sending sees a broken pipe, not the answer: what
+		 * is not too long is read and thrown away first. */
+		return body_is_bearable(mhd) ? MHD_YES : request_queue(request);
 	}
 	if (*upload_size > 0) {
 		request->body_bytes += *upload_size;
-		if (!request->route || request->body_bytes > 2 * API_BODY_MAX)
+		if (request->body_bytes > BODY_THROWN_AWAY_MAX)
 			return MHD_NO;
-		if (request->body_bytes <= request->route->body_max)
+		if (request->state == REQUEST_ARRIVING &&
+		    request->body_bytes <= request->route->body_max)
 			text_add_bytes(&request->body, upload, *upload_size);
 		*upload_size = 0;
 		return MHD_YES;

@@ -41,12 +41,13 @@ def test_the_daemon_is_killed_right_after_the_submit(daemon):
 
 
 def test_tasks_that_end_while_no_daemon_is_there(daemon):
-    good = daemon.task("sleep", "0.5", request=CPU)
-    bad = daemon.task("sh", "-c", "sleep 0.5; exit 9", request=CPU)
+    ends = daemon.box.file("ends", "")
+    good = daemon.task("sh", "-c", f"sleep 2; echo good >> {ends}", request=CPU)
+    bad = daemon.task("sh", "-c", f"sleep 2; echo bad >> {ends}; exit 9", request=CPU)
     for task in (good, bad):
         wait_until(lambda task=task: daemon.get(f"/v1/tasks/{task}")["task"]["state"] == "running")
     daemon.kill()
-    wait_until(lambda: len(list(daemon.box.processes())) <= 3, what="the tasks' ends")
+    wait_until(lambda: sorted(ends.read_text().split()) == ["bad", "good"], what="the tasks' ends")
     daemon.start()
     assert daemon.wait(good)["state"] == "done"
     ended = daemon.wait(bad)
@@ -96,8 +97,7 @@ def test_all_are_killed(daemon):
 
 
 def test_nvml_hangs_and_what_needs_no_gpu_runs_on(simulated):
-    gpu = "rtx-3070"
-    box = simulated(scenario=f"gpus: [{gpu}]\ntimeline:\n  - at: 1s\n    hang: for-ever\n")
+    box = simulated(scenario={"gpus": [{"model": "rtx-3070"}], "timeline": [{"at": "3s", "gpu": 0, "event": "hang"}]})
     daemon = Daemon(box)
     task = daemon.task("sleep", "4", request={"vram_bytes": GIB})
     wait_until(lambda: daemon.get("/v1/gpus")["source"] == "stale", timeout=PATIENCE, what="staleness")
@@ -116,4 +116,4 @@ def test_without_a_driver_what_needs_no_gpu_runs(sandbox):
     assert daemon.wait(daemon.task("true", request=CPU))["state"] == "done"
     answer = daemon.get("/v1/gpus")
     assert answer["gpus"] == [] and answer["source"] == "no-library" and answer["text"]
-    assert "no GPU" in daemon.refused("POST", "/v1/tasks", {"command": ["true"]}, 422)
+    assert "there is none" in daemon.refused("POST", "/v1/tasks", {"command": ["true"]}, 422)

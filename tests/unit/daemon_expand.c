@@ -1,0 +1,147 @@
+/* Placeholders and the environment of a task. */
+#include "daemon/expand.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static const struct expand_grant ON_GPU = {
+    .task = 17,
+    .attempt = 2,
+    .n_gpus = 1,
+    .gpus = {{.uuid = "GPU-aa", .index = 3, .total_bytes = 8ull << 30}},
+    .vram_bytes = 2ull << 30,
+};
+static const struct expand_grant ON_TWO = {
+    .task = 1,
+    .attempt = 1,
+    .n_gpus = 2,
+    .gpus = {{.uuid = "GPU-aa", .index = 0}, {.uuid = "GPU-bb", .index = 4}},
+    .vram_bytes = 1ull << 30,
+};
+static const struct expand_grant ON_CPU = {.task = 5, .attempt = 1};
+
+static void test_expand(void **state)
+{
+	static const struct {
+		const char *text;
+		const struct expand_grant *grant;
+		const char *want; /* NULL: refused */
+	} cases[] = {
+	    {"plain", &ON_GPU, "plain"},
+	    {"", &ON_GPU, ""},
+	    {"--device={device}", &ON_GPU, "--device=cuda:0"},
+	    {"{gpu}/{uuid}/{vram_mib}", &ON_GPU, "3/GPU-aa/2048"},
+	    {"{gpu}/{uuid}/{vram_mib}", &ON_TWO, "0,4/GPU-aa,GPU-bb/1024"},
+	    {"{device}|{gpu}|{uuid}|{vram_mib}", &ON_CPU, "cpu|||0"},
+	    {"{{device}} {{}} }}{{", &ON_GPU, "{device} {} }{"},
+	    {"{{{device}}}", &ON_GPU, "{cuda:0}"},
+	    {"{nope}", &ON_GPU, NULL},
+	    {"{}", &ON_GPU, NULL},
+	    {"{device", &ON_GPU, NULL},
+	    {"device}", &ON_GPU, NULL},
+	    {"{dev{ice}}", &ON_GPU, NULL},
+	    {"{Device}", &ON_GPU, NULL},
+	    {"{batch_size}", &ON_GPU, NULL},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		auto_free char *text = NULL;
+		struct error err = {};
+		int r = expand_argument(cases[i].text, cases[i].grant, &text, &err);
+
+		assert_int_equal(r, cases[i].want ? 0 : -EINVAL);
+		assert_int_equal(expand_check(cases[i].text, &err), r);
+		if (cases[i].want)
+			assert_string_equal(text, cases[i].want);
+		else
+			assert_true(err.text[0]);
+	}
+}
+
+static const char *env_get(const struct strings *env, const char *name)
+{
+	const char *found = NULL;
+	size_t len = strlen(name);
+
+	for (size_t i = 0; i < env->n; i++)
+		if (strncmp(env->items[i], name, len) == 0 && env->items[i][len] == '=') {
+			assert_null(found); /* once only */
+			found = env->items[i] + len + 1;
+		}
+	return found;
+}
+
+static void test_environment_on_gpu(void **state)
+{
+	char visible[] = "CUDA_VISIBLE_DEVICES=7", order[] = "CUDA_DEVICE_ORDER=FASTEST_FIRST";
+	char path[] = "PATH=/bin", xla[] = "XLA_PYTHON_CLIENT_PREALLOCATE=true";
+	char outer[] = "PLIMSOLL_TASK_ID=3", other[] = "PLIMSOLL_OTHER=kept";
+	char *base[] = {visible, order, path, xla, outer, other, NULL};
+	auto_strings struct strings env = {};
+
+	(void)state;
+	expand_environment(base, &ON_GPU, &env);
+	assert_string_equal(env_get(&env, "CUDA_VISIBLE_DEVICES"), "GPU-aa");
+	assert_string_equal(env_get(&env, "NVIDIA_VISIBLE_DEVICES"), "GPU-aa");
+	assert_string_equal(env_get(&env, "CUDA_DEVICE_ORDER"), "PCI_BUS_ID");
+	assert_string_equal(env_get(&env, "PATH"), "/bin");
+	assert_string_equal(env_get(&env, "PLIMSOLL_OTHER"), "kept");
+	assert_string_equal(env_get(&env, "PLIMSOLL_TASK_ID"), "17");
+	assert_string_equal(env_get(&env, "PLIMSOLL_ATTEMPT"), "2");
+	assert_string_equal(env_get(&env, "PLIMSOLL_DEVICE"), "cuda:0");
+	assert_string_equal(env_get(&env, "PLIMSOLL_GPU_INDEX"), "3");
+	assert_string_equal(env_get(&env, "PLIMSOLL_GPU_UUID"), "GPU-aa");
+	assert_string_equal(env_get(&env, "PLIMSOLL_VRAM_LIMIT_BYTES"), "2147483648");
+	assert_string_equal(env_get(&env, "PLIMSOLL_VRAM_FRACTION"), "0.2500");
+	/* The user's word on a framework's knob stands, the others are set. */
+	assert_string_equal(env_get(&env, "XLA_PYTHON_CLIENT_PREALLOCATE"), "true");
+	assert_string_equal(env_get(&env, "TF_FORCE_GPU_ALLOW_GROWTH"), "true");
+}
+
+static void test_environment_on_cpu(void **state)
+{
+	char uuid[] = "PLIMSOLL_GPU_UUID=GPU-outer";
+	char *base[] = {uuid, NULL};
+	auto_strings struct strings env = {};
+
+	(void)state;
+	expand_environment(base, &ON_CPU, &env);
+	assert_string_equal(env_get(&env, "CUDA_VISIBLE_DEVICES"), "");
+	assert_string_equal(env_get(&env, "NVIDIA_VISIBLE_DEVICES"), "void");
+	assert_string_equal(env_get(&env, "PLIMSOLL_DEVICE"), "cpu");
+	assert_null(env_get(&env, "PLIMSOLL_GPU_UUID"));
+	assert_null(env_get(&env, "PLIMSOLL_VRAM_FRACTION"));
+	assert_null(env_get(&env, "TF_FORCE_GPU_ALLOW_GROWTH"));
+}
+
+/* What is not known is not said: a fraction of an unknown total, a limit nobody promised. */
+static void test_environment_unknown(void **state)
+{
+	struct expand_grant unknown = ON_GPU;
+	auto_strings struct strings env = {};
+
+	(void)state;
+	unknown.gpus[0].total_bytes = 0;
+	unknown.vram_bytes = 0;
+	expand_environment(NULL, &unknown, &env);
+	assert_null(env_get(&env, "PLIMSOLL_VRAM_FRACTION"));
+	assert_null(env_get(&env, "PLIMSOLL_VRAM_LIMIT_BYTES"));
+	assert_string_equal(env_get(&env, "PLIMSOLL_GPU_UUID"), "GPU-aa");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_expand),
+	    cmocka_unit_test(test_environment_on_gpu),
+	    cmocka_unit_test(test_environment_on_cpu),
+	    cmocka_unit_test(test_environment_unknown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,216 @@
+/* Submits as parsed, tasks as JSON, and both through the store and back. */
+#include "daemon/record.h"
+#include "daemon/submit_parse.h"
+#include "daemon/task_json.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static json_t *parse(const char *text)
+{
+	json_t *json = NULL;
+
+	assert_int_equal(jsonx_parse(text, strlen(text), "test", &json, NULL), 0);
+	return json;
+}
+
+static void test_batch_defaults(void **state)
+{
+	auto_json json_t *body = parse(
+	    "{\"name\": \"b\", \"on_failure\": \"ask\", \"threads\": 4, \"max_per_gpu\": 2, "
+	    "\"priority\": 3, \"cwd\": \"/x\", \"umask\": 63, \"env\": [\"A=1\"], \"tasks\": ["
+	    "{\"command\": [\"a\", \"{device}\"], \"request\": {\"vram_bytes\": 5, \"cpus\": 1.5}},"
+	    "{\"command\": [\"b\"], \"priority\": -1, \"row\": 9, \"request\": {\"cpu\": "
+	    "\"only\"}}]}");
+	struct error err = {};
+	struct submit submit;
+
+	(void)state;
+	assert_int_equal(submit_parse_batch(body, NULL, &submit, &err), 0);
+	assert_int_equal(submit.n, 2);
+	assert_true(submit.needs_gpus && submit_needs_gpus(body));
+	assert_int_equal(submit.on_failure, SCHED_ASK);
+	assert_int_equal(submit.specs[0].request.threads, 4);
+	assert_int_equal(submit.specs[1].request.max_per_gpu, 2);
+	assert_int_equal(submit.specs[0].priority, 3);
+	assert_int_equal(submit.specs[1].priority, -1);
+	assert_int_equal(submit.specs[0].row, 1);
+	assert_int_equal(submit.specs[1].row, 9);
+	assert_int_equal(submit.specs[0].umask, 077);
+	assert_int_equal(submit.specs[0].request.cpu_milli, 1500);
+	assert_int_equal(submit.specs[0].request.gpus, 1);
+	assert_int_equal(submit.specs[1].request.gpus, 0);
+	assert_string_equal(submit.specs[1].cwd, "/x");
+	assert_string_equal(submit.specs[0].argv[1], "{device}");
+	assert_null(submit.specs[0].argv[2]);
+	assert_int_equal(json_array_size(submit.env), 1);
+	submit_finish(&submit);
+}
+
+static const char *const TASK_MEMBERS[] = {"id",      "name",     "batch",    "kind",
+					   "state",   "reason",   "priority", "command",
+					   "request", "attempts", NULL};
+static const char *const ATTEMPT_MEMBERS[] = {
+    "number", "gpus",    "device", "policy",          "started_at",     "ended_at", "exit_code",
+    "signal", "outcome", "reason", "peak_vram_bytes", "peak_ram_bytes", NULL};
+
+static void check_members(const json_t *object, const char *const *names)
+{
+	for (; *names; names++)
+		if (!json_object_get(object, *names))
+			fail_msg("there is no \"%s\"", *names);
+}
+
+static const char *const ARGV[] = {"python3", "a b.py", "{device}", NULL};
+
+static struct sched_task task_make(struct sched_attempt *attempt, struct sched_grant *grant)
+{
+	static char reason[] = "exit code 3", placed[] = "GPU 1: most room";
+
+	*grant = (struct sched_grant){.uuid = "GPU-bb",
+				      .index = 1,
+				      .vram_bytes = 1 << 30,
+				      .used_known = true,
+				      .used_bytes = 77,
+				      .peak_bytes = 99};
+	*attempt = (struct sched_attempt){.number = 1,
+					  .changed = true,
+					  .gpus = grant,
+					  .n_gpus = 1,
+					  .policy = PLACE_SPREAD,
+					  .reason = placed,
+					  .started_at_ms = 1000,
+					  .ended_at_ms = 2000,
+					  .outcome = SCHED_ERROR,
+					  .exit_known = true,
+					  .exit_code = 3,
+					  .peak_vram_bytes = 99};
+	return (struct sched_task){.id = 41,
+				   .batch = 6,
+				   .spec = {.name = "row 2",
+					    .kind = "k",
+					    .argv = ARGV,
+					    .cwd = "/tmp",
+					    .fingerprint = "f",
+					    .umask = 027,
+					    .row = 2,
+					    .priority = -4,
+					    .request = {.vram_bytes = 1 << 30,
+							.cpu_milli = 2500,
+							.gpus = 1,
+							.exclusive = true,
+							.pin_uuid = "GPU-bb",
+							.max_per_gpu = 3,
+							.threads = 5},
+					    .policy = PLACE_BEST_FIT,
+					    .weight_memory = 0.5,
+					    .retries = 2},
+				   .state = SCHED_FAILED,
+				   .reason = reason,
+				   .submitted_at_ms = 500,
+				   .updated_at_ms = 2000,
+				   .not_before_ms = 700,
+				   .failures = 1,
+				   .requeues = 2,
+				   .attempts = attempt,
+				   .n_attempts = 1};
+}
+
+static void test_task_shape(void **state)
+{
+	struct sched_attempt attempt;
+	struct sched_grant grant;
+	struct sched_task task = task_make(&attempt, &grant);
+	auto_json json_t *json = task_to_json(&task, NULL);
+	const json_t *a = json_array_get(json_object_get(json, "attempts"), 0);
+
+	(void)state;
+	check_members(json, TASK_MEMBERS);
+	check_members(a, ATTEMPT_MEMBERS);
+	assert_string_equal(jsonx_get_string(json, "state", ""), "failed");
+	assert_string_equal(jsonx_get_string(a, "device", ""), "cuda:0");
+	assert_string_equal(jsonx_get_string(a, "outcome", ""), "error");
+	assert_int_equal(jsonx_get_u64(a, "exit_code", 0), 3);
+	assert_true(json_is_null(json_object_get(a, "signal")));
+	assert_true(json_is_null(json_object_get(a, "peak_ram_bytes")));
+	assert_string_equal(jsonx_get_string(a, "ended_at", ""), "1970-01-01T00:00:02.000Z");
+
+	/* How it ended is unknown: neither exit_code nor signal is made up. */
+	attempt.exit_known = false;
+	attempt.outcome = SCHED_OUTCOME_LOST;
+	json_decref(json);
+	json = task_to_json(&task, "because");
+	a = json_array_get(json_object_get(json, "attempts"), 0);
+	assert_true(json_is_null(json_object_get(a, "exit_code")));
+	assert_string_equal(jsonx_get_string(json, "reason", ""), "because");
+}
+
+static void test_through_the_store(void **state)
+{
+	char dir[] = "/tmp/plimsoll-record-XXXXXX";
+	struct sched_attempt attempt;
+	struct sched_grant grant;
+	struct sched_task task = task_make(&attempt, &grant);
+	struct sched_batch batch = {.id = 6,
+				    .name = "b",
+				    .on_failure = SCHED_ASK,
+				    .state = SCHED_BATCH_DONE,
+				    .submitted_at_ms = 500,
+				    .ended_at_ms = 2000,
+				    .total = 1};
+	auto_json json_t *summary = parse("{\"counts\": {\"failed\": 1}, \"summary\": {}}");
+	auto_json json_t *before = task_to_json(&task, NULL), *after = NULL;
+	auto_store struct store *store = NULL;
+	auto_records struct records records = {};
+	auto_record_batches struct record_batches batches = {};
+	auto_free char *clean = NULL;
+	struct error err = {};
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	assert_int_equal(store_open(dir, &store, &err), 0);
+	assert_int_equal(store_begin(store, &err), 0);
+	assert_int_equal(record_put_batch(store, &batch, summary, &err), 0);
+	assert_int_equal(record_put_task(store, &task, &err), 0);
+	assert_int_equal(store_commit(store, &err), 0);
+
+	assert_int_equal(records_load(store, &(struct store_query){.id = 41}, &records, &err), 0);
+	assert_int_equal(records.n, 1);
+	after = task_to_json(&records.tasks[0], NULL);
+	assert_true(json_equal(before, after));
+	assert_int_equal(records.tasks[0].spec.request.max_per_gpu, 3);
+	assert_int_equal(records.tasks[0].spec.request.threads, 5);
+	assert_int_equal(records.tasks[0].spec.request.cpu_milli, 2500);
+	assert_int_equal(records.tasks[0].spec.umask, 027);
+	assert_int_equal(records.tasks[0].spec.retries, 2);
+	assert_true(records.tasks[0].spec.weight_memory > 0.4);
+	assert_int_equal(records.tasks[0].requeues, 2);
+	assert_int_equal(records.tasks[0].not_before_ms, 700);
+	assert_int_equal(records.tasks[0].attempts[0].gpus[0].peak_bytes, 99);
+	assert_int_equal(records.tasks[0].attempts[0].gpus[0].vram_bytes, 1 << 30);
+	assert_true(records.tasks[0].attempts[0].gpus[0].used_known);
+
+	assert_int_equal(record_batches_load(store, 6, false, &batches, &err), 0);
+	assert_int_equal(batches.n, 1);
+	assert_int_equal(batches.batches[0].counts[SCHED_FAILED], 1);
+	assert_int_equal(batches.batches[0].on_failure, SCHED_ASK);
+	assert_int_equal(batches.batches[0].state, SCHED_BATCH_DONE);
+
+	clean = mem_printf("rm -rf %s", dir);
+	assert_int_equal(system(clean), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_batch_defaults),
+	    cmocka_unit_test(test_task_shape),
+	    cmocka_unit_test(test_through_the_store),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -109,6 +109,14 @@ int rows_read_json(struct rows_reader *reader, struct error *err)
 	return 0;
 }
 
+static bool is_blank(const char *line, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (!strchr(" \t\r", line[i]) || !line[i])
+			return false;
+	return true;
+}
+
 int rows_read_jsonl(struct rows_reader *reader, struct error *err)
 {
 	const char *line;
@@ -118,7 +126,7 @@ int rows_read_jsonl(struct rows_reader *reader, struct error *err)
 		struct rows_reader one = *reader;
 		int r;
 
-		if (strspn(line, " \t\r") >= len)
+		if (is_blank(line, len))
 			continue;
 		/* The reader stands after the line; the value is read where the line began. */
 		one.at = (size_t)(line - reader->data);

@@ -193,6 +193,25 @@ static void test_zero_byte(void **state)
 	assert_int_equal(rows_parse("a\nb\0\n", 5, "f", ROWS_CSV, &rows, &err), -EINVAL);
 }
 
+/* The data may end where the mapping ends: nothing behind it is looked at. */
+static void test_no_terminator(void **state)
+{
+	auto_free char *data = mem_alloc(3);
+	struct error err = {};
+	struct rows *rows = NULL;
+
+	memcpy(data, "1\n ", 3);
+	for (size_t len = 0; len <= 3; len++)
+		for (enum rows_format format = ROWS_AUTO; format <= ROWS_CSV; format++) {
+			char *exact = mem_alloc(len ? len : 1);
+
+			memcpy(exact, data + 3 - len, len);
+			if (rows_parse(exact, len, "f", format, &rows, &err) == 0)
+				rows_destroy(rows);
+			free(exact);
+		}
+}
+
 static void test_too_many(void **state)
 {
 	size_t len = 2 * ((size_t)ROWS_MAX + 1);
@@ -213,12 +232,12 @@ static void test_too_many(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_json_objects), cmocka_unit_test(test_json_keys_with_dots),
-	    cmocka_unit_test(test_json_strings), cmocka_unit_test(test_jsonl),
-	    cmocka_unit_test(test_csv),          cmocka_unit_test(test_csv_one_column),
-	    cmocka_unit_test(test_lines),        cmocka_unit_test(test_detection),
-	    cmocka_unit_test(test_broken),       cmocka_unit_test(test_zero_byte),
-	    cmocka_unit_test(test_too_many),
+	    cmocka_unit_test(test_json_objects),  cmocka_unit_test(test_json_keys_with_dots),
+	    cmocka_unit_test(test_json_strings),  cmocka_unit_test(test_jsonl),
+	    cmocka_unit_test(test_csv),           cmocka_unit_test(test_csv_one_column),
+	    cmocka_unit_test(test_lines),         cmocka_unit_test(test_detection),
+	    cmocka_unit_test(test_broken),        cmocka_unit_test(test_zero_byte),
+	    cmocka_unit_test(test_no_terminator), cmocka_unit_test(test_too_many),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

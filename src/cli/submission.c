@@ -210,6 +210,48 @@ static char *default_name(const struct options *options, const struct rows *rows
 	return rows ? mem_printf("row %zu", i + 1) : submission_program(options->command.items);
 }
 
+/* The bytes of the files that this word of the command names through its row. */
+static double word_file_bytes(const char *word, const struct rows *rows, size_t i)
+{
+	double bytes = 0;
+
+	for (const char *begin = word, *end; (begin = strchr(begin, '{')); begin = end) {
+		auto_text struct text value = {};
+		auto_free char *key = NULL;
+		struct stat st;
+
+		end = strchr(begin, '}');
+		if (!end)
+			break;
+		key = mem_strndup(begin + 1, (size_t)(end - begin - 1));
+		if (rows_value(rows, i, key, &value) == 0 && value.len > 0 &&
+		    stat(value.data, &st) == 0 && S_ISREG(st.st_mode))
+			bytes += (double)st.st_size;
+	}
+	return bytes;
+}
+
+/* How long a task takes beside others of its kind follows its input, if anything: a recording of
+ * twice the bytes is about twice as long. The daemon learns how much of that is true. */
+static int add_work(const struct options *options, const struct rows *rows, size_t i, json_t *task,
+		    struct error *err)
+{
+	auto_filled struct filled given = {};
+	double work = 0;
+	int r = fill_option(options, "work", rows, i, &given, err);
+
+	if (r < 0)
+		return r;
+	if (given.value.given)
+		work = given.value.real;
+	else if (rows)
+		for (size_t k = 0; k < options->command.n; k++)
+			work += word_file_bytes(options->command.items[k], rows, i);
+	if (work > 0)
+		(void)json_object_set_new(task, "work", json_real(work));
+	return 0;
+}
+
 static int add_name(const struct options *options, const struct rows *rows, size_t i, json_t *task,
 		    struct error *err)
 {
@@ -343,6 +385,8 @@ int submission_task(const struct options *options, const struct rows *rows, size
 		r = add_kind(options, rows, i, values.vram.value.bytes, task, err);
 	if (r == 0)
 		r = add_name(options, rows, i, task, err);
+	if (r == 0)
+		r = add_work(options, rows, i, task, err);
 	if (r < 0)
 		return r;
 	if (rows) {

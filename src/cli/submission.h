@@ -63,6 +63,15 @@ extern const char *const submission_cpu_modes[];
 	     .min = -1000,                                                                         \
 	     .max = 1000,                                                                          \
 	     .help = "higher starts first (0)"},                                                   \
+	    {"work",                                                                               \
+	     0,                                                                                    \
+	     OPTION_REAL,                                                                          \
+	     "N",                                                                                  \
+	     .min = 0,                                                                             \
+	     .max = 1e18,                                                                          \
+	     .placeholders = true,                                                                 \
+	     .help = "its length beside others of its kind, in any unit (default: the bytes of "   \
+		     "the files its row names)"},                                                  \
 	    {"kind",                                                                               \
 	     0,                                                                                    \
 	     OPTION_STRING,                                                                        \
@@ -80,7 +89,8 @@ extern const char *const submission_cpu_modes[];
 int submission_shared(const struct options *options, json_t **ret_object,
 		      struct error *err) MUST_CHECK;
 
-/* command, name, kind, request of one task; with `rows`, of row `i`, plus row and fingerprint. */
+/* command, name, kind, work, request of one task; with `rows`, of row `i`, plus row and
+ * fingerprint. */
 int submission_task(const struct options *options, const struct rows *rows, size_t i,
 		    const char *cwd, json_t **ret_object, struct error *err) MUST_CHECK;
 

@@ -28,6 +28,8 @@ static char *spec_dump(const struct sched_spec *spec)
 	(void)json_object_set_new(json, "request", request);
 	(void)json_object_set_new(json, "policy", json_string(place_policy_name(spec->policy)));
 	(void)json_object_set_new(json, "weight_memory", json_real(spec->weight_memory));
+	(void)json_object_set_new(json, "work",
+				  jsonx_real_if(spec->work_hint > 0, spec->work_hint, 3));
 	(void)json_object_set_new(json, "retries", jsonx_u64(spec->retries));
 	text = jsonx_dump(json);
 	json_decref(json);
@@ -157,6 +159,10 @@ int record_put_profiles(struct store *store, const struct estimates_row *rows, s
 					  .peak_vram_bytes = rows[i].peak_vram_bytes,
 					  .peak_ram_bytes = rows[i].peak_ram_bytes,
 					  .samples = rows[i].samples,
+					  .hint_mean = rows[i].hint_mean,
+					  .hint_variance = rows[i].hint_variance,
+					  .hint_covariance = rows[i].hint_covariance,
+					  .hint_samples = rows[i].hint_samples,
 				      },
 				      err);
 	return r;
@@ -218,6 +224,7 @@ static int spec_load(const struct store_task *row, json_t *json, struct sched_sp
 	    .row = row->row,
 	    .priority = row->priority,
 	    .weight_memory = jsonx_get_real(json, "weight_memory", 0),
+	    .work_hint = jsonx_get_real(json, "work", 0),
 	    .retries = (unsigned)jsonx_get_u64(json, "retries", 0),
 	};
 	request_load(json_object_get(json, "request"), &spec->request);
@@ -478,6 +485,10 @@ static int profile_load(void *data, const struct store_profile *profile)
 	    .peak_vram_bytes = profile->peak_vram_bytes,
 	    .peak_ram_bytes = profile->peak_ram_bytes,
 	    .samples = profile->samples,
+	    .hint_mean = profile->hint_mean,
+	    .hint_variance = profile->hint_variance,
+	    .hint_covariance = profile->hint_covariance,
+	    .hint_samples = profile->hint_samples,
 	};
 
 	(void)snprintf(row.kind, sizeof row.kind, "%s", profile->kind);

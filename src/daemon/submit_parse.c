@@ -377,17 +377,33 @@ static int spec_settle(struct sched_spec *spec, struct error *err)
 				 request->gpus);
 	return 0;
 }
+static int read_work(const json_t *value, struct target *t, struct error *err)
+{
+	double work = json_number_value(value);
+
+	if (!json_is_number(value) || !(work >= 0) || work > 1e18)
+		return error_set(err, -EINVAL, "must be a number from 0 to 1e18");
+	t->spec->work_hint = work;
+	return 0;
+}
 
 static const struct sched_spec SPEC_DEFAULT = {
     .name = "", .kind = "", .cwd = "/", .umask = 022, .request = {.gpus = 1}};
 
 static const struct member TASK_MEMBERS[] = {
-    {"command", read_command},   {"name", read_name},
-    {"kind", read_kind},         {"cwd", read_cwd},
-    {"env", read_env},           {"umask", read_umask},
-    {"priority", read_priority}, {"policy", read_policy},
-    {"retries", read_retries},   {"weight_memory", read_weight},
-    {"request", read_request},   {},
+    {"command", read_command},
+    {"name", read_name},
+    {"kind", read_kind},
+    {"cwd", read_cwd},
+    {"env", read_env},
+    {"umask", read_umask},
+    {"priority", read_priority},
+    {"policy", read_policy},
+    {"retries", read_retries},
+    {"weight_memory", read_weight},
+    {"request", read_request},
+    {"work", read_work},
+    {},
 };
 
 static const struct member BATCH_MEMBERS[] = {
@@ -408,10 +424,9 @@ static const struct member BATCH_MEMBERS[] = {
 };
 
 static const struct member ROW_MEMBERS[] = {
-    {"command", read_command}, {"name", read_name},
-    {"kind", read_kind},       {"priority", read_priority},
-    {"row", read_row},         {"fingerprint", read_fingerprint},
-    {"request", read_request}, {},
+    {"command", read_command},   {"name", read_name}, {"kind", read_kind},
+    {"priority", read_priority}, {"row", read_row},   {"fingerprint", read_fingerprint},
+    {"request", read_request},   {"work", read_work}, {},
 };
 
 static int parse_finish(struct submit *submit, int r, struct submit *ret_submit)

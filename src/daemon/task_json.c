@@ -76,6 +76,8 @@ json_t *task_to_json(const struct sched_task *task, const char *reason)
 	(void)json_object_set_new(json, "batch", jsonx_u64_if(task->batch > 0, task->batch));
 	(void)json_object_set_new(json, "row", jsonx_u64_if(spec->row > 0, spec->row));
 	(void)json_object_set_new(json, "kind", jsonx_string_if(spec->kind));
+	(void)json_object_set_new(json, "work",
+				  jsonx_real_if(spec->work_hint > 0, spec->work_hint, 3));
 	(void)json_object_set_new(json, "state", json_string(sched_state_name(task->state)));
 	(void)json_object_set_new(json, "reason", jsonx_string_if(reason ? reason : task->reason));
 	(void)json_object_set_new(json, "priority", json_integer(spec->priority));

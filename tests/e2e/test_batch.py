@@ -188,6 +188,17 @@ def test_kinds_learn_apart(two_gpus):
     assert [t["kind"] for t in result["tasks"]] == ["work.sh@1 GiB", "work.sh@2 GiB"]
 
 
+def test_work_follows_the_input_files(sandbox):
+    sandbox.file("long.wav", "x" * 3000)
+    sandbox.file("short.wav", "x" * 100)
+    path = sandbox.file("rows.json", ["long.wav", "short.wav", "missing.wav"])
+    result = sandbox.json("batch", path, "--cpu", "only", "--", "true", "--in={line}")
+    assert [t["work"] for t in result["tasks"]] == [3000, 100, None]
+    path = sandbox.file("rows.csv", "file,minutes\nlong.wav,7\nshort.wav,2.5\n")
+    result = sandbox.json("batch", path, "--cpu", "only", "--work", "{minutes}", "--", "true", "{file}")
+    assert [t["work"] for t in result["tasks"]] == [7, 2.5]
+
+
 def test_detach_prints_the_id(sandbox):
     path = sandbox.file("rows.txt", "1\n")
     assert sandbox.plimsoll("batch", path, "--detach", "--cpu", "only", "--", "true", check=0).stdout == "b1\n"

@@ -35,7 +35,7 @@ static int build(const struct options *options, const struct rows *rows, json_t 
 		return r;
 	}
 	cwd = jsonx_get_string(batch, "cwd", "/");
-	(void)json_object_set_new(batch, "name", json_string(rows_name(rows)));
+	(void)json_object_set_new(batch, "name", json_string(basename(rows_name(rows))));
 	(void)json_object_set_new(batch, "on_failure", json_string(on_failure(options)));
 	(void)json_object_set_new(batch, "resume", json_boolean(options_flag(options, "resume")));
 	(void)json_object_set_new(batch, "tasks", tasks);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #define NAME_COLUMNS_MAX 80
+#define NAME_BYTES_MAX   200 /* of 256 the daemon takes */
 
 extern char **environ;
 
@@ -57,6 +58,21 @@ static int fill_option(const struct options *options, const char *name, const st
 	return 0;
 }
 
+/* Ours, as JSON. What is no NAME=VALUE, or not UTF-8 (which JSON cannot carry), is left out: one
+ * odd variable must not keep a task from running. */
+static json_t *environment_to_json(void)
+{
+	json_t *array = json_array();
+
+	for (char **entry = environ; entry && *entry; entry++) {
+		json_t *json = **entry != '=' && strchr(*entry, '=') ? json_string(*entry) : NULL;
+
+		if (json)
+			(void)json_array_append_new(array, json);
+	}
+	return array;
+}
+
 int submission_shared(const struct options *options, json_t **ret_object, struct error *err)
 {
 	auto_free char *cwd = getcwd(NULL, 0);
@@ -68,7 +84,7 @@ int submission_shared(const struct options *options, json_t **ret_object, struct
 	if (!cwd)
 		return error_sys(err, -errno, "cannot tell the current folder");
 	*ret_object = json_pack("{s:s, s:o, s:i, s:I, s:s, s:f}", "cwd", cwd, "env",
-				jsonx_strv(environ), "umask", (int)mask, "priority",
+				environment_to_json(), "umask", (int)mask, "priority",
 				(json_int_t)options_int(options, "priority", 0), "policy",
 				submission_policies[policy->given ? policy->choice : 0],
 				"weight_memory", weight->given ? weight->real : 0.0);
@@ -193,7 +209,7 @@ static bool name_from_word(const char *word, const struct rows *rows, size_t i, 
 			if ((unsigned char)*p < ' ')
 				*p = ' ';
 		text_add(name, base_name(value.data));
-		while (text_columns(name->data) > NAME_COLUMNS_MAX)
+		while (text_columns(name->data) > NAME_COLUMNS_MAX || name->len > NAME_BYTES_MAX)
 			name->data[--name->len] = '\0';
 		return true;
 	}

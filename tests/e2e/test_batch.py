@@ -34,6 +34,15 @@ def test_rows_of_every_form(sandbox):
     assert [sandbox.plimsoll("logs", t["id"]).stdout for t in result["tasks"]] == ["p q\n", "r\n"]
 
 
+def test_long_names_are_cut(sandbox):
+    folder = sandbox.dir / ("f" * 200) / ("g" * 200)
+    folder.mkdir(parents=True)
+    (folder / "rows.json").write_text(json.dumps([{"text": "ü" * 1000}]))
+    result = sandbox.json("batch", folder / "rows.json", "--cpu", "only", "--", "true", "{text}")
+    assert result["batch"]["name"] == "rows.json"
+    assert result["tasks"][0]["name"].startswith("üüü") and len(result["tasks"][0]["name"]) <= 80
+
+
 def test_values_are_never_read_by_a_shell_or_as_placeholders(sandbox):
     path = sandbox.file("odd.json", [{"file": "$(touch pwned) {gpu} '\"; `x`"}])
     result = sandbox.json("batch", path, "--cpu", "only", "--", "printf", "%s", "{file}")

@@ -24,6 +24,12 @@ def test_run_leaves_other_braces_alone(sandbox):
     assert done.stdout == "{print $1}|${x}|{device}|{|"
 
 
+def test_an_odd_variable_is_no_obstacle(sandbox):
+    env = {"ODD": b"\xff\xfe", "EVEN": "2"}
+    done = sandbox.plimsoll("run", "--cpu", "only", "--", "sh", "-c", "echo $EVEN", env=env, check=0)
+    assert done.stdout == "2\n"
+
+
 def test_run_on_the_chosen_gpu(two_gpus):
     for index in ("0", "1"):
         done = two_gpus.plimsoll("run", "--vram", "1G", "-d", f"cuda:{index}", "--", "echo", "{gpu}", check=0)

@@ -178,7 +178,8 @@ const struct verb verb_batch = {
 	"\n"
 	"Each task starts on a GPU where its --vram fits below the load line. Without --yes the\n"
 	"first failure stops new starts: on a terminal it asks, in a pipe it ends with status 1.\n"
-	"Ctrl-C leaves the batch running (plimsoll wait bN comes back to it); twice cancels it.\n",
+	"Ctrl-C leaves the batch running with status 130 (plimsoll wait bN comes back to it);\n"
+	"twice within two seconds cancels it.\n",
     .examples =
 	"  plimsoll batch assets.json --vram 2.5G --ram 4.5G -- python3 transcribe.py {file} "
 	"--device {device}\n"

@@ -98,6 +98,7 @@ static void on_signal(uv_signal_t *handle, int number)
 static void signals_start(struct daemon *daemon, struct signals *signals)
 {
 	(void)signal(SIGPIPE, SIG_IGN);
+	(void)signal(SIGXFSZ, SIG_IGN); /* a file limit is an error of the write, not our end */
 	(void)uv_signal_init(&daemon->loop, &signals->term);
 	(void)uv_signal_init(&daemon->loop, &signals->interrupt);
 	signals->term.data = signals->interrupt.data = daemon;

@@ -1,6 +1,7 @@
 """kill -9 of anything of ours, at any moment: nothing lost, nothing run twice."""
 
 import os
+import resource
 import signal
 
 import pytest
@@ -117,3 +118,26 @@ def test_without_a_driver_what_needs_no_gpu_runs(sandbox):
     answer = daemon.get("/v1/gpus")
     assert answer["gpus"] == [] and answer["source"] == "no-library" and answer["text"]
     assert "there is none" in daemon.refused("POST", "/v1/tasks", {"command": ["true"]}, 422)
+
+
+def test_state_that_cannot_be_written_accepts_nothing(sandbox):
+    daemon = Daemon(sandbox)
+    command, notes = counter(sandbox)
+    before = resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (1, before[1]))
+    body = {"command": command + ["0"], "request": CPU, "env": daemon.environment()}
+    daemon.refused("POST", "/v1/tasks", body, 503)
+    daemon.refused("POST", "/v1/batches", {"tasks": [{"command": command + ["0"], "request": CPU}]}, 503)
+    assert daemon.get("/v1/tasks")["tasks"] == []
+    resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, before)
+
+    def accepted():
+        status, answer = daemon.ask("POST", "/v1/tasks", body)
+        return answer["task"]["id"] if status == 200 else None
+
+    task = wait_until(accepted, what="a submit to be accepted again")
+    assert daemon.wait(task)["state"] == "done"
+    assert notes() == [f"{task}.1"]
+    daemon.kill()
+    daemon.start()
+    assert [t["id"] for t in daemon.get("/v1/tasks")["tasks"]] == [task]

@@ -460,7 +460,9 @@ void sched_forget(struct sched *sched, size_t keep)
 		if (!task_may_go(sched, t))
 			continue;
 		sched->counts[t->pub.state]--;
-		t->batch->pub.counts[t->pub.state]--;
+		/* A batch's counts stay those of all its tasks, for as long as it is here. */
+		if (t->batch->pub.id == 0)
+			t->batch->pub.counts[t->pub.state]--;
 		task_destroy(sched, t);
 		sched->view.valid = false;
 		n_ended--;

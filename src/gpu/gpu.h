@@ -55,6 +55,10 @@ struct gpu_process {
 			   the driver still lists it, or it is of another pid namespace */
 	bool used_known; /* false under WSL2, WDDM and for some foreign processes */
 	uint64_t used_bytes;
+	/* Its share of the GPU's time since the sample before; on a full GPU less than it would
+	 * take alone. Unknown for a process that was idle, and on MIG instances. */
+	bool utilization_known;
+	unsigned utilization_percent;
 	bool graphics;      /* only in the graphics list */
 	char name[64];      /* command name, "" when unknown */
 	char container[64]; /* container name or short id, "" when none or unknown */

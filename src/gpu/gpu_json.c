@@ -116,6 +116,9 @@ static json_t *processes_to_json(const struct gpu *gpu)
 		    jsonx_u64_if(process->start_time != 0, process->start_time));
 		(void)json_object_set_new(json, "used_bytes",
 					  jsonx_u64_if(process->used_known, process->used_bytes));
+		(void)json_object_set_new(
+		    json, "utilization_percent",
+		    jsonx_u64_if(process->utilization_known, process->utilization_percent));
 		(void)json_object_set_new(json, "graphics", json_boolean(process->graphics));
 		write_texts(json, process, process_texts, ARRAY_LEN(process_texts));
 		(void)json_array_append_new(array, json);
@@ -242,6 +245,9 @@ static int process_from_json(const json_t *json, struct gpu_process *process, st
 	process->start_time = jsonx_get_u64(json, "start_time", 0);
 	process->used_known = jsonx_has(json, "used_bytes");
 	process->used_bytes = jsonx_get_u64(json, "used_bytes", 0);
+	process->utilization_percent =
+	    (unsigned)MIN_OF(jsonx_get_u64(json, "utilization_percent", 0), UINT64_C(100));
+	process->utilization_known = jsonx_has(json, "utilization_percent");
 	process->graphics = jsonx_get_bool(json, "graphics", false);
 	return read_texts(json, process, process_texts, ARRAY_LEN(process_texts), err);
 }

@@ -25,14 +25,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define NOT_AVAILABLE    UINT64_MAX
-#define SENSOR_GPU       0
-#define CLOCK_GRAPHICS   0
-#define CLOCK_MEMORY     2
-#define EVENT_XID        0x8
-#define EVENT_WAIT_MS    500
-#define PERCENT_MAX      100
-#define MIG_INSTANCE_MAX 64
+#define NOT_AVAILABLE       UINT64_MAX
+#define SENSOR_GPU          0
+#define CLOCK_GRAPHICS      0
+#define CLOCK_MEMORY        2
+#define EVENT_XID           0x8
+#define EVENT_WAIT_MS       500
+#define PERCENT_MAX         100
+#define PROCESS_SAMPLES_MAX 256
+#define MIG_INSTANCE_MAX    64
 
 struct functions {
 #define MEMBER(member, symbol, args) int(*member) args;
@@ -87,6 +88,13 @@ struct nvml {
 	unsigned renew_ms;
 
 	struct gpu_list *last;
+
+	/* The newest time stamp of process utilisation seen on each GPU, in the driver's clock. */
+	struct stamp {
+		char uuid[GPU_UUID_MAX];
+		uint64_t time_us;
+	} * stamps;
+	size_t n_stamps, stamps_room;
 
 	/* The thread that waits for XIDs. */
 	bool watching;
@@ -468,6 +476,51 @@ static int sample_list(struct nvml_device *device, const process_list_f versions
 	return code;
 }
 
+static uint64_t *stamp_of(struct nvml *nvml, const char *uuid)
+{
+	for (size_t i = 0; i < nvml->n_stamps; i++)
+		if (strcmp(nvml->stamps[i].uuid, uuid) == 0)
+			return &nvml->stamps[i].time_us;
+	ARRAY_GROW(nvml->stamps, nvml->n_stamps, nvml->stamps_room);
+	nvml->stamps[nvml->n_stamps] = (struct stamp){};
+	memcpy(nvml->stamps[nvml->n_stamps].uuid, uuid, GPU_UUID_MAX);
+	return &nvml->stamps[nvml->n_stamps++].time_us;
+}
+
+/*
+ * Who keeps the GPU busy. The call answers with what happened since a time stamp of its own clock;
+ * "since 0" is all of history, averaged (nvtop#91), so the first answer only tells the time.
+ * Samples of the dead, of an older time and above 100 % are known to come and are dropped
+ * (nvtop#110).
+ */
+static int sample_process_utilization(struct nvml *nvml, struct nvml_device *device,
+				      struct gpu *gpu)
+{
+	struct nvml_process_sample samples[PROCESS_SAMPLES_MAX] = {};
+	unsigned count = ARRAY_LEN(samples);
+	uint64_t *stamp, since;
+	int code;
+
+	if (gpu->n_processes == 0 || !gpu->uuid[0])
+		return NVML_SUCCESS;
+	stamp = stamp_of(nvml, gpu->uuid);
+	since = *stamp;
+	code = CALL(nvml, process_utilization, device, samples, &count, since);
+	for (unsigned i = 0; code == NVML_SUCCESS && i < MIN_OF(count, ARRAY_LEN(samples)); i++) {
+		*stamp = MAX_OF(*stamp, samples[i].time_us);
+		if (since == 0 || samples[i].time_us <= since || samples[i].sm > PERCENT_MAX)
+			continue;
+		for (size_t p = 0; p < gpu->n_processes; p++)
+			if ((unsigned)gpu->processes[p].pid == samples[i].pid) {
+				gpu->processes[p].utilization_known = true;
+				gpu->processes[p].utilization_percent = samples[i].sm;
+			}
+	}
+	/* "Not found": nobody was active since. Refused, too many, not on MIG: nice to have, no
+	 * reason to call the GPU unhealthy. */
+	return code == NVML_GPU_IS_LOST || nvml_code_ends_session(code) ? code : NVML_SUCCESS;
+}
+
 static int sample_processes(struct nvml *nvml, struct nvml_device *device, struct gpu *gpu)
 {
 	const process_list_f compute[] = {nvml->f.compute_v3, nvml->f.compute_v2,
@@ -498,6 +551,7 @@ static const struct {
     {"GetPowerUsage", sample_power},
     {"GetClockInfo", sample_clocks},
     {"GetComputeRunningProcesses", sample_processes},
+    {"GetProcessUtilization", sample_process_utilization},
 };
 
 /* Everything but the identity. Returns a code that ends the session, or success. */
@@ -758,5 +812,6 @@ void nvml_destroy(struct nvml *nvml)
 	session_close(nvml);
 	gpu_list_destroy(nvml->failure);
 	gpu_list_destroy(nvml->last);
+	free(nvml->stamps);
 	free(nvml);
 }

@@ -29,6 +29,11 @@ struct nvml_temperature_v1 {
 	unsigned version, sensor;
 	int temperature;
 };
+struct nvml_process_sample {
+	unsigned pid;
+	uint64_t time_us;
+	unsigned sm, memory, encoder, decoder; /* percent */
+};
 struct nvml_event {
 	struct nvml_device *device;
 	uint64_t type, data;
@@ -39,6 +44,7 @@ static_assert(sizeof(struct nvml_pci) == 68, "ABI");
 static_assert(sizeof(struct nvml_memory_v1) == 24, "ABI");
 static_assert(sizeof(struct nvml_memory_v2) == 40, "ABI");
 static_assert(sizeof(struct nvml_temperature_v1) == 12, "ABI");
+static_assert(sizeof(struct nvml_process_sample) == 32, "ABI");
 static_assert(sizeof(struct nvml_event) == 32, "ABI");
 
 /* The version word of a struct is its size and, above 24 bits, its number. nvml.h's comment says 2
@@ -68,6 +74,8 @@ static_assert(sizeof(struct nvml_event) == 32, "ABI");
 	X(memory, "nvmlDeviceGetMemoryInfo", (struct nvml_device *, struct nvml_memory_v1 *))     \
 	X(utilization, "nvmlDeviceGetUtilizationRates",                                           \
 	  (struct nvml_device *, struct nvml_utilization *))                                      \
+	X(process_utilization, "nvmlDeviceGetProcessUtilization",                                 \
+	  (struct nvml_device *, struct nvml_process_sample *, unsigned *, uint64_t))             \
 	X(temperature, "nvmlDeviceGetTemperature", (struct nvml_device *, int, unsigned *))       \
 	X(temperature_v, "nvmlDeviceGetTemperatureV",                                             \
 	  (struct nvml_device *, struct nvml_temperature_v1 *))                                   \

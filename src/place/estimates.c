@@ -304,8 +304,30 @@ static void fill_from_cell(struct estimate *to, const struct cell *cell, double 
 	to->samples = row->samples;
 	to->hint_mean = row->hint_samples > 0 ? row->hint_mean : 0;
 	to->seconds_per_hint = hint_slope(row) * factor;
-	if (cell->utilization_known)
-		to->utilization_percent = row->utilization_percent;
+}
+
+/* How busy the kind keeps this model; how busy it keeps others, when it was never measured here. */
+static void fill_utilization(const struct estimates *e, const struct kind *kind, const char *model,
+			     struct estimate *to)
+{
+	double sum = 0;
+	unsigned n = 0;
+
+	for (size_t i = kind->first_cell; i; i = e->cells[i - 1].next_of_kind) {
+		const struct cell *cell = &e->cells[i - 1];
+
+		if (!cell->utilization_known)
+			continue;
+		to->utilization_known = true;
+		if (same_name(cell->row.model, model, sizeof cell->row.model)) {
+			to->utilization_percent = cell->row.utilization_percent;
+			return;
+		}
+		sum += cell->row.utilization_percent;
+		n++;
+	}
+	if (n > 0)
+		to->utilization_percent = sum / n;
 }
 
 /* Add one model's word about a kind to a mean weighted by samples. */
@@ -315,7 +337,6 @@ static void mix(struct estimate *sum, const struct estimate *one, double weight,
 
 	sum->work_seconds += share * (one->work_seconds - sum->work_seconds);
 	sum->deviation_seconds += share * (one->deviation_seconds - sum->deviation_seconds);
-	sum->utilization_percent += share * (one->utilization_percent - sum->utilization_percent);
 	sum->seconds_per_hint += share * (one->seconds_per_hint - sum->seconds_per_hint);
 	sum->hint_mean += share * (one->hint_mean - sum->hint_mean);
 	*ret_weight += weight;
@@ -325,12 +346,12 @@ static void mix(struct estimate *sum, const struct estimate *one, double weight,
 static bool from_kind(const struct estimates *e, const struct kind *kind, const char *model,
 		      double speed, struct estimate *ret_estimate)
 {
-	struct estimate sum = {.utilization_percent = 0};
+	struct estimate sum = {.utilization_percent = 100};
 	double weight = 0;
 
 	for (size_t i = kind->first_cell; i; i = e->cells[i - 1].next_of_kind) {
 		const struct cell *cell = &e->cells[i - 1];
-		struct estimate one = {.utilization_percent = 100};
+		struct estimate one = {};
 		bool same = same_name(cell->row.model, model, sizeof cell->row.model);
 
 		/* What it holds does not depend on the model. */
@@ -356,13 +377,15 @@ static bool from_kind(const struct estimates *e, const struct kind *kind, const 
 			sum.samples = MAX_OF(sum.samples, one.samples);
 		}
 	}
+	fill_utilization(e, kind, model, &sum);
 	*ret_estimate = sum;
 	return sum.known;
 }
 
 /* Weighted least squares of log work on log VRAM around one request. */
 struct line {
-	double w, x, y, xx, xy, utilization, spread;
+	double w, x, y, xx, xy, spread;
+	double utilization, utilization_w; /* of those that have one */
 };
 
 static void line_add(struct line *line, double x, double y, double w, const struct estimate *one)
@@ -372,7 +395,10 @@ static void line_add(struct line *line, double x, double y, double w, const stru
 	line->y += w * y;
 	line->xx += w * x * x;
 	line->xy += w * x * y;
-	line->utilization += w * one->utilization_percent;
+	if (one->utilization_known) {
+		line->utilization += w * one->utilization_percent;
+		line->utilization_w += w;
+	}
 	line->spread += w * one->deviation_seconds / one->work_seconds;
 }
 
@@ -407,7 +433,10 @@ static bool from_neighbours(const struct estimates *e, const char *model, double
 	ret_estimate->known = true;
 	ret_estimate->work_seconds = exp(mean_y - MAX_OF(MIN_OF(slope, 2.0), 0.0) * mean_x);
 	ret_estimate->deviation_seconds = ret_estimate->work_seconds * line.spread / line.w;
-	ret_estimate->utilization_percent = line.utilization / line.w;
+	if (!ret_estimate->utilization_known && line.utilization_w > 0) {
+		ret_estimate->utilization_known = true;
+		ret_estimate->utilization_percent = line.utilization / line.utilization_w;
+	}
 	return true;
 }
 
@@ -422,6 +451,8 @@ struct estimate estimates_get(const struct estimates *e, const char *kind, const
 		return found;
 	estimate.peak_vram_bytes = found.peak_vram_bytes;
 	estimate.peak_ram_bytes = found.peak_ram_bytes;
+	estimate.utilization_known = found.utilization_known;
+	estimate.utilization_percent = found.utilization_percent;
 	if (kind && kind[0])
 		from_neighbours(e, model, speed, vram_request_bytes, &estimate);
 	return estimate;

@@ -30,20 +30,21 @@ struct estimate {
 	double
 	    work_seconds; /* alone on the GPU; mean of what was learned, recent ones weigh more */
 	double deviation_seconds;
-	double utilization_percent;               /* of one such task alone; 100 when unknown */
+	bool utilization_known;     /* may be so before `known`: it is measured while they run */
+	double utilization_percent; /* of one such task alone; 100 when unknown */
 	uint64_t peak_vram_bytes, peak_ram_bytes; /* largest seen; 0 = unknown */
 	unsigned samples;
 	double hint_mean;        /* of the hints learned from; 0 = none came with one */
 	double seconds_per_hint; /* more work for each unit of hint above the mean */
 };
 
-/* One finished attempt. */
+/* One finished attempt, or what is known of one that runs. */
 struct estimates_sample {
 	const char *kind, *model; /* model "" = on the CPU */
 	double speed;             /* prior of the model, 0 = unknown */
 	uint64_t vram_request_bytes;
-	double work_seconds;        /* contention taken out; <= 0 = not to be learned */
-	double utilization_percent; /* < 0 = unknown */
+	double work_seconds; /* contention taken out; <= 0 = not to be learned, it still runs */
+	double utilization_percent;               /* < 0 = unknown */
 	uint64_t peak_vram_bytes, peak_ram_bytes; /* 0 = unknown */
 	double work_hint;                         /* place_task.work_hint of it; 0 = it had none */
 };

@@ -21,7 +21,7 @@
 static struct forecast guess(const struct place_request *request, double speed)
 {
 	double gib = (double)MAX_OF(request->vram_bytes, GIB / 4) / (double)GIB;
-	struct forecast f = {.utilization_percent = GUESS_UTILIZATION};
+	struct forecast f = {};
 
 	f.work_seconds = GUESS_SECONDS * pow(gib, GUESS_GROWTH) / (speed > 0 ? speed : 1);
 	f.deviation_seconds = f.work_seconds;
@@ -36,13 +36,19 @@ struct forecast forecast_task(const struct ledger *ledger, const struct estimate
 	double speed = on_cpu ? 0 : ledger->gpus[gpu].speed;
 	struct estimate e = {};
 	struct forecast f;
-	double n, work;
+	double n, work, utilization = GUESS_UTILIZATION;
 
 	if (estimates)
 		e = estimates_get(estimates, task->kind, model, speed, task->request->vram_bytes);
 	work = estimate_work(&e, task->work_hint);
-	if (!e.known || !(work > 0))
-		return guess(task->request, speed);
+	if (e.utilization_known)
+		utilization = MAX_OF(MIN_OF(e.utilization_percent, 100.0), 1.0);
+	if (!e.known || !(work > 0)) {
+		f = guess(task->request, speed);
+		f.utilization_known = e.utilization_known;
+		f.utilization_percent = utilization;
+		return f;
+	}
 	n = MIN_OF(e.samples, 32U);
 	f = (struct forecast){
 	    .known = true,
@@ -52,7 +58,8 @@ struct forecast forecast_task(const struct ledger *ledger, const struct estimate
 	    .deviation_seconds = (n * e.deviation_seconds * work / e.work_seconds +
 				  SPREAD_PRIOR_SAMPLES * SPREAD_PRIOR * work) /
 				 (n + SPREAD_PRIOR_SAMPLES),
-	    .utilization_percent = MAX_OF(MIN_OF(e.utilization_percent, 100.0), 1.0),
+	    .utilization_known = e.utilization_known,
+	    .utilization_percent = utilization,
 	};
 	return f;
 }

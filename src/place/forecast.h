@@ -15,6 +15,7 @@ struct forecast {
 	bool hinted;         /* what its hint means was learned */
 	double work_seconds; /* alone on that GPU; > 0 always */
 	double deviation_seconds;
+	bool utilization_known;     /* measured: may be so before the first of its kind has ended */
 	double utilization_percent; /* 1..100 */
 };
 

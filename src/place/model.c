@@ -129,6 +129,7 @@ static void forecast_class(struct model *m, const struct place_view *view, size_
 		c->spread = MIN_OF(c->spread, SIGMA_MAX);
 		c->unseen &= !f.seen;
 		c->known |= f.known;
+		c->measured |= f.utilization_known;
 	}
 }
 
@@ -278,7 +279,8 @@ static void read_running(struct model *m, const struct place_view *view)
 			found->remaining = MAX_OF(found->remaining, left);
 			found->utilization = gpu == FORECAST_CPU ? 0 : f.utilization_percent;
 			found->spread = MIN_OF(SIGMA_MAX, f.deviation_seconds / f.work_seconds);
-			found->settled = !f.known && task->elapsed_seconds >= SETTLED_SECONDS;
+			found->settled =
+			    !f.utilization_known && task->elapsed_seconds >= SETTLED_SECONDS;
 		}
 		for (size_t c = 0; c < m->n_classes; c++)
 			if (strcmp(m->classes[c].task->kind, task->kind) == 0)
@@ -286,8 +288,8 @@ static void read_running(struct model *m, const struct place_view *view)
 	}
 }
 
-/* Tasks of kinds nobody knows yet: the GPU they run on tells how busy they keep it, once they have
- * run for a moment; those that wait are taken to be like them. */
+/* Tasks of kinds nobody measured yet: the GPU they run on tells how busy they keep it, once they
+ * have run for a moment; those that wait are taken to be like them. */
 static void measure_unknown(struct model *m, const struct place_view *view)
 {
 	double sum = 0, mean;
@@ -320,7 +322,7 @@ static void measure_unknown(struct model *m, const struct place_view *view)
 		return;
 	mean = sum / (double)n;
 	for (size_t c = 0; c < m->n_classes; c++)
-		for (size_t lane = 0; lane < m->n_gpus && !m->classes[c].known; lane++)
+		for (size_t lane = 0; lane < m->n_gpus && !m->classes[c].measured; lane++)
 			m->utilization[c * m->n_lanes + lane] = mean;
 }
 

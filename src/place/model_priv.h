@@ -33,7 +33,8 @@ struct class
 	size_t first, n; /* its tasks */
 	double spread;   /* sigma of log duration */
 	bool known;
-	bool unseen; /* no task of its kind has ever ended or runs: try one early */
+	bool measured; /* how busy it keeps a GPU */
+	bool unseen;   /* no task of its kind has ever ended or runs: try one early */
 };
 
 struct item {

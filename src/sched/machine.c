@@ -269,6 +269,30 @@ const struct gpu_list *sched_gpus(const struct sched *sched)
 	return sched->gpus->state == GPU_SOURCE_UNKNOWN ? NULL : sched->gpus;
 }
 
+/* The first of a kind need not end before the placer knows how many of it a GPU bears. */
+static void utilization_learn_early(struct sched *sched, struct task_node *t)
+{
+	const struct sched_attempt *attempt = task_current(t);
+	const char *model = gpu_model(sched, attempt->gpus[0].uuid);
+	const struct estimates_sample sample = {
+	    .kind = t->pub.spec.kind,
+	    .model = model,
+	    .speed = model_speed(sched, model),
+	    .vram_request_bytes = t->pub.spec.request.vram_bytes,
+	    .utilization_percent = t->run->alone_integral / t->run->alone_seconds,
+	};
+	struct estimate known;
+
+	if (!sample.kind[0] || !model[0])
+		return;
+	known = estimates_get(sched->estimates, sample.kind, model, sample.speed,
+			      sample.vram_request_bytes);
+	if (known.utilization_known && known.samples > 0)
+		return;
+	estimates_learn(sched->estimates, &sample);
+	t->run->load_percent = sample.utilization_percent;
+}
+
 /* Utilisation of the task as if it had the GPU for itself, learned from the sample; the pace takes
  * the crowd out of it. */
 static void utilization_note(struct sched *sched, struct task_node *t, unsigned percent,
@@ -292,6 +316,7 @@ static void utilization_note(struct sched *sched, struct task_node *t, unsigned 
 	}
 	run->alone_integral += MIN_OF(percent / pace, 100.0) * seconds;
 	run->alone_seconds += seconds;
+	utilization_learn_early(sched, t);
 }
 
 /* Where the driver does not say who uses the GPU: a task alone on it is who. */

@@ -194,6 +194,29 @@ def test_xids_are_told(simulated):
     assert helper.events[0]["at"] is not None
 
 
+def test_who_keeps_the_gpu_busy(simulated):
+    box = simulated(gpus="rtx-a5500")
+    tasks = {
+        box.start(BUILD / "plimsoll-simtask", "--vram", "1G", "--seconds", "600", "--util", str(share)).pid: share
+        for share in (20, 35)
+    }
+    helper = Helper(box)
+
+    def shares(sample):
+        found = {p["pid"]: p["utilization_percent"] for p in sample["gpus"][0]["processes"]}
+        return found if None not in found.values() and len(found) == 2 else None
+
+    sample = helper.until(shares, "the utilisation of both")
+    assert shares(sample) == tasks
+    crowd = box.start(BUILD / "plimsoll-simtask", "--vram", "1G", "--seconds", "600", "--util", "65").pid
+    full = helper.until(lambda s: len(s["gpus"][0]["processes"]) == 3 and shares_of(s).get(crowd), "the third")
+    assert sum(shares_of(full).values()) <= 100, "shares of a full GPU, not what each would take alone"
+
+
+def shares_of(sample):
+    return {p["pid"]: p["utilization_percent"] or 0 for p in sample["gpus"][0]["processes"]}
+
+
 def test_hang_of_one_gpu_and_its_end(simulated):
     box = simulated(gpus="rtx-a5500,rtx-a400")
     helper = Helper(box)

@@ -73,6 +73,8 @@ static void json_keeps_everything(void **state)
 					.start_time = 99,
 					.used_known = true,
 					.used_bytes = 2 * GIB,
+					.utilization_known = true,
+					.utilization_percent = 61,
 					.graphics = true,
 					.name = "python3"};
 	process = gpu_append_process(gpu);
@@ -91,7 +93,10 @@ static void json_keeps_everything(void **state)
 	assert_int_equal(back->gpus[0].temperature_celsius, -3);
 	assert_int_equal(back->gpus[0].compute_capability, 121);
 	assert_int_equal(back->gpus[0].processes[0].used_bytes, 2 * GIB);
+	assert_true(back->gpus[0].processes[0].utilization_known);
+	assert_int_equal(back->gpus[0].processes[0].utilization_percent, 61);
 	assert_false(back->gpus[0].processes[1].used_known);
+	assert_false(back->gpus[0].processes[1].utilization_known);
 	assert_int_equal(back->gpus[0].processes[1].start_time, 0);
 }
 

@@ -51,6 +51,33 @@ static void test_unknown(void **state)
 	estimates_destroy(e);
 }
 
+/* How busy a kind keeps a GPU is known while its first task runs: before any duration. */
+static void test_utilization_first(void **state)
+{
+	struct estimates *e = estimates_create();
+	struct estimates_sample sample = {.kind = "k",
+					  .model = "m",
+					  .speed = 1,
+					  .vram_request_bytes = GIB,
+					  .utilization_percent = 35};
+	struct estimate got;
+
+	(void)state;
+	estimates_learn(e, &sample);
+	got = estimates_get(e, "k", "m", 1, GIB);
+	assert_false(got.known);
+	assert_true(got.utilization_known);
+	assert_near(got.utilization_percent, 35, 0.001);
+	got = estimates_get(e, "k", "other", 1, GIB);
+	assert_true(got.utilization_known);
+	assert_near(got.utilization_percent, 35, 0.001);
+	learn(e, "k", "m", 1, 1, 10, 0);
+	got = estimates_get(e, "k", "m", 1, GIB);
+	assert_true(got.known && got.seen);
+	assert_int_equal(got.samples, 1);
+	estimates_destroy(e);
+}
+
 static void test_mean_and_recent(void **state)
 {
 	struct estimates *e = estimates_create();
@@ -216,10 +243,15 @@ static void test_program(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_unknown),      cmocka_unit_test(test_mean_and_recent),
-	    cmocka_unit_test(test_other_models), cmocka_unit_test(test_neighbours),
-	    cmocka_unit_test(test_hints),        cmocka_unit_test(test_rows),
-	    cmocka_unit_test(test_remaining),    cmocka_unit_test(test_shared_end),
+	    cmocka_unit_test(test_unknown),
+	    cmocka_unit_test(test_utilization_first),
+	    cmocka_unit_test(test_mean_and_recent),
+	    cmocka_unit_test(test_other_models),
+	    cmocka_unit_test(test_neighbours),
+	    cmocka_unit_test(test_hints),
+	    cmocka_unit_test(test_rows),
+	    cmocka_unit_test(test_remaining),
+	    cmocka_unit_test(test_shared_end),
 	    cmocka_unit_test(test_program),
 	};
 

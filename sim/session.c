@@ -118,25 +118,45 @@ static int make_folders(const struct session *session, struct error *err)
 	return 0;
 }
 
+/* Until then it would be seen under our name. */
+static int wait_for_name(int fd)
+{
+	char byte;
+	ssize_t n;
+
+	do
+		n = read(fd, &byte, 1);
+	while (n < 0 && errno == EINTR);
+	return n == 1 ? 0 : -ESRCH;
+}
+
 int session_stand_in(const char *name, bool bound, pid_t *ret_pid, uint64_t *ret_start_time,
 		     struct error *err)
 {
 	auto_free char *program = NULL;
 	int r = paths_find_helper("plimsoll-simtask", &program, err);
 	pid_t parent = getpid(), pid;
+	int named[2];
 
 	if (r < 0)
 		return r;
+	if (pipe2(named, O_CLOEXEC) < 0)
+		return error_sys(err, -errno, "cannot create a pipe");
 	pid = fork();
-	if (pid < 0)
-		return error_sys(err, -errno, "cannot start a process");
+	if (pid < 0) {
+		r = error_sys(err, -errno, "cannot start a process");
+		(void)close(named[0]);
+		(void)close(named[1]);
+		return r;
+	}
 	if (pid == 0) {
 		sigset_t none;
 		int null = open("/dev/null", O_RDWR);
 
-		/* It outlives this command unless bound; it must not hold its pipes open. */
+		/* It outlives this command unless bound; it must not hold its pipes open. Its
+		 * standard output is ours until it has said that it bears the name. */
 		for (int fd = 0; null >= 0 && fd < 3; fd++)
-			(void)dup2(null, fd);
+			(void)dup2(fd == STDOUT_FILENO ? named[1] : null, fd);
 		if (bound && (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent))
 			_exit(EXIT_FAILURE);
 		(void)setsid();
@@ -145,9 +165,18 @@ int session_stand_in(const char *name, bool bound, pid_t *ret_pid, uint64_t *ret
 		(void)execl(program, name, "--stand-in", "--name", name, (char *)NULL);
 		_exit(EXIT_NOT_FOUND);
 	}
+	(void)close(named[1]);
+	r = wait_for_name(named[0]);
+	(void)close(named[0]);
+	if (r == 0)
+		r = pid_start_time(pid, ret_start_time);
+	if (r < 0) {
+		(void)kill(pid, SIGKILL);
+		(void)waitpid(pid, NULL, 0);
+		return error_sys(err, r, "the stand-in for %s ended at once", name);
+	}
 	*ret_pid = pid;
-	r = pid_start_time(pid, ret_start_time);
-	return r < 0 ? error_sys(err, r, "the stand-in for %s ended at once", name) : 0;
+	return 0;
 }
 
 /* Foreign processes without a pid get one that lives. */

@@ -19,7 +19,7 @@ int session_run(struct session *session, char **argv, struct error *err) MUST_CH
 /* End the Plimsoll and the tasks left inside; remove the folder unless it was given. Takes NULL. */
 void session_destroy(struct session *session);
 
-/* Start a process that stands for a foreign one named `name`; fills in pid and start time. When
- * `bound` it dies with its parent. */
+/* Start a process that stands for a foreign one named `name`; fills in pid and start time. It
+ * bears the name when this returns. When `bound` it dies with its parent. */
 int session_stand_in(const char *name, bool bound, pid_t *ret_pid, uint64_t *ret_start_time,
 		     struct error *err) MUST_CHECK;

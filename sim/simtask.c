@@ -477,6 +477,9 @@ static int stand_in(void)
 {
 	const char *path = getenv(SIM_STATE_ENV);
 
+	/* Whoever started us reads this: the name is set. From here on nobody does. */
+	(void)!write(STDOUT_FILENO, "\n", 1);
+	(void)dup2(STDIN_FILENO, STDOUT_FILENO);
 	while (path && access(path, F_OK) == 0)
 		(void)sleep(STAND_IN_S);
 	return 0;

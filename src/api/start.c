@@ -8,6 +8,7 @@
 
 #include "util/file.h"
 #include "util/paths.h"
+#include "util/signals.h"
 #include "util/text.h"
 #include "util/timestamp.h"
 #include "util/unixsock.h"
@@ -66,17 +67,13 @@ static void log_tail(const char *path, char tail[LOG_TAIL_BYTES + 1])
 static void child_exec(char *const argv[], int log_fd, int ready_fd)
 {
 	int null = open("/dev/null", O_RDWR);
-	sigset_t empty;
 
 	if (setsid() < 0 || null < 0 || dup2(null, STDIN_FILENO) < 0 ||
 	    dup2(null, STDOUT_FILENO) < 0 || dup2(log_fd, STDERR_FILENO) < 0)
 		_exit(126);
 	if (fcntl(ready_fd, F_SETFD, 0) < 0)
 		_exit(126);
-	(void)sigemptyset(&empty);
-	(void)sigprocmask(SIG_SETMASK, &empty, NULL);
-	for (int sig = 1; sig < NSIG; sig++)
-		(void)signal(sig, SIG_DFL);
+	signals_reset();
 	switch (fork()) {
 	case -1:
 		_exit(126);

@@ -97,6 +97,13 @@ static void on_signal(uv_signal_t *handle, int number)
 
 static void signals_start(struct daemon *daemon, struct signals *signals)
 {
+	sigset_t ends;
+
+	/* Whoever started us in the foreground may have blocked what is to end us. */
+	(void)sigemptyset(&ends);
+	(void)sigaddset(&ends, SIGTERM);
+	(void)sigaddset(&ends, SIGINT);
+	(void)sigprocmask(SIG_UNBLOCK, &ends, NULL);
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)signal(SIGXFSZ, SIG_IGN); /* a file limit is an error of the write, not our end */
 	(void)uv_signal_init(&daemon->loop, &signals->term);

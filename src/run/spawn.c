@@ -9,6 +9,8 @@
  */
 #include "run/spawn.h"
 
+#include "util/signals.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/close_range.h>
@@ -70,17 +72,6 @@ static void child_fail(enum spawn_step step, int code)
 	child_fail_to(CHILD_STATUS, step, code);
 }
 
-static void child_reset_signals(void)
-{
-	struct sigaction action = {.sa_handler = SIG_DFL};
-	sigset_t none;
-
-	for (int i = 1; i < NSIG; i++)
-		(void)sigaction(i, &action, NULL);
-	(void)sigemptyset(&none);
-	(void)sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
 /* The gate and the status pipe to their places, everything else above standard error away. */
 static void child_arrange_fds(int gate_fd, int status_fd)
 {
@@ -121,7 +112,7 @@ static void child_run(const struct protocol_request *request, int gate_fd, int s
 	char *no_env[] = {NULL};
 	int fd;
 
-	child_reset_signals();
+	signals_reset();
 	child_arrange_fds(gate_fd, status_fd);
 	(void)prctl(PR_SET_NAME, SPAWN_GATE_NAME);
 	if (setsid() < 0)

@@ -1,8 +1,10 @@
 """The supervisor over its socket: starts, ends, logs, groups, bad peers."""
 
+import ctypes
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -61,6 +63,26 @@ def test_the_command_gets_what_was_asked(link, tmp_path):
     assert lines[6].split() == [str(pid)] * 3
     assert "SigBlk:\t0000000000000000" in lines and "SigIgn:\t0000000000000000" in lines
     assert oct(log.stat().st_mode & 0o777) == "0o600"
+
+
+def ignore_everything():
+    """In the child before exec: 32 and 33 too, which only the kernel can be asked for (signal.signal refuses)."""
+    libc = ctypes.CDLL(None)
+    for number in range(1, signal.NSIG):
+        libc.syscall({"x86_64": 13, "aarch64": 134}[os.uname().machine], number, struct.pack("8L", 1, *[0] * 7), None, 8)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP, signal.SIGUSR1})
+
+
+def test_the_command_ignores_no_signal(tmp_path):
+    """Though the supervisor was started under nohup, or as a background job of a shell."""
+    supervisor = Supervisor(tmp_path).spawn(preexec_fn=ignore_everything)
+    try:
+        link, log = supervisor.link(), tmp_path / "log"
+        link.start("1.1", "grep", "-i", "sig[bi]", "/proc/self/status", log=str(log))
+        assert link.wait("ended", "1.1")["exit_code"] == 0
+        assert log.read_text().split() == ["SigBlk:", "0" * 16, "SigIgn:", "0" * 16]
+    finally:
+        supervisor.finish()
 
 
 def test_bytes_that_are_no_text(link, tmp_path):

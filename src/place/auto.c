@@ -162,8 +162,20 @@ static double end_on(const struct place_view *view, const struct place_task *tas
 
 #define SECONDS_TEXT(seconds) DURATION_TEXT((int64_t)((seconds)*1000))
 
+/* Does everything the model played rest on something learned? A guess orders tasks of unknown kinds
+ * sensibly; as a number it would only mislead whoever reads it. */
+static bool all_known(const struct model *model)
+{
+	bool known = true;
+
+	for (size_t c = 0; c < model_n_classes(model); c++)
+		known &= model_class_facts(model, c).known;
+	return known;
+}
+
 static void say_start(const struct place_view *view, const struct fit_counts *counts,
-		      const struct verdict *best, struct place_decision *decision)
+		      const struct model *model, const struct verdict *best,
+		      struct place_decision *decision)
 {
 	static const char *const orders[] = {
 	    [MODEL_LONGEST] = "longest first",
@@ -174,18 +186,21 @@ static void say_start(const struct place_view *view, const struct fit_counts *co
 	const struct ledger *ledger = view->ledger;
 	const struct place_task *task = &view->waiting[decision->waiting];
 	struct reason reason = {.text = decision->reason, .room = sizeof decision->reason};
+	bool known = forecast_task(ledger, view->estimates, task, decision->gpus[0]).known;
 	size_t named = 0;
 
 	for (size_t i = 0; i < decision->n_gpus; i++) {
 		const struct ledger_gpu *g = &ledger->gpus[decision->gpus[i]];
 
-		reason_add(&reason, "%sGPU %u: ends in %s", i > 0 ? " + " : "", g->index,
-			   SECONDS_TEXT(end_on(view, task, decision->gpus[i])));
+		reason_add(&reason, "%sGPU %u:", i > 0 ? " + " : "", g->index);
+		if (known)
+			reason_add(&reason, " ends in %s,",
+				   SECONDS_TEXT(end_on(view, task, decision->gpus[i])));
 		if (g->vram_known)
-			reason_add(&reason, ", room %s", SIZE_TEXT(g->room_bytes));
+			reason_add(&reason, " room %s", SIZE_TEXT(g->room_bytes));
+		else
+			reason_add(&reason, " room unknown");
 	}
-	if (!forecast_task(ledger, view->estimates, task, decision->gpus[0]).known)
-		reason_add(&reason, " (a guess: first of its kind)");
 	for (size_t gpu = 0; gpu < ledger->n_gpus && named < NAMED_MAX; gpu++) {
 		const struct ledger_gpu *g = &ledger->gpus[gpu];
 		bool chosen = false;
@@ -195,15 +210,21 @@ static void say_start(const struct place_view *view, const struct fit_counts *co
 		if (chosen)
 			continue;
 		named++;
-		if (fit_gpu(ledger, counts, task, gpu) == FIT_OK)
+		if (fit_gpu(ledger, counts, task, gpu) == FIT_OK && known)
 			reason_add(&reason, "; GPU %u: in %s", g->index,
 				   SECONDS_TEXT(end_on(view, task, gpu)));
+		else if (fit_gpu(ledger, counts, task, gpu) == FIT_OK && g->vram_known)
+			reason_add(&reason, "; GPU %u: room %s", g->index,
+				   SIZE_TEXT(g->room_bytes));
 		else if (g->vram_known)
 			reason_add(&reason, "; GPU %u does not take it now, room %s", g->index,
 				   SIZE_TEXT(g->room_bytes));
 	}
-	reason_add(&reason, "; %s, all done in %s", orders[best->rule.order],
-		   SECONDS_TEXT(best->makespan));
+	reason_add(&reason, "; %s", orders[best->rule.order]);
+	if (!known)
+		reason_add(&reason, "; the first of its kind: how long it takes is not known yet");
+	else if (all_known(model))
+		reason_add(&reason, ", all done in %s", SECONDS_TEXT(best->makespan));
 }
 
 bool auto_choose(const struct place_view *view, const struct fit_counts *counts,
@@ -224,7 +245,7 @@ bool auto_choose(const struct place_view *view, const struct fit_counts *counts,
 	    .policy = PLACE_AUTO,
 	};
 	memcpy(ret_decision->gpus, best.outcome.first_start.gpus, sizeof ret_decision->gpus);
-	say_start(view, counts, &best, ret_decision);
+	say_start(view, counts, model, &best, ret_decision);
 	return true;
 }
 
@@ -273,6 +294,7 @@ bool auto_explain(const struct place_view *view, const struct fit_counts *counts
 	struct verdict best;
 	double end_now, later;
 	size_t now, then;
+	bool known;
 
 	if (model_n_tasks(model) == 0)
 		return false;
@@ -284,9 +306,21 @@ bool auto_explain(const struct place_view *view, const struct fit_counts *counts
 	    outcome.watched_start.n_gpus == 0 || outcome.watched_at_seconds <= 0)
 		return false;
 	then = outcome.watched_start.gpus[0];
+	known = all_known(model);
 	later = outcome.watched_at_seconds +
 		forecast_task(view->ledger, view->estimates, task, then).work_seconds;
-	if (then != now && later < end_now)
+	if (!known && busy_on(view, now) < 100)
+		reason_add(&reason,
+			   "GPU %u has room, but is kept until it is known how long and how busy "
+			   "what runs (%u there) keeps it; starts on GPU %u then",
+			   gpus[now].index, gpus[now].n_tasks, gpus[then].index);
+	else if (!known)
+		reason_add(&reason,
+			   "GPU %u has room, but what runs there (%u) keeps it busy to %.0f%%: one "
+			   "more would only slow it; starts on GPU %u next",
+			   gpus[now].index, gpus[now].n_tasks, busy_on(view, now),
+			   gpus[then].index);
+	else if (then != now && later < end_now)
 		reason_add(
 		    &reason,
 		    "ends sooner on GPU %u: starts there in %s and ends in %s; on GPU %u, which "

@@ -134,6 +134,8 @@ static double first_end(const struct place_view *view, size_t gpu)
 				if (task->gpus[g] != gpu)
 					continue;
 				f = forecast_task(view->ledger, view->estimates, task, gpu);
+				if (!f.known) /* a guess is for the order only */
+					return -1;
 				if (pass == 0) {
 					sum += f.utilization_percent;
 					continue;

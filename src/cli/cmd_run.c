@@ -13,7 +13,8 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#define PATIENCE_MS 60000
+#define PATIENCE_MS      60000
+#define EXIT_NOT_STARTED 127 /* as of env, nohup and the shells */
 
 struct foreground {
 	uint64_t id;
@@ -76,7 +77,11 @@ static int status_of(const struct foreground *f, const json_t *task)
 		return 128 + (int)jsonx_get_i64(last, "signal", 0);
 	if (jsonx_has(last, "exit_code"))
 		return (int)jsonx_get_i64(last, "exit_code", EXIT_CANNOT);
-	return EXIT_CANNOT;
+	if (last && !summary_did_not_start(task))
+		return EXIT_CANNOT;
+	(void)verb_complain(EXIT_CANNOT, "task %llu: %s", (unsigned long long)f->id,
+			    jsonx_get_string(task, "reason", "it ended before it ran"));
+	return last ? EXIT_NOT_STARTED : EXIT_CANNOT;
 }
 
 static int stand_by(struct api_client **client, struct foreground *f)
@@ -140,8 +145,10 @@ const struct verb verb_run = {
     .usage = "[options] -- CMD [ARG]...",
     .description =
 	"Waits for a GPU with room, runs the command there and shows what it prints; ends with\n"
-	"the command's own exit status (128 + N when signal N ended it). Ctrl-C cancels it. The\n"
-	"command reads nothing from standard input.\n",
+	"the command's own exit status, 128 + N when signal N ended it, or 127, and says why, "
+	"when\n"
+	"it could not be started. Ctrl-C cancels it. The command reads nothing from standard "
+	"input.\n",
     .examples = "  plimsoll run --vram 6G -- python3 train.py --device {device}\n"
 		"  plimsoll run --vram 2G -d cuda:1 -- nvidia-smi\n"
 		"  plimsoll run --cpu only -- ./check.sh\n",

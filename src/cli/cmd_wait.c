@@ -34,8 +34,9 @@ static int wait_task(struct api_client **client, uint64_t id, bool as_json)
 	else if (strcmp(state, "done") == 0 || strcmp(state, "canceled") == 0)
 		(void)printf("task %llu: %s\n", (unsigned long long)id, state);
 	else
-		(void)printf("task %llu: %s (%s); plimsoll logs %llu\n", (unsigned long long)id,
-			     state, summary_outcome(task, (char[64]){0}), (unsigned long long)id);
+		(void)printf("task %llu: %s (%s); plimsoll %s %llu\n", (unsigned long long)id,
+			     state, summary_outcome(task, (char[64]){0}),
+			     summary_did_not_start(task) ? "why" : "logs", (unsigned long long)id);
 	return strcmp(state, "done") == 0 ? EXIT_DONE : EXIT_PROBLEM;
 }
 

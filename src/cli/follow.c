@@ -82,9 +82,9 @@ static void on_task(struct follow *f, const json_t *task)
 	    (strcmp(state, "failed") != 0 && strcmp(state, "lost") != 0))
 		return;
 	f->last_failed = id;
-	progress_say(&f->progress, "failed: %s (%s); plimsoll logs %llu",
+	progress_say(&f->progress, "failed: %s (%s); plimsoll %s %llu",
 		     jsonx_get_string(task, "name", "task"), summary_outcome(task, (char[64]){0}),
-		     id);
+		     summary_did_not_start(task) ? "why" : "logs", id);
 	redraw(f);
 }
 

@@ -211,6 +211,7 @@ static int parse_tokens(struct parser *p, struct error *err)
 
 		if (strcmp(token, "--") == 0 && p->style != OPTIONS_OPERANDS) {
 			p->at++;
+			p->options->dashes = true;
 			take_command(p);
 			return 0;
 		}

@@ -56,6 +56,7 @@ struct options {
 	size_t n;
 	struct strings operands;
 	struct strings command; /* .items is NULL when there is none */
+	bool dashes;            /* it came after `--` */
 	bool help;              /* --help or -h: nothing after it was looked at */
 };
 

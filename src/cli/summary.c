@@ -31,6 +31,15 @@ const char *summary_short_name(const char *model)
 	return model;
 }
 
+bool summary_did_not_start(const json_t *task)
+{
+	const json_t *attempts = json_object_get(task, "attempts");
+	const json_t *last = json_array_get(attempts, json_array_size(attempts) - 1);
+
+	return last && strcmp(jsonx_get_string(last, "outcome", ""), "error") == 0 &&
+	       !jsonx_has(last, "exit_code") && !jsonx_has(last, "signal");
+}
+
 const char *summary_outcome(const json_t *task, char buf[64])
 {
 	static const struct {
@@ -53,6 +62,8 @@ const char *summary_outcome(const json_t *task, char buf[64])
 	else if (jsonx_has(last, "exit_code"))
 		(void)snprintf(buf, 64, "exit %lld",
 			       (long long)jsonx_get_i64(last, "exit_code", 0));
+	else if (summary_did_not_start(task))
+		(void)snprintf(buf, 64, "did not start");
 	else
 		(void)snprintf(buf, 64, "%.63s", jsonx_get_string(task, "state", "unknown"));
 	return buf;
@@ -187,7 +198,7 @@ static void render_failed(const json_t *result, unsigned width, struct text *tex
 				  (unsigned long long)jsonx_get_u64(gpu, "index", 0));
 		else
 			table_add(table, "cpu");
-		table_add(table, "plimsoll logs %llu",
+		table_add(table, "plimsoll %s %llu", summary_did_not_start(task) ? "why" : "logs",
 			  (unsigned long long)jsonx_get_u64(task, "id", 0));
 	}
 	if (failed > 0)

@@ -15,6 +15,9 @@ int summary_exit_code(const json_t *result);
 /* "exit 1", "killed by signal 9", "out of memory", ...: how the last attempt of a task ended. */
 const char *summary_outcome(const json_t *task, char buf[64]);
 
+/* Its last attempt ended before there was a process: no such command, no such folder. */
+bool summary_did_not_start(const json_t *task);
+
 /* "b3", of a batch or of its id. */
 const char *summary_batch_name(const json_t *batch, char buf[32]);
 

@@ -75,7 +75,8 @@ static void add_row(struct table *table, const json_t *task, int64_t now_ms)
 		      ? SIZE_TEXT(jsonx_get_u64(request, "vram_bytes", 0))
 		      : "-");
 	table_add(table, "%s", seconds < 0 ? "-" : DURATION_TEXT((int64_t)(seconds * 1000)));
-	if (strcmp(state, "failed") == 0 || strcmp(state, "lost") == 0)
+	if (!summary_did_not_start(task) &&
+	    (strcmp(state, "failed") == 0 || strcmp(state, "lost") == 0))
 		table_add(table, "%s", summary_outcome(task, (char[64]){0}));
 	else
 		table_add(table, "%s", reason);

@@ -121,59 +121,6 @@ void handle_task(void *data, struct api_request *request)
 		    &err);
 }
 
-static json_t *why_details(const struct sched_task *task)
-{
-	json_t *details = json_array();
-
-	for (unsigned i = 0; i < task->n_attempts; i++) {
-		const struct sched_attempt *a = &task->attempts[i];
-		auto_free char *line = NULL;
-
-		line = mem_printf(
-		    "attempt %u on %s%s: %s%s%s", a->number, a->n_gpus > 0 ? "GPU " : "the CPU",
-		    a->n_gpus > 0 ? a->gpus[0].uuid : "", a->reason ? a->reason : "placed",
-		    a->ended_at_ms > 0 ? "; it ended: " : "",
-		    a->ended_at_ms > 0 ? sched_outcome_name(a->outcome) : "");
-		(void)json_array_append_new(details, json_string(line));
-	}
-	return details;
-}
-
-static json_t *why_to_json(const struct sched_task *task, const char *reason)
-{
-	const struct sched_attempt *attempt = sched_task_attempt(task);
-
-	if (!reason)
-		reason = task->reason ? task->reason : attempt ? attempt->reason : NULL;
-	return json_pack("{s:I,s:s,s:o,s:o}", "id", (json_int_t)task->id, "state",
-			 sched_state_name(task->state), "reason", jsonx_string_if(reason),
-			 "details", why_details(task));
-}
-
-void handle_why(void *data, struct api_request *request)
-{
-	struct daemon *daemon = data;
-	uint64_t id = api_request_id(request);
-	const struct sched_task *task = sched_find(daemon->sched, id);
-	auto_records struct records records = {};
-	char reason[SCHED_REASON_MAX];
-	struct error err = {};
-	int r;
-
-	if (task) {
-		(void)sched_reason(daemon->sched, task, reason);
-		api_reply(request, 200, why_to_json(sched_find(daemon->sched, id), reason));
-		return;
-	}
-	r = records_load(daemon->store, &(struct store_query){.id = id}, &records, &err);
-	if (r == 0 && records.n == 0)
-		r = error_set(&err, -ENOENT, "there is no task %llu", (unsigned long long)id);
-	if (r < 0)
-		api_reply_error(request, r, &err);
-	else
-		api_reply(request, 200, why_to_json(&records.tasks[0], NULL));
-}
-
 /* Lists. */
 
 struct list_query {

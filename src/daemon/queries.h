@@ -14,6 +14,6 @@ json_t *batch_remember(struct daemon *daemon, const struct sched_batch *batch);
 void handle_status(void *data, struct api_request *request);
 void handle_tasks(void *data, struct api_request *request);
 void handle_task(void *data, struct api_request *request);
-void handle_why(void *data, struct api_request *request);
+void handle_why(void *data, struct api_request *request); /* why.c */
 void handle_batches(void *data, struct api_request *request);
 void handle_batch(void *data, struct api_request *request);

@@ -90,6 +90,35 @@ def test_wait_tells_of_failure(sandbox):
     assert done.stdout == f"task {task}: failed (exit 1); plimsoll logs {task}\n"
 
 
+def test_what_cannot_be_started_says_so(sandbox):
+    done = sandbox.plimsoll("run", "--cpu", "only", "--", "nosuchprogram", check=127)
+    assert "command not found: nosuchprogram" in done.stderr
+    wide = sandbox.plimsoll("queue", env={"COLUMNS": "200"}, check=0).stdout
+    assert "could not be started: command not found: nosuchprogram" in wide
+    assert "command not found: nosuchprogram" in sandbox.plimsoll("show", "1", check=0).stdout
+    assert "command not found: nosuchprogram" in sandbox.plimsoll("why", "1", check=0).stdout
+    assert sandbox.plimsoll("wait", "1", check=1).stdout == "task 1: failed (did not start); plimsoll why 1\n"
+    batch = sandbox.plimsoll("batch", "--cpu", "only", "-y", "-", "--", "nosuchprogram", "{line}", input="a\n", check=1)
+    assert "did not start" in batch.stdout and "plimsoll why 2" in batch.stdout
+
+
+def test_why_of_what_has_ended(two_gpus):
+    two_gpus.plimsoll("run", "--vram", "1G", "-d", "1", "--", "true", check=0)
+    two_gpus.plimsoll("run", "--vram", "10G", "--", "sh", "-c", "exit 3", check=3)
+    gpus = {g["index"]: g["name"] for g in two_gpus.json("gpus")["gpus"]}
+    done, failed = two_gpus.json("why", "1"), two_gpus.json("why", "2")
+    assert re.fullmatch(rf"ran on GPU 1 \({gpus[1]}\) for [0-9].*, exit code 0", done["reason"])
+    assert re.fullmatch(rf"attempt 1 on GPU 1 \({gpus[1]}\), by auto: .*; it ended after [0-9].*: ok, exit code 0",
+                        done["details"][0])
+    assert failed["reason"] == "exit code 3"
+    assert f"on GPU 0 ({gpus[0]}), by auto: GPU 0" in failed["details"][0]
+    assert failed["details"][0].endswith(": error, exit code 3")
+    assert "GPU-" not in two_gpus.plimsoll("why", "1", check=0).stdout
+    two_gpus.plimsoll("serve", "--stop", check=0)
+    # A new daemon knows it from the store, and the names once it has seen the GPUs.
+    wait_until(lambda: two_gpus.json("why", "1") == done)
+
+
 def test_wrong_words_are_usage(sandbox):
     for args, said in (
         (("show", "x7"), "neither a task (17) nor a batch (b3)"),

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(scope="session")
 def clients():
     """Fetched once; a test whose client is not there then says so."""
-    if not (CLIENTS / "deb").is_dir() or not any((CLIENTS / "deb").glob("nvtop_*")):
+    if not any((CLIENTS / "deb").glob("nvtop_*")) or not (CLIENTS / "nvitop/nvitop").is_dir():
         try:
             subprocess.run([ROOT / "tests/tools/get-clients.sh"], timeout=180, check=False, capture_output=True)
         except (OSError, subprocess.TimeoutExpired):
@@ -65,7 +65,8 @@ def client_env(box, python=()):
 
 def need(path, what):
     if not path.exists():
-        pytest.skip(f"{what} could not be had (tests/tools/get-clients.sh)")
+        why = CLIENTS / f"{what}.why"
+        pytest.skip(f"no {what}: {why.read_text().strip() if why.exists() else 'see tests/tools/get-clients.sh'}")
     return path
 
 

@@ -33,6 +33,22 @@ def held(box, gpu=0):
 # Running a command
 
 
+def test_the_verb_hands_the_words_over(two_gpus):
+    """`plimsoll sim WORD` is `plimsoll-sim WORD`; after `--` it is a command of that name."""
+    assert two_gpus.json("sim", "status")["gpus"] == status(two_gpus)["gpus"]
+    two_gpus.plimsoll("sim", "inject", "gpu: 1, event: temperature, celsius: 88", check=0)
+    assert status(two_gpus)["gpus"][1]["temperature_celsius"] == 88
+    assert "rtx-a400" in two_gpus.plimsoll("sim", "models", check=0).stdout
+    good = two_gpus.file("good.yaml", "{gpus: [{model: rtx-a400}]}")
+    assert "1 GPUs, 0 events" in two_gpus.plimsoll("sim", "check", good, check=0).stdout
+    assert "usage" in two_gpus.plimsoll("sim", "inject", check=2).stderr
+    assert "no options of a run" in two_gpus.plimsoll("sim", "--gpus", "rtx-a400", "models", check=2).stderr
+    assert "cannot run models" in two_gpus.plimsoll("sim", "--", "models", check=127).stderr
+    kept = two_gpus.dir / "kept"
+    two_gpus.plimsoll("sim", "--state", kept, "--", "true", check=0)
+    assert (kept / "gpus.state").exists()
+
+
 def test_exit_status_and_signals_come_through(sandbox):
     assert sim(sandbox, "--", "sh", "-c", "exit 7").returncode == 7
     assert sim(sandbox, "--", "sh", "-c", "kill -9 $$").returncode == 128 + 9

@@ -55,7 +55,14 @@ fi
 # nvitop is in no release this system follows; its wheel is pure Python.
 if [ ! -d "$dir/nvitop/nvitop" ]; then
   /usr/bin/python3 -m pip --version >/dev/null 2>&1 && pip=(/usr/bin/python3 -m pip) || pip=(pip)
-  "${pip[@]}" install -q --disable-pip-version-check --no-compile --no-deps --target "$dir/nvitop" \
-    nvitop==1.5.0 nvidia-ml-py==12.575.51 >/dev/null 2>"$dir/pip.log" || echo "get-clients: no nvitop (see $dir/pip.log)" >&2
+  rm -f "$dir/nvitop.why"
+  "${pip[@]}" install -q --disable-pip-version-check --retries 1 --timeout 15 --no-compile --no-deps --target "$dir/nvitop" \
+    nvitop==1.5.0 nvidia-ml-py==12.575.51 >/dev/null 2>"$dir/pip.log" || {
+    why="pip could not install it, see .cache/clients/pip.log"
+    command -v "${pip[0]}" >/dev/null || why="there is no pip"
+    grep -qiE 'connection|network|resolve|timed out|No matching distribution' "$dir/pip.log" && why="PyPI cannot be reached"
+    echo "$why" > "$dir/nvitop.why"
+    echo "get-clients: no nvitop: $why" >&2
+  }
 fi
 [ "$got" -gt 0 ]

@@ -46,7 +46,7 @@ static void test_unknown(void **state)
 	assert_near(got.utilization_percent, 100, 0);
 	assert_near(estimate_work(&got, 5), 0, 0);
 	learn(e, "", "m", 1, 1, 10, 0); /* no kind: nothing to learn by */
-	learn(e, "k", "m", 1, 1, NAN, 0);
+	learn(e, "k", "m", 1, 1, (double)NAN, 0);
 	assert_false(estimates_get(e, "k", "m", 1, GIB).known);
 	estimates_destroy(e);
 }
@@ -161,7 +161,8 @@ static void test_hints(void **state)
 static void test_rows(void **state)
 {
 	struct estimates *e = estimates_create(), *copy = estimates_create();
-	struct estimates_row *rows, bad = {.kind = "bad", .work_seconds = NAN, .samples = 3};
+	struct estimates_row *rows,
+	    bad = {.kind = "bad", .work_seconds = (double)NAN, .samples = 3};
 	struct estimate a, b;
 	size_t n;
 

@@ -47,8 +47,9 @@ struct attempt {
 	pid_t pid; /* leads its own session and process group */
 	uint64_t start_time;
 	int64_t started_at, ended_at;
+	uint64_t gate;     /* the number of its gate; 0: written by a version without */
 	bool adopted;      /* not our child: started by a supervisor before this one */
-	bool at_the_gate;  /* adopted before its exec: it will end without having run */
+	bool at_the_gate;  /* adopted before its exec */
 	bool term_sent;    /* to what is left of its group, see ENDING */
 	int64_t ending_at; /* monotonic, when its leader was over */
 

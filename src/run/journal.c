@@ -37,9 +37,10 @@ static void line_add(struct text *text, json_t *record)
 static json_t *start_record(const struct attempt *attempt)
 {
 	json_t *record = json_pack(
-	    "{s:s, s:s, s:i, s:o, s:I, s:o}", "record", "start", "attempt", attempt->id, "pid",
+	    "{s:s, s:s, s:i, s:o, s:I, s:o, s:o}", "record", "start", "attempt", attempt->id, "pid",
 	    (int)attempt->pid, "start_time", jsonx_u64(attempt->start_time), "started_at",
-	    (json_int_t)attempt->started_at, "log_cap_bytes", jsonx_u64(attempt->log_cap_bytes));
+	    (json_int_t)attempt->started_at, "gate", jsonx_u64(attempt->gate), "log_cap_bytes",
+	    jsonx_u64(attempt->log_cap_bytes));
 
 	if (attempt->log_path)
 		(void)json_object_set_new(record, "log", protocol_bytes_encode(attempt->log_path));
@@ -85,6 +86,7 @@ static void read_start(struct idtable *attempts, const char *id, const json_t *r
 	attempt->pid = (pid_t)jsonx_get_i64(record, "pid", 0);
 	attempt->start_time = jsonx_get_u64(record, "start_time", 0);
 	attempt->started_at = jsonx_get_i64(record, "started_at", 0);
+	attempt->gate = jsonx_get_u64(record, "gate", 0);
 	attempt->log_cap_bytes = jsonx_get_u64(record, "log_cap_bytes", 0);
 	free(attempt->log_path);
 	attempt->log_path = protocol_bytes_decode(json_object_get(record, "log"));

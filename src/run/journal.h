@@ -3,7 +3,8 @@
  * crash which attempts exist.
  *
  *	{"record": "open", "version": 1, "boot": "<boot id>"}	first line
- *	{"record": "start", "attempt", "pid", "start_time", "started_at", "log", "log_cap_bytes"}
+ *	{"record": "start", "attempt", "pid", "start_time", "started_at", "gate", "log",
+ *		"log_cap_bytes"}
  *		fdatasync'd before the process may become the command
  *	{"record": "end", ...}, {"record": "fail", ...}		as the protocol's events
  *	{"record": "ack", "attempt"}				may be forgotten

@@ -64,8 +64,9 @@
 #define SUPERVISOR_SOCKET  "supervisor.sock"    /* in the runtime folder */
 #define SUPERVISOR_PID     "supervisor.pid"     /* in the runtime folder: "<pid> <start_time>\n" */
 #define SUPERVISOR_JOURNAL "supervisor.journal" /* in the state folder */
-#define SUPERVISOR_LOCK    "supervisor.lock"    /* in the state folder */
-#define SUPERVISOR_LOG     "supervisor.log"     /* in the state folder: its own messages */
+#define SUPERVISOR_GATES   "supervisor.gates"
+#define SUPERVISOR_LOCK    "supervisor.lock" /* in the state folder */
+#define SUPERVISOR_LOG     "supervisor.log"  /* in the state folder: its own messages */
 
 enum protocol_op {
 	PROTOCOL_HELLO,

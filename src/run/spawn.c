@@ -25,46 +25,16 @@
 /* Descriptors of a child between fork and exec. */
 #define CHILD_GATE   3
 #define CHILD_STATUS 4
-
-#define EXIT_NOT_STARTED 127
-
-int gate_create(struct gate *ret_gate)
-{
-	int fds[2];
-
-	if (pipe2(fds, O_CLOEXEC) < 0)
-		return -errno;
-	*ret_gate = (struct gate){.wait_fd = fds[0], .open_fd = fds[1]};
-	return 0;
-}
-
-int gate_open(struct gate *gate, size_t n)
-{
-	static const char bytes[4096];
-
-	/* A pipe takes 64 KiB before it blocks; a batch is far smaller. */
-	while (n > 0) {
-		ssize_t written = write(gate->open_fd, bytes, MIN_OF(n, sizeof bytes));
-
-		if (written < 0 && errno != EINTR)
-			return -errno;
-		n -= written > 0 ? (size_t)written : 0;
-	}
-	return 0;
-}
-
-void gate_close(struct gate *gate)
-{
-	gate->open_fd = fd_close(gate->open_fd);
-	gate->wait_fd = fd_close(gate->wait_fd);
-}
+#define CHILD_MARK   5
 
 static void child_fail_to(int fd, enum spawn_step step, int code)
 {
 	struct spawn_failure failure = {.step = (int)step, .code = code};
 
+	/* Nobody may be there to read it any more. */
+	(void)signal(SIGPIPE, SIG_IGN);
 	(void)!write(fd, &failure, sizeof failure);
-	_exit(EXIT_NOT_STARTED);
+	_exit(SPAWN_EXIT_NOT_STARTED);
 }
 
 static void child_fail(enum spawn_step step, int code)
@@ -72,30 +42,19 @@ static void child_fail(enum spawn_step step, int code)
 	child_fail_to(CHILD_STATUS, step, code);
 }
 
-/* The gate and the status pipe to their places, everything else above standard error away. */
-static void child_arrange_fds(int gate_fd, int status_fd)
+/* What it waits with and the status pipe to their places, everything else above standard error
+ * away. */
+static void child_arrange_fds(const struct gate *at, int status_fd)
 {
-	int gate = fcntl(gate_fd, F_DUPFD_CLOEXEC, 16);
+	int gate = fcntl(at->wait_fd, F_DUPFD_CLOEXEC, 16);
+	int mark = fcntl(at->mark_fd, F_DUPFD_CLOEXEC, 16);
 	int status = fcntl(status_fd, F_DUPFD_CLOEXEC, 16);
 
-	if (gate < 0 || status < 0 || dup3(gate, CHILD_GATE, O_CLOEXEC) < 0 ||
-	    dup3(status, CHILD_STATUS, O_CLOEXEC) < 0)
+	if (gate < 0 || mark < 0 || status < 0 || dup3(gate, CHILD_GATE, O_CLOEXEC) < 0 ||
+	    dup3(mark, CHILD_MARK, O_CLOEXEC) < 0 || dup3(status, CHILD_STATUS, O_CLOEXEC) < 0)
 		child_fail_to(status_fd, SPAWN_STEP_SESSION, errno);
 	/* Kernels before 5.9 lack it: then close-on-exec has to do. */
-	(void)syscall(SYS_close_range, CHILD_STATUS + 1, ~0u, 0);
-}
-
-static void child_wait_at_gate(void)
-{
-	char byte;
-	ssize_t n;
-
-	do
-		n = read(CHILD_GATE, &byte, 1);
-	while (n < 0 && errno == EINTR);
-	if (n != 1)
-		_exit(EXIT_NOT_STARTED);
-	(void)close(CHILD_GATE);
+	(void)syscall(SYS_close_range, CHILD_MARK + 1, ~0u, 0);
 }
 
 static void child_open_log(const char *path)
@@ -107,17 +66,20 @@ static void child_open_log(const char *path)
 		child_fail(SPAWN_STEP_LOG, errno);
 }
 
-static void child_run(const struct protocol_request *request, int gate_fd, int status_fd)
+static void child_run(const struct protocol_request *request, const struct gate *gate,
+		      int status_fd)
 {
 	char *no_env[] = {NULL};
 	int fd;
 
 	signals_reset();
-	child_arrange_fds(gate_fd, status_fd);
+	child_arrange_fds(gate, status_fd);
 	(void)prctl(PR_SET_NAME, SPAWN_GATE_NAME);
 	if (setsid() < 0)
 		child_fail(SPAWN_STEP_SESSION, errno);
-	child_wait_at_gate();
+	if (!gate_wait(CHILD_GATE, CHILD_MARK, gate->number))
+		_exit(SPAWN_EXIT_NOT_STARTED);
+	(void)close(CHILD_GATE);
 	fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	if (fd < 0 || dup2(fd, STDIN_FILENO) < 0)
 		child_fail(SPAWN_STEP_STDIN, errno);
@@ -150,7 +112,7 @@ int spawn_child(const struct protocol_request *request, const struct gate *gate,
 	pid = fork();
 	code = errno;
 	if (pid == 0)
-		child_run(request, gate->wait_fd, fds[1]);
+		child_run(request, gate, fds[1]);
 	(void)sigprocmask(SIG_SETMASK, &before, NULL);
 	(void)close(fds[1]);
 	if (pid < 0) {

@@ -2,9 +2,10 @@
  * See supervisor.h.
  *
  * A start goes: accepted (in the batch) -> forked, waiting at the gate -> its (pid, start time) is
- * durable in the journal -> let through -> exec. A crash of this process at any point leaves either
- * no trace and no process (the gate closes, the child leaves) or a journal line that names the
- * process. All starts that arrive in one turn of the loop share one gate and one fdatasync.
+ * durable in the journal -> let through (gate.h) -> exec. A crash of this process at any point
+ * leaves no trace and no process (the gate closes, the child leaves), or a journal line that names
+ * the process and its gate: when that was never opened, nothing ran and the daemon may start it
+ * again. All starts that arrive in one turn of the loop share one gate and one fdatasync.
  *
  * An end is written to the journal without a sync (a crash of ours does not lose it; after a power
  * cut the attempt is "lost" unless the daemon has recorded it) and told to the daemon until it
@@ -158,27 +159,28 @@ static bool batch_fork(struct supervisor *supervisor, struct attempt *attempt,
 static void batch_run(struct supervisor *supervisor, struct attempt **items, size_t n)
 {
 	auto_free struct attempt **forked = mem_calloc(n, sizeof(struct attempt *));
-	struct gate gate;
 	struct error err = {};
+	struct gate gate;
 	uint64_t oom_base = 0;
 	bool has_oom_base = host_oom_kills(supervisor->host, &oom_base) == 0;
 	size_t n_forked = 0;
-	int r = gate_create(&gate);
+	int r = gate_create(&supervisor->gates, &gate, &err);
 
 	if (r < 0) {
 		for (size_t i = 0; i < n; i++)
-			fail(supervisor, items[i], r, "cannot start a process: no descriptor left");
+			fail(supervisor, items[i], r, err.text);
 		return;
 	}
 	for (size_t i = 0; i < n; i++) {
 		items[i]->has_oom_base = has_oom_base;
 		items[i]->oom_base = oom_base;
+		items[i]->gate = gate.number;
 		if (batch_fork(supervisor, items[i], &gate))
 			forked[n_forked++] = items[i];
 	}
 	r = journal_commit_starts(supervisor->journal, forked, n_forked, &err);
 	if (r == 0 && n_forked > 0)
-		r = gate_open(&gate, n_forked);
+		r = gate_open(&supervisor->gates, &gate, n_forked, &err);
 	gate_close(&gate);
 	for (size_t i = 0; i < n_forked; i++) {
 		if (r < 0)
@@ -291,6 +293,33 @@ static void on_leave_signal(uv_signal_t *handle, int signal)
 	uv_stop(handle->loop);
 }
 
+/* What a supervisor before us was killed over, between fork and gate: it never ran, whether or not
+ * its process is still on its way out. */
+static int gates_settle(struct supervisor *supervisor, struct error *err)
+{
+	auto_free struct idtable_node **list = idtable_list(&supervisor->attempts);
+	uint64_t last = 0;
+	int r;
+
+	for (struct idtable_node **node = list; *node; node++) {
+		struct attempt *attempt = IDTABLE_OF(*node, struct attempt, by_id);
+
+		last = MAX_OF(last, attempt->gate);
+		if (attempt_is_over(attempt) ||
+		    !gates_never_opened(&supervisor->gates, attempt->gate))
+			continue;
+		attempt->state = ATTEMPT_FAILED;
+		attempt->ended_at = timestamp_now_ms();
+		attempt->fail_errno = EINTR;
+		attempt->fail_text =
+		    mem_strdup("its supervisor was killed before the command could run");
+		journal_note_end(supervisor->journal, attempt);
+	}
+	/* Their ends first: once their gates are passed over, nobody could tell any more. */
+	r = journal_commit(supervisor->journal, err);
+	return r < 0 ? r : gates_skip(&supervisor->gates, last, err);
+}
+
 static void adopt_all(struct supervisor *supervisor)
 {
 	auto_free struct idtable_node **list = idtable_list(&supervisor->attempts);
@@ -347,6 +376,10 @@ int supervisor_init(struct supervisor *supervisor, const struct supervisor_setup
 		r = journal_open(setup->journal_path, &supervisor->attempts, &supervisor->journal,
 				 ret_warnings, err);
 	if (r == 0)
+		r = gates_init(&supervisor->gates, setup->gates_path, err);
+	if (r == 0)
+		r = gates_settle(supervisor, err);
+	if (r == 0)
 		r = watch_init(supervisor, err);
 	if (r == 0)
 		r = conn_listen(supervisor, setup->listen_fd, err);
@@ -388,5 +421,6 @@ void supervisor_finish(struct supervisor *supervisor)
 	idtable_finish(&supervisor->pids);
 	free(supervisor->batch.items);
 	journal_close(supervisor->journal);
+	gates_finish(&supervisor->gates);
 	host_close(supervisor->host);
 }

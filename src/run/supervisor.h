@@ -7,6 +7,7 @@
 
 #include "host/host.h"
 #include "run/attempt.h"
+#include "run/gate.h"
 #include "run/journal.h"
 
 #include <uv.h>
@@ -20,6 +21,7 @@ struct supervisor {
 	uv_loop_t loop;
 	struct host *host;
 	struct journal *journal;
+	struct gates gates;
 	struct idtable attempts; /* by id; owns them */
 	struct idtable pids;     /* starting, running and ending ones by pid */
 	size_t n_live;           /* starting, running and ending ones */
@@ -47,7 +49,7 @@ struct supervisor {
 
 struct supervisor_setup {
 	int listen_fd; /* taken */
-	const char *journal_path;
+	const char *journal_path, *gates_path;
 	uint64_t idle_ms;
 };
 

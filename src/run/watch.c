@@ -316,10 +316,12 @@ static void adopted_over(struct attempt *attempt, bool lost, int status)
 /* Its leader has ended; its parent, init, reaps it soon. */
 static void adopted_check(struct attempt *attempt)
 {
-	int status = 0, r;
+	int status = 0, r = exit_status_get(attempt->watch_fd, &status);
 
-	/* It never got through the gate: what it left with says nothing about the command. */
-	r = attempt->at_the_gate ? -ENODATA : exit_status_get(attempt->watch_fd, &status);
+	/* Its exec may have failed, or the next gate was opened before it woke up. */
+	if (r == 0 && attempt->at_the_gate && WIFEXITED(status) &&
+	    WEXITSTATUS(status) == SPAWN_EXIT_NOT_STARTED)
+		r = -ENODATA;
 	if (r == -EAGAIN && monotonic_now_ms() - attempt->ending_at < REAP_WAIT_MS)
 		return;
 	adopted_over(attempt, r < 0, status);

@@ -138,6 +138,11 @@ int dir_create(const char *path, struct error *err)
 {
 	auto_free char *part = mem_strdup(path);
 
+	/* The parents only when they are missing: those that are there may be out of our sight. */
+	if (mkdir(path, 0700) == 0 || errno == EEXIST)
+		return 0;
+	if (errno != ENOENT)
+		return error_sys(err, -errno, "cannot create %s", path);
 	for (char *p = part + 1;; p++) {
 		char was = *p;
 
@@ -145,7 +150,7 @@ int dir_create(const char *path, struct error *err)
 			continue;
 		*p = '\0';
 		if (mkdir(part, 0700) < 0 && errno != EEXIST)
-			return error_sys(err, -errno, "cannot create %s", part);
+			return error_sys(err, -errno, "cannot create %s: %s", path, part);
 		if (was == '\0')
 			return 0;
 		*p = was;

@@ -36,8 +36,8 @@ def held(box, gpu=0):
 def test_the_verb_hands_the_words_over(two_gpus):
     """`plimsoll sim WORD` is `plimsoll-sim WORD`; after `--` it is a command of that name."""
     assert two_gpus.json("sim", "status")["gpus"] == status(two_gpus)["gpus"]
-    two_gpus.plimsoll("sim", "inject", "gpu: 1, event: temperature, celsius: 88", check=0)
-    assert status(two_gpus)["gpus"][1]["temperature_celsius"] == 88
+    two_gpus.plimsoll("sim", "inject", "gpu: 1, event: utilization, percent: 77", check=0)
+    assert status(two_gpus)["gpus"][1]["utilization_percent"] == 77
     assert "rtx-a400" in two_gpus.plimsoll("sim", "models", check=0).stdout
     good = two_gpus.file("good.yaml", "{gpus: [{model: rtx-a400}]}")
     assert "1 GPUs, 0 events" in two_gpus.plimsoll("sim", "check", good, check=0).stdout

@@ -204,12 +204,59 @@ static void test_through_the_store(void **state)
 	assert_int_equal(system(clean), 0);
 }
 
+/* The order of the list is not that of the attempts, and not every task has one: each finds its
+ * own whatever the query. */
+static void test_attempts_find_their_tasks(void **state)
+{
+	static const struct store_query queries[] = {
+	    {},
+	    {.newest_first = true},
+	    {.newest_first = true, .limit = 3},
+	    {.newest_first = true, .limit = 3, .offset = 2},
+	    {.limit = 4, .offset = 1},
+	};
+	char dir[] = "/tmp/plimsoll-record-XXXXXX";
+	auto_free char *clean = NULL;
+	struct sched_attempt attempts[2];
+	struct sched_grant grant;
+	struct sched_task task = task_make(&attempts[0], &grant);
+	struct store *store = NULL;
+	struct error err = {};
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	assert_int_equal(store_open(dir, &store, &err), 0);
+	assert_int_equal(store_begin(store, &err), 0);
+	attempts[1] = attempts[0];
+	attempts[1].number = 2;
+	task.attempts = attempts;
+	for (unsigned i = 1; i <= 8; i++) {
+		task.id = i;
+		task.n_attempts = i % 3;
+		assert_int_equal(record_put_task(store, &task, &err), 0);
+		task.n_attempts = 1;
+	}
+	assert_int_equal(store_commit(store, &err), 0);
+	for (size_t q = 0; q < sizeof queries / sizeof *queries; q++) {
+		auto_records struct records records = {};
+
+		assert_int_equal(records_load(store, &queries[q], &records, &err), 0);
+		assert_true(records.n >= 3);
+		for (size_t i = 0; i < records.n; i++)
+			assert_int_equal(records.tasks[i].n_attempts, records.tasks[i].id % 3);
+	}
+	store_close(store);
+	clean = mem_printf("rm -rf %s", dir);
+	assert_int_equal(system(clean), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_batch_defaults),
 	    cmocka_unit_test(test_task_shape),
 	    cmocka_unit_test(test_through_the_store),
+	    cmocka_unit_test(test_attempts_find_their_tasks),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static void reads_back_what_was_written(void **state)
@@ -119,6 +120,38 @@ static void folders_are_made_with_their_parents(void **state)
 	assert_int_equal(dir_create(below, &err), -ENOTDIR);
 }
 
+/* Whoever reads the error knows the folder that was asked for, not the parent that is in the way.
+ */
+static int unreachable_child(const char *path)
+{
+	struct error err = {};
+
+	if (setgid(65534) < 0 || setuid(65534) < 0)
+		return 77;
+	if (dir_create(path, &err) != -EACCES)
+		return 1;
+	return strstr(err.text, path) ? 0 : 2;
+}
+
+static void names_the_folder_it_cannot_create(void **state)
+{
+	if (geteuid() != 0)
+		skip(); /* only root can become somebody who may not */
+
+	auto_free char *deep = mem_printf("%s/shut/there/wanted", (char *)*state);
+	int status = 0;
+	pid_t pid;
+
+	assert_int_equal(dir_create(deep, NULL), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0)
+		_exit(unreachable_child(deep));
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 static void private_folders_are_refused_when_they_are_not(void **state)
 {
 	auto_free char *open_to_all = mem_printf("%s/open", (char *)*state);
@@ -155,6 +188,7 @@ int main(void)
 	    folder_test(small_reads_cut_and_drop_the_newline),
 	    folder_test(a_failed_replacement_leaves_the_old_file_and_nothing_beside),
 	    folder_test(folders_are_made_with_their_parents),
+	    folder_test(names_the_folder_it_cannot_create),
 	    folder_test(private_folders_are_refused_when_they_are_not),
 	};
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from supervisor_link import Supervisor, process_state, runs, wait_until  # noqa: E402
+from supervisor_link import BUILD, Supervisor, process_state, runs, wait_until  # noqa: E402
 
 
 @pytest.fixture
@@ -231,6 +231,29 @@ def test_one_gone_before_its_gate_was_opened_never_ran(supervisor, case):
     starts = [json.loads(line) for line in supervisor.journal.read_text().splitlines()]
     given = [s["gate"] for s in starts if s["record"] == "start"]
     assert given and min(given) > max(opened, record.get("gate", 0))
+
+
+@pytest.mark.parametrize("moment, opened", [("fdatasync:supervisor.journal", False), ("pwrite:supervisor.gates", True)])
+def test_killed_on_either_side_of_the_gates_opening(supervisor, tmp_path, moment, opened):
+    once, marks = tmp_path / "once", tmp_path / "marks"
+    asan = os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"
+    link = supervisor.spawn(env={**os.environ, "LD_PRELOAD": str(BUILD / "tests/unit/libdie-at.so"), "DIE_AT": moment,
+                                 "DIE_ONCE": str(once), "ASAN_OPTIONS": asan}).link()
+    once.touch()
+    link.start("1.1", "sh", "-c", f"echo ran >>{marks}; sleep 0.3; exit 4")
+    assert supervisor.process.wait(timeout=20) == -signal.SIGKILL and not once.exists()
+    link = supervisor.spawn().link()
+    if opened:
+        ended = link.wait("ended", "1.1")
+        assert ended.get("lost") or ended["exit_code"] == 4
+        assert marks.read_text() == "ran\n"
+    else:
+        assert link.wait("failed", "1.1")["errno"] == errno.EINTR
+        assert not marks.exists()
+    # Known: asked for again, it is not started again.
+    link.start("1.1", "sh", "-c", f"echo again >>{marks}")
+    link.list()
+    assert not marks.exists() or marks.read_text() == "ran\n"
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -82,7 +82,7 @@ static void on_task(struct follow *f, const json_t *task)
 	    (strcmp(state, "failed") != 0 && strcmp(state, "lost") != 0))
 		return;
 	f->last_failed = id;
-	progress_say(&f->progress, "failed: %s (%s); plimsoll %s %llu",
+	progress_say(&f->progress, "%s: %s (%s); plimsoll %s %llu", state,
 		     jsonx_get_string(task, "name", "task"), summary_outcome(task, (char[64]){0}),
 		     summary_did_not_start(task) ? "why" : "logs", id);
 	redraw(f);

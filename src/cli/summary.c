@@ -46,7 +46,7 @@ const char *summary_outcome(const json_t *task, char buf[64])
 		const char *outcome, *text;
 	} known[] = {{"oom", "out of GPU memory"},     {"host-oom", "out of host memory"},
 		     {"timeout", "time limit"},        {"canceled", "canceled"},
-		     {"gpu-lost", "its GPU was lost"}, {"lost", "end unknown"}};
+		     {"gpu-lost", "its GPU was lost"}, {"lost", SUMMARY_LOST}};
 	const json_t *attempts = json_object_get(task, "attempts");
 	const json_t *last = json_array_get(attempts, json_array_size(attempts) - 1);
 	const char *outcome = jsonx_get_string(last, "outcome", "");
@@ -69,18 +69,22 @@ const char *summary_outcome(const json_t *task, char buf[64])
 	return buf;
 }
 
+static size_t lost_count(const json_t *result)
+{
+	const json_t *task;
+	size_t i, n = 0;
+
+	json_array_foreach (json_object_get(result, "tasks"), i, task)
+		n += strcmp(jsonx_get_string(task, "state", ""), "lost") == 0;
+	return n;
+}
+
 int summary_exit_code(const json_t *result)
 {
 	const json_t *summary = json_object_get(result, "summary");
-	const json_t *task;
-	size_t i;
 
-	if (jsonx_get_u64(summary, "failed", 0) > 0 || jsonx_get_u64(summary, "canceled", 0) > 0)
-		return 1;
-	json_array_foreach (json_object_get(result, "tasks"), i, task)
-		if (strcmp(jsonx_get_string(task, "state", ""), "lost") == 0)
-			return 1;
-	return 0;
+	return jsonx_get_u64(summary, "failed", 0) > 0 ||
+	       jsonx_get_u64(summary, "canceled", 0) > 0 || lost_count(result) > 0;
 }
 
 static void add_number(struct table *table, const json_t *object, const char *key,
@@ -224,11 +228,15 @@ void summary_render(const json_t *result, unsigned width, struct text *text)
 		text_add(text, "\n");
 	text_printf(text, "batch %s: %llu done", summary_batch_name(batch, (char[32]){0}),
 		    (unsigned long long)jsonx_get_u64(summary, "done", 0));
-	for (size_t i = 0; i < ARRAY_LEN(counts); i++)
+	for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
 		if (i == 0 || jsonx_get_u64(summary, counts[i].key, 0) > 0)
 			text_printf(text, ", %llu %s",
 				    (unsigned long long)jsonx_get_u64(summary, counts[i].key, 0),
 				    counts[i].text);
+		/* They count as failed: nobody can say that they did what they were to do. */
+		if (i == 0 && lost_count(result) > 0)
+			text_printf(text, " (%zu of them " SUMMARY_LOST ")", lost_count(result));
+	}
 	text_add(text, "\n");
 	render_times(summary, text);
 	render_failed(result, width, text);

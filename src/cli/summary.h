@@ -12,6 +12,9 @@ void summary_render(const json_t *result, unsigned width, struct text *text);
 /* 1 when a task failed or was canceled or lost, else 0. */
 int summary_exit_code(const json_t *result);
 
+/* What can be said of a task that is lost. It counts as failed. */
+#define SUMMARY_LOST "ended, but nobody saw how"
+
 /* "exit 1", "killed by signal 9", "out of memory", ...: how the last attempt of a task ended. */
 const char *summary_outcome(const json_t *task, char buf[64]);
 

@@ -141,7 +141,7 @@ static enum sched_event failure_event(struct sched *sched, struct task_node *t,
 static void end_how(const struct sched_end *end, char *buf, size_t size)
 {
 	if (!end->exit_known)
-		(void)snprintf(buf, size, "how it ended is unknown");
+		(void)snprintf(buf, size, "it ended, but nobody saw how");
 	else if (end->signal > 0)
 		(void)snprintf(buf, size, "ended by signal %d (%s)", end->signal,
 			       strsignal(end->signal));

@@ -177,7 +177,7 @@ static void test_outcomes(void **state)
 	    {"{\"outcome\": \"oom\", \"exit_code\": 1}", "out of GPU memory"},
 	    {"{\"outcome\": \"error\", \"exit_code\": 2}", "exit 2"},
 	    {"{\"outcome\": \"error\", \"signal\": 9, \"exit_code\": null}", "killed by signal 9"},
-	    {"{\"outcome\": \"lost\"}", "end unknown"},
+	    {"{\"outcome\": \"lost\"}", "ended, but nobody saw how"},
 	    {"{\"outcome\": null}", "failed"},
 	};
 
@@ -222,6 +222,31 @@ static void test_summary(void **state)
 	assert_int_equal(summary_exit_code(result), 1);
 }
 
+/* Lost ones are among the failed, and said to be what they are; the status is not 0. */
+static void test_summary_of_lost(void **state)
+{
+	auto_json json_t *result =
+	    load("{\"batch\": {\"id\": 3}, \"summary\": {\"done\": 1, \"failed\": 3}, \"tasks\": ["
+		 "{\"id\": 7, \"name\": \"a\", \"state\": \"done\", \"attempts\": [{\"outcome\": "
+		 "\"ok\"}]},"
+		 "{\"id\": 8, \"name\": \"b\", \"state\": \"lost\", \"attempts\": [{\"outcome\": "
+		 "\"lost\"}]},"
+		 "{\"id\": 9, \"name\": \"c\", \"state\": \"lost\", \"attempts\": [{\"outcome\": "
+		 "\"lost\"}]},"
+		 "{\"id\": 10, \"name\": \"d\", \"state\": \"failed\", \"attempts\": "
+		 "[{\"outcome\": \"error\","
+		 " \"exit_code\": 4}]}]}");
+	auto_text struct text text = {};
+
+	summary_render(result, 80, &text);
+	assert_non_null(strstr(text.data, "batch b3: 1 done, 3 failed (2 of them ended, "
+					  "but nobody saw how)\n"));
+	assert_non_null(
+	    strstr(text.data, "b         2  ended, but nobody saw how  cpu  plimsoll logs 8\n"));
+	assert_non_null(strstr(text.data, "d         4  exit 4"));
+	assert_int_equal(summary_exit_code(result), 1);
+}
+
 static void test_progress(void **state)
 {
 	auto_json json_t *batch = load("{\"total\": 100, \"done\": 49, \"failed\": 1, "
@@ -250,7 +275,7 @@ int main(void)
 	    cmocka_unit_test(test_no_gpu),     cmocka_unit_test(test_top_order),
 	    cmocka_unit_test(test_task_table), cmocka_unit_test(test_task_in_full),
 	    cmocka_unit_test(test_outcomes),   cmocka_unit_test(test_summary),
-	    cmocka_unit_test(test_progress),
+	    cmocka_unit_test(test_progress),   cmocka_unit_test(test_summary_of_lost),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);

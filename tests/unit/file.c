@@ -145,8 +145,11 @@ static void names_the_folder_it_cannot_create(void **state)
 	assert_int_equal(dir_create(deep, NULL), 0);
 	pid = fork();
 	assert_true(pid >= 0);
-	if (pid == 0)
-		_exit(unreachable_child(deep));
+	if (pid == 0) {
+		status = unreachable_child(deep);
+		free(TAKE(deep));
+		_exit(status);
+	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFEXITED(status));
 	assert_int_equal(WEXITSTATUS(status), 0);

@@ -4,9 +4,12 @@
 #include "gpu/proclist.h"
 #include "util/size.h"
 
+#include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -115,20 +118,51 @@ static void unavailable_is_unknown_not_a_number(void **state)
 	assert_int_equal(gpu->processes[0].used_bytes, 0);
 }
 
-static void own_process_is_described(void **state)
+/* A child that runs this program, for 60 s. */
+static pid_t child_of(const char *path)
+{
+	int fds[2];
+	char byte;
+	pid_t pid;
+
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return -1;
+	pid = fork();
+	if (pid == 0) {
+		(void)execl(path, path, "60", (char *)NULL);
+		_exit(127);
+	}
+	(void)close(fds[1]);
+	(void)!read(fds[0], &byte, 1); /* ends with the exec */
+	(void)close(fds[0]);
+	return pid;
+}
+
+static void a_process_is_described(void **state)
 {
 	auto_gpu_list struct gpu_list *list = gpu_list_create();
 	struct gpu *gpu = gpu_list_append(list);
+	char folder[] = "/tmp/plimsoll-proclist-XXXXXX", path[64];
+	pid_t pid;
 
 	(void)state;
-	gpu_append_process(gpu)->pid = getpid();
+	assert_non_null(mkdtemp(folder));
+	(void)snprintf(path, sizeof path, "%s/transcribe-recordings", folder);
+	assert_int_equal(symlink("/bin/sleep", path), 0);
+	pid = child_of(path);
+	assert_true(pid > 0);
+	gpu_append_process(gpu)->pid = pid;
 	gpu_append_process(gpu)->pid = 4194303; /* above every pid_max in use */
 	procfs_describe(gpu);
 	assert_true(gpu->processes[0].start_time > 0);
-	/* comm is cut to "test-gpu_procli"; the command line has the whole of it. */
-	assert_string_equal(gpu->processes[0].name, "test-gpu_proclist");
+	/* Its comm is cut to "transcribe-reco"; the command line has the whole of it. */
+	assert_string_equal(gpu->processes[0].name, "transcribe-recordings");
 	assert_int_equal(gpu->processes[1].start_time, 0);
 	assert_string_equal(gpu->processes[1].name, "");
+	(void)kill(pid, SIGKILL);
+	(void)waitpid(pid, NULL, 0);
+	(void)unlink(path);
+	(void)rmdir(folder);
 }
 
 static void module_versions(void **state)
@@ -221,7 +255,7 @@ int main(void)
 	    cmocka_unit_test(stride_goes_by_living_pids),
 	    cmocka_unit_test(merge_lists_each_pid_once),
 	    cmocka_unit_test(unavailable_is_unknown_not_a_number),
-	    cmocka_unit_test(own_process_is_described),
+	    cmocka_unit_test(a_process_is_described),
 	    cmocka_unit_test(module_versions),
 	    cmocka_unit_test(codes_mean_states),
 	    cmocka_unit_test(codes_mean_health),

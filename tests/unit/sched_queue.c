@@ -277,7 +277,7 @@ static void test_retries(void **state)
 	assert_int_equal(state_of(b, id), SCHED_LOST);
 	assert_int_equal(sched_find(b->sched, id)->n_attempts, 2);
 	assert_false(sched_find(b->sched, id)->attempts[0].exit_known);
-	assert_string_equal(reason_of(b, id), "how it ended is unknown");
+	assert_string_equal(reason_of(b, id), "it ended, but nobody saw how");
 }
 
 static void test_lost_gpu_moves_its_tasks(void **state)

@@ -207,8 +207,9 @@ static void find_failed(struct follow *f, struct api_client *client)
 	const json_t *task;
 	size_t i;
 
-	if (f->last_failed > 0 || session_try(client, "GET", NULL, &result, NULL,
-					      "/v1/batches/%llu", (unsigned long long)f->id) < 0)
+	if (f->last_failed > 0 ||
+	    session_try(client, "GET", NULL, &result, NULL, "/v1/batches/%llu?state=failed",
+			(unsigned long long)f->id) < 0)
 		return;
 	json_array_foreach (json_object_get(result, "tasks"), i, task)
 		if (strcmp(jsonx_get_string(task, "state", ""), "failed") == 0)
@@ -332,8 +333,9 @@ static int follow_round(struct follow *f, struct api_client **client, enum follo
 		r = cancel(f, *client, err);
 	else if (r == 0 && batch_over(f)) {
 		*ret_end = FOLLOW_ENDED;
-		return session_try(*client, "GET", NULL, ret_result, err, "/v1/batches/%llu",
-				   (unsigned long long)f->id);
+		return session_try(*client, "GET", NULL, ret_result, err, "/v1/batches/%llu%s",
+				   (unsigned long long)f->id,
+				   f->target->all_tasks ? "" : "?state=failed,lost");
 	} else if (r == 0 && batch_is(f, "asking")) {
 		r = ask(f, *client, &left, err);
 		if (left)
@@ -377,14 +379,17 @@ int follow_batch(struct api_client **client, const struct follow_target *target,
 	return r;
 }
 
-int follow_and_report(struct api_client **client, const struct follow_target *target, bool as_json)
+int follow_and_report(struct api_client **client, const struct follow_target *given, bool as_json)
 {
+	struct follow_target target = *given;
 	auto_json json_t *result = NULL;
 	auto_text struct text text = {};
 	enum follow_end end = FOLLOW_LEFT;
 	struct error err = {};
 
-	if (follow_batch(client, target, &end, &result, &err) < 0)
+	/* People are told of what failed; a hundred thousand that did not would cost seconds. */
+	target.all_tasks = as_json;
+	if (follow_batch(client, &target, &end, &result, &err) < 0)
 		return verb_fail(&err);
 	if (end == FOLLOW_LEFT)
 		return EXIT_LEFT;

@@ -22,6 +22,7 @@ struct follow_target {
 	 */
 	int (*submit)(void *data, json_t **ret_batch, struct error *err);
 	void *data;
+	bool all_tasks; /* in the result; otherwise those that failed or were lost */
 };
 
 /* `client` may be replaced. Progress goes to standard error. Returns 0 and how it ended, or a

@@ -128,20 +128,15 @@ struct list_query {
 	uint64_t batch, limit, offset;
 };
 
-static int list_query_read(const struct api_request *request, struct list_query *query,
-			   struct error *err)
+static int states_read(const struct api_request *request, struct list_query *query,
+		       struct error *err)
 {
 	const char *text = api_request_query(request, "state");
 	auto_free char *copy = text ? mem_strdup(text) : NULL;
 	char *rest = copy;
 	size_t n = 0;
-	int r =
-	    api_request_query_u64(request, "limit", LIMIT_MAX, LIMIT_DEFAULT, &query->limit, err);
+	int r = 0;
 
-	if (r == 0)
-		r = api_request_query_u64(request, "offset", INT64_MAX, 0, &query->offset, err);
-	if (r == 0)
-		r = api_request_query_u64(request, "batch", INT64_MAX, 0, &query->batch, err);
 	for (char *word; r == 0 && (word = strsep(&rest, ","));) {
 		enum sched_state state;
 
@@ -152,6 +147,19 @@ static int list_query_read(const struct api_request *request, struct list_query 
 			query->states[n++] = sched_state_name(state);
 	}
 	return r;
+}
+
+static int list_query_read(const struct api_request *request, struct list_query *query,
+			   struct error *err)
+{
+	int r =
+	    api_request_query_u64(request, "limit", LIMIT_MAX, LIMIT_DEFAULT, &query->limit, err);
+
+	if (r == 0)
+		r = api_request_query_u64(request, "offset", INT64_MAX, 0, &query->offset, err);
+	if (r == 0)
+		r = api_request_query_u64(request, "batch", INT64_MAX, 0, &query->batch, err);
+	return r < 0 ? r : states_read(request, query, err);
 }
 
 static int append_stored(struct daemon *daemon, const struct store_query *query, json_t *array,
@@ -270,27 +278,34 @@ static json_t *batch_summary(struct daemon *daemon, uint64_t id)
 	return json ? json : json_null();
 }
 
-static int batch_tasks(struct daemon *daemon, uint64_t id, uint64_t limit, json_t *tasks,
-		       struct error *err)
+static int batch_tasks(struct daemon *daemon, uint64_t id, const struct list_query *list,
+		       json_t *tasks, struct error *err)
 {
-	struct store_query query = {.batch = id, .limit = limit};
+	struct store_query query = {
+	    .batch = id,
+	    .states = list->states[0] ? list->states : NULL,
+	    .limit = list->limit,
+	};
 	unsigned reasons = REASONS_MAX;
 
-	return limit == 0 ? 0 : append_stored(daemon, &query, tasks, &reasons, err);
+	return list->limit == 0 ? 0 : append_stored(daemon, &query, tasks, &reasons, err);
 }
 
 void handle_batch(void *data, struct api_request *request)
 {
 	struct daemon *daemon = data;
-	uint64_t id = api_request_id(request), limit;
+	struct list_query query = {};
+	uint64_t id = api_request_id(request);
 	json_t *batch = query_batch(daemon, id), *tasks = json_array();
 	struct error err = {};
-	int r = api_request_query_u64(request, "limit", LIMIT_MAX, LIMIT_MAX, &limit, &err);
+	int r = api_request_query_u64(request, "limit", LIMIT_MAX, LIMIT_MAX, &query.limit, &err);
 
+	if (r == 0)
+		r = states_read(request, &query, &err);
 	if (r == 0 && !batch)
 		r = error_set(&err, -ENOENT, "there is no batch %llu", (unsigned long long)id);
 	if (r == 0)
-		r = batch_tasks(daemon, id, limit, tasks, &err);
+		r = batch_tasks(daemon, id, &query, tasks, &err);
 	if (r < 0) {
 		json_decref(batch);
 		json_decref(tasks);

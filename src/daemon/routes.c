@@ -64,7 +64,7 @@ const struct api_route ROUTES[] = {
 	{"POST", "/v1/tasks/{id}/cancel", OPERATE, NULL, 0, handle_cancel},
 	{"GET",  "/v1/batches", VIEW, NULL, 0, handle_batches},
 	{"POST", "/v1/batches", OPERATE, NULL, API_BODY_MAX, handle_submit_batch},
-	{"GET",  "/v1/batches/{id}", VIEW, "limit", 0, handle_batch},
+	{"GET",  "/v1/batches/{id}", VIEW, "limit state", 0, handle_batch},
 	{"POST", "/v1/batches/{id}/cancel", OPERATE, NULL, 0, handle_batch_cancel},
 	{"POST", "/v1/batches/{id}/continue", OPERATE, NULL, API_BODY_SMALL, handle_batch_continue},
 	{"GET",  "/v1/events", VIEW, "batch", 0, handle_events},

@@ -33,8 +33,7 @@ static const struct machine {
 	size_t n_gpus;
 	double ram_gib;
 	size_t n_tasks;
-	int n_seeds; /* fewer where one takes long
-		      */
+	int n_seeds; /* fewer where one takes long */
 } machines[] = {
     {"S2: 11.9 GB speed 1.0 + 8 GB speed 0.55, 64 GB RAM",
      {{"big", 0, 1.0}, {"small", 0, 0.55}},

@@ -89,6 +89,17 @@ def test_why_says_it_in_numbers(daemon):
     assert daemon.wait(second)["state"] == "canceled"
 
 
+def test_the_tasks_of_a_batch_by_state(daemon):
+    """Who follows a batch asks for the failed ones alone: all of a large one would keep the daemon busy for seconds."""
+    commands = [["true"], ["sh", "-c", "exit 7"], ["true"]]
+    batch = daemon.batch(commands, CPU, on_failure="continue")["batch"]["id"]
+    daemon.wait_batch(batch)
+    answer = daemon.get(f"/v1/batches/{batch}?state=failed,lost")
+    assert [t["row"] for t in answer["tasks"]] == [2] and answer["summary"]["done"] == 2
+    assert len(daemon.get(f"/v1/batches/{batch}")["tasks"]) == 3
+    assert "nonsense" in daemon.refused("GET", f"/v1/batches/{batch}?state=nonsense", None, 400)
+
+
 @pytest.mark.parametrize("on_failure", ["continue", "stop", "ask"])
 def test_a_failure_in_a_batch(daemon, on_failure):
     commands = [["sh", "-c", "exit 7"]] + [["true"]] * 5

@@ -63,7 +63,7 @@ void progress_of_batch(const json_t *batch, const char *load, unsigned width, st
 		    (unsigned long long)jsonx_get_u64(batch, "running", 0));
 	if (failed > 0)
 		text_printf(text, ", %llu failed", failed);
-	if (jsonx_has(batch, "eta_seconds"))
+	if (jsonx_get_real(batch, "eta_seconds", 0) > 0)
 		text_printf(
 		    text, ", %s left",
 		    DURATION_TEXT((int64_t)(jsonx_get_real(batch, "eta_seconds", 0) * 1000)));

@@ -43,11 +43,14 @@ def test_the_daemon_is_killed_right_after_the_submit(daemon):
 
 def test_tasks_that_end_while_no_daemon_is_there(daemon):
     ends = daemon.box.file("ends", "")
-    good = daemon.task("sh", "-c", f"sleep 2; echo good >> {ends}", request=CPU)
-    bad = daemon.task("sh", "-c", f"sleep 2; echo bad >> {ends}; exit 9", request=CPU)
+    killed = daemon.box.dir / "killed"
+    until_killed = f"while [ ! -e {killed} ]; do sleep 0.05; done"
+    good = daemon.task("sh", "-c", f"{until_killed}; echo good >> {ends}", request=CPU)
+    bad = daemon.task("sh", "-c", f"{until_killed}; echo bad >> {ends}; exit 9", request=CPU)
     for task in (good, bad):
         wait_until(lambda task=task: daemon.get(f"/v1/tasks/{task}")["task"]["state"] == "running")
     daemon.kill()
+    killed.touch()
     wait_until(lambda: sorted(ends.read_text().split()) == ["bad", "good"], what="the tasks' ends")
     daemon.start()
     assert daemon.wait(good)["state"] == "done"

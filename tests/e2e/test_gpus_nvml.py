@@ -278,7 +278,7 @@ def test_small(simulated):
     first = resident()
     for _ in range(300):
         helper.ask()
-    if "asan" not in BUILD.name:
+    if "san" not in BUILD.name:
         assert resident() < 8 * MIB
         assert resident() - first < MIB
     helper.process.send_signal(signal.SIGTERM)

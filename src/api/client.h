@@ -13,11 +13,15 @@
 
 struct api_client;
 
+#define API_START_ARGUMENTS 8
+
 struct api_client_options {
 	const char *socket_path; /* NULL: API_SOCKET in the runtime folder */
 	bool auto_start;         /* start the daemon when nobody listens */
 	const char *program;     /* started as "<program> serve --background"; NULL: this one */
-	int start_ms;            /* how long it may take to be ready; 0 = 20 s */
+	const char *const *arguments; /* for its "serve", at most API_START_ARGUMENTS, ended by
+					 NULL; NULL: none */
+	int start_ms;                 /* how long it may take to be ready; 0 = 20 s */
 };
 
 /* Connects (and starts) at once. `options` NULL: no auto_start. */

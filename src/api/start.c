@@ -85,20 +85,28 @@ static void child_exec(char *const argv[], int log_fd, int ready_fd)
 	}
 }
 
-static int daemon_spawn(const char *program, int log_fd, int ready_fd, struct error *err)
+/* execv() takes words that may be written to, and writes to none. */
+static char *as_argument(const char *word)
+{
+	return (char *)(uintptr_t)word;
+}
+
+static int daemon_spawn(const char *program, const char *const *arguments, int log_fd, int ready_fd,
+			struct error *err)
 {
 	char fd_text[16];
-	char *path = mem_strdup(program);
-	char serve[] = "serve", background[] = "--background", option[] = "--ready-fd";
-	char *argv[] = {path, serve, background, option, fd_text, NULL};
+	char *argv[5 + API_START_ARGUMENTS + 1] = {as_argument(program), as_argument("serve"),
+						   as_argument("--background"),
+						   as_argument("--ready-fd"), fd_text};
 	int status = 0;
 	pid_t pid;
 
 	(void)snprintf(fd_text, sizeof fd_text, "%d", ready_fd);
+	for (size_t i = 0; arguments && arguments[i] && i < API_START_ARGUMENTS; i++)
+		argv[5 + i] = as_argument(arguments[i]);
 	pid = fork();
 	if (pid == 0)
 		child_exec(argv, log_fd, ready_fd);
-	free(path);
 	if (pid < 0)
 		return error_sys(err, -errno, "cannot start the daemon");
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
@@ -170,7 +178,8 @@ static int start_and_wait(const char *socket_path, const struct api_client_optio
 		return error_sys(err, -errno, "cannot create a pipe");
 	read_end = ends[0];
 	write_end = ends[1];
-	r = daemon_spawn(options->program ? options->program : program, log_fd, write_end, err);
+	r = daemon_spawn(options->program ? options->program : program, options->arguments, log_fd,
+			 write_end, err);
 	if (r < 0)
 		return r;
 	write_end = fd_close(write_end);

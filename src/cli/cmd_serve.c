@@ -20,12 +20,29 @@ static int stop(void)
 }
 
 /* Asked for by hand: the way other verbs start it, which waits until it answers. */
-static int start_in_background(void)
+static int start_in_background(const struct options *options)
 {
+	static const char *const settings[] = {"interval", "log-cap", "grace"};
 	auto_api_client struct api_client *client = NULL;
+	const char *arguments[API_START_ARGUMENTS + 1] = {};
+	struct text words[ARRAY_LEN(settings)] = {};
 	struct error err = {};
+	size_t n = 0;
+	int r;
 
-	if (api_client_create(&(struct api_client_options){.auto_start = true}, &client, &err) < 0)
+	for (size_t i = 0; i < ARRAY_LEN(settings); i++)
+		if (options_flag(options, settings[i])) {
+			text_printf(&words[n], "--%s=%s", settings[i],
+				    options_text(options, settings[i], ""));
+			arguments[n] = words[n].data;
+			n++;
+		}
+	r = api_client_create(
+	    &(struct api_client_options){.auto_start = true, .arguments = arguments}, &client,
+	    &err);
+	for (size_t i = 0; i < n; i++)
+		text_finish(&words[i]);
+	if (r < 0)
 		return verb_complain(EXIT_CANNOT, "%s", error_text(&err));
 	return EXIT_DONE;
 }
@@ -41,10 +58,12 @@ static int run(const struct options *options)
 	    .stop_grace_ms = options_get(options, "grace")->ms,
 	};
 
+	if (options_flag(options, "stop") && daemon_options.background)
+		return verb_complain(EXIT_USAGE, "serve: --stop contradicts --background");
 	if (options_flag(options, "stop"))
 		return stop();
 	if (daemon_options.background && daemon_options.ready_fd < 0)
-		return start_in_background();
+		return start_in_background(options);
 	return daemon_run(&daemon_options, &err) < 0 ? verb_complain(EXIT_CANNOT, "%s", err.text)
 						     : EXIT_DONE;
 }

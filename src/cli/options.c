@@ -215,13 +215,17 @@ static int parse_tokens(struct parser *p, struct error *err)
 			take_command(p);
 			return 0;
 		}
-		if (token[0] != '-' || token[1] == '\0' || strcmp(token, "--") == 0) {
+		if (strcmp(token, "--") == 0) {
+			while (++p->at < p->argc)
+				strings_add(&p->options->operands, p->argv[p->at]);
+			return 0;
+		}
+		if (token[0] != '-' || token[1] == '\0') {
 			if (p->style == OPTIONS_COMMAND) {
 				take_command(p);
 				return 0;
 			}
-			if (token[0] != '-' || token[1] == '\0')
-				strings_add(&p->options->operands, token);
+			strings_add(&p->options->operands, token);
 			p->at++;
 			continue;
 		}

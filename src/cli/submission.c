@@ -328,6 +328,8 @@ static int cpu_mode(const struct options *options, const struct request_values *
 	bool on_cpu = values->device.value.given && strcmp(values->device.value.text, "cpu") == 0;
 	bool only = values->cpu.value.given && values->cpu.value.choice == 1;
 
+	if (values->device.value.given && !*values->device.value.text)
+		return error_set(err, -EINVAL, "--device \"\" names no GPU");
 	if (on_cpu && values->cpu.value.given && !only)
 		return error_set(err, -EINVAL, "--device cpu contradicts --cpu never");
 	if (only && values->device.value.given && !on_cpu)

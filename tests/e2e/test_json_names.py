@@ -1,0 +1,125 @@
+"""What `--json` prints has the names of DESIGN §7, each with its type: tests/cases/json/ says which."""
+
+import json
+import re
+
+import pytest
+from conftest import ROOT, wait_until
+
+SHAPES = ROOT / "tests" / "cases" / "json"
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+TYPES = {
+    "int": lambda v: isinstance(v, int) and not isinstance(v, bool),
+    "number": lambda v: isinstance(v, (int, float)) and not isinstance(v, bool),
+    "string": lambda v: isinstance(v, str),
+    "bool": lambda v: isinstance(v, bool),
+    "time": lambda v: isinstance(v, str) and bool(TIME.fullmatch(v)),
+}
+
+
+def load(name):
+    return json.loads((SHAPES / f"{name}.json").read_text())
+
+
+def faults(value, shape, where=""):
+    """Yields every place where the value has not the shape."""
+    if isinstance(shape, str) and shape.startswith("@"):
+        yield from faults(value, load(shape[1:]), where)
+    elif isinstance(shape, dict):
+        if not isinstance(value, dict):
+            yield f"{where} is {value!r}, not an object"
+            return
+        for name, inner in shape.items():
+            if name not in value:
+                yield f"{where}.{name} is missing"
+            else:
+                yield from faults(value[name], inner, f"{where}.{name}")
+        for name in value:
+            # The rules of the page hold for what was added too.
+            if name.endswith(("_bytes", "_seconds", "_percent")) and value[name] is not None and not TYPES["number"](value[name]):
+                yield f"{where}.{name} is {value[name]!r}, not a number"
+            if name.endswith("_at") and value[name] is not None and not TYPES["time"](value[name]):
+                yield f"{where}.{name} is {value[name]!r}, not a time"
+    elif isinstance(shape, list):
+        if not isinstance(value, list):
+            yield f"{where} is {value!r}, not an array"
+            return
+        for i, item in enumerate(value):
+            yield from faults(item, shape[0], f"{where}[{i}]")
+    else:
+        if shape.endswith("?"):
+            if value is None:
+                return
+            shape = shape[:-1]
+        good = TYPES[shape](value) if shape in TYPES else value in shape.split("|")
+        if not good:
+            yield f"{where} is {value!r}, not {shape}"
+
+
+def check(value, name):
+    found = list(faults(value, load(name), name))
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("shape", ["gpus", "task", "attempt", "queue", "batch"])
+def test_the_check_finds_what_is_wrong(shape):
+    assert list(faults({}, load(shape)))
+    assert list(faults(None, load(shape)))
+    assert list(faults([], {"a": "int"})) and list(faults({"a": True}, {"a": "int"})) and list(faults({"a": "x"}, {"a": "b|c"}))
+    assert not list(faults({"a": None, "b": "2026-01-02T03:04:05.678Z"}, {"a": "int?", "b": "time"}))
+    assert list(faults({"at_bytes": "1G"}, {})) and list(faults({"seen_at": "yesterday"}, {}))
+
+
+def test_of_every_verb_that_prints_facts(two_gpus):
+    box, task = two_gpus, two_gpus.build / "plimsoll-simtask"
+    check(box.json("gpus"), "gpus")
+    check(box.json("queue"), "queue")
+    rows = box.file("rows.jsonl", '{"s": 0.2, "x": 0, "v": "1G"}\n{"s": 0.1, "x": 3, "v": "1G"}\n{"s": 0.1, "x": 0, "v": "30G"}\n')
+    result = box.json(
+        "batch", rows, "-y", "--vram", "1G", "--", task, "--vram", "{v}", "--seconds", "{s}", "--exit", "{x}", check=1
+    )
+    check(result, "batch")
+    ends = [[a["outcome"] for a in t["attempts"]][-1] for t in result["tasks"]]
+    assert ends == ["ok", "error", "oom"]
+    assert result["summary"]["done"] == 1 and result["summary"]["failed"] == 2
+    assert [t["attempts"][0]["exit_code"] for t in result["tasks"][:2]] == [0, 3]
+    check(box.json("show", f"b{result['batch']['id']}"), "batch")
+    # One that runs, one that waits, one on the CPU, one canceled.
+    runs = box.json("submit", "--vram", "11G", "--ram", "1G", "--", task, "--vram", "2G", "--seconds", "1000")
+    check(runs, "task")
+    wait_until(lambda: any(h["kind"] == "task" and h["used_bytes"] for g in box.json("gpus")["gpus"] for h in g["holders"]))
+    gpus = box.json("gpus")
+    check(gpus, "gpus")
+    assert all(g["uuid"].startswith("GPU-") and g["name"] and g["pci_bus_id"] for g in gpus["gpus"])
+    held = [h for g in gpus["gpus"] for h in g["holders"]]
+    assert [(h["kind"], h["allocated_bytes"], len(h["pids"])) for h in held] == [("task", 11 << 30, 1)]
+    waits = box.json("submit", "--vram", "10G", "--", "true")
+    on_cpu = box.json("submit", "--cpu", "only", "--cpus", "0.5", "--", "true")
+    check(waits, "task")
+    check(on_cpu, "task")
+    assert on_cpu["request"]["cpus"] == 0.5 and waits["request"]["vram_bytes"] == 10 << 30
+    wait_until(lambda: box.json("show", on_cpu["id"])["state"] == "done")
+    why = box.json("why", waits["id"])
+    assert (why["id"], why["state"]) == (waits["id"], "waiting") and "10 GiB" in why["reason"]
+    # The one that waits first: it would start where the other one ends.
+    box.json("cancel", waits["id"], runs["id"])
+    ended = box.json("wait", runs["id"], on_cpu["id"], check=1)
+    assert ended
+    tasks = box.json("queue")
+    check(tasks, "queue")
+    states = {t["id"]: t["state"] for t in tasks["tasks"]}
+    assert (states[runs["id"]], states[waits["id"]], states[on_cpu["id"]]) == ("canceled", "canceled", "done")
+    for task in tasks["tasks"]:
+        shown = box.json("show", task["id"])
+        check(shown, "task")
+        assert shown == task
+
+
+def test_what_is_unknown_is_null(simulated):
+    """A GPU that is lost, one whose memory is not reported: null, never 0."""
+    box = simulated(scenario="gpus: [{model: rtx-3090, quirks: {memory: unsupported}}, {model: rtx-3070}]\n"
+                             "timeline: [{at: 0s, gpu: 1, event: lost, xid: 79}]\n")
+    gpus = wait_until(lambda: (g := box.json("gpus", check=None)["gpus"]) and g[1]["health"] == "lost" and g)
+    check({"gpus": gpus}, "gpus")
+    assert gpus[0]["vram"]["total_bytes"] is None and gpus[0]["vram"]["room_bytes"] is None
+    assert gpus[1]["utilization_percent"] is None and gpus[1]["temperature_celsius"] is None

@@ -13,6 +13,7 @@
  */
 #include "run/supervisor.h"
 
+#include "run/log.h"
 #include "run/spawn.h"
 #include "util/pidref.h"
 #include "util/timestamp.h"
@@ -53,6 +54,9 @@ static void live_add(struct supervisor *supervisor, struct attempt *attempt)
 
 static void over(struct supervisor *supervisor, struct attempt *attempt)
 {
+	/* The last of it may have been written since the last sample. */
+	if (attempt->log_path && attempt->log_cap_bytes > 0)
+		(void)log_trim(attempt->log_path, attempt->log_cap_bytes);
 	watch_forget(attempt);
 	if (attempt->pid > 0)
 		idtable_remove(&supervisor->pids, &attempt->by_pid);

@@ -87,7 +87,15 @@ struct api_server {
 	bool running, ending;
 };
 
-static void server_run(struct api_server *server);
+static void on_timer(uv_timer_t *timer);
+
+/* microhttpd looks at a resumed connection when it runs next. Inside a run its end sees to that;
+ * outside of one nothing else would before the last timeout known, so a run is had at once. */
+static void server_wake(struct api_server *server)
+{
+	if (!server->running && !server->ending && server->n_handles > 0)
+		(void)uv_timer_start(&server->timer, on_timer, 0, 0);
+}
 
 /* Answers. */
 
@@ -97,6 +105,7 @@ static void request_resume(struct api_request *request)
 		return;
 	request->suspended = false;
 	MHD_resume_connection(request->connection->mhd);
+	server_wake(request->server);
 }
 
 static void response_add_headers(struct MHD_Response *response, const char *content_type)
@@ -521,6 +530,8 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
 		*context = NULL;
 	}
 }
+
+static void server_run(struct api_server *server);
 
 static bool peer_is_gone(int fd)
 {

@@ -5,6 +5,7 @@
 #include "api/client.h"
 #include "api/server.h"
 #include "util/text.h"
+#include "util/timestamp.h"
 #include "util/unixsock.h"
 
 #include <errno.h>
@@ -19,7 +20,8 @@
 
 #include <cmocka.h>
 
-#define WAIT_MS 10000
+#define WAIT_MS   10000
+#define PROMPT_MS 400 /* a busy machine, and still no waiting for a timer of a second */
 
 static char dir[] = "/tmp/plimsoll-api-XXXXXX";
 static char socket_path[64];
@@ -96,6 +98,45 @@ static void handle_lines(void *data, struct api_request *request)
 	api_stream_begin(request, "text/plain", on_drain, NULL);
 }
 
+/* Answered, and written to, by the loop and not by a request: as all of the daemon that waits for
+ * a commit, a log or an event. */
+static uv_timer_t later;
+static unsigned n_later;
+
+static void on_later(uv_timer_t *timer)
+{
+	struct api_request *request = timer->data;
+	char line[32];
+
+	(void)snprintf(line, sizeof line, "line %u\n", ++n_later);
+	api_stream_write(request, line, strlen(line));
+	if (n_later < 10)
+		return;
+	api_stream_end(request);
+	(void)uv_timer_stop(timer);
+}
+
+static void handle_slow_lines(void *data, struct api_request *request)
+{
+	(void)data;
+	n_later = 0;
+	later.data = request;
+	api_stream_begin(request, "text/plain", NULL, NULL);
+	(void)uv_timer_start(&later, on_later, 5, 5);
+}
+
+static void on_reply(uv_timer_t *timer)
+{
+	api_reply(timer->data, 200, json_object());
+}
+
+static void handle_later(void *data, struct api_request *request)
+{
+	(void)data;
+	later.data = request;
+	(void)uv_timer_start(&later, on_reply, 5, 0);
+}
+
 /* Pours more than anybody may leave unread. */
 static void handle_flood(void *data, struct api_request *request)
 {
@@ -116,6 +157,8 @@ static const struct api_route ROUTES[] = {
     {"POST", "/release", API_ROLE_OPERATE, NULL, 0, handle_release},
     {"GET", "/lines", API_ROLE_VIEW, NULL, 0, handle_lines},
     {"GET", "/flood", API_ROLE_VIEW, NULL, 0, handle_flood},
+    {"GET", "/later", API_ROLE_VIEW, NULL, 0, handle_later},
+    {"GET", "/slow-lines", API_ROLE_VIEW, NULL, 0, handle_slow_lines},
 };
 
 /* The other thread: one scenario; its failures are counted, cmocka's asserts belong to the main
@@ -232,6 +275,39 @@ static void *run_streams(void *arg)
 	return NULL;
 }
 
+static bool line_is_prompt(void *data, const char *line)
+{
+	int64_t *last_ms = data, now_ms = monotonic_now_ms();
+
+	(void)line;
+	WANT(now_ms - *last_ms < PROMPT_MS);
+	*last_ms = now_ms;
+	return true;
+}
+
+/* The server's sweep, once a second, is not what answers are sent by. */
+static void *run_prompt(void *arg)
+{
+	auto_api_client struct api_client *client = NULL;
+	struct error err = {};
+	struct api_client_options options = {.socket_path = socket_path};
+	int64_t at_ms;
+	struct api_stream_options stream = {.data = &at_ms, .on_line = line_is_prompt};
+
+	(void)arg;
+	WANT(api_client_create(&options, &client, &err) == 0);
+	for (int i = 0; i < 5; i++) {
+		at_ms = monotonic_now_ms();
+		WANT(api_client_call(client, "GET", "/later", NULL, NULL, &err) == 0);
+		WANT(monotonic_now_ms() - at_ms < PROMPT_MS);
+	}
+	at_ms = monotonic_now_ms();
+	WANT(api_client_stream(client, "/slow-lines", &stream, &err) == 0);
+	WANT(n_later == 10);
+	uv_async_send(&done);
+	return NULL;
+}
+
 static void *run_late(void *arg)
 {
 	auto_api_client struct api_client *client = NULL;
@@ -331,6 +407,7 @@ static void run(void *(*scenario)(void *))
 	n_gone = 0;
 	assert_int_equal(uv_loop_init(&loop), 0);
 	assert_int_equal(uv_async_init(&loop, &done, on_done), 0);
+	assert_int_equal(uv_timer_init(&loop, &later), 0);
 	assert_int_equal(unixsock_listen(socket_path, 128, &fd, &err), 0);
 	assert_int_equal(
 	    api_server_create(&loop,
@@ -343,6 +420,7 @@ static void run(void *(*scenario)(void *))
 	(void)pthread_join(thread, NULL);
 	api_server_destroy(server);
 	uv_close((uv_handle_t *)&done, NULL);
+	uv_close((uv_handle_t *)&later, NULL);
 	(void)uv_run(&loop, UV_RUN_DEFAULT);
 	assert_int_equal(uv_loop_close(&loop), 0);
 	(void)unlink(socket_path);
@@ -359,6 +437,12 @@ static void test_streams(void **state)
 {
 	(void)state;
 	run(run_streams);
+}
+
+static void test_prompt(void **state)
+{
+	(void)state;
+	run(run_prompt);
 }
 
 static void test_late(void **state)
@@ -394,9 +478,10 @@ static void test_nobody(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_calls), cmocka_unit_test(test_streams),
-	    cmocka_unit_test(test_late),  cmocka_unit_test(test_hostile),
-	    cmocka_unit_test(test_crowd), cmocka_unit_test(test_nobody),
+	    cmocka_unit_test(test_calls),   cmocka_unit_test(test_streams),
+	    cmocka_unit_test(test_prompt),  cmocka_unit_test(test_late),
+	    cmocka_unit_test(test_hostile), cmocka_unit_test(test_crowd),
+	    cmocka_unit_test(test_nobody),
 	};
 	int failed;
 

@@ -38,7 +38,7 @@
 struct cell {
 	struct estimates_row row;
 	bool changed;
-	bool utilization_known;
+	bool utilization_known, utilization_is_floor;
 	size_t next_of_hash; /* index + 1; 0 ends the chain */
 	size_t next_of_kind;
 };
@@ -228,6 +228,37 @@ static void learn_work(struct estimates_row *row, double work, double hint)
 	row->variance = (1 - step) * (row->variance + step * off * off);
 }
 
+/* What was learned while only a floor was known is as much busy time as before, in fewer seconds.
+ */
+static void rescale_work(struct estimates_row *row, double factor)
+{
+	row->work_seconds *= factor;
+	row->variance *= factor * factor;
+	row->hint_covariance *= factor;
+}
+
+static void learn_utilization(struct cell *cell, double utilization, bool is_floor)
+{
+	struct estimates_row *row = &cell->row;
+	bool was_floor = cell->utilization_known && cell->utilization_is_floor;
+	double step;
+
+	if (cell->utilization_known && !was_floor) {
+		if (is_floor)
+			return;
+		step = step_of(MAX_OF(row->samples, 1U));
+		row->utilization_percent += step * (utilization - row->utilization_percent);
+		return;
+	}
+	if (was_floor && is_floor && utilization <= row->utilization_percent)
+		return;
+	if (was_floor && utilization > row->utilization_percent)
+		rescale_work(row, row->utilization_percent / utilization);
+	row->utilization_percent = utilization;
+	cell->utilization_known = true;
+	cell->utilization_is_floor = is_floor;
+}
+
 void estimates_learn(struct estimates *e, const struct estimates_sample *sample)
 {
 	struct cell *cell;
@@ -243,16 +274,12 @@ void estimates_learn(struct estimates *e, const struct estimates_sample *sample)
 	row->vram_request_bytes = sample->vram_request_bytes;
 	row->peak_vram_bytes = MAX_OF(row->peak_vram_bytes, sample->peak_vram_bytes);
 	row->peak_ram_bytes = MAX_OF(row->peak_ram_bytes, sample->peak_ram_bytes);
+	if (isfinite(sample->utilization_percent) && sample->utilization_percent >= 0)
+		learn_utilization(cell, MIN_OF(sample->utilization_percent, 100.0),
+				  sample->utilization_is_floor);
 	if (isfinite(sample->work_seconds) && sample->work_seconds > 0)
 		learn_work(row, sample->work_seconds,
 			   isfinite(sample->work_hint) ? sample->work_hint : 0);
-	if (isfinite(sample->utilization_percent) && sample->utilization_percent >= 0) {
-		double utilization = MIN_OF(sample->utilization_percent, 100.0);
-		double step = cell->utilization_known ? step_of(MAX_OF(row->samples, 1U)) : 1;
-
-		row->utilization_percent += step * (utilization - row->utilization_percent);
-		cell->utilization_known = true;
-	}
 }
 
 /* How many times longer work takes on `to` than on `from`, in logs: the catalogue's ratio and, the
@@ -306,11 +333,12 @@ static void fill_from_cell(struct estimate *to, const struct cell *cell, double 
 	to->seconds_per_hint = hint_slope(row) * factor;
 }
 
-/* How busy the kind keeps this model; how busy it keeps others, when it was never measured here. */
+/* How busy the kind keeps this model; how busy it keeps others, when it was never measured here. A
+ * floor is the last resort. */
 static void fill_utilization(const struct estimates *e, const struct kind *kind, const char *model,
 			     struct estimate *to)
 {
-	double sum = 0;
+	double sum = 0, floor = 0;
 	unsigned n = 0;
 
 	for (size_t i = kind->first_cell; i; i = e->cells[i - 1].next_of_kind) {
@@ -319,6 +347,10 @@ static void fill_utilization(const struct estimates *e, const struct kind *kind,
 		if (!cell->utilization_known)
 			continue;
 		to->utilization_known = true;
+		if (cell->utilization_is_floor) {
+			floor = MAX_OF(floor, cell->row.utilization_percent);
+			continue;
+		}
 		if (same_name(cell->row.model, model, sizeof cell->row.model)) {
 			to->utilization_percent = cell->row.utilization_percent;
 			return;
@@ -326,8 +358,10 @@ static void fill_utilization(const struct estimates *e, const struct kind *kind,
 		sum += cell->row.utilization_percent;
 		n++;
 	}
-	if (n > 0)
-		to->utilization_percent = sum / n;
+	if (!to->utilization_known)
+		return;
+	to->utilization_is_floor = n == 0;
+	to->utilization_percent = n > 0 ? sum / n : floor;
 }
 
 /* Add one model's word about a kind to a mean weighted by samples. */
@@ -395,7 +429,7 @@ static void line_add(struct line *line, double x, double y, double w, const stru
 	line->y += w * y;
 	line->xx += w * x * x;
 	line->xy += w * x * y;
-	if (one->utilization_known) {
+	if (one->utilization_known && !one->utilization_is_floor) {
 		line->utilization += w * one->utilization_percent;
 		line->utilization_w += w;
 	}
@@ -452,6 +486,7 @@ struct estimate estimates_get(const struct estimates *e, const char *kind, const
 	estimate.peak_vram_bytes = found.peak_vram_bytes;
 	estimate.peak_ram_bytes = found.peak_ram_bytes;
 	estimate.utilization_known = found.utilization_known;
+	estimate.utilization_is_floor = found.utilization_is_floor;
 	estimate.utilization_percent = found.utilization_percent;
 	if (kind && kind[0])
 		from_neighbours(e, model, speed, vram_request_bytes, &estimate);
@@ -480,7 +515,7 @@ size_t estimates_rows(struct estimates *e, bool changed_only, struct estimates_r
 		if (changed_only && !cell->changed)
 			continue;
 		rows[n] = cell->row;
-		if (!cell->utilization_known)
+		if (!cell->utilization_known || cell->utilization_is_floor)
 			rows[n].utilization_percent = -1;
 		n++;
 		cell->changed = false;

@@ -4,6 +4,11 @@
  * the task would take alone on that GPU model; contention is taken out before learning (a task that
  * ran t seconds while the utilisations on its GPU added up to u > 100 % did t x 100 / u of work).
  *
+ * On a GPU that is full, the share of its time that a task gets tells its work x utilisation, but
+ * not the two apart. Until the kind is seen on a GPU with time to spare, its utilisation is taken
+ * to be the largest share seen, a floor; what is learned later moves work so that the product
+ * stays.
+ *
  * Where a kind was never seen on a model, its work there follows from another model by the ratio of
  * relative speeds (catalogue prior, refined by kinds seen on both); where it was never seen at all,
  * from the kinds around it by VRAM request; else it is unknown. Nothing is ever derived between a
@@ -31,6 +36,7 @@ struct estimate {
 	    work_seconds; /* alone on the GPU; mean of what was learned, recent ones weigh more */
 	double deviation_seconds;
 	bool utilization_known;     /* may be so before `known`: it is measured while they run */
+	bool utilization_is_floor;  /* only seen on full GPUs: it is that or more */
 	double utilization_percent; /* of one such task alone; 100 when unknown */
 	uint64_t peak_vram_bytes, peak_ram_bytes; /* largest seen; 0 = unknown */
 	unsigned samples;
@@ -44,7 +50,8 @@ struct estimates_sample {
 	double speed;             /* prior of the model, 0 = unknown */
 	uint64_t vram_request_bytes;
 	double work_seconds; /* contention taken out; <= 0 = not to be learned, it still runs */
-	double utilization_percent;               /* < 0 = unknown */
+	double utilization_percent; /* alone; < 0 = unknown */
+	bool utilization_is_floor;  /* its share of a full GPU: alone it takes that or more */
 	uint64_t peak_vram_bytes, peak_ram_bytes; /* 0 = unknown */
 	double work_hint;                         /* place_task.work_hint of it; 0 = it had none */
 };
@@ -65,7 +72,7 @@ struct estimates_row {
 	double speed;
 	uint64_t vram_request_bytes;
 	double work_seconds, variance;
-	double utilization_percent; /* < 0 = unknown */
+	double utilization_percent; /* < 0 = unknown (floors are not kept) */
 	uint64_t peak_vram_bytes, peak_ram_bytes;
 	unsigned samples;
 	double hint_mean, hint_variance, hint_covariance; /* of hints, and of hint with work */

@@ -46,6 +46,7 @@ struct forecast forecast_task(const struct ledger *ledger, const struct estimate
 	if (!e.known || !(work > 0)) {
 		f = guess(task->request, speed);
 		f.utilization_known = e.utilization_known;
+		f.utilization_exact = e.utilization_known && !e.utilization_is_floor;
 		f.utilization_percent = utilization;
 		return f;
 	}
@@ -59,6 +60,7 @@ struct forecast forecast_task(const struct ledger *ledger, const struct estimate
 				  SPREAD_PRIOR_SAMPLES * SPREAD_PRIOR * work) /
 				 (n + SPREAD_PRIOR_SAMPLES),
 	    .utilization_known = e.utilization_known,
+	    .utilization_exact = e.utilization_known && !e.utilization_is_floor,
 	    .utilization_percent = utilization,
 	};
 	return f;

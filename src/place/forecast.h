@@ -16,6 +16,7 @@ struct forecast {
 	double work_seconds; /* alone on that GPU; > 0 always */
 	double deviation_seconds;
 	bool utilization_known;     /* measured: may be so before the first of its kind has ended */
+	bool utilization_exact;     /* and not just a floor */
 	double utilization_percent; /* 1..100 */
 };
 

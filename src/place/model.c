@@ -110,6 +110,7 @@ static void forecast_class(struct model *m, const struct place_view *view, size_
 
 	plain.work_hint = 0;
 	c->unseen = c->n > 1 && plain.kind[0];
+	c->exact = true;
 	for (size_t lane = 0; lane < m->n_lanes; lane++) {
 		size_t at = class * m->n_lanes + lane, like = m->lanes[lane].like;
 		struct forecast f;
@@ -130,6 +131,7 @@ static void forecast_class(struct model *m, const struct place_view *view, size_
 		c->unseen &= !f.seen;
 		c->known |= f.known;
 		c->measured |= f.utilization_known;
+		c->exact &= lane == m->n_gpus || f.utilization_exact;
 	}
 }
 
@@ -386,6 +388,7 @@ struct model_class_facts model_class_facts(const struct model *m, size_t class)
 	    .request = c->task->request,
 	    .batch = c->task->batch,
 	    .known = c->known,
+	    .exact = c->exact,
 	    .work = &m->work[class * m->n_lanes],
 	    .utilization = &m->utilization[class * m->n_lanes],
 	};

@@ -86,6 +86,7 @@ struct model_class_facts {
 	const struct place_request *request;
 	uint64_t batch;
 	bool known;                        /* its durations rest on something learned */
+	bool exact;                        /* its utilisation was measured, and is no floor */
 	double total_scale, largest_scale; /* its tasks, in units of one of scale 1 */
 	const double *work, *utilization;
 };

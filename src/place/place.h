@@ -106,7 +106,8 @@ void place_explain(const struct place_view *view, size_t index, char reason[PLAC
 /*
  * The yardsticks of a batch, in the same model of execution as place/auto.c: for the summary.
  * `tasks` are all tasks of the batch (waiting ones, n_gpus unused), `ledger` the machine with
- * nothing of the batch on it. Seconds; negative when it cannot be said (durations unknown).
+ * nothing of the batch on it. Seconds; negative when it cannot be said (a duration, or how busy a
+ * kind keeps a GPU, was never measured).
  */
 struct place_yardsticks {
 	double lower_bound_seconds; /* no schedule can be shorter: throughput, VRAM x time, longest

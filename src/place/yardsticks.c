@@ -1,9 +1,10 @@
 /*
- * The lower bound. Let task i do w_ig seconds of work when it runs on GPU g, and let x_ig be the
- * share of it done there. In the model of execution (model.h) it holds its VRAM, RAM and its place
- * among max_per_gpu or threads for at least w_ig seconds, because nobody progresses faster than
- * alone; and the utilisations that progress on a GPU never add up to more than 100 %. So in every
- * schedule of length T, for every resource r with capacity b_r
+ * The lower bound, as true as the works and utilisations it is given. Let task i do w_ig seconds of
+ *work when it runs on GPU g, and let x_ig be the share of it done there. In the model of execution
+ *(model.h) it holds its VRAM, RAM and its place among max_per_gpu or threads for at least w_ig
+ *seconds, because nobody progresses faster than alone; and the utilisations that progress on a GPU
+ *never add up to more than 100 %. So in every schedule of length T, for every resource r with
+ *capacity b_r
  *
  *	sum over i, g of x_ig a_igr <= T b_r	(a: work x share of the resource it takes)
  *
@@ -381,7 +382,7 @@ void place_yardsticks_compute(const struct ledger *ledger, const struct estimate
 
 	*ret_yardsticks = (struct place_yardsticks){-1, -1, -1};
 	for (size_t c = 0; c < model_n_classes(model); c++)
-		known &= model_class_facts(model, c).known;
+		known &= model_class_facts(model, c).known && model_class_facts(model, c).exact;
 	if (known && n_tasks > 0) {
 		ret_yardsticks->lower_bound_seconds = lower_bound(empty, model);
 		deal(empty, tasks, n_tasks, gpus);

@@ -361,6 +361,11 @@ int sched_summarize(struct sched *sched, uint64_t batch, int64_t now_ms,
 	if (b->yardsticks_at != 1 + ended(b))
 		yardsticks_work_out(sched, b);
 	s.yardsticks = b->yardsticks;
+	/* Works are measured by sampling. The schedule that just ran is a proof that none is too
+	 * short. */
+	if (b->pub.ended_at_ms > 0)
+		s.yardsticks.lower_bound_seconds =
+		    MIN_OF(s.yardsticks.lower_bound_seconds, s.wall_seconds);
 	s.eta_seconds = sched_batch_eta(sched, &b->pub, now_ms);
 	summary_gpus(sched, b, &s);
 	*ret_summary = s;

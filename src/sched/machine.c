@@ -18,6 +18,12 @@
 /* A GPU reported busier than this may be saturated. NVML's number is coarse: a window of up to a
  * second, whole percents. */
 #define SATURATED_PERCENT 97
+/* Of a kind nobody has measured yet. */
+#define LOAD_GUESS_PERCENT 50
+/* Less measured time than this tells nothing. */
+#define SHARE_SECONDS_MIN 0.2
+/* A sample speaks for no more than this: the driver's own window is up to a second. */
+#define SHARE_SPAN_MAX_MS 2000
 
 /* Pauses of delayed tasks, shifted alike: their order stays. */
 static void delayed_shift(struct sched *sched, int64_t back)
@@ -48,7 +54,7 @@ void time_seen(struct sched *sched, int64_t now_ms)
 		if (t->run->kill_at_ms > 0)
 			t->run->kill_at_ms = MAX_OF(t->run->kill_at_ms - back, 1);
 		t->run->accounted_ms = MIN_OF(t->run->accounted_ms, now_ms);
-		t->run->utilization_ms = MIN_OF(t->run->utilization_ms, now_ms);
+		t->run->share_ms = MIN_OF(t->run->share_ms, now_ms);
 	}
 	for (size_t i = 0; i < sched->n_ghosts; i++)
 		sched->ghosts[i].ended_at_ms = MIN_OF(sched->ghosts[i].ended_at_ms, now_ms);
@@ -79,11 +85,20 @@ double model_speed(const struct sched *sched, const char *model)
 		   : 0;
 }
 
-/* The pace of whoever is on GPU i: 1 alone, less in a crowd. */
-static void paces_compute(const struct sched *sched, double *paces)
+/* Did GPU i have time to spare, by a sample taken since somebody came or went? */
+static bool has_time_left(const struct sched *sched, size_t i)
+{
+	const struct gpu *gpu = &sched->gpus->gpus[i];
+
+	return gpu_has(gpu, GPU_UTILIZATION) && gpu->utilization_percent < SATURATED_PERCENT &&
+	       sched->gpus->sampled_at_ms > sched->population_ms;
+}
+
+/* What all on each GPU would take alone, per cent. */
+static void loads_compute(const struct sched *sched, double *loads)
 {
 	for (size_t i = 0; i < sched->gpus->n; i++)
-		paces[i] = 0;
+		loads[i] = 0;
 	for (const struct task_node *t = sched->active; t; t = t->active_next) {
 		const struct sched_attempt *attempt = &t->pub.attempts[t->pub.n_attempts - 1];
 
@@ -91,22 +106,28 @@ static void paces_compute(const struct sched *sched, double *paces)
 			size_t i = gpu_position(sched, attempt->gpus[g].uuid);
 
 			if (i != SIZE_MAX)
-				paces[i] += t->run->load_percent;
+				loads[i] += t->run->load_percent;
 		}
 	}
-	for (size_t i = 0; i < sched->gpus->n; i++) {
-		const struct gpu *gpu = &sched->gpus->gpus[i];
-		bool idle_left = gpu_has(gpu, GPU_UTILIZATION) &&
-				 gpu->utilization_percent < SATURATED_PERCENT &&
-				 sched->gpus->sampled_at_ms > sched->population_ms;
+}
 
-		paces[i] = idle_left || paces[i] <= 100 ? 1 : 100 / paces[i];
-	}
+/*
+ * How fast a task gets on, 1 = as if alone. On a full GPU that is its share of the GPU's time over
+ * what it would take alone; while only a floor of that is known, the share is taken to be all it
+ * wants (see place/estimates.h). Without a share: as the estimates of all there say.
+ */
+static double pace_on(const struct sched *sched, const struct run *run, size_t i, double load)
+{
+	if (has_time_left(sched, i))
+		return 1;
+	if (run->share_ms > sched->population_ms && run->share_percent > 0)
+		return run->load_exact ? MIN_OF(1.0, run->share_percent / run->load_percent) : 1;
+	return load > 100 ? 100 / load : 1;
 }
 
 void work_account(struct sched *sched, int64_t now_ms)
 {
-	auto_free double *paces = NULL;
+	auto_free double *loads = NULL;
 
 	for (struct task_node *t = sched->active; t; t = t->active_next) {
 		double pace = 1, seconds = (double)(now_ms - t->run->accounted_ms) / 1000;
@@ -114,32 +135,42 @@ void work_account(struct sched *sched, int64_t now_ms)
 
 		if (seconds <= 0)
 			continue;
-		if (!paces) {
-			paces = mem_alloc((sched->gpus->n + 1) * sizeof *paces);
-			paces_compute(sched, paces);
+		if (!loads) {
+			loads = mem_alloc((sched->gpus->n + 1) * sizeof *loads);
+			loads_compute(sched, loads);
 		}
 		for (unsigned g = 0; g < attempt->n_gpus; g++) {
 			size_t i = gpu_position(sched, attempt->gpus[g].uuid);
 
 			if (i != SIZE_MAX)
-				pace = MIN_OF(pace, paces[i]);
+				pace = MIN_OF(pace, pace_on(sched, t->run, i, loads[i]));
 		}
 		t->run->work_seconds += seconds * pace;
 		t->run->accounted_ms = now_ms;
 	}
 }
 
+static void load_estimate(struct sched *sched, struct task_node *t, const char *model)
+{
+	struct estimate estimate =
+	    estimates_get(sched->estimates, t->pub.spec.kind, model, model_speed(sched, model),
+			  t->pub.spec.request.vram_bytes);
+
+	t->run->load_exact = estimate.utilization_known && !estimate.utilization_is_floor &&
+			     estimate.utilization_percent > 0;
+	t->run->load_percent =
+	    estimate.utilization_known ? estimate.utilization_percent : LOAD_GUESS_PERCENT;
+}
+
 void run_begin(struct sched *sched, struct task_node *t, int64_t now_ms)
 {
 	const struct sched_attempt *attempt = task_current(t);
 	const char *model = attempt->n_gpus > 0 ? gpu_model(sched, attempt->gpus[0].uuid) : "";
-	struct estimate estimate;
 
 	work_account(sched, now_ms);
 	active_add(sched, t, now_ms);
-	estimate = estimates_get(sched->estimates, t->pub.spec.kind, model,
-				 model_speed(sched, model), t->pub.spec.request.vram_bytes);
-	t->run->load_percent = attempt->n_gpus > 0 ? estimate.utilization_percent : 0;
+	if (attempt->n_gpus > 0)
+		load_estimate(sched, t, model);
 	t->run->work_known = true;
 	sched->population_ms = now_ms;
 }
@@ -159,19 +190,48 @@ static void ghost_take(struct sched *sched, const struct ghost *ghost)
 		gpu->vram.free_bytes += bytes;
 }
 
+/*
+ * Its work: the time it took, times the pace it had on average. What was accounted while it ran
+ * stood on what was known then; at the end its mean share of the GPU is known, and what it takes
+ * alone at least as well as before. 0 = unknown.
+ */
+static double run_work(const struct run *run, const struct sched_attempt *attempt)
+{
+	double elapsed = (double)(run->accounted_ms - attempt->started_at_ms) / 1000;
+
+	if (!run->work_known)
+		return 0;
+	if (run->share_seconds < SHARE_SECONDS_MIN || run->load_percent <= 0)
+		return run->work_seconds;
+	return elapsed * MIN_OF(1.0, run->share_integral / run->share_seconds / run->load_percent);
+}
+
+/* What one such task takes alone, by this run's measurements: false when there are none. */
+static bool run_load(const struct run *run, double *ret_percent, bool *ret_is_floor)
+{
+	*ret_is_floor = run->alone_seconds < SHARE_SECONDS_MIN;
+	if (*ret_is_floor && run->share_seconds < SHARE_SECONDS_MIN)
+		return false;
+	*ret_percent = *ret_is_floor ? run->share_integral / run->share_seconds
+				     : run->alone_integral / run->alone_seconds;
+	return true;
+}
+
 /* Closing time: what was learned, and the VRAM that is free from now on. */
 static void run_learn(struct sched *sched, struct task_node *t)
 {
 	const struct sched_attempt *attempt = task_current(t);
 	const char *model = attempt->n_gpus > 0 ? gpu_model(sched, attempt->gpus[0].uuid) : "";
+	double load = -1;
+	bool is_floor = false, measured = run_load(t->run, &load, &is_floor);
 	const struct estimates_sample sample = {
 	    .kind = t->pub.spec.kind,
 	    .model = model,
 	    .speed = model_speed(sched, model),
 	    .vram_request_bytes = t->pub.spec.request.vram_bytes,
-	    .work_seconds = t->run->work_known ? t->run->work_seconds : 0,
-	    .utilization_percent =
-		t->run->alone_seconds > 0 ? t->run->alone_integral / t->run->alone_seconds : -1,
+	    .work_seconds = t->work_seconds,
+	    .utilization_percent = measured ? load : -1,
+	    .utilization_is_floor = is_floor,
 	    .peak_vram_bytes = attempt->peak_vram_bytes,
 	    .peak_ram_bytes = attempt->peak_ram_bytes,
 	    .work_hint = t->pub.spec.work_hint,
@@ -188,8 +248,8 @@ void run_end(struct sched *sched, struct task_node *t, int64_t now_ms)
 
 	work_account(sched, now_ms);
 	if (attempt->outcome == SCHED_OK) {
+		t->work_seconds = (float)run_work(t->run, attempt);
 		run_learn(sched, t);
-		t->work_seconds = t->run->work_known ? (float)t->run->work_seconds : 0;
 	}
 	for (unsigned g = 0; g < attempt->n_gpus; g++) {
 		const struct sched_grant *grant = &attempt->gpus[g];
@@ -270,53 +330,69 @@ const struct gpu_list *sched_gpus(const struct sched *sched)
 }
 
 /* The first of a kind need not end before the placer knows how many of it a GPU bears. */
-static void utilization_learn_early(struct sched *sched, struct task_node *t)
+static void load_learn(struct sched *sched, struct task_node *t)
 {
-	const struct sched_attempt *attempt = task_current(t);
-	const char *model = gpu_model(sched, attempt->gpus[0].uuid);
-	const struct estimates_sample sample = {
+	const char *model = gpu_model(sched, task_current(t)->gpus[0].uuid);
+	struct run *run = t->run;
+	struct estimates_sample sample = {
 	    .kind = t->pub.spec.kind,
 	    .model = model,
 	    .speed = model_speed(sched, model),
 	    .vram_request_bytes = t->pub.spec.request.vram_bytes,
-	    .utilization_percent = t->run->alone_integral / t->run->alone_seconds,
 	};
 	struct estimate known;
+	double load;
 
-	if (!sample.kind[0] || !model[0])
+	if (!run_load(run, &load, &sample.utilization_is_floor))
 		return;
+	sample.utilization_percent = load;
 	known = estimates_get(sched->estimates, sample.kind, model, sample.speed,
 			      sample.vram_request_bytes);
-	if (known.utilization_known && known.samples > 0)
-		return;
-	estimates_learn(sched->estimates, &sample);
-	t->run->load_percent = sample.utilization_percent;
+	if (sample.kind[0] && model[0] &&
+	    (!known.utilization_known ||
+	     (known.utilization_is_floor &&
+	      (!sample.utilization_is_floor || load > known.utilization_percent))))
+		estimates_learn(sched->estimates, &sample);
+	if (!sample.utilization_is_floor) {
+		run->load_exact = load > 0;
+		run->load_percent = load;
+	} else if (!run->load_exact) {
+		run->load_percent =
+		    known.utilization_known ? MAX_OF(load, known.utilization_percent) : load;
+	}
 }
 
-/* Utilisation of the task as if it had the GPU for itself, learned from the sample; the pace takes
- * the crowd out of it. */
-static void utilization_note(struct sched *sched, struct task_node *t, unsigned percent,
-			     int64_t now_ms)
+static bool any_time_left(const struct sched *sched, const struct sched_attempt *attempt)
 {
-	struct run *run = t->run;
-	double seconds =
-	    run->utilization_ms > 0 ? (double)(now_ms - run->utilization_ms) / 1000 : 0;
-	auto_free double *paces = mem_alloc((sched->gpus->n + 1) * sizeof *paces);
-	double pace = 1;
+	for (unsigned g = 0; g < attempt->n_gpus; g++) {
+		size_t i = gpu_position(sched, attempt->gpus[g].uuid);
 
-	run->utilization_ms = now_ms;
+		if (i != SIZE_MAX && sched->gpus->gpus[i].utilization_percent < SATURATED_PERCENT)
+			return true;
+	}
+	return false;
+}
+
+/* A share of the GPU's time, measured since the one before (or since the start). */
+static void share_note(struct sched *sched, struct task_node *t, unsigned percent, int64_t now_ms)
+{
+	const struct sched_attempt *attempt = task_current(t);
+	struct run *run = t->run;
+	int64_t since = MAX_OF(run->share_ms, attempt->started_at_ms);
+	double seconds = (double)MIN_OF(now_ms - since, SHARE_SPAN_MAX_MS) / 1000;
+
+	run->share_ms = now_ms;
+	run->share_percent = MIN_OF(percent, 100U);
 	if (seconds <= 0)
 		return;
-	paces_compute(sched, paces);
-	for (unsigned g = 0; g < task_current(t)->n_gpus; g++) {
-		size_t i = gpu_position(sched, task_current(t)->gpus[g].uuid);
-
-		if (i != SIZE_MAX)
-			pace = MIN_OF(pace, paces[i]);
+	run->share_integral += run->share_percent * seconds;
+	run->share_seconds += seconds;
+	/* Alone it cannot get more than all. */
+	if (run->share_percent >= SATURATED_PERCENT || any_time_left(sched, attempt)) {
+		run->alone_integral += run->share_percent * seconds;
+		run->alone_seconds += seconds;
 	}
-	run->alone_integral += MIN_OF(percent / pace, 100.0) * seconds;
-	run->alone_seconds += seconds;
-	utilization_learn_early(sched, t);
+	load_learn(sched, t);
 }
 
 /* Where the driver does not say who uses the GPU: a task alone on it is who. */
@@ -360,7 +436,7 @@ int sched_set_usage(struct sched *sched, const struct sched_usage *usage, int64_
 		grant->peak_bytes = MAX_OF(grant->peak_bytes, grant->used_bytes);
 		attempt->peak_vram_bytes = MAX_OF(attempt->peak_vram_bytes, grant->used_bytes);
 		if (usage->utilization_known || alone_utilization(sched, t, usage->uuid, &percent))
-			utilization_note(sched, t, percent, now_ms);
+			share_note(sched, t, percent, now_ms);
 		sched_touch(sched);
 		return 0;
 	}

@@ -49,14 +49,18 @@ struct batch_node {
 
 /* A task that holds an allocation. */
 struct run {
-	double work_seconds;   /* done, contention taken out */
-	bool work_known;       /* false after a restart: part of it was not watched */
-	int64_t accounted_ms;  /* up to which work_seconds goes */
-	double load_percent;   /* utilisation of one such task alone, as estimated at the start */
-	double alone_integral; /* measured utilisation alone, percent x seconds */
-	double alone_seconds;
-	int64_t utilization_ms; /* of the last measurement */
-	int64_t kill_at_ms;     /* 0 = no stop under way */
+	double work_seconds;  /* done, contention taken out */
+	bool work_known;      /* false after a restart: part of it was not watched */
+	int64_t accounted_ms; /* up to which work_seconds goes */
+	double load_percent;  /* utilisation of one such task alone, or a floor of it */
+	bool load_exact;      /* it is no floor and no guess */
+	/* Its measured share of the GPU's time, percent x seconds; and of that, what was measured
+	 * while the GPU had time to spare: there the share is what it takes alone. */
+	double share_integral, share_seconds;
+	double alone_integral, alone_seconds;
+	double share_percent; /* the last */
+	int64_t share_ms;     /* when that was; 0 = never */
+	int64_t kill_at_ms;   /* 0 = no stop under way */
 	uint64_t ram_used_bytes, ram_peak_bytes;
 	bool gpu_lost;
 };

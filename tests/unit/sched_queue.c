@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <malloc.h>
+#include <math.h>
 #include <signal.h>
 #include <string.h>
 #include <time.h>
@@ -441,6 +442,50 @@ static void test_fresh_start_hides_no_foreign(void **state)
 	ledger_destroy(ledger);
 }
 
+/* A second of what is on GPU 0: how busy it is, and each task's share. */
+static void second_of_use(struct box *b, unsigned busy, const uint64_t *tasks, const int *shares,
+			  size_t n)
+{
+	b->now += 1000;
+	b->list->gpus[0].utilization_percent = busy;
+	box_sample(b);
+	for (size_t i = 0; i < n; i++)
+		set_use(b, tasks[i], 0, 1, shares[i]);
+}
+
+/* Three tasks that take 60 % each fill the GPU: what one takes alone is not to be seen, its share
+ * is a floor. What was learned then is put right by the first that has the GPU to itself. */
+static void test_a_full_gpu_tells_a_floor(void **state)
+{
+	struct box *b = *state;
+	struct sched_spec spec = spec_of(1);
+	static const int thirds[] = {33, 33, 33}, alone[] = {60};
+	struct estimate estimate;
+	uint64_t ids[3];
+
+	spec.policy = PLACE_FIRST_FIT; /* auto might keep one back */
+	(void)snprintf(spec.request.pin_uuid, GPU_UUID_MAX, "GPU-0");
+	for (size_t i = 0; i < 3; i++)
+		ids[i] = submit(b, spec);
+	assert_int_equal(step(b), 3);
+	for (size_t i = 0; i < 3; i++)
+		started(b, ids[i]);
+	for (int s = 0; s < 18; s++)
+		second_of_use(b, 100, ids, thirds, 3);
+	estimate = estimates_get(sched_estimates(b->sched), "k", "Model 0", 0, GIB);
+	assert_true(estimate.utilization_known && estimate.utilization_is_floor);
+	ended(b, ids[0], SCHED_OK);
+	ended(b, ids[1], SCHED_OK);
+	for (int s = 0; s < 10; s++)
+		second_of_use(b, 60, &ids[2], alone, 1);
+	estimate = estimates_get(sched_estimates(b->sched), "k", "Model 0", 0, GIB);
+	assert_false(estimate.utilization_is_floor);
+	assert_true(fabs(estimate.utilization_percent - 60) < 1);
+	/* 18 s at a third of the GPU is 6 s of it, or 10 s at 60 %. */
+	assert_true(fabs(estimate.work_seconds - 9.9) < 0.2);
+	ended(b, ids[2], SCHED_OK);
+}
+
 /* Two at full use share the GPU: each did half of the time in work. */
 static void test_contention_is_taken_out(void **state)
 {
@@ -455,11 +500,11 @@ static void test_contention_is_taken_out(void **state)
 	assert_int_equal(step(b), 2);
 	started(b, one);
 	started(b, two);
-	b->now += 20000;
-	b->list->gpus[0].utilization_percent = 100;
-	box_sample(b);
+	for (int s = 0; s < 20; s++)
+		second_of_use(b, 100, (uint64_t[]){one, two}, (int[]){50, 50}, 2);
 	ended(b, one, SCHED_OK);
-	b->now += 5000; /* alone from here */
+	for (int s = 0; s < 5; s++) /* alone from here */
+		second_of_use(b, 100, &two, (int[]){100}, 1);
 	ended(b, two, SCHED_OK);
 	estimate = estimates_get(sched_estimates(b->sched), "k", "Model 0", 0, GIB);
 	assert_true(estimate.seen);
@@ -657,6 +702,7 @@ int main(void)
 	    TEST(test_stop_is_term_then_kill),
 	    TEST(test_ended_vram_is_free_at_once),
 	    TEST(test_fresh_start_hides_no_foreign),
+	    TEST(test_a_full_gpu_tells_a_floor),
 	    TEST(test_contention_is_taken_out),
 	    TEST(test_submit_refuses),
 	    TEST(test_withdraw),

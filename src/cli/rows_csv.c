@@ -127,12 +127,13 @@ int rows_read_csv(struct rows_reader *reader, struct error *err)
 	while (r == 0 && reader->at < reader->len) {
 		auto_strings struct strings fields = {};
 		struct rows_reader begin = *reader;
+		bool blank = at_line_end(reader); /* "" is a record, nothing is none */
 		struct row *row;
 
 		r = read_record(reader, &fields, err);
 		if (r < 0)
 			break;
-		if (fields.n == 1 && fields.items[0][0] == '\0')
+		if (blank)
 			continue;
 		if (fields.n != rows->columns.n)
 			return rows_error(&begin, -EINVAL, err, "%zu fields, the header has %zu",

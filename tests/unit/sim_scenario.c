@@ -3,7 +3,9 @@
 #include "sim/catalogue.h"
 #include "sim/scenario.h"
 #include "sim/visible.h"
+#include "util/file.h"
 #include "util/size.h"
+#include "util/text.h"
 
 #include "unit.h"
 
@@ -220,6 +222,49 @@ static void visible_devices_as_cuda_reads_them(void **unused)
 	}
 }
 
+/* The blocks of tests/cases/scenario/errors.txt. */
+static void check_refusal(const char *place, const char *words, const char *text)
+{
+	struct error err = {};
+	auto_free struct sim_state *image = parse(text, &err);
+	auto_text struct text wanted = {};
+
+	if (image)
+		fail_msg("taken, not refused (%s %s):\n%s", place, words, text);
+	text_printf(&wanted, "s.yaml:%s%s", place, strchr(place, ':')[1] ? ": " : "");
+	if (!text_starts_with(err.text, wanted.data) || !strstr(err.text, words))
+		fail_msg("\"%s\" is not \"%s...%s...\" of\n%s", err.text, wanted.data, words, text);
+}
+
+static void what_is_refused_is_shown_where_it_stands(void **unused)
+{
+	auto_text struct text file = {};
+	unsigned n = 0;
+	char *at;
+
+	assert_int_equal(
+	    file_read(TEST_SOURCE "/tests/cases/scenario/errors.txt", 1 << 20, false, &file, NULL),
+	    0);
+	at = file.data;
+	while (at && text_starts_with(at, "== ")) {
+		char *place = at + 3, *text = strchr(place, '\n'), *words, *end;
+
+		*text++ = '\0';
+		end = strstr(text, "\n== ");
+		if (end)
+			end[1] = '\0';
+		words = place + strcspn(place, " ");
+		if (*words)
+			*words++ = '\0';
+		check_refusal(place, words, text);
+		n++;
+		if (end)
+			end[1] = '=';
+		at = end ? end + 1 : NULL;
+	}
+	assert_true(n > 30);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -230,6 +275,7 @@ int main(void)
 	    cmocka_unit_test(a_whole_scenario),
 	    cmocka_unit_test(faults_are_named_with_their_place),
 	    cmocka_unit_test(visible_devices_as_cuda_reads_them),
+	    cmocka_unit_test(what_is_refused_is_shown_where_it_stands),
 	};
 
 	return cmocka_run_group_tests_name("sim_scenario", tests, load_catalogue, drop_catalogue);

@@ -153,6 +153,27 @@ def test_events_tell_each_start_and_end(daemon):
     assert batch["batch"]["total"] == 3
 
 
+def test_a_listener_that_reads_late_is_told_how_all_ended(daemon):
+    """More than its connection holds: what waits for it is ids, told as they are by the time it reads."""
+    late, n = daemon.events(), 1500
+    assert next(late)["event"] == "hello"
+    batches = []
+    for _ in range(3):
+        batch = daemon.batch([["sleep", "60"]] * n, CPU, threads=1)["batch"]["id"]
+        daemon.post(f"/v1/batches/{batch}/cancel")
+        daemon.wait_batch(batch)
+        batches.append(batch)
+    tasks = {t["id"] for batch in batches for t in daemon.get(f"/v1/batches/{batch}")["tasks"]}
+    assert len(tasks) == 3 * n
+    canceled = set()
+    for event in late:  # ends with the connection's timeout when one is not told
+        if event["event"] == "task" and event["task"]["state"] == "canceled":
+            canceled.add(event["task"]["id"])
+        if canceled == tasks:
+            break
+    assert canceled == tasks
+
+
 def test_a_log_is_followed_to_the_end(daemon):
     task = daemon.task("sh", "-c", "for i in 1 2 3 4 5; do echo line $i; sleep 0.2; done", request=CPU)
     assert daemon.ask("GET", f"/v1/tasks/{task}/log?follow=1")[1].split("\n") == [f"line {i}" for i in range(1, 6)] + [""]

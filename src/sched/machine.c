@@ -229,7 +229,7 @@ static void run_learn(struct sched *sched, struct task_node *t)
 	    .model = model,
 	    .speed = model_speed(sched, model),
 	    .vram_request_bytes = t->pub.spec.request.vram_bytes,
-	    .work_seconds = t->work_seconds,
+	    .work_seconds = (double)t->work_seconds,
 	    .utilization_percent = measured ? load : -1,
 	    .utilization_is_floor = is_floor,
 	    .peak_vram_bytes = attempt->peak_vram_bytes,

@@ -141,7 +141,8 @@ static struct sched_spec spec_at(struct story *s, size_t at, enum sched_on_failu
 		if (value)
 			*value++ = '\0';
 		if (strcmp(key, "priority") == 0)
-			spec.priority = (int)number(s, value);
+			spec.priority = value && *value == '-' ? -(int)number(s, value + 1)
+							       : (int)number(s, value);
 		else if (strcmp(key, "pin") == 0)
 			(void)snprintf(spec.request.pin_uuid, GPU_UUID_MAX, "GPU-%s", value);
 		else if (strcmp(key, "gpus") == 0)

@@ -67,7 +67,10 @@ static void on_gpu_event(void *data, const struct gpu_event *event)
 	struct daemon *daemon = data;
 
 	log_warning("GPU %s reports XID %u", event->uuid, event->xid);
+	sched_gpu_event(daemon->sched, event, timestamp_now_ms());
+	gpu_sampler_kick(daemon->sampler);
 	hub_gpu_event(daemon->hub, event);
+	tick_request(daemon->tick);
 }
 
 static double model_speed(void *data, const char *model)

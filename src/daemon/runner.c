@@ -217,13 +217,33 @@ static void ack_later(struct runner *runner, const char *attempt)
 	tick_request(runner->daemon->tick);
 }
 
+/* Does sched still hold it open? An end may wait for a look at the GPU (sched_ended()). */
+static bool attempt_is_open(const struct runner *runner, const char *text)
+{
+	const struct sched_task *task;
+	const struct sched_attempt *current;
+	uint64_t id;
+	unsigned attempt;
+
+	if (!attempt_parse(text, &id, &attempt))
+		return false;
+	task = sched_find(runner->daemon->sched, id);
+	current = task ? sched_task_attempt(task) : NULL;
+	return current && current->number == attempt && current->ended_at_ms == 0;
+}
+
 void runner_committed(struct runner *runner)
 {
-	size_t n = runner->n_to_ack;
+	size_t n = runner->n_to_ack, kept = 0;
 
-	runner->n_to_ack = 0;
-	for (size_t i = 0; i < n; i++)
-		supervisor_client_ack(runner->client, runner->to_ack[i].text);
+	/* Acknowledging calls nothing back. */
+	for (size_t i = 0; i < n; i++) {
+		if (attempt_is_open(runner, runner->to_ack[i].text))
+			runner->to_ack[kept++] = runner->to_ack[i];
+		else
+			supervisor_client_ack(runner->client, runner->to_ack[i].text);
+	}
+	runner->n_to_ack = kept;
 }
 
 /* The attempt is sched's current one of that task. What is not is reported here and left alone. */

@@ -110,7 +110,7 @@ enum gpu_source_state {
 struct gpu_list {
 	enum gpu_source_state state;
 	char text[320];         /* what is wrong and what to do; "" when OK */
-	int64_t sampled_at_ms;  /* realtime of the last good sample, 0 = never */
+	int64_t sampled_at_ms;  /* realtime when the last good sample began, 0 = never */
 	int64_t stale_since_ms; /* when state is STALE */
 	char driver_version[80], nvml_version[80];
 	int cuda_version; /* 12060 = 12.6; 0 unknown */

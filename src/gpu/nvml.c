@@ -712,6 +712,7 @@ static int sample_devices(struct nvml *nvml, unsigned count, struct gpu_list *li
 static int sample_all(struct nvml *nvml, struct gpu_list *list)
 {
 	unsigned count = 0;
+	int64_t began_at_ms = timestamp_now_ms();
 	int code = CALL2(nvml, count_v2, count, &count);
 
 	if (code == NVML_SUCCESS)
@@ -723,7 +724,7 @@ static int sample_all(struct nvml *nvml, struct gpu_list *list)
 		(void)snprintf(list->text, sizeof list->text,
 			       "the NVIDIA driver %s is loaded and has no GPU",
 			       nvml->driver_version);
-	list->sampled_at_ms = timestamp_now_ms();
+	list->sampled_at_ms = began_at_ms;
 	gpu_list_sort(list);
 	return NVML_SUCCESS;
 }

@@ -121,11 +121,11 @@ int sched_start_failed(struct sched *sched, uint64_t task, unsigned attempt, con
 
 /* The event an unsuccessful end is, counting it. May correct the outcome. */
 static enum sched_event failure_event(struct sched *sched, struct task_node *t,
-				      enum sched_outcome *outcome)
+				      const struct sched_end *end, enum sched_outcome *outcome)
 {
 	bool repeat = may_repeat(sched, t);
 
-	if (t->run->gpu_lost && (*outcome == SCHED_ERROR || *outcome == SCHED_OOM))
+	if ((*outcome == SCHED_ERROR || *outcome == SCHED_OOM) && loss_seen(t, end))
 		*outcome = SCHED_GPU_LOST;
 	if (*outcome == SCHED_GPU_LOST && repeat && t->pub.requeues < SCHED_REQUEUES_MAX) {
 		t->pub.requeues++;
@@ -191,17 +191,12 @@ static void end_reason(struct task_node *t, const struct sched_end *end, enum sc
 		    event == SCHED_EV_AGAIN ? "; put back into the queue" : "");
 }
 
-int sched_ended(struct sched *sched, const struct sched_end *end, int64_t now_ms)
+int end_apply(struct sched *sched, struct task_node *t, const struct sched_end *end, int64_t now_ms)
 {
-	struct task_node *t = task_find(sched, end->task);
 	enum sched_outcome outcome = end->outcome;
-	struct sched_attempt *attempt;
+	struct sched_attempt *attempt = task_current(t);
 	enum sched_event event;
 
-	time_seen(sched, now_ms);
-	if (!t || !t->run || task_current(t)->number != end->attempt)
-		return -ESTALE;
-	attempt = task_current(t);
 	attempt->exit_known = end->exit_known;
 	attempt->exit_code = end->exit_code;
 	attempt->signal = end->signal;
@@ -213,11 +208,21 @@ int sched_ended(struct sched *sched, const struct sched_end *end, int64_t now_ms
 	} else if (outcome == SCHED_OK) {
 		event = SCHED_EV_OK;
 	} else {
-		event = failure_event(sched, t, &outcome);
+		event = failure_event(sched, t, end, &outcome);
 	}
 	attempt_close(t, outcome, end->ended_at_ms > 0 ? end->ended_at_ms : now_ms);
 	end_reason(t, end, outcome, event);
 	return task_move(sched, t, event, now_ms);
+}
+
+int sched_ended(struct sched *sched, const struct sched_end *end, int64_t now_ms)
+{
+	struct task_node *t = task_find(sched, end->task);
+
+	time_seen(sched, now_ms);
+	if (!t || !t->run || t->run->end_waits || task_current(t)->number != end->attempt)
+		return -ESTALE;
+	return loss_await(sched, t, end, now_ms) ? 0 : end_apply(sched, t, end, now_ms);
 }
 
 static int wish(struct sched *sched, uint64_t id, enum sched_event event, int64_t now_ms,

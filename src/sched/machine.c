@@ -55,6 +55,9 @@ void time_seen(struct sched *sched, int64_t now_ms)
 			t->run->kill_at_ms = MAX_OF(t->run->kill_at_ms - back, 1);
 		t->run->accounted_ms = MIN_OF(t->run->accounted_ms, now_ms);
 		t->run->share_ms = MIN_OF(t->run->share_ms, now_ms);
+		t->run->fault_ms = MIN_OF(t->run->fault_ms, now_ms);
+		t->run->judge_until_ms -= back;
+		t->run->end.ended_at_ms = MIN_OF(t->run->end.ended_at_ms, now_ms);
 	}
 	for (size_t i = 0; i < sched->n_ghosts; i++)
 		sched->ghosts[i].ended_at_ms = MIN_OF(sched->ghosts[i].ended_at_ms, now_ms);
@@ -315,6 +318,7 @@ void sched_set_gpus(struct sched *sched, const struct gpu_list *list, int64_t no
 	}
 	batch_sample(sched, now_ms);
 	sched_touch(sched);
+	loss_judge(sched, now_ms);
 }
 
 void sched_set_host(struct sched *sched, const struct ledger_host *host, int64_t now_ms)

@@ -151,6 +151,10 @@ struct estimates *sched_estimates(struct sched *sched);
  * on a lost GPU runs on until its process ends; then it is put back (SCHED_REQUEUES_MAX times).
  */
 void sched_set_gpus(struct sched *sched, const struct gpu_list *list, int64_t now_ms);
+/* An XID. One that tells of a fault of the GPU itself explains an error of its tasks that ends them
+ * within SCHED_XID_WINDOW_MS; one that a program causes does not. */
+#define SCHED_XID_WINDOW_MS 10000
+void sched_gpu_event(struct sched *sched, const struct gpu_event *event, int64_t now_ms);
 void sched_set_host(struct sched *sched, const struct ledger_host *host, int64_t now_ms);
 const struct gpu_list *sched_gpus(const struct sched *sched); /* the last, NULL before the first */
 
@@ -222,6 +226,13 @@ struct sched_end {
 	int64_t ended_at_ms;                      /* as the supervisor wrote it; 0 = now */
 	const char *text; /* for the reason: "CUDA out of memory: ..."; NULL = made from the rest */
 };
+/*
+ * A CUDA program dies within milliseconds of its GPU, long before a sample says "lost". So an error
+ * on a GPU is judged by a sample that began after the end: until there is one (or, without one,
+ * for SCHED_JUDGE_MS; not at all while NVML cannot be asked) the attempt stays open and holds its
+ * grant. Ask for a sample at each end; the end is on record once the attempt has an ended_at_ms.
+ */
+#define SCHED_JUDGE_MS 5000
 int sched_ended(struct sched *sched, const struct sched_end *end, int64_t now_ms);
 
 /* What people ask for. -ESRCH no such task or batch; -EALREADY not possible in its state (the text

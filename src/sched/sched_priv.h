@@ -62,7 +62,11 @@ struct run {
 	int64_t share_ms;     /* when that was; 0 = never */
 	int64_t kill_at_ms;   /* 0 = no stop under way */
 	uint64_t ram_used_bytes, ram_peak_bytes;
-	bool gpu_lost;
+	bool gpu_lost;        /* a sample since its start said so */
+	int64_t fault_ms;     /* when one of its GPUs last reported an XID of its own; 0 = never */
+	bool end_waits;       /* its process has ended, `end` is not judged yet */
+	struct sched_end end; /* its text is owned */
+	int64_t judge_until_ms; /* when it is judged without a sample */
 };
 
 struct task_node {
@@ -196,6 +200,18 @@ void action_add(struct sched *sched, enum sched_action_type type, const struct t
 
 /* events.c: one move of the table with its effects. -EALREADY when it is not in the table. */
 int task_move(struct sched *sched, struct task_node *t, enum sched_event event, int64_t now_ms);
+
+/* loss.c: was it the GPU? */
+bool loss_seen(const struct task_node *t, const struct sched_end *end);
+/* Keep the end until a sample can tell. False: there is nothing to wait for. */
+bool loss_await(struct sched *sched, struct task_node *t, const struct sched_end *end,
+		int64_t now_ms);
+/* Judge the ends that have waited long enough. */
+void loss_judge(struct sched *sched, int64_t now_ms);
+
+/* events.c: the end, judged now. */
+int end_apply(struct sched *sched, struct task_node *t, const struct sched_end *end,
+	      int64_t now_ms);
 
 /* batch.c */
 void batch_task_ended(struct sched *sched, struct task_node *t, int64_t now_ms);

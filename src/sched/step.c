@@ -145,7 +145,7 @@ static void signals_send(struct sched *sched, int64_t now_ms)
 	for (struct task_node *t = sched->active; t; t = t->active_next) {
 		struct run *run = t->run;
 
-		if (!t->pub.stopping || t->pub.state != SCHED_RUNNING)
+		if (!t->pub.stopping || t->pub.state != SCHED_RUNNING || run->end_waits)
 			continue;
 		if (run->kill_at_ms > now_ms)
 			continue;
@@ -161,6 +161,7 @@ size_t sched_step(struct sched *sched, int64_t now_ms)
 
 	time_seen(sched, now_ms);
 	waiting_wake(sched, now_ms);
+	loss_judge(sched, now_ms);
 	signals_send(sched, now_ms);
 	if (!sched->dirty)
 		return 0;
@@ -185,7 +186,7 @@ int64_t sched_deadline(const struct sched *sched)
 	int64_t deadline = first ? first->rank : 0;
 
 	for (const struct task_node *t = sched->active; t; t = t->active_next) {
-		int64_t at = t->run->kill_at_ms;
+		int64_t at = t->run->end_waits ? t->run->judge_until_ms : t->run->kill_at_ms;
 
 		if (at > 0 && (deadline == 0 || at < deadline))
 			deadline = at;
@@ -248,6 +249,8 @@ const char *sched_reason(struct sched *sched, const struct sched_task *task,
 	}
 	if (task->state == SCHED_HELD)
 		text = "held until it is released";
+	else if (t->run && t->run->end_waits)
+		text = "its process ended with an error; a new look at its GPU is awaited";
 	else if (t->run && t->run->gpu_lost)
 		text = "its GPU is lost; it runs on until its process ends, then it is put back";
 	else if (t->run && task->stopping)

@@ -288,6 +288,7 @@ void active_remove(struct sched *sched, struct task_node *t)
 		t->active_next->active_prev = t->active_prev;
 	t->active_next = t->active_prev = NULL;
 	t->batch->active--;
+	free((char *)(uintptr_t)t->run->end.text);
 	free(t->run);
 	t->run = NULL;
 }

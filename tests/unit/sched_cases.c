@@ -292,6 +292,9 @@ static void cmd_end(struct story *s)
 	end.exit_code = end.outcome != SCHED_OK;
 	if (sched_ended(s->sched, &end, s->now) < 0)
 		STORY_FAIL(s, "%s was not running", word(s, 1));
+	/* The daemon asks for a sample at each end. */
+	s->now++;
+	sample(s);
 }
 
 static void cmd_wish(struct story *s)

@@ -140,6 +140,11 @@ static void ended(struct box *b, uint64_t id, enum sched_outcome outcome)
 				      .exit_code = outcome == SCHED_OK ? 0 : 1};
 
 	assert_int_equal(sched_ended(b->sched, &end, b->now), 0);
+	if (sched_task_attempt(sched_find(b->sched, id))->ended_at_ms > 0)
+		return;
+	/* An error on a GPU is judged by the next sample. */
+	b->now++;
+	box_sample(b);
 }
 
 static const char *reason_of(struct box *b, uint64_t id)
@@ -308,6 +313,116 @@ static void test_lost_gpu_moves_its_tasks(void **state)
 	ended(b, id, SCHED_GPU_LOST);
 	assert_int_equal(state_of(b, id), SCHED_FAILED);
 	assert_int_equal(sched_find(b->sched, id)->requeues, SCHED_REQUEUES_MAX);
+}
+
+static struct sched_end error_of(struct box *b, uint64_t id)
+{
+	return (struct sched_end){.task = id,
+				  .attempt = sched_find(b->sched, id)->n_attempts,
+				  .outcome = SCHED_ERROR,
+				  .exit_known = true,
+				  .exit_code = 1,
+				  .ended_at_ms = b->now};
+}
+
+/* The program dies before any sample has seen the loss. */
+static void test_loss_seen_after_the_end(void **state)
+{
+	struct box *b = *state;
+	uint64_t first, batch = submit_batch(b, spec_of(3), 3, SCHED_ASK, &first);
+	struct sched_end end;
+	struct ledger *ledger;
+
+	assert_int_equal(step(b), 3);
+	started(b, first);
+	end = error_of(b, first);
+	assert_int_equal(sched_ended(b->sched, &end, b->now), 0);
+	assert_int_equal(sched_ended(b->sched, &end, b->now), -ESTALE);
+	assert_int_equal(state_of(b, first), SCHED_RUNNING);
+	assert_int_equal(sched_find(b->sched, first)->attempts[0].ended_at_ms, 0);
+	assert_non_null(strstr(reason_of(b, first), "awaited"));
+	ledger = sched_ledger(b->sched);
+	assert_int_equal(ledger->gpus[0].allocated_bytes + ledger->gpus[1].allocated_bytes,
+			 9 * GIB);
+	ledger_destroy(ledger);
+	assert_int_equal(sched_deadline(b->sched), b->now + SCHED_JUDGE_MS);
+	/* One that began before the end tells nothing. */
+	box_sample(b);
+	assert_int_equal(state_of(b, first), SCHED_RUNNING);
+	b->now++;
+	b->list->gpus[0].health = GPU_HEALTH_LOST;
+	box_sample(b);
+	assert_int_equal(state_of(b, first), SCHED_WAITING);
+	assert_int_equal(sched_find(b->sched, first)->attempts[0].outcome, SCHED_GPU_LOST);
+	assert_int_equal(sched_find(b->sched, first)->attempts[0].ended_at_ms, end.ended_at_ms);
+	assert_int_equal(sched_find_batch(b->sched, batch)->state, SCHED_BATCH_RUNNING);
+}
+
+static void test_error_is_an_error_when_nobody_can_tell(void **state)
+{
+	struct box *b = *state;
+	uint64_t a = submit(b, spec_of(1)), c = submit(b, spec_of(1)), d = submit(b, spec_of(1));
+	struct sched_end end;
+
+	assert_int_equal(step(b), 3);
+	end = error_of(b, a);
+	assert_int_equal(sched_ended(b->sched, &end, b->now), 0);
+	b->now += SCHED_JUDGE_MS;
+	(void)step(b);
+	assert_int_equal(state_of(b, a), SCHED_FAILED);
+	/* A cancel is answered at once. */
+	end = error_of(b, c);
+	assert_int_equal(sched_ended(b->sched, &end, b->now), 0);
+	assert_int_equal(sched_cancel(b->sched, c, b->now, NULL), 0);
+	(void)step(b);
+	assert_int_equal(state_of(b, c), SCHED_CANCELED);
+	b->list->state = GPU_SOURCE_STALE;
+	box_sample(b);
+	end = error_of(b, d);
+	assert_int_equal(sched_ended(b->sched, &end, b->now), 0);
+	assert_int_equal(state_of(b, d), SCHED_FAILED);
+}
+
+static void test_xids_explain_errors(void **state)
+{
+	static const struct {
+		unsigned xid;
+		int64_t after_ms; /* from the event to the end */
+		enum sched_state state;
+	} cases[] = {
+	    {79, -20, SCHED_WAITING}, /* told after the end */
+	    {79, 5, SCHED_WAITING},
+	    {48, SCHED_XID_WINDOW_MS, SCHED_WAITING},
+	    {79, SCHED_XID_WINDOW_MS + 1, SCHED_FAILED},
+	    {31, 5, SCHED_FAILED}, /* the program's own */
+	};
+	struct box *b = *state;
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		uint64_t id = submit(b, spec_of(1));
+		struct gpu_event event = {.type = GPU_EVENT_XID, .xid = cases[i].xid};
+		struct sched_end end;
+
+		assert_int_equal(step(b), 1);
+		(void)snprintf(event.uuid, sizeof event.uuid, "%s",
+			       sched_find(b->sched, id)->attempts[0].gpus[0].uuid);
+		end = error_of(b, id);
+		if (cases[i].after_ms < 0)
+			assert_int_equal(sched_ended(b->sched, &end, b->now), 0);
+		else
+			end.ended_at_ms = b->now + cases[i].after_ms;
+		event.at_ms = b->now;
+		sched_gpu_event(b->sched, &event, b->now);
+		if (cases[i].after_ms >= 0) {
+			b->now += cases[i].after_ms;
+			assert_int_equal(sched_ended(b->sched, &end, b->now), 0);
+			b->now++;
+			box_sample(b);
+		}
+		assert_int_equal(state_of(b, id), cases[i].state);
+		if (cases[i].state == SCHED_WAITING)
+			assert_int_equal(sched_cancel(b->sched, id, b->now, NULL), 0);
+	}
 }
 
 static void test_start_failures(void **state)
@@ -698,6 +813,9 @@ int main(void)
 	    TEST(test_failure_asks),
 	    TEST(test_retries),
 	    TEST(test_lost_gpu_moves_its_tasks),
+	    TEST(test_loss_seen_after_the_end),
+	    TEST(test_error_is_an_error_when_nobody_can_tell),
+	    TEST(test_xids_explain_errors),
 	    TEST(test_start_failures),
 	    TEST(test_stop_is_term_then_kill),
 	    TEST(test_ended_vram_is_free_at_once),

@@ -61,7 +61,7 @@ struct submission {
 	const struct options *options;
 	const struct rows *rows;
 	const json_t *body;
-	struct api_client *client;
+	struct api_client **client; /* may be replaced */
 	json_t *answer;
 };
 
@@ -70,7 +70,7 @@ static int submit(struct submission *s, struct error *err)
 {
 	unsigned row;
 	unsigned long long skipped;
-	int r = session_try(s->client, "POST", s->body, &s->answer, err, "/v1/batches");
+	int r = session_submit(s->client, "/v1/batches", s->body, &s->answer, err);
 
 	if (r < 0 && sscanf(err->text, "row %u:", &row) == 1 && row >= 1 &&
 	    row <= rows_count(s->rows))
@@ -119,7 +119,7 @@ static int submit_rows(const struct options *options, const struct rows *rows, c
 	struct follow_target target = {.submit = submit_to_follow, .data = &s};
 	int code = session_open(&client);
 
-	s.client = client;
+	s.client = &client;
 	if (code == EXIT_DONE && !options_flag(options, "detach"))
 		code = session_open(&events);
 	if (code != EXIT_DONE)

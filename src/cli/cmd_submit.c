@@ -14,10 +14,10 @@ static int run(const struct options *options)
 	if (submission_build(options, &body, &err) < 0)
 		return verb_complain(EXIT_USAGE, "%s", error_text(&err));
 	code = session_open(&client);
-	if (code == EXIT_DONE)
-		code = session_call(client, "POST", body, &answer, "/v1/tasks");
 	if (code != EXIT_DONE)
 		return code;
+	if (session_submit(&client, "/v1/tasks", body, &answer, &err) < 0)
+		return verb_fail(&err);
 	task = json_object_get(answer, "task");
 	if (options_flag(options, "json"))
 		term_print_json(stdout, task);

@@ -24,6 +24,7 @@
 #define REDRAW_MS          500
 #define SECOND_CTRL_C_MS   2000
 #define DAEMON_PATIENCE_MS 60000
+#define LOSSES_MAX         10
 #define LOG_LINES_SHOWN    10
 #define LOG_BYTES_SHOWN    65536
 
@@ -39,6 +40,7 @@ struct follow {
 	int64_t leave_at_ms; /* 0 = nobody wants to leave */
 	bool canceled_by_us; /* Ctrl-C twice: wait for the end of what runs */
 	bool cancel_wanted;  /* to be sent once the stream has been left */
+	unsigned losses;     /* of the daemon since it last said hello */
 	uint64_t last_failed;
 };
 
@@ -118,6 +120,7 @@ static void on_hello(struct follow *f, const json_t *event)
 {
 	auto_json json_t *batch = NULL;
 
+	f->losses = 0;
 	if (f->id > 0) {
 		on_batch(f, json_object_get(event, "batch"));
 		return;
@@ -314,12 +317,15 @@ static int watch(struct follow *f, struct api_client *client, struct error *err)
 
 static int cancel(struct follow *f, struct api_client *client, struct error *err)
 {
+	int r;
+
 	progress_say(&f->progress, "canceling batch b%llu; what runs is being ended",
 		     (unsigned long long)f->id);
-	f->cancel_wanted = false;
 	f->canceled_by_us = true;
-	return session_try(client, "POST", NULL, NULL, err, "/v1/batches/%llu/cancel",
-			   (unsigned long long)f->id);
+	r = session_try(client, "POST", NULL, NULL, err, "/v1/batches/%llu/cancel",
+			(unsigned long long)f->id);
+	f->cancel_wanted = session_is_gone(r);
+	return r;
 }
 
 /* One round: watch, then do what is to be done. 1: go on, 0: *ret_end says how it ended. */
@@ -332,22 +338,25 @@ static int follow_round(struct follow *f, struct api_client **client, enum follo
 	if (r == 0 && f->cancel_wanted)
 		r = cancel(f, *client, err);
 	else if (r == 0 && batch_over(f)) {
+		r = session_try(*client, "GET", NULL, ret_result, err, "/v1/batches/%llu%s",
+				(unsigned long long)f->id,
+				f->target->all_tasks ? "" : "?state=failed,lost");
 		*ret_end = FOLLOW_ENDED;
-		return session_try(*client, "GET", NULL, ret_result, err, "/v1/batches/%llu%s",
-				   (unsigned long long)f->id,
-				   f->target->all_tasks ? "" : "?state=failed,lost");
+		if (r == 0)
+			return 0;
 	} else if (r == 0 && batch_is(f, "asking")) {
 		r = ask(f, *client, &left, err);
 		if (left)
 			*ret_end = FOLLOW_ASKING;
 	} else if (r == 0 && f->leave_at_ms == 0) {
-		r = -EPIPE; /* the daemon ended the stream */
+		r = error_set(err, -EPIPE, "the daemon ended the stream of events");
 	}
 	if (f->leave_at_ms > 0 && monotonic_now_ms() >= f->leave_at_ms) {
 		*ret_end = FOLLOW_LEFT;
 		return 0;
 	}
-	if (session_is_gone(r) && f->id > 0) {
+	/* A submit that failed has been tried often enough. */
+	if (session_is_gone(r) && f->submit_code == 0 && f->losses++ < LOSSES_MAX) {
 		progress_say(&f->progress,
 			     "the daemon went away; starting it again (tasks run on meanwhile)");
 		r = session_reopen(client, DAEMON_PATIENCE_MS, err);

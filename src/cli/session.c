@@ -5,8 +5,12 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sys/random.h>
 
-#define RETRY_MS 300
+#define RETRY_MS           300
+#define SUBMIT_TRIES       5
+#define SUBMIT_PATIENCE_MS 20000
+#define KEY_BYTES          16
 
 int session_open(struct api_client **ret_client)
 {
@@ -50,6 +54,37 @@ int session_try(struct api_client *client, const char *method, const json_t *bod
 	r = call(client, method, body, ret_json, path, ap, err);
 	va_end(ap);
 	return r;
+}
+
+static int key_make(char key[2 * KEY_BYTES + 1], struct error *err)
+{
+	unsigned char bytes[KEY_BYTES];
+
+	if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes)
+		return error_sys(err, -errno, "cannot get random bytes");
+	for (size_t i = 0; i < sizeof bytes; i++)
+		(void)snprintf(key + 2 * i, 3, "%02x", bytes[i]);
+	return 0;
+}
+
+int session_submit(struct api_client **client, const char *path, const json_t *body,
+		   json_t **ret_json, struct error *err)
+{
+	auto_json json_t *keyed = json_copy((json_t *)(uintptr_t)body);
+	char key[2 * KEY_BYTES + 1];
+	int r = key_make(key, err);
+
+	if (r < 0)
+		return r;
+	(void)json_object_set_new(keyed, "key", json_string(key));
+	for (int tries = 1;; tries++) {
+		r = session_try(*client, "POST", keyed, ret_json, err, "%s", path);
+		if (!session_is_gone(r) || tries == SUBMIT_TRIES)
+			return r;
+		r = session_reopen(client, SUBMIT_PATIENCE_MS, err);
+		if (r < 0)
+			return r;
+	}
 }
 
 bool session_is_gone(int code)

@@ -16,6 +16,12 @@ int session_call(struct api_client *client, const char *method, const json_t *bo
 int session_try(struct api_client *client, const char *method, const json_t *body,
 		json_t **ret_json, struct error *err, const char *path, ...) PRINTF(6, 7);
 
+/* POST of a task or batch. When the daemon goes away before it has answered, it is started again
+ * and asked again, under the same key: accepted once, however often it is sent. `client` may be
+ * replaced. Returns a negative errno. */
+int session_submit(struct api_client **client, const char *path, const json_t *body,
+		   json_t **ret_json, struct error *err) MUST_CHECK;
+
 /* Connect again after the daemon went away: tried for `patience_ms`, starting it when it does not
  * come back by itself. */
 int session_reopen(struct api_client **client, int patience_ms, struct error *err) MUST_CHECK;

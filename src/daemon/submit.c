@@ -1,7 +1,10 @@
 /*
  * A submit goes: parse, skip what is done already, keep the environment (in the unit the tick will
- * commit), hand to sched, and leave the answer to the tick. A batch is accepted whole or not at
- * all.
+ * commit), hand to sched, keep its key (in the same unit), and leave the answer to the tick. A
+ * batch is accepted whole or not at all.
+ *
+ * A client that got no answer cannot know whether its submit was accepted. It sends it again with
+ * the same key: what was accepted under a key is answered with, before anything else is looked at.
  */
 #include "daemon/submit.h"
 
@@ -56,19 +59,12 @@ static int keep_environment(struct daemon *daemon, struct submit *submit, struct
 	return r;
 }
 
-static int submit_do(struct daemon *daemon, struct submit *submit, struct tick_reply *reply,
-		     struct error *err)
+static int submit_accept(struct daemon *daemon, struct submit *submit, struct tick_reply *reply,
+			 struct error *err)
 {
 	int64_t now = timestamp_now_ms();
 	uint64_t first;
-	int r = 0;
 
-	if (submit->resume)
-		r = skip_done(daemon, submit, &reply->skipped, err);
-	if (r == 0)
-		r = keep_environment(daemon, submit, err);
-	if (r < 0)
-		return r;
 	if (!submit->is_batch)
 		return sched_submit(daemon->sched, submit->specs, now, &reply->id, err);
 	return sched_submit_batch(daemon->sched,
@@ -80,12 +76,73 @@ static int submit_do(struct daemon *daemon, struct submit *submit, struct tick_r
 				  now, &reply->id, &first, err);
 }
 
+/* Without its key it could be accepted twice: what cannot be kept is taken back. */
+static int keep_key(struct daemon *daemon, const struct submit *submit,
+		    const struct tick_reply *reply, struct error *err)
+{
+	int r = store_in_unit(daemon->store) ? 0 : store_begin(daemon->store, err);
+
+	if (r == 0)
+		r = store_put_submit(daemon->store,
+				     &(struct store_submit){.key = submit->key,
+							    .is_batch = submit->is_batch,
+							    .id = reply->id,
+							    .skipped = reply->skipped},
+				     err);
+	if (r < 0 && submit->is_batch)
+		(void)sched_withdraw_batch(daemon->sched, reply->id);
+	else if (r < 0)
+		(void)sched_withdraw_task(daemon->sched, reply->id);
+	return r;
+}
+
+static int submit_do(struct daemon *daemon, struct submit *submit, struct tick_reply *reply,
+		     struct error *err)
+{
+	int r = 0;
+
+	if (submit->resume)
+		r = skip_done(daemon, submit, &reply->skipped, err);
+	if (r == 0)
+		r = keep_environment(daemon, submit, err);
+	if (r == 0)
+		r = submit_accept(daemon, submit, reply, err);
+	if (r == 0 && submit->key)
+		r = keep_key(daemon, submit, reply, err);
+	return r;
+}
+
+/* Answered with what was accepted under the same key? */
+static bool submit_is_repeated(struct daemon *daemon, struct api_request *request,
+			       enum tick_reply_type type)
+{
+	const char *key = jsonx_get_string(api_request_body(request), "key", NULL);
+	struct store_submit before = {};
+	struct error err = {};
+	int r = key ? store_find_submit(daemon->store, key, &before, &err) : 0;
+
+	if (r == 1 && before.is_batch != (type == TICK_BATCH))
+		r = error_set(&err, -EINVAL, "key: stands for %s %llu already",
+			      before.is_batch ? "batch" : "task", (unsigned long long)before.id);
+	if (r < 0)
+		api_reply_error(request, r, &err);
+	else if (r == 1)
+		/* The first may have come in this very turn: not before its commit either. */
+		tick_reply_after(daemon->tick, &(struct tick_reply){.request = request,
+								    .type = type,
+								    .id = before.id,
+								    .is_submit = true,
+								    .skipped = before.skipped});
+	return r != 0;
+}
+
 static void submit_handle(struct daemon *daemon, struct api_request *request,
 			  int (*parse)(const json_t *body, const struct gpu_list *gpus,
 				       struct submit *ret_submit, struct error *err),
 			  enum tick_reply_type type)
 {
-	struct tick_reply reply = {.request = request, .type = type, .is_submit = true};
+	struct tick_reply reply = {
+	    .request = request, .type = type, .is_submit = true, .is_new = true};
 	const struct gpu_list *list = gpu_sampler_list(daemon->sampler);
 	struct submit submit = {};
 	struct error err = {};
@@ -108,6 +165,8 @@ void handle_submit_task(void *data, struct api_request *request)
 {
 	struct daemon *daemon = data;
 
+	if (submit_is_repeated(daemon, request, TICK_TASK))
+		return;
 	if (submit_needs_gpus(api_request_body(request)) &&
 	    parked_add(daemon->parked, request, handle_submit_task))
 		return;
@@ -118,6 +177,8 @@ void handle_submit_batch(void *data, struct api_request *request)
 {
 	struct daemon *daemon = data;
 
+	if (submit_is_repeated(daemon, request, TICK_BATCH))
+		return;
 	if (submit_needs_gpus(api_request_body(request)) &&
 	    parked_add(daemon->parked, request, handle_submit_batch))
 		return;

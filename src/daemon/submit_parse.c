@@ -313,6 +313,13 @@ static int read_fingerprint(const json_t *value, struct target *t, struct error 
 	return read_string(value, SUBMIT_NAME_MAX, &t->spec->fingerprint, err);
 }
 
+static int read_key(const json_t *value, struct target *t, struct error *err)
+{
+	int r = read_string(value, SUBMIT_KEY_MAX, &t->submit->key, err);
+
+	return r == 0 && !*t->submit->key ? error_set(err, -EINVAL, "is empty") : r;
+}
+
 /* The batch. */
 
 static int read_batch_name(const json_t *value, struct target *t, struct error *err)
@@ -391,36 +398,21 @@ static const struct sched_spec SPEC_DEFAULT = {
     .name = "", .kind = "", .cwd = "/", .umask = 022, .request = {.gpus = 1}};
 
 static const struct member TASK_MEMBERS[] = {
-    {"command", read_command},
-    {"name", read_name},
-    {"kind", read_kind},
-    {"cwd", read_cwd},
-    {"env", read_env},
-    {"umask", read_umask},
-    {"priority", read_priority},
-    {"policy", read_policy},
-    {"retries", read_retries},
-    {"weight_memory", read_weight},
-    {"request", read_request},
-    {"work", read_work},
-    {},
+    {"command", read_command},   {"name", read_name},
+    {"kind", read_kind},         {"cwd", read_cwd},
+    {"env", read_env},           {"umask", read_umask},
+    {"priority", read_priority}, {"policy", read_policy},
+    {"retries", read_retries},   {"weight_memory", read_weight},
+    {"request", read_request},   {"work", read_work},
+    {"key", read_key},           {},
 };
 
 static const struct member BATCH_MEMBERS[] = {
-    {"name", read_batch_name},
-    {"on_failure", read_on_failure},
-    {"threads", read_threads},
-    {"resume", read_resume},
-    {"max_per_gpu", read_max_per_gpu},
-    {"cwd", read_cwd},
-    {"env", read_env},
-    {"umask", read_umask},
-    {"priority", read_priority},
-    {"policy", read_policy},
-    {"weight_memory", read_weight},
-    {"retries", read_retries},
-    {"tasks", read_tasks},
-    {},
+    {"key", read_key},           {"name", read_batch_name}, {"on_failure", read_on_failure},
+    {"threads", read_threads},   {"resume", read_resume},   {"max_per_gpu", read_max_per_gpu},
+    {"cwd", read_cwd},           {"env", read_env},         {"umask", read_umask},
+    {"priority", read_priority}, {"policy", read_policy},   {"weight_memory", read_weight},
+    {"retries", read_retries},   {"tasks", read_tasks},     {},
 };
 
 static const struct member ROW_MEMBERS[] = {

@@ -13,6 +13,7 @@
 #define SUBMIT_ARG_MAX   ((size_t)128 << 10) /* bytes; execve's own limit for one string */
 #define SUBMIT_ENV_MAX   4096
 #define SUBMIT_NAME_MAX  256
+#define SUBMIT_KEY_MAX   64
 
 /* Strings are borrowed from the body, save argv's arrays. Ready for sched_submit*(): specs lack
  * only their environment's id and uid. */
@@ -21,6 +22,7 @@ struct submit {
 	const char *name;
 	enum sched_on_failure on_failure;
 	bool resume;
+	const char *key;   /* the client's name for this submit, or NULL */
 	const json_t *env; /* array of "K=V", or NULL */
 	struct sched_spec *specs;
 	size_t n;

@@ -127,9 +127,9 @@ static void reply_good(struct daemon *daemon, const struct tick_reply *reply)
 static void reply_bad(struct daemon *daemon, const struct tick_reply *reply, int code,
 		      struct error *err)
 {
-	if (reply->is_submit && reply->type == TICK_TASK)
+	if (reply->is_new && reply->type == TICK_TASK)
 		(void)sched_withdraw_task(daemon->sched, reply->id);
-	else if (reply->is_submit)
+	else if (reply->is_new)
 		(void)sched_withdraw_batch(daemon->sched, reply->id);
 	if (reply->request)
 		api_reply_error(reply->request, code == -EROFS || code == -ENOSPC ? code : -EIO,

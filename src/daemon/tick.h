@@ -21,7 +21,8 @@ struct tick_reply {
 	struct api_request *request;
 	enum tick_reply_type type;
 	uint64_t id;
-	bool is_submit; /* to be taken back when the commit fails */
+	bool is_submit;
+	bool is_new;    /* a submit to be taken back when the commit fails */
 	size_t skipped; /* rows of a batch not submitted */
 };
 void tick_reply_after(struct tick *tick, const struct tick_reply *reply);

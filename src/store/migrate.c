@@ -40,6 +40,9 @@ static const char *const steps[] = {
     " samples INTEGER NOT NULL, hint_mean REAL NOT NULL, hint_variance REAL NOT NULL,"
     " hint_covariance REAL NOT NULL, hint_samples INTEGER NOT NULL,"
     " PRIMARY KEY (kind, model)) WITHOUT ROWID;",
+    /* 2: a submit that is sent again is known by its key. */
+    "CREATE TABLE submit (key TEXT PRIMARY KEY, is_batch INTEGER NOT NULL, id INTEGER NOT NULL,"
+    " skipped INTEGER NOT NULL) WITHOUT ROWID;",
 };
 static_assert(ARRAY_LEN(steps) == STORE_SCHEMA_VERSION, "one step for each version");
 

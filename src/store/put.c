@@ -178,6 +178,22 @@ int store_put_profile(struct store *store, const struct store_profile *profile, 
 	return store_run(store, statement, "storing a profile", err);
 }
 
+int store_put_submit(struct store *store, const struct store_submit *submit, struct error *err)
+{
+	auto_statement sqlite3_stmt *statement = NULL;
+	struct binder b;
+	int r = writer(store, STMT_PUT_SUBMIT, &statement, err);
+
+	if (r < 0)
+		return r;
+	b = (struct binder){statement, 1};
+	bind_string(&b, submit->key);
+	bind_int(&b, submit->is_batch);
+	bind_size(&b, submit->id);
+	bind_size(&b, submit->skipped);
+	return store_run(store, statement, "storing the key of a submit", err);
+}
+
 int store_put_meta(struct store *store, const char *key, const char *value, struct error *err)
 {
 	auto_statement sqlite3_stmt *statement = NULL;

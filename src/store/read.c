@@ -317,6 +317,26 @@ int store_get_meta(struct store *store, const char *key, char **ret_value, struc
 	return 0;
 }
 
+int store_find_submit(struct store *store, const char *key, struct store_submit *ret_submit,
+		      struct error *err)
+{
+	auto_statement sqlite3_stmt *statement = store_statement(store, STMT_FIND_SUBMIT, err);
+	int r;
+
+	if (!statement)
+		return store_error(store, err, "looking for the key of a submit");
+	(void)sqlite3_bind_text(statement, 1, key, -1, SQLITE_STATIC);
+	r = sqlite3_step(statement);
+	if (r == SQLITE_DONE)
+		return 0;
+	if (r != SQLITE_ROW)
+		return store_error(store, err, "looking for the key of a submit");
+	ret_submit->is_batch = sqlite3_column_int(statement, 0) != 0;
+	ret_submit->id = column_size(statement, 1);
+	ret_submit->skipped = column_size(statement, 2);
+	return 1;
+}
+
 int store_last_ids(struct store *store, uint64_t *ret_task, uint64_t *ret_batch, struct error *err)
 {
 	auto_statement sqlite3_stmt *statement = store_statement(store, STMT_LAST_IDS, err);

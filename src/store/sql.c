@@ -32,6 +32,8 @@ static const char *const texts[STMT_COUNT] = {
 	"utilization, peak_vram, peak_ram, samples, hint_mean, hint_variance, hint_covariance, "
 	"hint_samples) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
     [STMT_PUT_META] = "INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)",
+    [STMT_PUT_SUBMIT] = "INSERT INTO submit (key, is_batch, id, skipped) VALUES (?1, ?2, ?3, ?4)",
+    [STMT_FIND_SUBMIT] = "SELECT is_batch, id, skipped FROM submit WHERE key = ?1",
     [STMT_GET_META] = "SELECT value FROM meta WHERE key = ?1",
     [STMT_ADD_ENVIRONMENT] = "INSERT INTO environment (hash, text) VALUES (?1, ?2)",
     [STMT_FIND_ENVIRONMENT] = "SELECT id FROM environment WHERE hash = ?1 AND text = ?2",

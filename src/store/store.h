@@ -22,7 +22,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define STORE_SCHEMA_VERSION 1
+#define STORE_SCHEMA_VERSION 2
 
 struct store;
 
@@ -108,6 +108,21 @@ int store_intern_environment(struct store *store, const char *text, size_t len, 
 /* -ENOENT: no such id. */
 int store_get_environment(struct store *store, int64_t id, struct text *ret_text,
 			  struct error *err) MUST_CHECK;
+
+/* What became of the submit its client calls `key`. */
+struct store_submit {
+	const char *key;
+	bool is_batch;
+	uint64_t id;      /* of the batch or the task */
+	uint64_t skipped; /* rows of a batch that were done already */
+};
+
+/* A key is put once, in the unit of what it stands for. */
+int store_put_submit(struct store *store, const struct store_submit *submit,
+		     struct error *err) MUST_CHECK;
+/* 1 found (all but the key is filled in), 0 never put. Sees what the open unit has put. */
+int store_find_submit(struct store *store, const char *key, struct store_submit *ret_submit,
+		      struct error *err) MUST_CHECK;
 
 /* Small facts by key: put inside a unit; get gives -ENOENT when absent. */
 int store_put_meta(struct store *store, const char *key, const char *value,

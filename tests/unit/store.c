@@ -579,6 +579,33 @@ static void exec_file(const char *database, const char *sql)
 	assert_int_equal(chmod(database, 0600), 0);
 }
 
+/* Keys of submits: since version 2; a file of any version takes new ones. */
+static void check_submit_key(struct store *store, bool there)
+{
+	const struct store_submit put = {.key = "new", .id = 42};
+	struct store_submit found = {};
+	struct error err;
+
+	assert_int_equal(store_find_submit(store, "5ca1ab1e", &found, &err), there);
+	if (there) {
+		assert_true(found.is_batch);
+		assert_int_equal(found.id, 3);
+		assert_int_equal(found.skipped, 7);
+	}
+	assert_int_equal(store_find_submit(store, "new", &found, &err), 0);
+	assert_int_equal(store_begin(store, &err), 0);
+	assert_int_equal(store_put_submit(store, &put, &err), 0);
+	assert_int_equal(store_find_submit(store, "new", &found, &err), 1);
+	store_rollback(store);
+	assert_int_equal(store_find_submit(store, "new", &found, &err), 0);
+	assert_int_equal(store_begin(store, &err), 0);
+	assert_int_equal(store_put_submit(store, &put, &err), 0);
+	assert_int_equal(store_commit(store, &err), 0);
+	assert_int_equal(store_find_submit(store, "new", &found, &err), 1);
+	assert_false(found.is_batch);
+	assert_int_equal(found.id, 42);
+}
+
 /* tests/cases/store/v<N>.sql is a file as version N wrote it, with task 41 running in batch 3; it
  * must open as the present version with everything in it. */
 static void test_every_earlier_version(void **state)
@@ -616,6 +643,7 @@ static void test_every_earlier_version(void **state)
 			seen.n = 0;
 			assert_int_equal(store_each_profile(store, see_profile, &seen, &err), 0);
 			assert_int_equal(seen.n, 1);
+			check_submit_key(store, version >= 2);
 		}
 	}
 }

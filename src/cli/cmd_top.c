@@ -19,6 +19,7 @@
 #define REFRESH_MS      1000
 #define REFRESH_MIN_MS  200
 #define TASKS_SHOWN_MAX 2000
+#define ENDED_SHOWN_MAX 50
 #define PATIENCE_MS     60000
 #define KEY_ESCAPE      27
 
@@ -37,8 +38,8 @@ static void refresh_now(struct top_loop *l)
 	int r = session_try(l->calls, "GET", NULL, &gpus, &err, "/v1/gpus");
 
 	if (r == 0)
-		r = session_try(l->calls, "GET", NULL, &tasks, &err, "/v1/tasks?limit=%d",
-				TASKS_SHOWN_MAX);
+		r = session_try(l->calls, "GET", NULL, &tasks, &err, "/v1/tasks?limit=%d&ended=%d",
+				TASKS_SHOWN_MAX, ENDED_SHOWN_MAX);
 	if (r < 0) {
 		l->gone = session_is_gone(r);
 		(void)snprintf(l->top.message, sizeof l->top.message, "%.250s", err.text);

@@ -169,10 +169,23 @@ static bool list_has(char *const *list, const char *entry)
 	return false;
 }
 
+/* What all of its GPUs have; 0 when it is not known or not the same. One number says a fraction for
+ * all of them (torch.cuda.set_per_process_memory_fraction): of GPUs that differ, one that keeps the
+ * grant on the larger is too little on the smaller or the other way round, so none is said. */
+static uint64_t common_total(const struct expand_grant *grant)
+{
+	uint64_t total = grant->n_gpus > 0 ? grant->gpus[0].total_bytes : 0;
+
+	for (size_t i = 1; i < grant->n_gpus; i++)
+		if (grant->gpus[i].total_bytes != total)
+			return 0;
+	return total;
+}
+
 static void add_ours(struct strings *env, const struct expand_grant *grant)
 {
 	auto_text struct text uuids = {}, index = {};
-	uint64_t total = grant->n_gpus > 0 ? grant->gpus[0].total_bytes : 0;
+	uint64_t total = common_total(grant);
 
 	text_add(&uuids, "");
 	text_add(&index, "");

@@ -34,6 +34,7 @@ int expand_argument(const char *text, const struct expand_grant *grant, char **r
 int expand_check(const char *text, struct error *err) MUST_CHECK;
 
 /* `base` (NULL-terminated "K=V", may be NULL) with what DESIGN §3 promises set over it, and the
- * frameworks' memory knobs where the user has not set them. */
+ * frameworks' memory knobs where the user has not set them. What is not known is not set, nor a
+ * fraction of GPUs whose totals differ. */
 void expand_environment(char *const *base, const struct expand_grant *grant,
 			struct strings *ret_env);

@@ -126,6 +126,7 @@ void handle_task(void *data, struct api_request *request)
 struct list_query {
 	const char *states[SCHED_STATE_COUNT + 1]; /* NULL-terminated; none = the default list */
 	uint64_t batch, limit, offset;
+	uint64_t ended; /* of the default list: at most so many that have ended */
 };
 
 static int states_read(const struct api_request *request, struct list_query *query,
@@ -157,6 +158,11 @@ static int list_query_read(const struct api_request *request, struct list_query 
 
 	if (r == 0)
 		r = api_request_query_u64(request, "offset", INT64_MAX, 0, &query->offset, err);
+	if (r == 0)
+		r = api_request_query_u64(request, "ended", LIMIT_MAX,
+					  api_request_query(request, "limit") ? query->limit
+									      : RECENT_ENDED,
+					  &query->ended, err);
 	if (r == 0)
 		r = api_request_query_u64(request, "batch", INT64_MAX, 0, &query->batch, err);
 	return r < 0 ? r : states_read(request, query, err);
@@ -192,16 +198,32 @@ static int list_filtered(struct daemon *daemon, const struct list_query *list, j
 	return r < 0 || list->limit == 0 ? r : append_stored(daemon, &query, tasks, &reasons, err);
 }
 
-/* All that have not ended, then the last that have. */
+/* The ended part of the default list, newest first: what the open ones left of the page. */
+static int append_ended(struct daemon *daemon, const struct list_query *list, uint64_t n_open,
+			json_t *tasks, uint64_t *ret_n_ended, struct error *err)
+{
+	static const char *const ended[] = {"done", "failed", "canceled", "lost", NULL};
+	struct store_query query = {.states = ended};
+	uint64_t shown = json_array_size(tasks);
+	unsigned reasons = 0;
+	int r = store_count_tasks(daemon->store, &query, ret_n_ended, err);
+
+	query.newest_first = true;
+	query.offset = list->offset > n_open ? list->offset - n_open : 0;
+	query.limit = list->limit > shown ? list->limit - shown : 0;
+	query.limit = MIN_OF(query.limit, list->ended);
+	return r < 0 || query.limit == 0 ? r : append_stored(daemon, &query, tasks, &reasons, err);
+}
+
+/* All that have not ended, then those that have. */
 static int list_default(struct daemon *daemon, const struct list_query *list, json_t *tasks,
 			uint64_t *ret_total, struct error *err)
 {
-	static const char *const ended[] = {"done", "failed", "canceled", "lost", NULL};
-	struct store_query query = {.states = ended, .newest_first = true, .limit = RECENT_ENDED};
 	auto_free uint64_t *ids = NULL;
 	unsigned reasons = REASONS_MAX;
 	size_t n = 0, room = 0;
-	uint64_t total = 0;
+	uint64_t total = 0, n_ended = 0;
+	int r;
 
 	for (const struct sched_task *t = sched_first(daemon->sched); t; t = sched_next(t)) {
 		if (sched_state_is_final(t->state))
@@ -213,8 +235,9 @@ static int list_default(struct daemon *daemon, const struct list_query *list, js
 	}
 	for (size_t i = 0; i < n; i++)
 		(void)json_array_append_new(tasks, live_to_json(daemon, ids[i], &reasons));
-	*ret_total = total;
-	return list->offset > 0 ? 0 : append_stored(daemon, &query, tasks, &reasons, err);
+	r = append_ended(daemon, list, total, tasks, &n_ended, err);
+	*ret_total = total + n_ended;
+	return r;
 }
 
 void handle_tasks(void *data, struct api_request *request)

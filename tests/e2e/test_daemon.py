@@ -100,6 +100,23 @@ def test_the_tasks_of_a_batch_by_state(daemon):
     assert "nonsense" in daemon.refused("GET", f"/v1/batches/{batch}?state=nonsense", None, 400)
 
 
+def test_the_list_is_paged_and_counted(daemon):
+    ended = [daemon.task("true", request=CPU) for _ in range(5)]
+    for task in ended:
+        daemon.wait(task)
+    lasting = daemon.task("sleep", "600", request=CPU)
+    whole = daemon.get("/v1/tasks")
+    order = [lasting, *reversed(ended)]
+    assert [t["id"] for t in whole["tasks"]] == order and whole["total"] == 6
+    for offset in range(7):
+        for limit in (0, 1, 2, 10):
+            page = daemon.get(f"/v1/tasks?limit={limit}&offset={offset}")
+            assert [t["id"] for t in page["tasks"]] == order[offset : offset + limit], (offset, limit)
+            assert page["total"] == 6
+    assert [t["id"] for t in daemon.get("/v1/tasks?limit=10&ended=2")["tasks"]] == order[:3]
+    assert "1 of 6 tasks" in daemon.box.plimsoll("queue", "-n", "1", check=0).stderr
+
+
 @pytest.mark.parametrize("on_failure", ["continue", "stop", "ask"])
 def test_a_failure_in_a_batch(daemon, on_failure):
     commands = [["sh", "-c", "exit 7"]] + [["true"]] * 5

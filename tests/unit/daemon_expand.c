@@ -134,6 +134,24 @@ static void test_environment_unknown(void **state)
 	assert_string_equal(env_get(&env, "PLIMSOLL_GPU_UUID"), "GPU-aa");
 }
 
+/* One fraction for GPUs that differ would be wrong on one of them; the bytes are right on both. */
+static void test_environment_on_two_gpus(void **state)
+{
+	struct expand_grant two = ON_GPU;
+	auto_strings struct strings alike = {}, differ = {};
+
+	(void)state;
+	two.n_gpus = 2;
+	two.gpus[1] = two.gpus[0];
+	two.gpus[1].uuid = "GPU-bb";
+	expand_environment(NULL, &two, &alike);
+	assert_string_equal(env_get(&alike, "PLIMSOLL_VRAM_FRACTION"), "0.2500");
+	two.gpus[1].total_bytes /= 2;
+	expand_environment(NULL, &two, &differ);
+	assert_null(env_get(&differ, "PLIMSOLL_VRAM_FRACTION"));
+	assert_string_equal(env_get(&differ, "PLIMSOLL_VRAM_LIMIT_BYTES"), "2147483648");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -141,6 +159,7 @@ int main(void)
 	    cmocka_unit_test(test_environment_on_gpu),
 	    cmocka_unit_test(test_environment_on_cpu),
 	    cmocka_unit_test(test_environment_unknown),
+	    cmocka_unit_test(test_environment_on_two_gpus),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -110,27 +110,47 @@ static void reader_open(struct reader *reader, const struct sched_task *task, un
 	reader->offset = 0;
 }
 
-/* At the end of the file: true = there may come more. */
-static bool reader_has_more(struct reader *reader)
+/* The task's last attempt, in memory; NULL when there is none. */
+static const struct sched_attempt *last_attempt(const struct reader *reader, bool *ret_over)
 {
 	const struct sched_task *task = sched_find(reader->logs->daemon->sched, reader->task);
-	const struct sched_attempt *attempt = task ? sched_task_attempt(task) : NULL;
-	bool over = !task || sched_state_is_final(task->state);
+
+	*ret_over = !task || sched_state_is_final(task->state);
+	return task ? sched_task_attempt(task) : NULL;
+}
+
+/* May more come after what is in the file now? */
+static bool reader_has_more(const struct reader *reader)
+{
+	bool over;
+	const struct sched_attempt *attempt = last_attempt(reader, &over);
 
 	if (!reader->follow || over)
 		return false;
-	if (!attempt)
+	if (!attempt || !reader->pinned)
 		return true;
-	if (reader->attempt != attempt->number) {
-		if (reader->pinned && reader->attempt < attempt->number)
-			return false;
-		if (!reader->pinned)
-			reader_open(reader, task, attempt->number);
+	return reader->attempt >= attempt->number && attempt->ended_at_ms == 0;
+}
+
+/* At the end of the file: true = there is another to read. The task may have begun, or begun again,
+ * and even ended since the last look. */
+static bool reader_move_on(struct reader *reader)
+{
+	bool over;
+	const struct sched_attempt *attempt = last_attempt(reader, &over);
+	const struct sched_task *task;
+
+	if (!reader->follow || !attempt)
+		return false;
+	task = sched_find(reader->logs->daemon->sched, reader->task);
+	if (reader->attempt != attempt->number && !reader->pinned) {
+		reader_open(reader, task, attempt->number);
 		return true;
 	}
-	if (reader->fd < 0)
-		reader->fd = log_open(reader->logs->daemon, task, attempt->number);
-	return !reader->pinned || attempt->ended_at_ms == 0;
+	if (reader->fd >= 0 || reader->attempt != attempt->number)
+		return false;
+	reader->fd = log_open(reader->logs->daemon, task, attempt->number);
+	return reader->fd >= 0;
 }
 
 static void reader_pump(struct reader *reader)
@@ -140,9 +160,11 @@ static void reader_pump(struct reader *reader)
 	ssize_t n;
 	bool more;
 
-	/* Asked before reading: what was written before the end is then surely read. */
-	more = reader_has_more(reader);
-	n = reader->fd < 0 ? 0 : log_read(reader->fd, &reader->offset, block, sizeof block);
+	do {
+		/* Asked before reading: what was written before the end is then surely read. */
+		more = reader_has_more(reader);
+		n = reader->fd < 0 ? 0 : log_read(reader->fd, &reader->offset, block, sizeof block);
+	} while (n == 0 && reader_move_on(reader));
 	if (n > 0) {
 		api_stream_write(request, block, (size_t)n);
 	} else if (n < 0 || !more) {

@@ -1,6 +1,8 @@
 /*
  * See session.h. The command stays in our process group, so that the terminal is its own: a Ctrl-C
- * reaches it without us, and we only wait. Signals sent to this process alone are passed on.
+ * reaches it without us, and we only wait. Signals sent to this process alone are passed on; after
+ * one that asks to end, whatever the command left behind is ended too: all that bears our state
+ * file in its environment.
  */
 #include "sim/session.h"
 
@@ -9,7 +11,10 @@
 #include "util/file.h"
 #include "util/paths.h"
 #include "util/pidref.h"
+#include "util/text.h"
+#include "util/timestamp.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -22,11 +27,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define LIBRARY        "libnvidia-ml.so.1"
-#define STOP_MS        5000 /* from SIGTERM to SIGKILL */
-#define REMOVE_MAX_FDS 16
-#define EXIT_NOT_FOUND 127
-#define EXIT_NOT_RUN   126
+#define LIBRARY         "libnvidia-ml.so.1"
+#define STOP_MS         5000 /* from SIGTERM to SIGKILL */
+#define REMOVE_MAX_FDS  16
+#define LEFT_MAX        4096 /* processes that a command may leave behind and we end */
+#define ENVIRONMENT_MAX (4 << 20)
+#define EXIT_NOT_FOUND  127
+#define EXIT_NOT_RUN    126
 
 struct session {
 	char *dir;
@@ -274,8 +281,14 @@ static void block_signals(sigset_t *ret_old)
 	(void)sigprocmask(SIG_BLOCK, &set, ret_old);
 }
 
-/* Until the child ends. What the terminal sends (SI_KERNEL) the child has got already. */
-static int wait_for(pid_t child)
+static bool asks_to_end(int signal)
+{
+	return signal == SIGTERM || signal == SIGHUP || signal == SIGINT || signal == SIGQUIT;
+}
+
+/* Until the child ends. What the terminal sends (SI_KERNEL) the child has got already. *ret_asked:
+ * we were told to end. */
+static int wait_for(pid_t child, bool *ret_asked)
 {
 	sigset_t set;
 	int status;
@@ -298,12 +311,70 @@ static int wait_for(pid_t child)
 				return -errno;
 		} else if (signal > 0 && info.si_code != SI_KERNEL) {
 			(void)kill(child, signal);
+			*ret_asked = *ret_asked || asks_to_end(signal);
 		}
+	}
+}
+
+static bool has_our_state(const struct session *session, const char *pid)
+{
+	auto_free char *path = mem_printf("/proc/%s/environ", pid);
+	auto_free char *wanted = mem_printf(SIM_STATE_ENV "=%s", session->state_path);
+	auto_text struct text all = {};
+
+	if (file_read(path, ENVIRONMENT_MAX, false, &all, NULL) < 0)
+		return false;
+	for (size_t at = 0; at < all.len; at += strlen(all.data + at) + 1)
+		if (strcmp(all.data + at, wanted) == 0)
+			return true;
+	return false;
+}
+
+static size_t find_left(const struct session *session, struct pidref *refs, size_t max)
+{
+	DIR *dir = opendir("/proc");
+	const struct dirent *entry;
+	size_t n = 0;
+
+	while (dir && n < max && (entry = readdir(dir))) {
+		unsigned long long pid;
+
+		if (!text_to_u64(entry->d_name, 1, INT32_MAX, &pid) || (pid_t)pid == getpid() ||
+		    pidref_open((pid_t)pid, 0, &refs[n]) < 0)
+			continue;
+		/* Looked at after it was opened: it is that one and no other. */
+		if (has_our_state(session, entry->d_name))
+			n++;
+		else
+			pidref_finish(&refs[n]);
+	}
+	if (dir)
+		(void)closedir(dir);
+	return n;
+}
+
+/* All at once, so that they have one grace together. */
+static void stop_left(const struct session *session)
+{
+	auto_free struct pidref *refs = mem_calloc(LEFT_MAX, sizeof *refs);
+	size_t n = find_left(session, refs, LEFT_MAX);
+	int64_t deadline = monotonic_now_ms() + STOP_MS;
+
+	for (size_t i = 0; i < n; i++)
+		(void)!pidref_signal(&refs[i], SIGTERM);
+	for (size_t i = 0; i < n; i++) {
+		struct pollfd ended = {.fd = refs[i].fd, .events = POLLIN};
+		int64_t left = MAX_OF(deadline - monotonic_now_ms(), (int64_t)0);
+
+		if (poll(&ended, 1, (int)left) <= 0)
+			(void)!pidref_signal(&refs[i], SIGKILL);
+		pidref_finish(&refs[i]);
 	}
 }
 
 int session_run(struct session *session, char **argv, struct error *err)
 {
+	bool asked = false;
 	sigset_t old;
 	pid_t child;
 	int r;
@@ -320,7 +391,9 @@ int session_run(struct session *session, char **argv, struct error *err)
 			      strerror(errno));
 		_exit(errno == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_RUN);
 	}
-	r = wait_for(child);
+	r = wait_for(child, &asked);
+	if (asked)
+		stop_left(session);
 	return r < 0 ? error_sys(err, r, "cannot wait for %s", argv[0]) : r;
 }
 

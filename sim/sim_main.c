@@ -241,7 +241,8 @@ static int verb_check(int argc, char **argv)
 	}
 	if (load_image(&options, &image, &err) < 0)
 		return fail(EXIT_USAGE, &err);
-	(void)printf("%s: %u GPUs, %u events\n", argv[1], image->n_gpus, image->n_events);
+	(void)printf("%s: %u GPU%s, %u event%s\n", argv[1], image->n_gpus, PLURAL(image->n_gpus),
+		     image->n_events, PLURAL(image->n_events));
 	return 0;
 }
 

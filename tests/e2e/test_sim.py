@@ -40,7 +40,7 @@ def test_the_verb_hands_the_words_over(two_gpus):
     assert status(two_gpus)["gpus"][1]["utilization_percent"] == 77
     assert "rtx-a400" in two_gpus.plimsoll("sim", "models", check=0).stdout
     good = two_gpus.file("good.yaml", "{gpus: [{model: rtx-a400}]}")
-    assert "1 GPUs, 0 events" in two_gpus.plimsoll("sim", "check", good, check=0).stdout
+    assert "1 GPU, 0 events" in two_gpus.plimsoll("sim", "check", good, check=0).stdout
     assert "usage" in two_gpus.plimsoll("sim", "inject", check=2).stderr
     assert "no options of a run" in two_gpus.plimsoll("sim", "--gpus", "rtx-a400", "models", check=2).stderr
     assert "cannot run models" in two_gpus.plimsoll("sim", "--", "models", check=127).stderr
@@ -61,6 +61,17 @@ def test_a_signal_to_the_runner_reaches_the_command(sandbox):
     process.send_signal(signal.SIGTERM)
     assert process.communicate(timeout=20)[0] == "got\n"
     assert process.returncode == 5
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_all_that_was_started(sandbox, sent):
+    """Also what the command itself leaves behind; the temporary folder goes, the status tells the signal."""
+    process = sandbox.start(BUILD / "plimsoll", "sim", "--", "sh", "-c", "setsid sleep 1000 & echo $!; sleep 1000")
+    pid = int(process.stdout.readline())
+    process.send_signal(sent)
+    assert process.wait(30) == 128 + sent
+    wait_until(lambda: not os.path.exists(f"/proc/{pid}"), what="the end of what it left behind")
+    assert not list(sandbox.dir.glob("plimsoll-sim-*"))
 
 
 def test_the_command_finds_private_folders_and_the_library(sandbox):

@@ -6,11 +6,12 @@
 
 #include <string.h>
 
-#define TARGETS_MAX 1000
+#define TARGETS_MAX 100000
 /* The queue is asked for by pages of this size. */
 #define PAGE 10000
 
-static int cancel_one(struct api_client *client, const struct target *target, bool as_json)
+/* With `document` it is told there, at the end of all. */
+static int cancel_one(struct api_client *client, const struct target *target, json_t *document)
 {
 	auto_json json_t *answer = NULL;
 	int code =
@@ -19,9 +20,9 @@ static int cancel_one(struct api_client *client, const struct target *target, bo
 
 	if (code != EXIT_DONE)
 		return code;
-	if (as_json)
-		term_print_json(stdout,
-				json_object_get(answer, target->is_batch ? "batch" : "task"));
+	if (document)
+		target_add_to_document(
+		    document, target, json_object_get(answer, target->is_batch ? "batch" : "task"));
 	else if (target->is_batch)
 		(void)printf("batch b%llu is canceled\n", (unsigned long long)target->id);
 	else
@@ -40,7 +41,7 @@ static bool is_over(const json_t *task)
 }
 
 /* Batches first, as wholes (nothing of them starts any more), then the single tasks. */
-static int cancel_all(struct api_client *client, bool as_json)
+static int cancel_all(struct api_client *client, json_t *document)
 {
 	auto_json json_t *batches = NULL, *tasks = NULL;
 	const json_t *item;
@@ -53,7 +54,7 @@ static int cancel_all(struct api_client *client, bool as_json)
 
 		if (code == EXIT_DONE &&
 		    (strcmp(state, "running") == 0 || strcmp(state, "asking") == 0))
-			code = cancel_one(client, &target, as_json);
+			code = cancel_one(client, &target, document);
 	}
 	if (code == EXIT_DONE)
 		code = session_call(client, "GET", NULL, &tasks, "/v1/tasks?limit=%d", PAGE);
@@ -62,7 +63,7 @@ static int cancel_all(struct api_client *client, bool as_json)
 
 		if (code == EXIT_DONE && !is_over(item) &&
 		    !jsonx_get_bool(item, "stopping", false) && !jsonx_has(item, "batch"))
-			code = cancel_one(client, &target, as_json);
+			code = cancel_one(client, &target, document);
 	}
 	return code;
 }
@@ -71,7 +72,8 @@ static int run(const struct options *options)
 {
 	auto_api_client struct api_client *client = NULL;
 	auto_free struct target *targets = NULL;
-	bool all = options_flag(options, "all"), as_json = options_flag(options, "json");
+	auto_json json_t *document = options_flag(options, "json") ? target_document() : NULL;
+	bool all = options_flag(options, "all");
 	int code, worst = EXIT_DONE;
 	struct error err = {};
 
@@ -84,17 +86,19 @@ static int run(const struct options *options)
 	if (code != EXIT_DONE)
 		return code;
 	if (all)
-		return cancel_all(client, as_json);
+		worst = cancel_all(client, document);
 	for (size_t i = 0; i < options->operands.n; i++) {
-		code = cancel_one(client, &targets[i], as_json);
+		code = cancel_one(client, &targets[i], document);
 		worst = MAX_OF(worst, code);
 	}
+	if (document)
+		target_print_document(document, !all && options->operands.n == 1);
 	return worst;
 }
 
 static const struct option_spec cancel_options[] = {
     {"all", 0, OPTION_FLAG, NULL, .help = "everything that waits or runs"},
-    {"json", 0, OPTION_FLAG, NULL, .help = "print each as JSON"},
+    {"json", 0, OPTION_FLAG, NULL, .help = "print what was canceled as JSON"},
     {},
 };
 
@@ -105,7 +109,9 @@ const struct verb verb_cancel = {
     .description =
 	"ID is a task's number (17) or a batch (b3). A running task gets SIGTERM, and SIGKILL "
 	"some\n"
-	"seconds later; what it allocated is free again when its memory has come back.\n",
+	"seconds later; what it allocated is free again when its memory has come back. With\n"
+	"--json one ID gives the object of that task or batch, several IDs and --all give\n"
+	"{\"tasks\": [...], \"batches\": [...]}.\n",
     .examples = "  plimsoll cancel 17 18\n  plimsoll cancel b3\n  plimsoll cancel --all\n",
     .style = OPTIONS_OPERANDS,
     .options = cancel_options,

@@ -12,7 +12,9 @@
 static const char *const states[] = {"waiting", "held",     "starting", "running", "done",
 				     "failed",  "canceled", "lost",     NULL};
 
-static int build_path(const struct options *options, struct text *path, struct error *err)
+/* *ret_batch is 0 when none was named. */
+static int build_path(const struct options *options, struct text *path, uint64_t *ret_batch,
+		      struct error *err)
 {
 	const struct option_value *state = options_get(options, "state");
 	const char *batch = options_text(options, "batch", NULL);
@@ -27,6 +29,7 @@ static int build_path(const struct options *options, struct text *path, struct e
 		if (r < 0)
 			return error_prefix(err, r, "--batch");
 		text_printf(path, "batch=%llu&", (unsigned long long)target.id);
+		*ret_batch = target.id;
 	}
 	if (options_flag(options, "limit"))
 		text_printf(path, "limit=%lld&", options_int(options, "limit", 0));
@@ -40,14 +43,20 @@ static int run(const struct options *options)
 	auto_json json_t *answer = NULL;
 	auto_text struct text path = {}, text = {};
 	struct error err = {};
+	uint64_t batch = 0;
 	size_t shown;
 	int code;
 
-	if (build_path(options, &path, &err) < 0)
+	if (build_path(options, &path, &batch, &err) < 0)
 		return verb_complain(EXIT_USAGE, "%s", error_text(&err));
 	code = session_open(&client);
 	if (code == EXIT_DONE)
 		code = session_call(client, "GET", NULL, &answer, "%s", path.data);
+	/* No tasks: is there such a batch at all? */
+	if (code == EXIT_DONE && batch > 0 &&
+	    json_array_size(json_object_get(answer, "tasks")) == 0)
+		code = session_call(client, "GET", NULL, NULL, "/v1/batches/%llu?limit=0",
+				    (unsigned long long)batch);
 	if (code != EXIT_DONE)
 		return code;
 	if (options_flag(options, "json")) {

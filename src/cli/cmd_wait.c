@@ -7,15 +7,27 @@
 
 #include <string.h>
 
-#define TARGETS_MAX 1000
+#define TARGETS_MAX 100000
 #define PATIENCE_MS 60000
 
-static int wait_task(struct api_client **client, uint64_t id, bool as_json)
+static void say(const json_t *task)
+{
+	unsigned long long id = jsonx_get_u64(task, "id", 0);
+	const char *state = jsonx_get_string(task, "state", "");
+
+	if (strcmp(state, "done") == 0 || strcmp(state, "canceled") == 0)
+		(void)printf("task %llu: %s\n", id, state);
+	else
+		(void)printf("task %llu: %s (%s); plimsoll %s %llu\n", id, state,
+			     summary_outcome(task, (char[64]){0}),
+			     summary_did_not_start(task) ? "why" : "logs", id);
+}
+
+/* *ret_task is the caller's; NULL when it is not known how the task ended. */
+static int wait_task(struct api_client **client, uint64_t id, json_t **ret_task)
 {
 	auto_json json_t *answer = NULL;
 	struct error err = {};
-	const json_t *task;
-	const char *state;
 	int r;
 
 	do {
@@ -27,24 +39,34 @@ static int wait_task(struct api_client **client, uint64_t id, bool as_json)
 	} while (r == 0);
 	if (r < 0)
 		return verb_fail(&err);
-	task = json_object_get(answer, "task");
-	state = jsonx_get_string(task, "state", "");
-	if (as_json)
-		term_print_json(stdout, task);
-	else if (strcmp(state, "done") == 0 || strcmp(state, "canceled") == 0)
-		(void)printf("task %llu: %s\n", (unsigned long long)id, state);
-	else
-		(void)printf("task %llu: %s (%s); plimsoll %s %llu\n", (unsigned long long)id,
-			     state, summary_outcome(task, (char[64]){0}),
-			     summary_did_not_start(task) ? "why" : "logs", (unsigned long long)id);
-	return strcmp(state, "done") == 0 ? EXIT_DONE : EXIT_PROBLEM;
+	*ret_task = json_incref(json_object_get(answer, "task"));
+	return strcmp(jsonx_get_string(*ret_task, "state", ""), "done") == 0 ? EXIT_DONE
+									     : EXIT_PROBLEM;
+}
+
+/* One of several; with `document` it is told there, at the end of all. */
+static int wait_one(struct api_client **client, const struct target *t, json_t *document)
+{
+	struct follow_target batch = {.batch = t->id, .all_tasks = true};
+	auto_json json_t *result = NULL;
+	int code;
+
+	if (t->is_batch && !document)
+		return follow_and_report(client, &batch, false);
+	code = t->is_batch ? follow_and_collect(client, &batch, &result)
+			   : wait_task(client, t->id, &result);
+	if (!document && result)
+		say(result);
+	else if (result)
+		target_add_to_document(document, t, result);
+	return code;
 }
 
 static int run(const struct options *options)
 {
 	auto_api_client struct api_client *client = NULL;
 	auto_free struct target *targets = NULL;
-	bool as_json = options_flag(options, "json");
+	auto_json json_t *document = options_flag(options, "json") ? target_document() : NULL;
 	int code, worst = EXIT_DONE;
 	struct error err = {};
 
@@ -53,21 +75,19 @@ static int run(const struct options *options)
 		return verb_complain(EXIT_USAGE, "%s", error_text(&err));
 	code = session_open(&client);
 	for (size_t i = 0; code == EXIT_DONE && i < options->operands.n; i++) {
-		const struct target *t = &targets[i];
-		int one = t->is_batch
-			      ? follow_and_report(&client, &(struct follow_target){.batch = t->id},
-						  as_json)
-			      : wait_task(&client, t->id, as_json);
+		int one = wait_one(&client, &targets[i], document);
 
-		if (one == EXIT_LEFT)
-			return one;
 		worst = MAX_OF(worst, one);
+		if (one == EXIT_LEFT)
+			break;
 	}
+	if (document && code == EXIT_DONE)
+		target_print_document(document, options->operands.n == 1);
 	return code == EXIT_DONE ? worst : code;
 }
 
 static const struct option_spec wait_options[] = {
-    {"json", 0, OPTION_FLAG, NULL, .help = "print how each ended as JSON"},
+    {"json", 0, OPTION_FLAG, NULL, .help = "print how they ended as JSON"},
     {},
 };
 
@@ -75,9 +95,12 @@ const struct verb verb_wait = {
     .name = "wait",
     .summary = "wait until tasks and batches have ended",
     .usage = "ID... [--json]",
-    .description = "ID is a task's number (17) or a batch (b3). A batch is followed as `plimsoll "
-		   "batch` does,\n"
-		   "and asks if it has a question. Status 1 when something failed.\n",
+    .description =
+	"ID is a task's number (17) or a batch (b3). A batch is followed as `plimsoll "
+	"batch` does,\n"
+	"and asks if it has a question. Status 1 when something failed. With --json one ID gives\n"
+	"the object of that task or batch, several give {\"tasks\": [...], "
+	"\"batches\": [...]}.\n",
     .examples = "  plimsoll wait b3\n  plimsoll wait 17 18 19 && echo all well\n",
     .style = OPTIONS_OPERANDS,
     .options = wait_options,

@@ -7,6 +7,7 @@
  */
 #include "cli/follow.h"
 
+#include "cli/idle.h"
 #include "cli/progress.h"
 #include "cli/session.h"
 #include "cli/summary.h"
@@ -36,6 +37,8 @@ struct follow {
 	struct progress progress;
 	json_t *batch;  /* newest record */
 	char load[512]; /* the newest start's line */
+	struct idle idle;
+	char gpus[512]; /* what is wrong with the GPUs, as said */
 	int signal_fd;
 	int64_t leave_at_ms; /* 0 = nobody wants to leave */
 	bool canceled_by_us; /* Ctrl-C twice: wait for the end of what runs */
@@ -62,7 +65,10 @@ static void redraw(struct follow *f)
 
 	if (!f->progress.live || !f->batch || f->leave_at_ms > 0)
 		return;
-	progress_of_batch(f->batch, f->load, term_columns(f->progress.file), &line);
+	progress_of_batch(f->batch, f->idle.reason[0] ? "" : f->load,
+			  term_columns(f->progress.file), &line);
+	if (f->idle.reason[0])
+		text_printf(&line, ", waits: %s", f->idle.reason);
 	progress_draw(&f->progress, line.data);
 }
 
@@ -106,6 +112,16 @@ static void on_gpus(struct follow *f, const json_t *event)
 
 	if (*text)
 		progress_say(&f->progress, "GPUs: %s", text);
+	else if (f->gpus[0])
+		progress_say(&f->progress, "GPUs: they answer again");
+	(void)snprintf(f->gpus, sizeof f->gpus, "%s", text);
+}
+
+/* Nothing runs: say why, unless that is what was said of the GPUs already. */
+static void on_idle(struct follow *f)
+{
+	if (idle_look(&f->idle, f->batch) && !(f->gpus[0] && strstr(f->idle.reason, f->gpus)))
+		progress_say(&f->progress, "nothing of it runs: %s", f->idle.reason);
 }
 
 /* Stay in the stream? */
@@ -153,6 +169,7 @@ static bool on_line(void *data, const char *line)
 
 static bool on_tick(void *data)
 {
+	on_idle(data);
 	redraw(data);
 	return going_on(data);
 }
@@ -383,9 +400,23 @@ int follow_batch(struct api_client **client, const struct follow_target *target,
 				  : follow_round(&f, client, ret_end, ret_result, err);
 	} while (r == 1);
 	progress_clear(&f.progress);
+	idle_finish(&f.idle);
 	json_decref(f.batch);
 	(void)sigprocmask(SIG_SETMASK, &old, NULL);
 	return r;
+}
+
+int follow_and_collect(struct api_client **client, const struct follow_target *target,
+		       json_t **ret_result)
+{
+	enum follow_end end = FOLLOW_LEFT;
+	struct error err = {};
+
+	if (follow_batch(client, target, &end, ret_result, &err) < 0)
+		return verb_fail(&err);
+	if (end == FOLLOW_LEFT)
+		return EXIT_LEFT;
+	return end == FOLLOW_ASKING ? EXIT_PROBLEM : summary_exit_code(*ret_result);
 }
 
 int follow_and_report(struct api_client **client, const struct follow_target *given, bool as_json)
@@ -393,22 +424,16 @@ int follow_and_report(struct api_client **client, const struct follow_target *gi
 	struct follow_target target = *given;
 	auto_json json_t *result = NULL;
 	auto_text struct text text = {};
-	enum follow_end end = FOLLOW_LEFT;
-	struct error err = {};
+	int code;
 
 	/* People are told of what failed; a hundred thousand that did not would cost seconds. */
 	target.all_tasks = as_json;
-	if (follow_batch(client, &target, &end, &result, &err) < 0)
-		return verb_fail(&err);
-	if (end == FOLLOW_LEFT)
-		return EXIT_LEFT;
-	if (end == FOLLOW_ASKING)
-		return EXIT_PROBLEM;
-	if (as_json) {
+	code = follow_and_collect(client, &target, &result);
+	if (result && as_json) {
 		term_print_json(stdout, result);
-	} else {
+	} else if (result) {
 		summary_render(result, term_table_width(stdout), &text);
 		(void)fputs(text.data, stdout);
 	}
-	return summary_exit_code(result);
+	return code;
 }

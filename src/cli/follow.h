@@ -30,6 +30,11 @@ struct follow_target {
 int follow_batch(struct api_client **client, const struct follow_target *target,
 		 enum follow_end *ret_end, json_t **ret_result, struct error *err) MUST_CHECK;
 
+/* Follow it and return the verb's exit code; *ret_result (NULL when it has not ended) is the
+ * caller's. */
+int follow_and_collect(struct api_client **client, const struct follow_target *target,
+		       json_t **ret_result);
+
 /* What `batch` and `wait` do with a batch: follow it, print its result (as JSON, or for people) and
  * return the verb's exit code. */
 int follow_and_report(struct api_client **client, const struct follow_target *target, bool as_json);

@@ -1,6 +1,8 @@
 /* See target.h. */
 #include "cli/target.h"
 
+#include "cli/term.h"
+
 #include <errno.h>
 
 int target_parse(const char *text, struct target *ret_target, struct error *err)
@@ -43,4 +45,27 @@ int targets_parse(const struct strings *texts, struct target **ret_targets, stru
 	}
 	*ret_targets = TAKE(targets);
 	return 0;
+}
+
+json_t *target_document(void)
+{
+	return json_pack("{s:[], s:[]}", "tasks", "batches");
+}
+
+void target_add_to_document(json_t *document, const struct target *target, json_t *told)
+{
+	(void)json_array_append(json_object_get(document, target->is_batch ? "batches" : "tasks"),
+				told);
+}
+
+void target_print_document(const json_t *document, bool single)
+{
+	const json_t *tasks = json_object_get(document, "tasks");
+	const json_t *batches = json_object_get(document, "batches");
+
+	if (!single)
+		term_print_json(stdout, document);
+	else if (json_array_size(tasks) + json_array_size(batches) > 0)
+		term_print_json(stdout,
+				json_array_get(json_array_size(tasks) > 0 ? tasks : batches, 0));
 }

@@ -72,14 +72,17 @@ static int submit(struct submission *s, struct error *err)
 	unsigned long long skipped;
 	int r = session_submit(s->client, "/v1/batches", s->body, &s->answer, err);
 
+	if (r < 0)
+		submission_explain(err);
 	if (r < 0 && sscanf(err->text, "row %u:", &row) == 1 && row >= 1 &&
 	    row <= rows_count(s->rows))
 		return error_prefix(err, r, "%s:%u", rows_name(s->rows),
 				    rows_line(s->rows, row - 1));
 	skipped = jsonx_get_u64(s->answer, "skipped", 0);
 	if (r == 0 && skipped > 0)
-		(void)fprintf(stderr, "%llu of %zu rows are done already and skipped\n", skipped,
-			      rows_count(s->rows));
+		(void)fprintf(stderr, "%llu of %zu row%s %s done already and skipped\n", skipped,
+			      rows_count(s->rows), PLURAL(rows_count(s->rows)),
+			      skipped == 1 ? "is" : "are");
 	return r;
 }
 
@@ -91,9 +94,10 @@ static int submit_to_follow(void *data, json_t **ret_batch, struct error *err)
 	if (r < 0)
 		return r;
 	*ret_batch = json_incref(json_object_get(s->answer, "batch"));
-	(void)fprintf(stderr, "batch b%llu: %llu tasks\n",
+	(void)fprintf(stderr, "batch b%llu: %llu task%s\n",
 		      (unsigned long long)jsonx_get_u64(*ret_batch, "id", 0),
-		      (unsigned long long)jsonx_get_u64(*ret_batch, "total", 0));
+		      (unsigned long long)jsonx_get_u64(*ret_batch, "total", 0),
+		      PLURAL(jsonx_get_u64(*ret_batch, "total", 0)));
 	return 0;
 }
 

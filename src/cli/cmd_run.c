@@ -128,8 +128,10 @@ static int run(const struct options *options)
 	if (signal_fd < 0)
 		return verb_complain(EXIT_CANNOT, "cannot watch for signals: %s", strerror(errno));
 	f.signal_fd = signal_fd;
-	if (session_submit(&client, "/v1/tasks", body, &answer, &err) < 0)
+	if (session_submit(&client, "/v1/tasks", body, &answer, &err) < 0) {
+		submission_explain(&err);
 		return verb_fail(&err);
+	}
 	f.id = jsonx_get_u64(json_object_get(answer, "task"), "id", 0);
 	code = stand_by(&client, &f);
 	api_client_destroy(f.cancel_client);

@@ -16,8 +16,10 @@ static int run(const struct options *options)
 	code = session_open(&client);
 	if (code != EXIT_DONE)
 		return code;
-	if (session_submit(&client, "/v1/tasks", body, &answer, &err) < 0)
+	if (session_submit(&client, "/v1/tasks", body, &answer, &err) < 0) {
+		submission_explain(&err);
 		return verb_fail(&err);
+	}
 	task = json_object_get(answer, "task");
 	if (options_flag(options, "json"))
 		term_print_json(stdout, task);

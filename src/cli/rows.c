@@ -84,6 +84,14 @@ static enum rows_format detect(const char *name, const char *data, size_t len)
 	return text_ends_with(name, ".json") ? ROWS_JSON : ROWS_LINES;
 }
 
+static bool is_blank(const char *data, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (!data[i] || !strchr(" \t\r\n", data[i]))
+			return false;
+	return true;
+}
+
 int rows_parse(const char *data, size_t len, const char *name, enum rows_format format,
 	       struct rows **ret_rows, struct error *err)
 {
@@ -97,6 +105,9 @@ int rows_parse(const char *data, size_t len, const char *name, enum rows_format 
 	struct rows_reader reader = {.data = data, .len = len, .line = 1};
 	int r;
 
+	if (strcmp(name, "-") == 0)
+		name = "standard input";
+
 	if (len > ROWS_BYTES_MAX)
 		return error_set(err, -EFBIG,
 				 "%s: larger than %zu MiB; cut it into several batches", name,
@@ -106,8 +117,11 @@ int rows_parse(const char *data, size_t len, const char *name, enum rows_format 
 		reader.len -= 3;
 	}
 	rows = mem_calloc(1, sizeof *rows);
-	rows->name = mem_strdup(strcmp(name, "-") == 0 ? "standard input" : name);
+	rows->name = mem_strdup(name);
 	reader.rows = rows;
+	if (is_blank(reader.data, reader.len))
+		return error_set(err, -ENODATA, "%s: is empty; a batch needs at least one row",
+				 name);
 	if (format == ROWS_AUTO)
 		format = detect(name, reader.data, reader.len);
 	r = readers[format](&reader, err);

@@ -136,8 +136,8 @@ int rows_read_csv(struct rows_reader *reader, struct error *err)
 		if (blank)
 			continue;
 		if (fields.n != rows->columns.n)
-			return rows_error(&begin, -EINVAL, err, "%zu fields, the header has %zu",
-					  fields.n, rows->columns.n);
+			return rows_error(&begin, -EINVAL, err, "%zu field%s, the header has %zu",
+					  fields.n, PLURAL(fields.n), rows->columns.n);
 		r = rows_append(&begin, &row, err);
 		if (r == 0)
 			row->fields = TAKE(fields.items), fields.n = 0;

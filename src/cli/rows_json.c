@@ -56,7 +56,14 @@ static int read_value(struct rows_reader *reader, size_t len, size_t flags, stru
 	json = json_loadb(reader->data + reader->at, len,
 			  flags | JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &where);
 	if (!json) {
+		enum json_error_code code = json_error_code(&where);
+
 		reader->line += where.line > 0 ? (unsigned)where.line - 1 : 0;
+		if (code == json_error_null_character || code == json_error_null_byte_in_key)
+			return rows_error(reader, -EINVAL, err,
+					  "a zero character (\\u0000), which no command can be "
+					  "given (column %d)",
+					  where.column);
 		return rows_error(reader, -EINVAL, err, "%s (column %d)", where.text, where.column);
 	}
 	if (!json_is_object(json) && !json_is_string(json))

@@ -32,6 +32,14 @@ static void filled_finish(struct filled *filled)
 }
 #define auto_filled CLEANUP(filled_finish)
 
+/* Say which row it was, if it was one. */
+static int at_row(const struct rows *rows, size_t i, int code, struct error *err)
+{
+	return rows ? error_prefix(err, code, "%s:%u: row %zu", rows_name(rows), rows_line(rows, i),
+				   i + 1)
+		    : code;
+}
+
 static int fill_option(const struct options *options, const char *name, const struct rows *rows,
 		       size_t i, struct filled *ret_filled, struct error *err)
 {
@@ -49,9 +57,7 @@ static int fill_option(const struct options *options, const char *name, const st
 		}
 		r = option_convert(spec, rows ? filled.storage : value->text, &filled.value, err);
 		if (r < 0)
-			return rows ? error_prefix(err, r, "%s:%u: row %zu", rows_name(rows),
-						   rows_line(rows, i), i + 1)
-				    : r;
+			return at_row(rows, i, r, err);
 	}
 	*ret_filled = filled;
 	filled.storage = NULL;
@@ -83,6 +89,11 @@ int submission_shared(const struct options *options, json_t **ret_object, struct
 	(void)umask(mask);
 	if (!cwd)
 		return error_sys(err, -errno, "cannot tell the current folder");
+	if (weight->given &&
+	    (!policy->given || strcmp(submission_policies[policy->choice], "balance") != 0))
+		return error_set(err, -EINVAL,
+				 "--weight-memory is a part of balance's score and of nothing "
+				 "else: add --policy balance");
 	*ret_object = json_pack("{s:s, s:o, s:i, s:I, s:s, s:f}", "cwd", cwd, "env",
 				environment_to_json(), "umask", (int)mask, "priority",
 				(json_int_t)options_int(options, "priority", 0), "policy",
@@ -174,8 +185,10 @@ static int add_command(const struct options *options, const struct rows *rows, s
 		}
 		json = json_string(text);
 		if (!json)
-			return error_set(err, -EINVAL, "word %zu of the command is not UTF-8",
-					 k + 1);
+			return at_row(
+			    rows, i,
+			    error_set(err, -EINVAL, "word %zu of the command is not UTF-8", k + 1),
+			    err);
 		(void)json_array_append_new(command, json);
 	}
 	return 0;
@@ -303,7 +316,7 @@ static int add_kind(const struct options *options, const struct rows *rows, size
 	       : vram_bytes > 0  ? json_sprintf("%s@%s", program, SIZE_TEXT(vram_bytes))
 				 : json_string(program);
 	if (!json)
-		return error_set(err, -EINVAL, "--kind is not UTF-8");
+		return at_row(rows, i, error_set(err, -EINVAL, "--kind is not UTF-8"), err);
 	(void)json_object_set_new(task, "kind", json);
 	return 0;
 }
@@ -336,6 +349,10 @@ static int cpu_mode(const struct options *options, const struct request_values *
 		return error_set(err, -EINVAL, "--cpu only contradicts --device %s",
 				 values->device.value.text);
 	only = only || on_cpu;
+	if (only && values->vram.value.bytes > 0)
+		return error_set(err, -EINVAL, "%s takes no GPU, and yet --vram asks for %s of one",
+				 on_cpu ? "--device cpu" : "--cpu only",
+				 SIZE_TEXT(values->vram.value.bytes));
 	if (only && (options_flag(options, "gpus") || options_flag(options, "exclusive")))
 		return error_set(err, -EINVAL,
 				 "--cpu only takes no GPU: leave out --gpus and --exclusive");
@@ -397,8 +414,11 @@ int submission_task(const struct options *options, const struct rows *rows, size
 	r = add_command(options, rows, i, command, err);
 	if (r == 0)
 		r = fill_request(options, rows, i, &values, err);
-	if (r == 0)
+	if (r == 0) {
 		r = add_request(options, &values, task, err);
+		if (r < 0)
+			return at_row(rows, i, r, err);
+	}
 	if (r == 0)
 		r = add_kind(options, rows, i, values.vram.value.bytes, task, err);
 	if (r == 0)
@@ -415,6 +435,30 @@ int submission_task(const struct options *options, const struct rows *rows, size
 	}
 	*ret_object = TAKE(task);
 	return 0;
+}
+
+void submission_explain(struct error *err)
+{
+	static const struct {
+		const char *member, *option;
+	} names[] = {
+	    {"request: pin: ", "--device: "},    {"request: vram_bytes: ", "--vram: "},
+	    {"request: ram_bytes: ", "--ram: "}, {"request: cpus: ", "--cpus: "},
+	    {"request: gpus: ", "--gpus: "},     {"request: ", ""},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		char *at = strstr(err->text, names[i].member);
+		size_t was = strlen(names[i].member), is = strlen(names[i].option);
+
+		/* At the start, or after the row: nowhere else is it the daemon's own. */
+		if (!at || (at != err->text && (!text_starts_with(err->text, "row ") ||
+						strchr(err->text, ':') + 2 != at)))
+			continue;
+		memmove(at + is, at + was, strlen(at + was) + 1);
+		memcpy(at, names[i].option, is);
+		return;
+	}
 }
 
 int submission_build(const struct options *options, json_t **ret_body, struct error *err)

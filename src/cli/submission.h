@@ -98,6 +98,10 @@ int submission_task(const struct options *options, const struct rows *rows, size
 int submission_build(const struct options *options, json_t **ret_body,
 		     struct error *err) MUST_CHECK;
 
+/* The daemon's words about such a body name its members ("request: pin: ..."): put the options
+ * there instead. */
+void submission_explain(struct error *err);
+
 /* The program a command is about: its base name, or the script's when it is an interpreter (python3
  * transcribe.py, bash run.sh, python3 -m module). The caller frees. */
 char *submission_program(char *const *command);

@@ -31,10 +31,15 @@ static int unknown_placeholder(const char *key, enum template_target target,
 {
 	auto_strings struct strings keys = {};
 	auto_text struct text list = {};
+	bool numbered = false;
 
 	rows_keys(rows, i, KEYS_SHOWN, &keys);
-	for (size_t k = 0; k < keys.n; k++)
-		text_printf(&list, "%s{%.64s}", k ? " " : "", keys.items[k]);
+	for (size_t k = 0; k < keys.n; k++) {
+		text_printf(&list, "{%.64s} ", keys.items[k]);
+		numbered = numbered || strcmp(keys.items[k], "row") == 0;
+	}
+	text_printf(&list, "%s%s", keys.n == KEYS_SHOWN ? "... " : "", numbered ? "" : "{row} ");
+	list.data[--list.len] = '\0';
 	if (target == TEMPLATE_VALUE && is_daemon_name(key, strlen(key)))
 		return error_set(
 		    err, -EINVAL,
@@ -43,10 +48,9 @@ static int unknown_placeholder(const char *key, enum template_target target,
 		    rows_name(rows), rows_line(rows, i), i + 1, key);
 	return error_set(
 	    err, -EINVAL,
-	    "%s:%u: row %zu: unknown placeholder {%.64s}; the row has %s%s%s; for a literal "
+	    "%s:%u: row %zu: unknown placeholder {%.64s}; the row has %s%s; for a literal "
 	    "brace write {{ or }}",
-	    rows_name(rows), rows_line(rows, i), i + 1, key, list.data ? list.data : "no keys",
-	    keys.n == KEYS_SHOWN ? " ..." : "",
+	    rows_name(rows), rows_line(rows, i), i + 1, key, list.data,
 	    target == TEMPLATE_COMMAND ? " and {device} {gpu} {uuid} {vram_mib} {batch_size}" : "");
 }
 

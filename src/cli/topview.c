@@ -1,7 +1,7 @@
 /*
- * See topview.h. The screen from above: one headline, the GPUs (one line each, one more for
- * services and foreign processes), the tasks, one line of keys. When it is low, the GPUs get at
- * most half of it.
+ * See topview.h. The screen from above: one headline, the GPUs (one line each, one more for what is
+ * to be called out and for services and foreign processes; on a tall screen each of those has its
+ * own line), the tasks, one line of keys. When it is low, the GPUs get at most half of it.
  */
 #include "cli/topview.h"
 
@@ -10,15 +10,19 @@
 #include "cli/table.h"
 #include "cli/tasktable.h"
 #include "cli/term.h"
-#include "util/timestamp.h"
 
 #include <ncurses.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { PAIR_BAD = 1, PAIR_WARN, PAIR_GOOD, PAIR_HEAD };
 
 #define KEYS "arrows move  Enter detail  k cancel  s sort  / filter  ? help  q quit"
+
+#define TALL_LINES    30
+#define HOLDERS_SHOWN 5 /* of one GPU */
+#define PIDS_SHOWN    4
 
 static const char help_text[] =
     "plimsoll top\n"
@@ -48,6 +52,11 @@ void topview_init(void)
 	(void)init_pair(PAIR_WARN, COLOR_YELLOW, -1);
 	(void)init_pair(PAIR_GOOD, COLOR_GREEN, -1);
 	(void)init_pair(PAIR_HEAD, COLOR_CYAN, -1);
+}
+
+static bool is_tall(void)
+{
+	return LINES >= TALL_LINES;
 }
 
 /* One line, cut to the screen, cleared to its end. */
@@ -83,10 +92,13 @@ static void draw_headline(const struct top *top)
 	const json_t *tasks = json_object_get(top->tasks, "tasks");
 	const char *source = jsonx_get_string(top->gpus, "source", "asking"), *words;
 	auto_text struct text line = {};
-	char when[TIMESTAMP_TEXT_MAX];
+	time_t seconds = (time_t)(top->now_ms / 1000);
+	struct tm local = {};
+	char when[16];
 
-	(void)timestamp_format(when, top->now_ms);
-	text_printf(&line, "plimsoll %.8s UTC  %u running, %u waiting", when + 11,
+	(void)localtime_r(&seconds, &local);
+	(void)strftime(when, sizeof when, "%H:%M:%S", &local);
+	text_printf(&line, "plimsoll %s  %u running, %u waiting", when,
 		    count_state(tasks, "running") + count_state(tasks, "starting"),
 		    count_state(tasks, "waiting") + count_state(tasks, "held"));
 	text_printf(&line, "  sorted by %s", toptasks_sort_name(top->sort));
@@ -140,6 +152,44 @@ static void draw_gpu(const struct top *top, size_t i, int y)
 	put_line(y, note_attributes(note), line.data);
 }
 
+static bool is_ours(const json_t *holder)
+{
+	return strcmp(jsonx_get_string(holder, "kind", ""), "task") == 0;
+}
+
+/* "foreign python3 2.0G" */
+static void add_holder(const json_t *holder, struct text *line)
+{
+	char gib[32];
+
+	text_printf(line, "%s %s %sG", jsonx_get_string(holder, "kind", "?"),
+		    jsonx_get_string(holder, "name", "?"), gpusview_gib(holder, "used_bytes", gib));
+}
+
+/* Those that are not ours, a line each; returns the next line. */
+static int draw_holders(const json_t *holders, int y, int limit)
+{
+	const json_t *holder, *pid;
+	unsigned shown = 0;
+	size_t i, k;
+
+	json_array_foreach (holders, i, holder) {
+		auto_text struct text line = {};
+
+		if (is_ours(holder) || y >= limit || shown == HOLDERS_SHOWN)
+			continue;
+		text_add(&line, "     ");
+		add_holder(holder, &line);
+		json_array_foreach (json_object_get(holder, "pids"), k, pid)
+			if (k < PIDS_SHOWN)
+				text_printf(&line, "%s%lld", k ? " " : "  pid ",
+					    (long long)json_integer_value(pid));
+		put_line(y++, A_DIM, line.data);
+		shown++;
+	}
+	return y;
+}
+
 /* Who else is on it, and what is to be called out: one line, or none (false). */
 static bool draw_gpu_note(const struct top *top, size_t i, int y)
 {
@@ -154,12 +204,10 @@ static bool draw_gpu_note(const struct top *top, size_t i, int y)
 		text_printf(&line, "   %s: %s ", note == GPUSVIEW_IDLE ? "IDLE" : "CRITICAL",
 			    words.data);
 	json_array_foreach (json_object_get(gpu, "holders"), k, holder) {
-		char gib[32];
-
-		if (strcmp(jsonx_get_string(holder, "kind", ""), "task") != 0)
-			text_printf(&line, "%s %s %s", line.len > 0 ? "" : "  ",
-				    jsonx_get_string(holder, "name", "?"),
-				    gpusview_gib(holder, "used_bytes", gib));
+		if (is_ours(holder) || is_tall())
+			continue;
+		text_add(&line, line.len > 0 ? "  " : "     ");
+		add_holder(holder, &line);
 	}
 	if (line.len == 0)
 		return false;
@@ -170,13 +218,17 @@ static bool draw_gpu_note(const struct top *top, size_t i, int y)
 /* Returns the first line below the GPUs. */
 static int draw_gpus(const struct top *top)
 {
-	size_t n = json_array_size(json_object_get(top->gpus, "gpus"));
+	const json_t *gpus = json_object_get(top->gpus, "gpus");
+	size_t n = json_array_size(gpus);
 	int y = 1, limit = MAX_OF(LINES / 2, 2);
 
 	for (size_t i = 0; i < n && y < limit; i++) {
 		draw_gpu(top, i, y++);
 		if (y < limit && draw_gpu_note(top, i, y))
 			y++;
+		if (is_tall())
+			y = draw_holders(json_object_get(json_array_get(gpus, i), "holders"), y,
+					 limit);
 	}
 	return y;
 }

@@ -21,8 +21,8 @@ const struct verb *verb_find(const char *name)
 
 void verb_describe(const struct verb *verb, struct text *text)
 {
-	text_printf(text, "plimsoll %s - %s\n\nusage: plimsoll %s %s\n\n", verb->name,
-		    verb->summary, verb->name, verb->usage);
+	text_printf(text, "plimsoll %s - %s\n\nusage: plimsoll %s%s%s\n\n", verb->name,
+		    verb->summary, verb->name, *verb->usage ? " " : "", verb->usage);
 	if (verb->description)
 		text_printf(text, "%s\n", verb->description);
 	text_add(text, "options:\n");
@@ -62,8 +62,22 @@ int verb_unknown(const char *name)
 
 static int usage_error(const struct verb *verb, const char *what)
 {
-	return verb_complain(EXIT_USAGE, "%s: %s\nusage: plimsoll %s %s", verb->name, what,
-			     verb->name, verb->usage);
+	return verb_complain(EXIT_USAGE, "%s: %s\nusage: plimsoll %s%s%s", verb->name, what,
+			     verb->name, *verb->usage ? " " : "", verb->usage);
+}
+
+static int too_many_words(const struct verb *verb, size_t n)
+{
+	auto_text struct text what = {};
+
+	if (verb->style == OPTIONS_OPERANDS_COMMAND)
+		text_add(&what, "too many words before the command; it begins after --");
+	else if (verb->operands_max == 0)
+		text_add(&what, "too many words; it takes options only");
+	else
+		text_printf(&what, "too many words: %zu, it takes %zu at most", n,
+			    verb->operands_max);
+	return usage_error(verb, what.data);
 }
 
 int verbs_dispatch(const struct verb *verb, int argc, char **argv)
@@ -85,10 +99,7 @@ int verbs_dispatch(const struct verb *verb, int argc, char **argv)
 	if (options.operands.n < verb->operands_min)
 		return usage_error(verb, "something is missing");
 	if (options.operands.n > verb->operands_max)
-		return usage_error(verb,
-				   verb->style == OPTIONS_OPERANDS_COMMAND
-				       ? "too many words before the command; it begins after --"
-				       : "too many words");
+		return too_many_words(verb, options.operands.n);
 	if (verb->needs_command && options.command.n == 0)
 		return usage_error(verb, "the command is missing");
 	return verb->run(&options);

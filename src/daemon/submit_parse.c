@@ -174,7 +174,7 @@ static int read_pin(const json_t *value, struct target *t, struct error *err)
 		return error_set(err, -ENODEV, "no GPU is known yet, so %s cannot be found", text);
 	r = gpu_list_resolve(t->gpus, text, &gpu, err);
 	if (r < 0)
-		return r == -ENOENT ? error_prefix(err, -ENODEV, "no such GPU") : r;
+		return r == -ENOENT ? -ENODEV : r;
 	(void)snprintf(t->spec->request.pin_uuid, sizeof t->spec->request.pin_uuid, "%s",
 		       gpu->uuid);
 	return 0;

@@ -35,6 +35,9 @@ void strings_take(struct strings *s, char *item); /* takes ownership */
 void strings_finish(struct strings *s);
 #define auto_strings CLEANUP(strings_finish)
 
+/* "%zu task%s", n, PLURAL(n). */
+#define PLURAL(n) ((n) == 1 ? "" : "s")
+
 bool text_starts_with(const char *s, const char *prefix);
 bool text_ends_with(const char *s, const char *suffix);
 

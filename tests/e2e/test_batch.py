@@ -123,7 +123,7 @@ def test_resume_skips_what_is_done(sandbox):
 @pytest.mark.parametrize(
     "rows, args, said",
     [
-        ('[{"a": 1}]', ("--vram", "1G", "--", "x", "{b}"), "rows.json:1: row 1: unknown placeholder {b}; the row has {a}"),
+        ('[{"a": 1}]', ("--vram", "1G", "--", "x", "{b}"), "rows.json:1: row 1: unknown placeholder {b}; the row has {a} {row}"),
         ('[{"a": 1}]', ("--vram", "{b}", "--", "x"), "unknown placeholder {b}"),
         ('[{"a": 1},\n{"a": }]', ("--vram", "1G", "--", "x"), "rows.json:2: row 2: "),
         ('[{"a": 1},\n{"a": "99G"}]', ("--vram", "{a}G", "--", "x"), "rows.json:2: row 2: --vram"),
@@ -212,3 +212,23 @@ def test_detach_prints_the_id(sandbox):
     path = sandbox.file("rows.txt", "1\n")
     assert sandbox.plimsoll("batch", path, "--detach", "--cpu", "only", "--", "true", check=0).stdout == "b1\n"
     sandbox.plimsoll("wait", "b1", check=0)
+
+
+def test_a_batch_that_cannot_start_says_why(simulated):
+    """NVML hung before it came: no event tells, and yet it is said, once, and that it is over."""
+    box = simulated(gpus="rtx-a400")
+    box.plimsoll("run", "--vram", "1G", "--", "true", check=0)
+    box.plimsoll("sim", "inject", "event: hang", check=0)
+    wait_until(lambda: box.json("gpus", check=None)["gpus"][0]["health"] == "stale")
+    batch = box.start_plimsoll("batch", box.file("rows.txt", "a\n"), "--vram", "1G", "--", "echo", "{line}")
+    assert batch.stderr.readline() == "batch b1: 1 task\n"
+    assert "stale since" in batch.stderr.readline()
+    box.plimsoll("sim", "inject", "event: unhang", check=0)
+    rest = batch.communicate(timeout=60)[1]
+    assert batch.returncode == 0 and "stale" not in rest
+
+
+def test_a_gpu_that_is_not_there_is_named_by_its_option(two_gpus):
+    path = two_gpus.file("rows.txt", "a\n")
+    refused = two_gpus.plimsoll("batch", path, "-d", "cuda:7", "--", "true", check=2).stderr
+    assert refused.startswith(f"plimsoll: {path}:1: row 1: --device: there is no GPU 'cuda:7'")

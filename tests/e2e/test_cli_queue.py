@@ -90,6 +90,22 @@ def test_wait_tells_of_failure(sandbox):
     assert done.stdout == f"task {task}: failed (exit 1); plimsoll logs {task}\n"
 
 
+def test_several_are_one_json_document(sandbox):
+    nothing = {"tasks": [], "batches": []}
+    assert sandbox.json("cancel", "--all") == nothing
+    task = sandbox.json("submit", "--cpu", "only", "--", "true")["id"]
+    sandbox.plimsoll("batch", "-", "--cpu", "only", "--", "true", "{line}", input="a\n", check=0)
+    told = sandbox.json("wait", str(task), "b1")
+    assert [t["id"] for t in told["tasks"]] == [task] and [b["batch"]["id"] for b in told["batches"]] == [1]
+    assert sandbox.json("wait", str(task))["state"] == "done"
+    assert sandbox.json("wait", "b1")["summary"]
+    waits = [sandbox.json("submit", "--cpu", "only", "--", "sleep", "1000")["id"] for _ in range(3)]
+    assert sandbox.json("cancel", str(waits[0]))["id"] == waits[0]
+    assert [t["id"] for t in sandbox.json("cancel", *map(str, waits[1:]))["tasks"]] == waits[1:]
+    assert "there is no batch 99" in sandbox.plimsoll("queue", "--batch", "b99", check=2).stderr
+    assert sandbox.json("queue", "--batch", "b1", "--state", "failed")["tasks"] == []
+
+
 def test_what_cannot_be_started_says_so(sandbox):
     done = sandbox.plimsoll("run", "--cpu", "only", "--", "nosuchprogram", check=127)
     assert "command not found: nosuchprogram" in done.stderr

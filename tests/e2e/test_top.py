@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import time
 
 import pytest
 from conftest import wait_until
@@ -84,6 +85,23 @@ def test_top_keys(two_gpus, terminal):
     assert two_gpus.json("show", first)["state"] == "running"
     top.keys("q")
     top.wait(r"ended with 0")
+
+
+@pytest.mark.parametrize("lines, shown", [(24, r"^     foreign kaldi 3\.0G$"), (40, r"^     foreign kaldi 3\.0G  pid \d+$")])
+def test_top_names_who_else_is_on_a_gpu(simulated, terminal, lines, shown):
+    simulated(gpus="rtx-5070-ti").plimsoll("sim", "inject", "gpu: 0, event: foreign, vram: 3G, name: kaldi", check=0)
+    top = terminal("plimsoll top", 80, lines)
+    top.wait(shown)
+    assert re.search(r"^plimsoll " + time.strftime("%H:"), top.screen(), re.M)
+
+
+def test_a_batch_that_waits_says_why_in_its_line(simulated, terminal):
+    box = simulated(gpus="rtx-5070-ti")
+    box.plimsoll("sim", "inject", "gpu: 0, event: foreign, vram: 9G, name: kaldi", check=0)
+    box.file("rows.txt", "a\n")
+    bar = terminal("plimsoll batch rows.txt --vram 5G -- true", 120)
+    bar.wait(r"^nothing of it runs: needs 5 GiB")
+    bar.wait(r"^\[\.+\] 0/1 done, 0 running, waits: needs 5 GiB")
 
 
 def test_top_follows_the_terminals_size(two_gpus, terminal):

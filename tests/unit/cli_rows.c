@@ -172,16 +172,18 @@ static void test_broken(void **state)
 	assert_broken("{\"a\":1}\n{\"a\":\n", "f.jsonl", -EINVAL, "f.jsonl:2: row 2: ");
 	assert_broken("{\"a\":1} 5\n", "f.jsonl", -EINVAL, "f.jsonl:1: row 1: ");
 	assert_broken("a,b\n1,2\n3\n", "f.csv", -EINVAL,
-		      "f.csv:3: row 2: 1 fields, the header has 2");
+		      "f.csv:3: row 2: 1 field, the header has 2");
 	assert_broken("a,b\n1,\"2\n", "f.csv", -EINVAL, "f.csv:2: row 1: a quote is opened");
 	assert_broken("a,b\n1,\"2\"x\n", "f.csv", -EINVAL, "closing quote");
 	assert_broken("a,b\n1,x\"2\n", "f.csv", -EINVAL, "a quote inside");
 	assert_broken("a,a\n1,2\n", "f.csv", -EINVAL, "twice");
 	assert_broken("a,\n1,2\n", "f.csv", -EINVAL, "no name");
-	assert_broken("", "f.csv", -ENODATA, "no row");
+	assert_broken("", "f.csv", -ENODATA, "f.csv: is empty");
+	assert_broken("\xef\xbb\xbf", "f.json", -ENODATA, "f.json: is empty");
+	assert_broken("[\"a\\u0000\"]", "f.json", -EINVAL, "f.json:1: row 1: a zero character");
 	assert_broken("a,b\n", "f.csv", -ENODATA, "no row");
 	assert_broken("[]", "f.json", -ENODATA, "no row");
-	assert_broken("\n\n", "f", -ENODATA, "no row");
+	assert_broken("\n\n", "-", -ENODATA, "standard input: is empty");
 }
 
 static void test_zero_byte(void **state)

@@ -40,6 +40,16 @@ static struct rows *rows_of(const char *json)
 	return rows;
 }
 
+static struct rows *rows_of_text(const char *text)
+{
+	struct error err = {};
+	struct rows *rows = NULL;
+
+	if (rows_parse(text, strlen(text), "r.txt", ROWS_LINES, &rows, &err) < 0)
+		fail_msg("%s", err.text);
+	return rows;
+}
+
 static json_t *task_of(const struct options *options, const struct rows *rows, size_t i)
 {
 	struct error err = {};
@@ -97,7 +107,7 @@ static void test_unsaid_is_null(void **state)
 static void test_rows(void **state)
 {
 	auto_rows struct rows *rows =
-	    rows_of("[{\"file\": \"/a/b c.wav\", \"v\": \"1G\", \"dev\": \"cpu\"},"
+	    rows_of("[{\"file\": \"/a/b c.wav\", \"v\": \"0G\", \"dev\": \"cpu\"},"
 		    " {\"file\": \"d.wav\", \"v\": \"2G\", \"dev\": \"cuda:0\"}]");
 	auto_options struct options o =
 	    PARSE("--vram", "{v}", "-d", "{dev}", "--", "x", "--size={v}", "{file}");
@@ -121,12 +131,17 @@ static void test_rows(void **state)
 static void test_refused(void **state)
 {
 	auto_rows struct rows *rows = rows_of("[{\"v\": \"1\"}]");
+	auto_rows struct rows *mixed = rows_of("[{\"v\": \"2G\", \"c\": \"only\"}]");
+	auto_rows struct rows *odd = rows_of_text("\xff\n");
 	auto_options struct options no_unit = PARSE("--vram", "{v}", "x"),
 				    unknown = PARSE("--name", "{w}", "x"),
 				    both = PARSE("--cpu", "only", "-d", "1", "x"),
 				    never = PARSE("--cpu", "never", "-d", "cpu", "x"),
 				    two = PARSE("--gpus", "2", "-d", "1", "x"),
-				    none = PARSE("--gpus", "2", "--cpu", "only", "x");
+				    none = PARSE("--gpus", "2", "--cpu", "only", "x"),
+				    full = PARSE("--vram", "{v}", "--cpu", "{c}", "x"),
+				    line = PARSE("x", "{line}"),
+				    kind = PARSE("--kind", "{line}", "x");
 
 	assert_refused(&no_unit, rows, "r.json:1: row 1: --vram: size \"1\" has no unit");
 	assert_refused(&unknown, rows, "--name: r.json:1: row 1: unknown placeholder {w}");
@@ -135,6 +150,43 @@ static void test_refused(void **state)
 	assert_refused(&never, NULL, "--device cpu contradicts --cpu never");
 	assert_refused(&two, NULL, "--device names one GPU");
 	assert_refused(&none, NULL, "takes no GPU");
+	assert_refused(&full, mixed, "r.json:1: row 1: --cpu only takes no GPU, and yet --vram");
+	assert_refused(&line, odd, "r.txt:1: row 1: word 2 of the command is not UTF-8");
+	assert_refused(&kind, odd, "r.txt:1: row 1: --kind is not UTF-8");
+}
+
+static void test_weight_needs_balance(void **state)
+{
+	auto_options struct options alone = PARSE("--weight-memory", "3", "x"),
+				    other = PARSE("--weight-memory", "3", "--policy", "auto", "x"),
+				    right =
+					PARSE("--weight-memory", "3", "--policy", "balance", "x");
+	auto_json json_t *body = NULL;
+	struct error err = {};
+
+	assert_int_equal(submission_build(&alone, &body, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "--policy balance"));
+	assert_int_equal(submission_build(&other, &body, &err), -EINVAL);
+	assert_int_equal(submission_build(&right, &body, &err), 0);
+}
+
+static void test_explained(void **state)
+{
+	static const char *const pairs[][2] = {
+	    {"request: pin: there is no GPU 'x'", "--device: there is no GPU 'x'"},
+	    {"row 7: request: vram_bytes: must be", "row 7: --vram: must be"},
+	    {"row 7: request: runs on", "row 7: runs on"},
+	    {"name: request: pin: x", "name: request: pin: x"},
+	    {"", ""},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(pairs); i++) {
+		struct error err = {};
+
+		(void)error_set(&err, -EINVAL, "%s", pairs[i][0]);
+		submission_explain(&err);
+		assert_string_equal(err.text, pairs[i][1]);
+	}
 }
 
 static void test_program(void **state)
@@ -182,9 +234,14 @@ static void test_fingerprint(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_one),     cmocka_unit_test(test_unsaid_is_null),
-	    cmocka_unit_test(test_rows),    cmocka_unit_test(test_refused),
-	    cmocka_unit_test(test_program), cmocka_unit_test(test_fingerprint),
+	    cmocka_unit_test(test_one),
+	    cmocka_unit_test(test_unsaid_is_null),
+	    cmocka_unit_test(test_rows),
+	    cmocka_unit_test(test_refused),
+	    cmocka_unit_test(test_weight_needs_balance),
+	    cmocka_unit_test(test_explained),
+	    cmocka_unit_test(test_program),
+	    cmocka_unit_test(test_fingerprint),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

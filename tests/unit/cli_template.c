@@ -75,7 +75,9 @@ static void test_value(void **state)
 static void test_refused(void **state)
 {
 	assert_refused("{fiel}", TEMPLATE_COMMAND,
-		       "r.json:1: row 1: unknown placeholder {fiel}; the row has {file}");
+		       "r.json:1: row 1: unknown placeholder {fiel}; the row has {file} ");
+	assert_refused("{fiel}", TEMPLATE_COMMAND, " {row} and {device}");
+	assert_refused("{fiel}", TEMPLATE_VALUE, " {row}; for a literal");
 	assert_refused("{}", TEMPLATE_COMMAND, "unknown placeholder {}");
 	assert_refused("{device}", TEMPLATE_VALUE, "not in an option");
 	assert_refused("{null}", TEMPLATE_COMMAND, "is null");

@@ -75,7 +75,7 @@ static int too_many_words(const struct verb *verb, size_t n)
 	else if (verb->operands_max == 0)
 		text_add(&what, "too many words; it takes options only");
 	else
-		text_printf(&what, "too many words: %zu, it takes %zu at most", n,
+		text_printf(&what, "too many words: %zu, it takes %u at most", n,
 			    verb->operands_max);
 	return usage_error(verb, what.data);
 }

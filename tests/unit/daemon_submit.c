@@ -92,7 +92,7 @@ static const struct case_of TASK_CASES[] = {
     {", \"request\": {\"pin\": \"\"}", NULL},
     {", \"request\": {\"pin\": \"GPU-aab\"}", NULL},
     {", \"request\": {\"pin\": \"GPU-aa\"}", "request: pin:"},
-    {", \"request\": {\"pin\": \"7\"}", "request: pin: no such GPU"},
+    {", \"request\": {\"pin\": \"7\"}", "request: pin: there is no GPU"},
     {", \"request\": {\"pin\": \"1\", \"gpus\": 2}", "a pin names one GPU, 2 are asked for"},
 };
 

@@ -107,7 +107,8 @@ enum gpusview_note gpusview_note(const json_t *gpus, size_t i, struct text *word
 	if (is_sick(gpu)) {
 		text_printf(words, "%s",
 			    jsonx_get_string(gpu, "health_text", "no work is placed on it"));
-		if (jsonx_has(gpu, "stale_since"))
+		if (jsonx_has(gpu, "stale_since") &&
+		    !strstr(jsonx_get_string(gpu, "health_text", ""), "since"))
 			text_printf(words, " (since %s)", jsonx_get_string(gpu, "stale_since", ""));
 		return GPUSVIEW_SICK;
 	}
@@ -272,7 +273,7 @@ void gpusview_render(const json_t *gpus, FILE *file, unsigned width, struct text
 		text_printf(text, "%s%s%s: ", term_style(file, TERM_RED),
 			    n == 0 ? "no GPU to be seen" : source, term_style_end(file));
 		term_add_clean(text, *words ? words : source, ERROR_TEXT_MAX);
-		if (jsonx_has(gpus, "stale_since"))
+		if (jsonx_has(gpus, "stale_since") && !strstr(words, "since"))
 			text_printf(text, " (since %s)", jsonx_get_string(gpus, "stale_since", ""));
 		text_add(text, "\n");
 	}

@@ -35,8 +35,10 @@ static uint64_t owner(void *data, const struct gpu_process *process,
 		      char service[GPUS_JSON_SERVICE_MAX])
 {
 	struct daemon *daemon = data;
-	uint64_t task = usage_owner(daemon->usage, process->pid);
+	uint64_t task = usage_owner(daemon->usage, process);
 
+	if (task == USAGE_GONE)
+		return GPUS_JSON_GONE;
 	if (task == 0)
 		service_name(daemon, process, service);
 	return task;
@@ -120,7 +122,7 @@ void handle_gpus(void *data, struct api_request *request)
 	     task = sched_next_active(task))
 		task_list_add(&tasks, task);
 	json = gpus_to_json(
-	    gpu_sampler_list(daemon->sampler), ledger,
+	    sched_gpus(daemon->sched), ledger,
 	    &(struct gpus_json_options){
 		.tasks = tasks.items, .n_tasks = tasks.n, .owner = owner, .data = daemon});
 	(void)json_object_set_new(json, "host", host_to_json(daemon, ledger));

@@ -13,8 +13,11 @@ void usage_destroy(struct usage *usage);
 void usage_set_leader(struct usage *usage, uint64_t task, pid_t pid, uint64_t start_time);
 void usage_remove(struct usage *usage, uint64_t task);
 
-/* The task a process belongs to, 0 = none of ours. */
-uint64_t usage_owner(const struct usage *usage, pid_t pid);
+/* The task a process of the last sample belongs to, as it was when the sample came (so this and the
+ * ledger are of one mind). 0 = none of ours. USAGE_GONE: it was one of an ended task's; what it
+ * used is free. */
+#define USAGE_GONE UINT64_MAX
+uint64_t usage_owner(const struct usage *usage, const struct gpu_process *process);
 
 /* Tell sched what its running attempts use, from this sample. */
 void usage_sample(struct usage *usage, const struct gpu_list *list, int64_t now_ms);

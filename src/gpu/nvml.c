@@ -361,6 +361,23 @@ static int sample_memory(struct nvml *nvml, struct nvml_device *device, struct g
 	return code;
 }
 
+/* Memory and the processes cannot be read in one moment. A program that came in between would be in
+ * the list and not in the figure, one that went only in the figure: taking the list off would then
+ * take off what others use. The larger of the figures before and after covers both. */
+static int sample_memory_again(struct nvml *nvml, struct nvml_device *device, struct gpu *gpu)
+{
+	struct gpu later = *gpu;
+	int code;
+
+	if (!gpu_has(gpu, GPU_USED | GPU_PROCESSES) || gpu->n_processes == 0)
+		return NVML_SUCCESS;
+	code = sample_memory(nvml, device, &later);
+	if (code == NVML_SUCCESS && gpu_has(&later, GPU_USED) &&
+	    later.vram.used_bytes > gpu->vram.used_bytes)
+		gpu->vram = later.vram;
+	return code;
+}
+
 static int sample_temperature(struct nvml *nvml, struct nvml_device *device, struct gpu *gpu)
 {
 	struct nvml_temperature_v1 newer = {.version = VERSION_WORD(struct nvml_temperature_v1, 1u),
@@ -551,6 +568,7 @@ static const struct {
     {"GetPowerUsage", sample_power},
     {"GetClockInfo", sample_clocks},
     {"GetComputeRunningProcesses", sample_processes},
+    {"GetMemoryInfo", sample_memory_again},
     {"GetProcessUtilization", sample_process_utilization},
 };
 

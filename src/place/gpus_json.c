@@ -50,7 +50,7 @@ static void holder_add_process(json_t *holder, const struct gpu_process *process
 				       json_integer_value(used) + (json_int_t)process->used_bytes);
 }
 
-/* The holder a process belongs to, made when it is the first of it. */
+/* The holder a process belongs to, made when it is the first of it; NULL when it is gone. */
 static json_t *holder_of(struct holders *h, const struct gpu_process *process)
 {
 	char service[GPUS_JSON_SERVICE_MAX] = "";
@@ -58,8 +58,13 @@ static json_t *holder_of(struct holders *h, const struct gpu_process *process)
 	uint64_t task = options->owner ? options->owner(options->data, process, service) : 0;
 	const char *kind = task > 0 ? "task" : service[0] ? "service" : "foreign";
 	const char *name = service[0] ? service : process->name;
-	auto_json json_t *key = task > 0 ? jsonx_u64(task) : jsonx_string_if(name);
-	json_t *holder = holder_find(h, kind, task > 0 ? "task" : "name", key);
+	auto_json json_t *key = NULL;
+	json_t *holder;
+
+	if (task == GPUS_JSON_GONE)
+		return NULL;
+	key = task > 0 ? jsonx_u64(task) : jsonx_string_if(name);
+	holder = holder_find(h, kind, task > 0 ? "task" : "name", key);
 
 	if (!holder)
 		holder = holder_add(h, kind, name);
@@ -85,8 +90,12 @@ static json_t *holders_to_json(const struct gpu *gpu, const struct gpus_json_opt
 		if (!gpu_has(gpu, GPU_PROCESSES))
 			(void)json_object_set_new(holder, "used_bytes", json_null());
 	}
-	for (size_t i = 0; i < gpu->n_processes; i++)
-		holder_add_process(holder_of(&h, &gpu->processes[i]), &gpu->processes[i]);
+	for (size_t i = 0; i < gpu->n_processes; i++) {
+		json_t *holder = holder_of(&h, &gpu->processes[i]);
+
+		if (holder)
+			holder_add_process(holder, &gpu->processes[i]);
+	}
 	return h.array;
 }
 

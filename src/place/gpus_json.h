@@ -8,6 +8,7 @@
 #include "place/ledger.h"
 
 #define GPUS_JSON_SERVICE_MAX 128
+#define GPUS_JSON_GONE        UINT64_MAX
 
 /* A task's grant on one GPU. */
 struct gpus_json_task {
@@ -21,7 +22,8 @@ struct gpus_json_options {
 	const struct gpus_json_task *tasks; /* one for each (task, GPU) */
 	size_t n_tasks;
 	/* Whose is a process: the id of a task, else 0 and, when it belongs to a service (container
-	 * or unit), that one's name in `service`. NULL: everything is foreign. */
+	 * or unit), that one's name in `service`. GPUS_JSON_GONE: it has ended and is left out.
+	 * NULL: everything is foreign. */
 	uint64_t (*owner)(void *data, const struct gpu_process *process,
 			  char service[GPUS_JSON_SERVICE_MAX]);
 	void *data;

@@ -55,6 +55,7 @@ bool loss_await(struct sched *sched, struct task_node *t, const struct sched_end
 	/* Before the first sample of a new daemon there is one to come. */
 	if (source != GPU_SOURCE_OK && source != GPU_SOURCE_NO_GPUS && source != GPU_SOURCE_UNKNOWN)
 		return false;
+	run_gone(sched, t);
 	run->end_waits = true;
 	run->end = *end;
 	run->end.ended_at_ms = ended_at_ms;
@@ -69,7 +70,9 @@ static bool can_be_judged(const struct sched *sched, const struct task_node *t, 
 {
 	enum gpu_source_state source = sched->gpus->state;
 
-	if (t->pub.stopping || loss_seen(t, &t->run->end) || now_ms >= t->run->judge_until_ms)
+	/* An XID alone does not do: put back before its GPU is known to be lost, it would be placed
+	 * there again. */
+	if (t->pub.stopping || t->run->gpu_lost || now_ms >= t->run->judge_until_ms)
 		return true;
 	return (source == GPU_SOURCE_OK || source == GPU_SOURCE_NO_GPUS) &&
 	       sched->gpus->sampled_at_ms > t->run->end.ended_at_ms;
@@ -114,5 +117,4 @@ void sched_gpu_event(struct sched *sched, const struct gpu_event *event, int64_t
 				t->run->fault_ms =
 				    event->at_ms > 0 ? MIN_OF(event->at_ms, now_ms) : now_ms;
 	}
-	loss_judge(sched, now_ms);
 }

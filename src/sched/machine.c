@@ -8,7 +8,8 @@
  *
  * Ghosts. A sample is up to a second old. VRAM of a task that ended since is still in its "used"
  * and would look foreign; its process is gone (the supervisor reaped it), so it is taken out of
- * our copy of the sample until a newer one comes.
+ * our copy of that very sample. A newer one may or may not have it: who knows the processes says so
+ * (sched_set_gone()); taking off what is not in it would take off what others use.
  */
 #include "sched/sched_priv.h"
 
@@ -59,8 +60,6 @@ void time_seen(struct sched *sched, int64_t now_ms)
 		t->run->judge_until_ms -= back;
 		t->run->end.ended_at_ms = MIN_OF(t->run->end.ended_at_ms, now_ms);
 	}
-	for (size_t i = 0; i < sched->n_ghosts; i++)
-		sched->ghosts[i].ended_at_ms = MIN_OF(sched->ghosts[i].ended_at_ms, now_ms);
 	sched->population_ms = MIN_OF(sched->population_ms, now_ms);
 	delayed_shift(sched, back);
 }
@@ -220,6 +219,31 @@ static bool run_load(const struct run *run, double *ret_percent, bool *ret_is_fl
 	return true;
 }
 
+static void ghost_add(struct sched *sched, const char *uuid, uint64_t bytes)
+{
+	struct ghost ghost = {.uuid = string_pool_get(&sched->strings, uuid),
+			      .used_bytes = bytes,
+			      .sampled_at_ms = sched->gpus->sampled_at_ms};
+
+	ghost_take(sched, &ghost);
+	ARRAY_GROW(sched->ghosts, sched->n_ghosts, sched->ghosts_room);
+	sched->ghosts[sched->n_ghosts++] = ghost;
+}
+
+void run_gone(struct sched *sched, struct task_node *t)
+{
+	struct sched_attempt *attempt = task_current(t);
+
+	for (unsigned g = 0; g < attempt->n_gpus; g++) {
+		struct sched_grant *grant = &attempt->gpus[g];
+
+		if (grant->used_known && grant->used_bytes > 0)
+			ghost_add(sched, grant->uuid, grant->used_bytes);
+		if (grant->used_known)
+			grant->used_bytes = 0;
+	}
+}
+
 /* Closing time: what was learned, and the VRAM that is free from now on. */
 static void run_learn(struct sched *sched, struct task_node *t)
 {
@@ -254,18 +278,7 @@ void run_end(struct sched *sched, struct task_node *t, int64_t now_ms)
 		t->work_seconds = (float)run_work(t->run, attempt);
 		run_learn(sched, t);
 	}
-	for (unsigned g = 0; g < attempt->n_gpus; g++) {
-		const struct sched_grant *grant = &attempt->gpus[g];
-		struct ghost ghost = {
-		    .uuid = grant->uuid, .used_bytes = grant->used_bytes, .ended_at_ms = now_ms};
-
-		if (!grant->used_known || grant->used_bytes == 0)
-			continue;
-		ghost_take(sched, &ghost);
-		(void)string_pool_get(&sched->strings, ghost.uuid);
-		ARRAY_GROW(sched->ghosts, sched->n_ghosts, sched->ghosts_room);
-		sched->ghosts[sched->n_ghosts++] = ghost;
-	}
+	run_gone(sched, t);
 	active_remove(sched, t);
 	sched->population_ms = now_ms;
 }
@@ -277,7 +290,7 @@ static void ghosts_renew(struct sched *sched)
 	for (size_t i = 0; i < sched->n_ghosts; i++) {
 		struct ghost ghost = sched->ghosts[i];
 
-		if (ghost.ended_at_ms < sched->gpus->sampled_at_ms) {
+		if (ghost.sampled_at_ms != sched->gpus->sampled_at_ms) {
 			string_pool_put(&sched->strings, ghost.uuid);
 			continue;
 		}
@@ -285,6 +298,15 @@ static void ghosts_renew(struct sched *sched)
 		sched->ghosts[kept++] = ghost;
 	}
 	sched->n_ghosts = kept;
+}
+
+void sched_set_gone(struct sched *sched, const char *uuid, uint64_t bytes, int64_t now_ms)
+{
+	time_seen(sched, now_ms);
+	if (bytes == 0 || gpu_position(sched, uuid) == SIZE_MAX)
+		return;
+	ghost_add(sched, uuid, bytes);
+	sched_touch(sched);
 }
 
 static bool gpu_is_lost(const struct sched *sched, const char *uuid)

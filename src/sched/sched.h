@@ -170,6 +170,9 @@ struct sched_usage {
 	unsigned utilization_percent;
 };
 int sched_set_usage(struct sched *sched, const struct sched_usage *usage, int64_t now_ms);
+/* Of the use in the sample, so much belongs to processes of ended attempts that are gone by now:
+ * nobody's any more. After sched_set_gpus(), which forgets it when the sample is another one. */
+void sched_set_gone(struct sched *sched, const char *uuid, uint64_t bytes, int64_t now_ms);
 /* Its host RAM now. */
 int sched_set_ram(struct sched *sched, uint64_t task, uint64_t ram_bytes, int64_t now_ms);
 

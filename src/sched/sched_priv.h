@@ -84,12 +84,12 @@ struct task_node {
 	bool delayed, changed, stored;
 };
 
-/* VRAM of an attempt that ended after the sample was taken: still in the sample, no more on the
+/* VRAM of an attempt that ended after the sample was taken: still in that sample, no more on the
  * GPU. */
 struct ghost {
 	const char *uuid;
 	uint64_t used_bytes;
-	int64_t ended_at_ms;
+	int64_t sampled_at_ms; /* of the sample it is in */
 };
 
 /* The placer's view, as of the last step or question. */
@@ -187,6 +187,8 @@ void lanes_destroy(struct sched *sched, struct batch_node *b);
 void time_seen(struct sched *sched, int64_t now_ms);
 void work_account(struct sched *sched, int64_t now_ms); /* before anything comes or leaves */
 void run_begin(struct sched *sched, struct task_node *t, int64_t now_ms);
+/* Its processes are gone: what they used in the present sample is free. */
+void run_gone(struct sched *sched, struct task_node *t);
 void run_end(struct sched *sched, struct task_node *t, int64_t now_ms);
 struct ledger *ledger_now(const struct sched *sched, const struct batch_node *without);
 size_t gpu_position(const struct sched *sched, const char *uuid);   /* SIZE_MAX: not there */

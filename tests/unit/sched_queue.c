@@ -325,6 +325,57 @@ static struct sched_end error_of(struct box *b, uint64_t id)
 				  .ended_at_ms = b->now};
 }
 
+static uint64_t foreign_on_first(struct box *b)
+{
+	struct ledger *ledger = sched_ledger(b->sched);
+	uint64_t bytes = ledger->gpus[0].foreign_bytes;
+
+	ledger_destroy(ledger);
+	return bytes;
+}
+
+/* What an ended task used is taken off the sample it was measured in, and off no other: there the
+ * same bytes may be somebody else's. */
+static void test_use_of_the_gone_is_never_taken_off_twice(void **state)
+{
+	struct box *b = *state;
+	uint64_t id = submit(b, spec_of(3));
+	struct gpu *gpu = &b->list->gpus[0];
+	struct sched_usage use = {
+	    .task = id, .uuid = gpu->uuid, .vram_known = true, .vram_bytes = 3 * GIB};
+	const struct sched_end end = {.task = id, .attempt = 1, .outcome = SCHED_OK};
+	const enum sched_outcome outcomes[] = {SCHED_OK, SCHED_ERROR};
+
+	for (size_t i = 0; i < ARRAY_LEN(outcomes); i++) {
+		struct sched_end how = end;
+
+		if (i > 0)
+			how.task = use.task = submit(b, spec_of(3));
+		how.outcome = outcomes[i];
+		assert_int_equal(step(b), 1);
+		gpu->vram.used_bytes = 3 * GIB;
+		b->now++;
+		box_sample(b);
+		assert_int_equal(sched_set_usage(b->sched, &use, b->now), 0);
+		assert_int_equal(foreign_on_first(b), 0);
+		b->now += 10;
+		assert_int_equal(sched_ended(b->sched, &how, b->now), 0);
+		assert_int_equal(foreign_on_first(b), 0);
+		/* Taken before the end was heard of, and yet without it: all is foreign. */
+		b->list->sampled_at_ms = b->now - 1;
+		sched_set_gpus(b->sched, b->list, b->now);
+		assert_int_equal(foreign_on_first(b), 3 * GIB);
+		sched_set_gone(b->sched, gpu->uuid, GIB, b->now);
+		assert_int_equal(foreign_on_first(b), 2 * GIB);
+		b->now++;
+		box_sample(b);
+		assert_int_equal(foreign_on_first(b), 3 * GIB);
+		gpu->vram.used_bytes = 0;
+		b->now++;
+		box_sample(b);
+	}
+}
+
 /* The program dies before any sample has seen the loss. */
 static void test_loss_seen_after_the_end(void **state)
 {
@@ -416,9 +467,11 @@ static void test_xids_explain_errors(void **state)
 		if (cases[i].after_ms >= 0) {
 			b->now += cases[i].after_ms;
 			assert_int_equal(sched_ended(b->sched, &end, b->now), 0);
-			b->now++;
-			box_sample(b);
 		}
+		/* Not before it is known whether that GPU may be used. */
+		assert_int_not_equal(state_of(b, id), SCHED_WAITING);
+		b->now++;
+		box_sample(b);
 		assert_int_equal(state_of(b, id), cases[i].state);
 		if (cases[i].state == SCHED_WAITING)
 			assert_int_equal(sched_cancel(b->sched, id, b->now, NULL), 0);
@@ -814,6 +867,7 @@ int main(void)
 	    TEST(test_retries),
 	    TEST(test_lost_gpu_moves_its_tasks),
 	    TEST(test_loss_seen_after_the_end),
+	    TEST(test_use_of_the_gone_is_never_taken_off_twice),
 	    TEST(test_error_is_an_error_when_nobody_can_tell),
 	    TEST(test_xids_explain_errors),
 	    TEST(test_start_failures),

@@ -9,6 +9,10 @@
  * sweep ends connections whose request does not arrive whole in time, which microhttpd's own
  * inactivity timeout would let trickle in for ever.
  *
+ * When API_CONNECTIONS_MAX are open, the next one takes the place of the one that has been waited
+ * for longest: half a request, or none. So a crowd that says nothing keeps nobody out, and only
+ * connections that are being answered are a limit.
+ *
  * Order of ends: microhttpd calls request_completed() exactly once for each request it announced;
  * that is where a request is freed, and nowhere else.
  */
@@ -30,7 +34,8 @@
 #define PROGRESS_SECONDS     60u   /* without a byte taken while an answer is sent */
 #define SWEEP_MS             1000
 #define BODY_THROWN_AWAY_MAX (2 * API_BODY_MAX)
-#define CONNECTIONS_SPARE    8 /* beyond the limit, accepted only to be told so */
+#define CONNECTIONS_SPARE    8 /* beyond the limit: told so, or being closed */
+#define CONNECTIONS_ALL      (API_CONNECTIONS_MAX + CONNECTIONS_SPARE)
 #define STREAM_BLOCK_BYTES   ((size_t)32 << 10)
 
 struct connection {
@@ -40,6 +45,7 @@ struct connection {
 	int fd;
 	enum api_role role;
 	bool over_limit;
+	bool closing;           /* its place was given to another */
 	int64_t quiet_since_ms; /* when it began to wait for a request; 0 = one is being answered */
 	struct api_request *request;
 };
@@ -79,7 +85,8 @@ struct api_server {
 	size_t n_routes;
 	void *data;
 	struct connection *connections;
-	size_t n_connections;
+	size_t n_connections; /* without those that are closing */
+	size_t n_open;
 	uv_poll_t poll;
 	uv_timer_t timer; /* microhttpd's next timeout */
 	uv_timer_t sweep;
@@ -490,9 +497,43 @@ static enum api_role peer_role(int fd)
 	return uid == geteuid() || uid == 0 ? API_ROLE_OPERATE : API_ROLE_NONE;
 }
 
+/* Who gives way: first who has not even begun a request, then who has been at it for longest. NULL:
+ * all are being answered. */
+static struct connection *connection_to_close(const struct api_server *server)
+{
+	struct connection *found = NULL;
+
+	for (struct connection *c = server->connections; c; c = c->next) {
+		if (c->closing || c->quiet_since_ms == 0)
+			continue;
+		/* The list is newest first. */
+		if (!found || (!c->request && found->request) ||
+		    (!c->request == !found->request && c->quiet_since_ms <= found->quiet_since_ms))
+			found = c;
+	}
+	return found;
+}
+
+/* A place for one more; false: it is one too many. */
+static bool connection_make_room(struct api_server *server)
+{
+	struct connection *oldest;
+
+	if (server->n_connections < API_CONNECTIONS_MAX)
+		return true;
+	oldest = connection_to_close(server);
+	if (!oldest)
+		return false;
+	oldest->closing = true;
+	server->n_connections--;
+	(void)shutdown(oldest->fd, SHUT_RDWR);
+	return !oldest->over_limit;
+}
+
 static void connection_open(struct api_server *server, struct MHD_Connection *mhd, void **context)
 {
 	struct connection *connection = mem_calloc(1, sizeof *connection);
+	bool has_place = connection_make_room(server);
 
 	*connection = (struct connection){
 	    .next = server->connections,
@@ -501,13 +542,14 @@ static void connection_open(struct api_server *server, struct MHD_Connection *mh
 	    .mhd = mhd,
 	    .fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd,
 	    .quiet_since_ms = monotonic_now_ms(),
-	    .over_limit = server->n_connections >= API_CONNECTIONS_MAX,
+	    .over_limit = !has_place,
 	};
 	connection->role = peer_role(connection->fd);
 	if (connection->next)
 		connection->next->link = &connection->next;
 	server->connections = connection;
 	server->n_connections++;
+	server->n_open++;
 	*context = connection;
 }
 
@@ -516,7 +558,9 @@ static void connection_close(struct connection *connection)
 	*connection->link = connection->next;
 	if (connection->next)
 		connection->next->link = connection->link;
-	connection->server->n_connections--;
+	if (!connection->closing)
+		connection->server->n_connections--;
+	connection->server->n_open--;
 	free(connection);
 }
 
@@ -571,17 +615,21 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 static void server_run(struct api_server *server)
 {
 	MHD_UNSIGNED_LONG_LONG timeout;
+	bool was_full = server->n_open >= CONNECTIONS_ALL;
 
 	if (server->running || server->ending)
 		return;
 	server->running = true;
 	(void)MHD_run(server->mhd);
 	server->running = false;
-	if (MHD_get_timeout(server->mhd, &timeout) == MHD_YES)
+	/* Full, microhttpd does not listen, and begins to again only in its next run. */
+	if (was_full && server->n_open < CONNECTIONS_ALL)
+		(void)uv_timer_start(&server->timer, on_timer, 0, 0);
+	else if (MHD_get_timeout(server->mhd, &timeout) == MHD_YES)
 		(void)uv_timer_start(&server->timer, on_timer, timeout, 0);
 	else
 		(void)uv_timer_stop(&server->timer);
-	if (server->n_connections == 0)
+	if (server->n_open == 0)
 		(void)uv_timer_stop(&server->sweep);
 	else if (!uv_is_active((uv_handle_t *)&server->sweep))
 		(void)uv_timer_start(&server->sweep, on_sweep, SWEEP_MS, SWEEP_MS);
@@ -616,10 +664,10 @@ int api_server_create(uv_loop_t *loop, const struct api_server_options *options,
 	server->mhd = MHD_start_daemon(
 	    MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, server,
 	    MHD_OPTION_LISTEN_SOCKET, listen_fd, MHD_OPTION_CONNECTION_LIMIT,
-	    (unsigned)(API_CONNECTIONS_MAX + CONNECTIONS_SPARE), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-	    4 * API_HEADER_MAX, MHD_OPTION_CONNECTION_TIMEOUT, PROGRESS_SECONDS,
-	    MHD_OPTION_NOTIFY_COMPLETED, on_request_completed, NULL, MHD_OPTION_NOTIFY_CONNECTION,
-	    on_connection, server, MHD_OPTION_END);
+	    (unsigned)CONNECTIONS_ALL, MHD_OPTION_CONNECTION_MEMORY_LIMIT, 4 * API_HEADER_MAX,
+	    MHD_OPTION_CONNECTION_TIMEOUT, PROGRESS_SECONDS, MHD_OPTION_NOTIFY_COMPLETED,
+	    on_request_completed, NULL, MHD_OPTION_NOTIFY_CONNECTION, on_connection, server,
+	    MHD_OPTION_END);
 	if (!server->mhd) {
 		fd_close(listen_fd);
 		free(server);

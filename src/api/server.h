@@ -8,8 +8,9 @@
  * longer the handler's; when the client goes away before that, `on_gone` is called and it is no
  * longer the handler's either.
  *
- * Limits: API_CONNECTIONS_MAX, API_HEADER_MAX, the route's body_max, API_UNREAD_MAX of a stream, 30
- * s for a request to arrive, 60 s without progress while an answer is sent.
+ * Limits: API_CONNECTIONS_MAX (being answered; who only keeps a place gives it to the next),
+ * API_HEADER_MAX, the route's body_max, API_UNREAD_MAX of a stream, 30 s for a request to arrive,
+ * 60 s without progress while an answer is sent.
  */
 #pragma once
 

@@ -29,7 +29,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define LISTEN_BACKLOG 128
+/* A client does not wait for a place among those that are not accepted yet (libcurl connects
+ * without blocking): a burst of them has to fit. */
+#define LISTEN_BACKLOG 1024
 
 /* Facts of the machine. */
 

@@ -1,5 +1,6 @@
 """What the API refuses, and what hostile clients cost: nothing."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -210,3 +211,15 @@ def test_submits_are_answered_at_once(two_gpus):
 
     submit()  # starts the daemon
     assert statistics.median(submit() for _ in range(20)) < (0.5 if SANITIZED else 0.1)
+
+
+def test_half_open_connections_keep_nobody_out(daemon):
+    halves = [raw(daemon) for _ in range(200)]
+    for half in halves:
+        with contextlib.suppress(BrokenPipeError):  # it had to give way already
+            half.sendall(b"POST /v1/tasks HTTP/1.1\r\nHost: x\r\nContent-Le")
+    began = time.monotonic()
+    daemon.box.plimsoll("queue", check=0, timeout=10)
+    assert time.monotonic() - began < 1
+    for half in halves:
+        half.close()

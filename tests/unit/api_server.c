@@ -21,7 +21,7 @@
 #include <cmocka.h>
 
 #define WAIT_MS   10000
-#define PROMPT_MS 400 /* a busy machine, and still no waiting for a timer of a second */
+#define PROMPT_MS 600 /* a busy machine, and still no waiting for a timer of a second */
 
 static char dir[] = "/tmp/plimsoll-api-XXXXXX";
 static char socket_path[64];
@@ -150,6 +150,13 @@ static void handle_flood(void *data, struct api_request *request)
 		api_stream_write(request, block, sizeof block);
 }
 
+static void handle_hold(void *data, struct api_request *request)
+{
+	(void)data;
+	api_stream_begin(request, "text/plain", NULL, NULL);
+	api_stream_write(request, "held\n", 5);
+}
+
 static const struct api_route ROUTES[] = {
     {"POST", "/echo", API_ROLE_OPERATE, NULL, 4 << 20, handle_echo},
     {"GET", "/number/{id}", API_ROLE_VIEW, "limit", 0, handle_number},
@@ -157,6 +164,7 @@ static const struct api_route ROUTES[] = {
     {"POST", "/release", API_ROLE_OPERATE, NULL, 0, handle_release},
     {"GET", "/lines", API_ROLE_VIEW, NULL, 0, handle_lines},
     {"GET", "/flood", API_ROLE_VIEW, NULL, 0, handle_flood},
+    {"GET", "/hold", API_ROLE_VIEW, NULL, 0, handle_hold},
     {"GET", "/later", API_ROLE_VIEW, NULL, 0, handle_later},
     {"GET", "/slow-lines", API_ROLE_VIEW, NULL, 0, handle_slow_lines},
 };
@@ -373,18 +381,58 @@ static void *run_hostile(void *arg)
 	return NULL;
 }
 
+/* All are being answered: the next one is told so, whoever else waits. */
 static void *run_crowd(void *arg)
 {
-	static const char request[] = "GET /number/1 HTTP/1.1\r\nHost: x\r\n\r\n";
+	static const char request[] = "GET /hold HTTP/1.1\r\nHost: x\r\n\r\n";
 	int fds[API_CONNECTIONS_MAX + 1], last = API_CONNECTIONS_MAX;
 
 	(void)arg;
 	for (int i = 0; i <= last; i++) {
 		fds[i] = raw_open();
 		WANT(write(fds[i], request, strlen(request)) > 0);
-		WANT(raw_expect(fds[i], i < last ? "\"limit\":7" : "too-many"));
+		WANT(raw_expect(fds[i], i < last ? "held" : "too-many"));
 	}
 	for (int i = 0; i <= last; i++)
+		close(fds[i]);
+	uv_async_send(&done);
+	return NULL;
+}
+
+/* Who says nothing, or half of something, gives way to who has something to say. */
+static void *run_silent_crowd(void *arg)
+{
+	static const char half[] = "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Le";
+	static const char hold[] = "GET /hold HTTP/1.1\r\nHost: x\r\n\r\n";
+	static const char body[] = "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{";
+	struct api_client_options options = {.socket_path = socket_path};
+	int fds[200], held = raw_open(), sending = raw_open();
+
+	(void)arg;
+	WANT(write(held, hold, strlen(hold)) > 0);
+	WANT(raw_expect(held, "held"));
+	WANT(write(sending, body, strlen(body)) > 0);
+	for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
+		fds[i] = raw_open();
+		if (i % 2 == 0)
+			(void)send(fds[i], half, strlen(half), MSG_NOSIGNAL);
+		if (i % 20 == 0) {
+			auto_api_client struct api_client *client = NULL;
+			int64_t began_ms = monotonic_now_ms();
+
+			WANT(api_client_create(&options, &client, NULL) == 0);
+			WANT(api_client_call(client, "GET", "/number/3", NULL, NULL, NULL) == 0);
+			WANT(monotonic_now_ms() - began_ms < PROMPT_MS);
+		}
+	}
+	/* The first of them are closed, what was being answered is not, nor what had begun. */
+	WANT(raw_expect(fds[0], ""));
+	WANT(send(sending, "\"a\":123}", 8, MSG_NOSIGNAL) == 8);
+	WANT(raw_expect(sending, "{\"body\":{\"a\":123}}"));
+	WANT(poll(&(struct pollfd){.fd = held, .events = POLLIN}, 1, 0) == 0);
+	close(held);
+	close(sending);
+	for (size_t i = 0; i < ARRAY_LEN(fds); i++)
 		close(fds[i]);
 	uv_async_send(&done);
 	return NULL;
@@ -463,6 +511,12 @@ static void test_crowd(void **state)
 	run(run_crowd);
 }
 
+static void test_silent_crowd(void **state)
+{
+	(void)state;
+	run(run_silent_crowd);
+}
+
 static void test_nobody(void **state)
 {
 	struct api_client_options options = {.socket_path = socket_path};
@@ -481,7 +535,7 @@ int main(void)
 	    cmocka_unit_test(test_calls),   cmocka_unit_test(test_streams),
 	    cmocka_unit_test(test_prompt),  cmocka_unit_test(test_late),
 	    cmocka_unit_test(test_hostile), cmocka_unit_test(test_crowd),
-	    cmocka_unit_test(test_nobody),
+	    cmocka_unit_test(test_nobody),  cmocka_unit_test(test_silent_crowd),
 	};
 	int failed;
 

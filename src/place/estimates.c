@@ -364,6 +364,15 @@ static void fill_utilization(const struct estimates *e, const struct kind *kind,
 	to->utilization_percent = n > 0 ? sum / n : floor;
 }
 
+/* Work learned beside a floor, while another model has told the truth: the product stays. */
+static double floor_correction(const struct cell *cell, const struct estimate *busy)
+{
+	if (!cell->utilization_known || !cell->utilization_is_floor || busy->utilization_is_floor ||
+	    cell->row.utilization_percent >= busy->utilization_percent)
+		return 1;
+	return cell->row.utilization_percent / busy->utilization_percent;
+}
+
 /* Add one model's word about a kind to a mean weighted by samples. */
 static void mix(struct estimate *sum, const struct estimate *one, double weight, double *ret_weight)
 {
@@ -380,8 +389,10 @@ static void mix(struct estimate *sum, const struct estimate *one, double weight,
 static bool from_kind(const struct estimates *e, const struct kind *kind, const char *model,
 		      double speed, struct estimate *ret_estimate)
 {
-	struct estimate sum = {.utilization_percent = 100};
+	struct estimate sum = {.utilization_percent = 100}, busy = {};
 	double weight = 0;
+
+	fill_utilization(e, kind, model, &busy);
 
 	for (size_t i = kind->first_cell; i; i = e->cells[i - 1].next_of_kind) {
 		const struct cell *cell = &e->cells[i - 1];
@@ -398,7 +409,8 @@ static bool from_kind(const struct estimates *e, const struct kind *kind, const 
 			continue;
 		fill_from_cell(
 		    &one, cell,
-		    same ? 1 : exp(log_ratio(e, cell->row.model, cell->row.speed, model, speed)));
+		    (same ? 1 : exp(log_ratio(e, cell->row.model, cell->row.speed, model, speed))) *
+			floor_correction(cell, &busy));
 		if (same) {
 			one.seen = true;
 			one.peak_vram_bytes = sum.peak_vram_bytes;
@@ -411,7 +423,10 @@ static bool from_kind(const struct estimates *e, const struct kind *kind, const 
 			sum.samples = MAX_OF(sum.samples, one.samples);
 		}
 	}
-	fill_utilization(e, kind, model, &sum);
+	sum.utilization_known = busy.utilization_known;
+	sum.utilization_is_floor = busy.utilization_is_floor;
+	if (busy.utilization_known)
+		sum.utilization_percent = busy.utilization_percent;
 	*ret_estimate = sum;
 	return sum.known;
 }

@@ -103,14 +103,26 @@ static bool lane_can(const struct model *m, const struct place_view *view, const
 	return request->vram_bytes <= m->lanes[lane].line;
 }
 
-static void forecast_class(struct model *m, const struct place_view *view, size_t class)
+/*
+ * Of a kind seen only on full GPUs the product of work and utilisation is known, not the two. The
+ * least work it can be is all of the GPU for as long as that takes.
+ */
+static void take_least_work(struct forecast *f)
+{
+	if (!f->utilization_known || f->utilization_exact)
+		return;
+	f->work_seconds *= f->utilization_percent / 100;
+	f->utilization_percent = 100;
+}
+
+static void forecast_class(struct model *m, const struct place_view *view, size_t class,
+			   bool least_work)
 {
 	struct class *c = &m->classes[class];
 	struct place_task plain = *c->task;
 
 	plain.work_hint = 0;
 	c->unseen = c->n > 1 && plain.kind[0];
-	c->exact = true;
 	for (size_t lane = 0; lane < m->n_lanes; lane++) {
 		size_t at = class * m->n_lanes + lane, like = m->lanes[lane].like;
 		struct forecast f;
@@ -124,6 +136,8 @@ static void forecast_class(struct model *m, const struct place_view *view, size_
 		}
 		f = forecast_task(view->ledger, view->estimates, &plain,
 				  lane == m->n_gpus ? FORECAST_CPU : lane);
+		if (least_work)
+			take_least_work(&f);
 		m->work[at] = f.work_seconds;
 		m->utilization[at] = lane == m->n_gpus ? 0 : f.utilization_percent;
 		c->spread = sqrt(log1p(pow(f.deviation_seconds / f.work_seconds, 2)));
@@ -131,7 +145,6 @@ static void forecast_class(struct model *m, const struct place_view *view, size_
 		c->unseen &= !f.seen;
 		c->known |= f.known;
 		c->measured |= f.utilization_known;
-		c->exact &= lane == m->n_gpus || f.utilization_exact;
 	}
 }
 
@@ -346,7 +359,7 @@ struct model *model_create(const struct place_view *view, const struct model_opt
 	m->work = mem_calloc((m->n_classes + 1) * m->n_lanes, sizeof *m->work);
 	m->utilization = mem_calloc((m->n_classes + 1) * m->n_lanes, sizeof *m->utilization);
 	for (size_t c = 0; c < m->n_classes; c++)
-		forecast_class(m, view, c);
+		forecast_class(m, view, c, options->with_truth);
 	read_running(m, view);
 	measure_unknown(m, view);
 	count_batches(m);
@@ -388,7 +401,7 @@ struct model_class_facts model_class_facts(const struct model *m, size_t class)
 	    .request = c->task->request,
 	    .batch = c->task->batch,
 	    .known = c->known,
-	    .exact = c->exact,
+	    .measured = c->measured || c->only == m->n_gpus || fit_is_cpu_only(c->task->request),
 	    .work = &m->work[class * m->n_lanes],
 	    .utilization = &m->utilization[class * m->n_lanes],
 	};

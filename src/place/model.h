@@ -62,9 +62,11 @@ struct model_options {
 	size_t n_max;   /* take at most this many waiting tasks; 0 = all */
 	bool only_auto; /* take only tasks whose policy is auto, and none for the CPU */
 	const size_t
-	    *only_gpu;   /* n_waiting GPUs, one for each task: it may go there only; or NULL */
-	bool in_order;   /* within a class in the order of the queue, not longest first */
-	bool with_truth; /* take place_task.work_scale into account: yardsticks */
+	    *only_gpu; /* n_waiting GPUs, one for each task: it may go there only; or NULL */
+	bool in_order; /* within a class in the order of the queue, not longest first */
+	/* For yardsticks: place_task.work_scale counts, and of kinds seen only on full GPUs the
+	 * least work it can have been. */
+	bool with_truth;
 };
 
 struct model;
@@ -86,7 +88,7 @@ struct model_class_facts {
 	const struct place_request *request;
 	uint64_t batch;
 	bool known;                        /* its durations rest on something learned */
-	bool exact;                        /* its utilisation was measured, and is no floor */
+	bool measured;                     /* how busy it keeps a GPU, or it needs none */
 	double total_scale, largest_scale; /* its tasks, in units of one of scale 1 */
 	const double *work, *utilization;
 };

@@ -34,7 +34,6 @@ struct class
 	double spread;   /* sigma of log duration */
 	bool known;
 	bool measured; /* how busy it keeps a GPU */
-	bool exact;    /* and that is no floor, on any lane it may take */
 	bool unseen;   /* no task of its kind has ever ended or runs: try one early */
 };
 

@@ -382,7 +382,7 @@ void place_yardsticks_compute(const struct ledger *ledger, const struct estimate
 
 	*ret_yardsticks = (struct place_yardsticks){-1, -1, -1};
 	for (size_t c = 0; c < model_n_classes(model); c++)
-		known &= model_class_facts(model, c).known && model_class_facts(model, c).exact;
+		known &= model_class_facts(model, c).known && model_class_facts(model, c).measured;
 	if (known && n_tasks > 0) {
 		ret_yardsticks->lower_bound_seconds = lower_bound(empty, model);
 		deal(empty, tasks, n_tasks, gpus);

@@ -271,9 +271,12 @@ static double work_scale(const struct sched *sched, const struct task_node *t)
 		model = gpu_model(sched, last->gpus[0].uuid);
 	estimate = estimates_get(sched->estimates, t->pub.spec.kind, model,
 				 model_speed(sched, model), t->pub.spec.request.vram_bytes);
-	return estimate.known && estimate.work_seconds > 0
-		   ? (double)t->work_seconds / estimate.work_seconds
-		   : 0;
+	if (!estimate.known || estimate.work_seconds <= 0)
+		return 0;
+	if (t->busy_seconds > 0 && estimate.utilization_known && estimate.utilization_percent > 0)
+		return (double)t->busy_seconds /
+		       (estimate.work_seconds * estimate.utilization_percent / 100);
+	return (double)t->work_seconds / estimate.work_seconds;
 }
 
 /* All tasks of the batch as the placer's yardsticks want them. */

@@ -108,7 +108,8 @@ static void loads_compute(const struct sched *sched, double *loads)
 			size_t i = gpu_position(sched, attempt->gpus[g].uuid);
 
 			if (i != SIZE_MAX)
-				loads[i] += t->run->load_percent;
+				loads[i] += t->run->load_percent > 0 ? t->run->load_percent
+								     : LOAD_GUESS_PERCENT;
 		}
 	}
 }
@@ -152,16 +153,19 @@ void work_account(struct sched *sched, int64_t now_ms)
 	}
 }
 
-static void load_estimate(struct sched *sched, struct task_node *t, const char *model)
+/* What is known of its kind, where the run itself has told no more than a floor. */
+static void load_ask_kind(struct sched *sched, struct task_node *t, const char *model)
 {
-	struct estimate estimate =
+	struct run *run = t->run;
+	struct estimate known =
 	    estimates_get(sched->estimates, t->pub.spec.kind, model, model_speed(sched, model),
 			  t->pub.spec.request.vram_bytes);
 
-	t->run->load_exact = estimate.utilization_known && !estimate.utilization_is_floor &&
-			     estimate.utilization_percent > 0;
-	t->run->load_percent =
-	    estimate.utilization_known ? estimate.utilization_percent : LOAD_GUESS_PERCENT;
+	if (!known.utilization_known)
+		return;
+	run->load_exact = !known.utilization_is_floor && known.utilization_percent > 0;
+	run->load_percent = run->load_exact ? known.utilization_percent
+					    : MAX_OF(run->load_percent, known.utilization_percent);
 }
 
 void run_begin(struct sched *sched, struct task_node *t, int64_t now_ms)
@@ -172,7 +176,7 @@ void run_begin(struct sched *sched, struct task_node *t, int64_t now_ms)
 	work_account(sched, now_ms);
 	active_add(sched, t, now_ms);
 	if (attempt->n_gpus > 0)
-		load_estimate(sched, t, model);
+		load_ask_kind(sched, t, model);
 	t->run->work_known = true;
 	sched->population_ms = now_ms;
 }
@@ -208,7 +212,18 @@ static double run_work(const struct run *run, const struct sched_attempt *attemp
 	return elapsed * MIN_OF(1.0, run->share_integral / run->share_seconds / run->load_percent);
 }
 
-/* What one such task takes alone, by this run's measurements: false when there are none. */
+/* The GPU's time it got, in seconds of all of the GPU; 0 = not measured. */
+static double run_busy(const struct run *run, const struct sched_attempt *attempt)
+{
+	double elapsed = (double)(run->accounted_ms - attempt->started_at_ms) / 1000;
+
+	if (!run->work_known || run->share_seconds < SHARE_SECONDS_MIN)
+		return 0;
+	return elapsed * run->share_integral / run->share_seconds / 100;
+}
+
+/* What one such task takes alone, by this run's measurements: false when there are none. Where they
+ * tell no more than a floor, what was known of its kind when it began is better. */
 static bool run_load(const struct run *run, double *ret_percent, bool *ret_is_floor)
 {
 	*ret_is_floor = run->alone_seconds < SHARE_SECONDS_MIN;
@@ -216,6 +231,10 @@ static bool run_load(const struct run *run, double *ret_percent, bool *ret_is_fl
 		return false;
 	*ret_percent = *ret_is_floor ? run->share_integral / run->share_seconds
 				     : run->alone_integral / run->alone_seconds;
+	if (*ret_is_floor && run->load_exact) {
+		*ret_percent = run->load_percent;
+		*ret_is_floor = false;
+	}
 	return true;
 }
 
@@ -275,7 +294,11 @@ void run_end(struct sched *sched, struct task_node *t, int64_t now_ms)
 
 	work_account(sched, now_ms);
 	if (attempt->outcome == SCHED_OK) {
+		/* Others of its kind may have told more since its last sample. */
+		if (attempt->n_gpus > 0 && !t->run->load_exact)
+			load_ask_kind(sched, t, gpu_model(sched, attempt->gpus[0].uuid));
 		t->work_seconds = (float)run_work(t->run, attempt);
+		t->busy_seconds = (float)run_busy(t->run, attempt);
 		run_learn(sched, t);
 	}
 	run_gone(sched, t);
@@ -379,13 +402,10 @@ static void load_learn(struct sched *sched, struct task_node *t)
 	     (known.utilization_is_floor &&
 	      (!sample.utilization_is_floor || load > known.utilization_percent))))
 		estimates_learn(sched->estimates, &sample);
-	if (!sample.utilization_is_floor) {
-		run->load_exact = load > 0;
-		run->load_percent = load;
-	} else if (!run->load_exact) {
-		run->load_percent =
-		    known.utilization_known ? MAX_OF(load, known.utilization_percent) : load;
-	}
+	run->load_exact = !sample.utilization_is_floor && load > 0;
+	run->load_percent = load;
+	if (!run->load_exact)
+		load_ask_kind(sched, t, model);
 }
 
 static bool any_time_left(const struct sched *sched, const struct sched_attempt *attempt)

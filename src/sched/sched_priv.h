@@ -52,8 +52,8 @@ struct run {
 	double work_seconds;  /* done, contention taken out */
 	bool work_known;      /* false after a restart: part of it was not watched */
 	int64_t accounted_ms; /* up to which work_seconds goes */
-	double load_percent;  /* utilisation of one such task alone, or a floor of it */
-	bool load_exact;      /* it is no floor and no guess */
+	double load_percent; /* utilisation of one such task alone, or a floor of it; 0 = unknown */
+	bool load_exact;     /* it is no floor and no guess */
 	/* Its measured share of the GPU's time, percent x seconds; and of that, what was measured
 	 * while the GPU had time to spare: there the share is what it takes alone. */
 	double share_integral, share_seconds;
@@ -79,8 +79,10 @@ struct task_node {
 	struct lane *lane;        /* while it waits in one */
 	struct order_node order;  /* in its lane, or in sched->delayed */
 	struct run *run;          /* while starting or running */
-	float work_seconds;       /* of the attempt that ended well, alone; 0 = unknown */
-	void *text;               /* one allocation: argv, name and the like */
+	/* Of the attempt that ended well: its work, alone; and the GPU's time it got, which is
+	 * known even where work and utilisation are not to be told apart. 0 = unknown. */
+	float work_seconds, busy_seconds;
+	void *text; /* one allocation: argv, name and the like */
 	bool delayed, changed, stored;
 };
 

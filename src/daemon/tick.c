@@ -84,13 +84,15 @@ static int put_all(struct daemon *daemon, const struct sched_changes *changes, s
 	return record_put_profiles(daemon->store, rows, n_rows, err);
 }
 
-/* 0 = all that happened is on the disk. */
-static int commit(struct daemon *daemon, struct error *err)
+/* 0 = all that happened is on the disk. `in_trouble`: something is written in any case, for only
+ * that tells whether it can be again. */
+static int commit(struct daemon *daemon, bool in_trouble, struct error *err)
 {
 	struct sched_changes changes = sched_changes(daemon->sched);
 	int r;
 
-	if (changes.n_tasks == 0 && changes.n_batches == 0 && !store_in_unit(daemon->store))
+	if (changes.n_tasks == 0 && changes.n_batches == 0 && !store_in_unit(daemon->store) &&
+	    !in_trouble)
 		return 0;
 	if (!store_in_unit(daemon->store)) {
 		r = store_begin(daemon->store, err);
@@ -98,6 +100,9 @@ static int commit(struct daemon *daemon, struct error *err)
 			return r;
 	}
 	r = put_all(daemon, &changes, err);
+	if (r == 0 && in_trouble)
+		r = store_put_meta(daemon->store, "written_at", TIMESTAMP_TEXT(timestamp_now_ms()),
+				   err);
 	if (r < 0) {
 		store_rollback(daemon->store);
 		return r;
@@ -175,7 +180,8 @@ static void turn_failed(struct tick *tick, int code, struct error *err)
 		log_error("state cannot be written, nothing new is started: %s", error_text(err));
 	tick->in_trouble = true;
 	tick->n_replies = 0;
-	for (size_t i = 0; i < n; i++)
+	/* The newest first, so that their ids are free again. */
+	for (size_t i = n; i-- > 0;)
 		reply_bad(tick->daemon, &tick->replies[i], code, err);
 	(void)uv_timer_start(&tick->timer, on_timer, RETRY_MS, 0);
 }
@@ -189,7 +195,7 @@ static void turn(struct tick *tick)
 
 	if (runner_is_ready(daemon->runner))
 		(void)sched_step(daemon->sched, timestamp_now_ms());
-	r = commit(daemon, &err);
+	r = commit(daemon, tick->in_trouble, &err);
 	if (r < 0) {
 		turn_failed(tick, r, &err);
 		return;

@@ -207,6 +207,8 @@ int sched_withdraw_task(struct sched *sched, uint64_t id)
 	if (t->stored || t->pub.batch)
 		return -EBUSY;
 	withdraw(sched, t);
+	if (id == sched->last_task_id)
+		sched->last_task_id--;
 	return 0;
 }
 
@@ -218,9 +220,14 @@ int sched_withdraw_batch(struct sched *sched, uint64_t id)
 		return -ESRCH;
 	if (b->stored)
 		return -EBUSY;
+	/* Ids of a batch are consecutive. */
+	if (b->last && b->last->pub.id == sched->last_task_id)
+		sched->last_task_id = b->first->pub.id - 1;
 	while (b->first)
 		withdraw(sched, b->first);
 	batch_destroy(sched, b);
+	if (id == sched->last_batch_id)
+		sched->last_batch_id--;
 	return 0;
 }
 

@@ -196,7 +196,8 @@ int sched_submit_batch(struct sched *sched, const struct sched_batch_spec *spec,
 		       uint64_t *ret_batch, uint64_t *ret_first_task, struct error *err) MUST_CHECK;
 
 /* Take back submits that could not be stored: the task, or the batch and all its tasks, as if they
- * had never been (START actions not yet cleared included). -EBUSY once it was stored. */
+ * had never been (START actions not yet cleared included). The newest first: then their ids are
+ * given out again. -EBUSY once it was stored. */
 int sched_withdraw_task(struct sched *sched, uint64_t id);
 int sched_withdraw_batch(struct sched *sched, uint64_t id);
 

@@ -720,6 +720,14 @@ static void test_withdraw(void **state)
 	assert_null(sched_find(b->sched, first));
 	sched_changes_clear(b->sched);
 	assert_int_equal(sched_withdraw_task(b->sched, id), -EBUSY);
+	/* Ids nobody was told of are given out again, the newest being taken back first. */
+	batch = submit_batch(b, spec_of(1), 3, SCHED_STOP, &first);
+	assert_int_equal(first, id + 1);
+	assert_int_equal(submit(b, spec_of(1)), id + 4);
+	assert_int_equal(sched_withdraw_task(b->sched, id + 4), 0);
+	assert_int_equal(sched_withdraw_batch(b->sched, batch), 0);
+	assert_int_equal(submit_batch(b, spec_of(1), 1, SCHED_STOP, &first), batch);
+	assert_int_equal(first, id + 1);
 }
 
 static void test_empty_batch_is_done(void **state)

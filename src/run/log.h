@@ -2,7 +2,9 @@
  * The logs of attempts: files the command itself appends to, with nobody in between, so that output
  * survives every crash of ours. A log above its cap loses its middle: a hole is punched, head and
  * tail stay where they are, and offsets stay good for whoever follows it. Readers get one line,
- * "[... N bytes cut ...]", in place of the hole.
+ * "[... N bytes cut ...]", in place of the hole. Nobody is in between, so the cap is kept from
+ * behind: a log is looked at every 100 ms and at its end. While it is written it takes at most its
+ * cap and what comes in 100 ms; afterwards at most its cap.
  */
 #pragma once
 

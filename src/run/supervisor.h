@@ -40,6 +40,7 @@ struct supervisor {
 	uv_idle_t again;    /* keeps the loop turning while the batch is not empty */
 	uv_prepare_t flush; /* before each wait: write what is to be said */
 	uv_timer_t sampler; /* 1 s, while anything lives */
+	uv_timer_t trimmer; /* 100 ms, likewise */
 	uv_timer_t ender;   /* 100 ms, while anything is ending */
 	uv_timer_t idle;    /* leave when nobody is connected and nothing runs */
 	uint64_t idle_ms;

@@ -31,6 +31,7 @@
 
 #define SAMPLE_MS        1000
 #define ENDER_MS         100
+#define TRIM_MS          100 /* a log exceeds its cap by what is written in this time */
 #define KILL_AFTER_MS    5000
 #define GIVE_UP_AFTER_MS 10000
 #define REAP_WAIT_MS     5000
@@ -209,11 +210,14 @@ static void on_status(uv_poll_t *poll, int status, int events)
 }
 
 static void on_sample(uv_timer_t *timer);
+static void on_trim(uv_timer_t *timer);
 
 static void sampler_start(struct supervisor *supervisor)
 {
 	if (!uv_is_active((uv_handle_t *)&supervisor->sampler))
 		(void)uv_timer_start(&supervisor->sampler, on_sample, SAMPLE_MS, SAMPLE_MS);
+	if (!uv_is_active((uv_handle_t *)&supervisor->trimmer))
+		(void)uv_timer_start(&supervisor->trimmer, on_trim, TRIM_MS, TRIM_MS);
 }
 
 static void poll_start(struct attempt *attempt, uv_poll_cb callback)
@@ -402,8 +406,22 @@ static void sample_done(struct attempt *attempt, double cpu_before, json_t *usag
 		attempt->has_peak_ram = attempt->has_cpu = true;
 		(void)json_array_append_new(usage, attempt_usage_item(attempt));
 	}
-	if (attempt->log_path && attempt->log_cap_bytes > 0)
-		(void)log_trim(attempt->log_path, attempt->log_cap_bytes);
+}
+
+/* One stat() for each log that is within its cap. */
+static void on_trim(uv_timer_t *timer)
+{
+	struct supervisor *supervisor = timer->data;
+	auto_free struct idtable_node **list = idtable_list(&supervisor->pids);
+
+	if (supervisor->pids.n == 0)
+		(void)uv_timer_stop(timer);
+	for (struct idtable_node **node = list; *node; node++) {
+		const struct attempt *attempt = IDTABLE_OF(*node, struct attempt, by_pid);
+
+		if (attempt->log_path && attempt->log_cap_bytes > 0)
+			(void)log_trim(attempt->log_path, attempt->log_cap_bytes);
+	}
 }
 
 static void on_sample(uv_timer_t *timer)
@@ -438,6 +456,8 @@ int watch_init(struct supervisor *supervisor, struct error *err)
 	int r = uv_signal_init(&supervisor->loop, &supervisor->sigchld);
 
 	(void)uv_timer_init(&supervisor->loop, &supervisor->sampler);
+	(void)uv_timer_init(&supervisor->loop, &supervisor->trimmer);
+	supervisor->trimmer.data = supervisor;
 	(void)uv_timer_init(&supervisor->loop, &supervisor->ender);
 	supervisor->sigchld.data = supervisor->sampler.data = supervisor->ender.data = supervisor;
 	if (r == 0)

@@ -250,6 +250,26 @@ def test_nothing_is_kept_of_two_thousand(supervisor, link):
     assert len(os.listdir(f"/proc/{supervisor.process.pid}/fd")) <= fds + 1
 
 
+def test_a_log_that_grows_fast_is_cut_in_time(link, tmp_path):
+    """300 MB in a burst, and a stream whose second would be far above the cap."""
+    cap = 1 << 20
+    burst, stream = tmp_path / "burst.log", tmp_path / "stream.log"
+    link.start("1.1", "head", "-c", "300000000", "/dev/zero", log=str(burst), log_cap_bytes=cap)
+    link.wait("ended", "1.1")
+    assert burst.stat().st_size == 300000000 and burst.stat().st_blocks * 512 <= cap
+    script = "for i in $(seq 100); do head -c 400000 /dev/zero; sleep 0.01; done"
+    link.start("2.1", "sh", "-c", script, log=str(stream), log_cap_bytes=cap)
+    most, size = 0, 0
+    while size < 40000000:
+        if stream.exists():
+            most, size = max(most, stream.stat().st_blocks * 512), stream.stat().st_size
+        time.sleep(0.005)
+    link.wait("ended", "2.1")
+    # A second of it is some 25 MB.
+    assert most < cap + 12 * (1 << 20)
+    assert stream.stat().st_blocks * 512 <= cap
+
+
 def test_log_cap_keeps_head_and_tail(link, tmp_path):
     log = tmp_path / "log"
     link.start("1.1", "sh", "-c", "echo first; seq 1 300000; sleep 1.5; echo last", log=str(log),

@@ -159,6 +159,10 @@ static void render_times(const json_t *summary, struct text *text)
 	if (lower > 0)
 		add_yardstick(text, lower, "lower bound: no schedule is shorter", wall / lower,
 			      "of it was needed");
+	else if (jsonx_get_u64(summary, "done", 0) > 0)
+		text_add(text,
+			 "  no lower bound: its tasks were too short to see how busy they keep a "
+			 "GPU\n");
 	for (size_t i = 0; i < ARRAY_LEN(others); i++) {
 		double seconds = jsonx_get_real(summary, others[i].key, 0);
 

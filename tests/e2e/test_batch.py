@@ -67,6 +67,24 @@ def test_both_gpus_never_above_the_load_line(two_gpus):
     assert len(starts) == 20, "one line for each start"
 
 
+def test_sixty_mixed_tasks_of_the_story(two_gpus):
+    """Story S2: Whisper sizes on 11.9 + 8 GB. The simulator keeps each GPU's peak at every allocation, not by sampling."""
+    sizes = {"0.5G": 20, "0.8G": 25, "1.5G": 30, "2.5G": 40, "5G": 60}
+    rows = [{"vram": size, "util": util, "s": 0.4 + 0.1 * (i % 4)} for i in range(12) for size, util in sizes.items()]
+    command = simtask(two_gpus, "--vram", "{vram}", "--seconds", "{s}", "--util", "{util}")
+    path = two_gpus.file("sixty.json", rows)
+    result = two_gpus.json("batch", path, "-y", "--vram", "{vram}", "--", *command)
+    summary = result["summary"]
+    assert summary["done"] == 60 and summary["failed"] == 0
+    assert all(len(task["attempts"]) == 1 and task["attempts"][0]["outcome"] == "ok" for task in result["tasks"])
+    lines = {gpu["uuid"]: gpu["vram"]["load_line_bytes"] for gpu in two_gpus.json("gpus")["gpus"]}
+    status = json.loads(two_gpus.run(two_gpus.build / "plimsoll-sim", "status", "--json", check=0).stdout)
+    for gpu, told in zip(status["gpus"], summary["gpus"]):
+        assert gpu["oom_count"] == 0 and told["tasks"] > 0
+        assert 0 < gpu["peak_used_bytes"] <= lines[told["uuid"]]
+    assert summary["wall_seconds"] < summary["even_split_seconds"]
+
+
 def test_limits_are_kept(two_gpus):
     path = two_gpus.file("rows.txt", "\n".join(map(str, range(12))))
     command = simtask(two_gpus, "--vram", "0.5G", "--seconds", "0.3")
@@ -82,7 +100,7 @@ def test_limits_are_kept(two_gpus):
 
 def test_the_table_at_the_end(two_gpus):
     path = two_gpus.file("rows.txt", "1\n2\n3\n")
-    done = two_gpus.plimsoll("batch", path, "--vram", "1G", "--", *simtask(two_gpus, "--vram", "1G", "--seconds", "0.2"), check=0)
+    done = two_gpus.plimsoll("batch", path, "--vram", "1G", "--", *simtask(two_gpus, "--vram", "1G", "--seconds", "2"), check=0)
     assert re.search(r"GPU +name +tasks +mean util +peak VRAM +load line +tasks/hour", done.stdout)
     assert re.search(r"batch b1: 3 done, 0 failed", done.stdout)
     for words in ("wall time", "lower bound", "an even split by hand"):

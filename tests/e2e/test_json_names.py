@@ -102,12 +102,12 @@ def test_of_every_verb_that_prints_facts(two_gpus):
     why = box.json("why", waits["id"])
     assert (why["id"], why["state"]) == (waits["id"], "waiting") and "10 GiB" in why["reason"]
     # The one that waits first: it would start where the other one ends.
-    canceled = box.plimsoll("cancel", "--json", waits["id"], runs["id"], check=0).stdout.splitlines()
-    assert [json.loads(line)["id"] for line in canceled] == [waits["id"], runs["id"]]
-    ended = box.plimsoll("wait", "--json", runs["id"], on_cpu["id"], check=1).stdout.splitlines()
-    for line in ended:
-        check(json.loads(line), "task")
-    assert [json.loads(line)["state"] for line in ended] == ["canceled", "done"]
+    canceled = json.loads(box.plimsoll("cancel", "--json", waits["id"], runs["id"], check=0).stdout)
+    assert [task["id"] for task in canceled["tasks"]] == [waits["id"], runs["id"]] and canceled["batches"] == []
+    ended = json.loads(box.plimsoll("wait", "--json", runs["id"], on_cpu["id"], check=1).stdout)
+    for one in ended["tasks"]:
+        check(one, "task")
+    assert [one["state"] for one in ended["tasks"]] == ["canceled", "done"]
     tasks = box.json("queue")
     check(tasks, "queue")
     states = {t["id"]: t["state"] for t in tasks["tasks"]}

@@ -13,11 +13,15 @@ root=$(mktemp -d "${TMPDIR:-/tmp}/plimsoll-bare.XXXXXX")
 # mktemp makes it 0700, which as a root folder would lock everybody but root out of everything.
 chmod 755 "$root"
 mounted=()
+# A mount of its own, as / is on any real system: the full-disk test makes mounts private from / on.
+mount --bind "$root" "$root"
+mount --make-private "$root"
 
 finish() {
 	for point in "${mounted[@]}"; do
 		umount -l "$point" || true
 	done
+	umount -l "$root" || true
 	rm -rf --one-file-system "$root"
 }
 trap finish EXIT

@@ -36,7 +36,7 @@ note() {
 unit() {
 	local status=0
 	rm -f "$2/meson-logs/testlog.junit.xml"
-	meson test -C "$2" --no-rebuild --print-errorlogs || status=$?
+	meson test -C "$2" --no-rebuild --print-errorlogs --wrapper "$PWD/tools/tap.sh" || status=$?
 	note "$1" "$status" "$2/meson-logs/testlog.junit.xml"
 }
 

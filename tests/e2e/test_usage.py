@@ -57,13 +57,12 @@ def test_every_kind_of_value_is_known():
     assert {"SIZE", "N", "M", "W", "TIME", "MODE", "STATE"} <= kinds
 
 
-@pytest.mark.parametrize("verb", VERBS)
+# The options of `sim` are plimsoll-sim's: test_sim.py.
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "sim"])
 def test_of_each_option(sandbox, verb):
     options = options_of(verb)
     assert ("h", "help", "") in options
     again = set(options_of("batch")) if verb in ("run", "submit") else set()
-    if verb == "sim":
-        pytest.skip("its options are plimsoll-sim's: tests of the simulator")
     for letter, name, value in options:
         if name == "help":
             continue

@@ -32,12 +32,12 @@ note() {
 	results+=("$1" "$2" "$3")
 }
 
-# unit LABEL DIR: the C tests and the fuzz corpora.
+# unit LABEL DIR: the C tests and the fuzz corpora. Meson names the log after the wrapper.
 unit() {
 	local status=0
-	rm -f "$2/meson-logs/testlog.junit.xml"
+	rm -f "$2/meson-logs/testlog-tap.sh.junit.xml"
 	meson test -C "$2" --no-rebuild --print-errorlogs --wrapper "$PWD/tools/tap.sh" || status=$?
-	note "$1" "$status" "$2/meson-logs/testlog.junit.xml"
+	note "$1" "$status" "$2/meson-logs/testlog-tap.sh.junit.xml"
 }
 
 # black_box LABEL DIR TESTS: the tests of a folder against the binaries of DIR.

@@ -39,6 +39,18 @@ struct ledger_gpu {
 	char unusable_reason[160];
 };
 
+/* What the people of the machine said about a GPU: plimsoll.yaml, `gpus drain`. */
+struct ledger_rule {
+	char uuid[GPU_UUID_MAX];
+	bool has_reserve;
+	uint64_t reserve_bytes;     /* instead of the default */
+	uint64_t max_request_bytes; /* only requests of at most this much VRAM; 0 = of any size. A
+				       request that promises none is not taken then */
+	unsigned max_tasks;         /* of ours at once; 0 = any number */
+	bool closed;                /* nothing new starts here ... */
+	char text[160];             /* ... why: "drained since 12:03", "opens at 22:00" */
+};
+
 /* A grant that is in force: one per (task, GPU). */
 struct ledger_allocation {
 	char uuid[GPU_UUID_MAX]; /* "" for a task on the CPU */

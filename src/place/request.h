@@ -13,6 +13,28 @@ enum place_cpu_mode {
 	PLACE_CPU_ONLY,  /* runs without one, and never waits for one */
 };
 
+#define PLACE_WISHES_GPUS_MAX   16
+#define PLACE_WISHES_MODELS_MAX 8
+
+/*
+ * Which GPUs a workload takes, and which it likes. What it does not take it never gets; among the
+ * GPUs that could start it now it gets those it prefers, in that order, then the others, and those
+ * to avoid only when none else would start it now. Shared by many requests (a batch's all have the
+ * same); never changed once a request points to it.
+ */
+struct place_wishes {
+	char prefer[PLACE_WISHES_GPUS_MAX][GPU_UUID_MAX]; /* the first is liked best */
+	char avoid[PLACE_WISHES_GPUS_MAX][GPU_UUID_MAX];
+	char forbid[PLACE_WISHES_GPUS_MAX][GPU_UUID_MAX];
+	size_t n_prefer, n_avoid, n_forbid;
+	/* Only GPUs whose model name holds one of these texts, without regard to case; none = all.
+	 */
+	char models[PLACE_WISHES_MODELS_MAX][GPU_NAME_MAX];
+	size_t n_models;
+	unsigned compute_min, compute_max; /* major * 10 + minor: 80 = 8.0; 0 = no bound. A GPU that
+					      does not tell is not taken when there is one */
+};
+
 struct place_request {
 	uint64_t
 	    vram_bytes; /* per GPU; 0 = nothing promised: it needs a GPU but says not how much */
@@ -24,4 +46,10 @@ struct place_request {
 	char pin_uuid[GPU_UUID_MAX]; /* this GPU or none; "" = any */
 	unsigned max_per_gpu;        /* tasks of its batch on one GPU; 0 = no limit */
 	unsigned threads;            /* tasks of its batch at once, on all GPUs; 0 = no limit */
+	const struct place_wishes *wishes; /* NULL = any GPU, all alike. Borrowed */
+	/* It sizes itself from the memory that is free when it starts (engines that take 90 % of
+	 * what they find): while its use, or that of anything on the GPU, has not settled, nothing
+	 * else starts there. */
+	bool start_lock;
+	unsigned stagger_ms; /* no start on a GPU sooner than this after the one before; 0 = none */
 };

@@ -20,10 +20,12 @@
 
 #include <sys/types.h>
 
-#define SCHED_TASKS_MAX    1000000 /* not ended; submits beyond are refused with -EDQUOT */
-#define SCHED_REQUEUES_MAX 3       /* times the system may put a task back before it fails */
-#define SCHED_REASON_MAX   (PLACE_REASON_MAX + 128)
-#define SCHED_STATE_BIT(s) (1u << (s))
+#define SCHED_TASKS_MAX          1000000 /* not ended; submits beyond are refused with -EDQUOT */
+#define SCHED_REQUEUES_MAX       3       /* times the system may put a task back before it fails */
+#define SCHED_REASON_MAX         (PLACE_REASON_MAX + 128)
+#define SCHED_STATE_BIT(s)       (1u << (s))
+#define SCHED_RETRY_DELAY_MS     1000
+#define SCHED_RETRY_DELAY_MAX_MS 600000
 
 enum sched_on_failure {
 	SCHED_STOP,     /* what waits is canceled */
@@ -34,6 +36,35 @@ enum sched_on_failure {
 const char *sched_on_failure_name(enum sched_on_failure on_failure);
 int sched_on_failure_parse(const char *name, enum sched_on_failure *ret_on_failure,
 			   struct error *err) MUST_CHECK;
+
+/* What a task waits for before it may start. */
+enum sched_after_on {
+	SCHED_AFTER_SUCCESS, /* it ended well; a batch: every task of it did */
+	SCHED_AFTER_FAILURE, /* it ended otherwise; a batch: at least one task did, all have ended
+			      */
+	SCHED_AFTER_END,     /* it ended, however */
+	SCHED_AFTER_ON_COUNT,
+};
+const char *sched_after_on_name(enum sched_after_on on); /* "success", "failure", "end" */
+int sched_after_on_parse(const char *name, enum sched_after_on *ret_on,
+			 struct error *err) MUST_CHECK;
+
+#define SCHED_AFTER_MAX 1000 /* items of one task */
+
+struct sched_after_item {
+	uint64_t id;
+	bool is_batch;
+	/* It ended and is not in memory any more: how, from the store. sched looks for the others
+	 * itself; an id that is neither there nor ended is refused. */
+	bool ended, ended_well;
+};
+
+struct sched_after {
+	const struct sched_after_item *items;
+	size_t n;
+	enum sched_after_on on;
+	bool any; /* one of them does; else all of them are needed */
+};
 
 /* What was asked for. Strings are copied by sched_submit*(). */
 struct sched_spec {
@@ -51,9 +82,20 @@ struct sched_spec {
 	struct place_request request;
 	enum place_policy policy;
 	double weight_memory;
-	double work_hint; /* its size beside others of its kind (place_task); 0 = none */
-	unsigned retries; /* failures of its own it may repeat */
-	bool held;        /* submitted as held */
+	double work_hint;       /* its size beside others of its kind (place_task); 0 = none */
+	unsigned retries;       /* failures of its own it may repeat */
+	int64_t retry_delay_ms; /* pause before the first repetition, doubled each time, at most
+				   SCHED_RETRY_DELAY_MAX_MS; 0 = SCHED_RETRY_DELAY_MS */
+	bool held;              /* submitted as held */
+	bool is_private;        /* other users do not even see its name */
+	int64_t not_before_ms;  /* realtime; 0 = any time */
+	const struct sched_after *after; /* NULL = nothing */
+	/* Counted from its start: at the soft one its group gets soft_signal, at the hard one
+	 * SIGKILL. 0 = no limit. */
+	int64_t soft_limit_ms, hard_limit_ms;
+	int soft_signal;     /* 0 = SIGTERM */
+	const char *tty;     /* "/dev/pts/N" its standard streams are; NULL = none */
+	const char *rlimits; /* of the sender, as the daemon's JSON text; NULL = the daemon's own */
 };
 
 /* One GPU of an attempt. */
@@ -96,6 +138,10 @@ struct sched_task {
 	unsigned failures;     /* of its own, counted against spec.retries */
 	unsigned requeues;     /* put back by the system */
 	bool stopping;         /* a cancel was asked for while it ran */
+	/* What of spec.after is still to come, allocated; NULL when nothing. Changes are stored;
+	 * a task is restored with what was left. */
+	struct sched_after_item *after;
+	size_t n_after;
 	struct sched_attempt *attempts;
 	unsigned n_attempts;
 };
@@ -135,6 +181,32 @@ struct sched_options {
 	int64_t stop_grace_ms;        /* from SIGTERM to SIGKILL; 0 = 10 s */
 };
 
+/* What one user may have at once; 0 = no limit. */
+struct sched_user_limits {
+	unsigned max_running;    /* tasks starting and running */
+	unsigned max_queued;     /* tasks that have not ended; a submit beyond is -EDQUOT */
+	unsigned max_gpus;       /* GPUs granted, counted once for each task */
+	uint64_t max_vram_bytes; /* granted, on all GPUs together */
+	double weight;           /* of his share beside the others'; 0 = 1 */
+};
+
+/* How the queue goes. Copied by sched_configure(). */
+struct sched_config {
+	int64_t ageing_ms;         /* a wait that is worth one point of priority; 0 = 1 h,
+				      negative = none */
+	int64_t fair_half_life_ms; /* use of this age counts half; 0 = 24 h, negative = users are
+				      not told apart */
+	int64_t reserve_after_ms;  /* a task at the head of the queue that has waited this long gets
+				      a reservation; 0 = 5 min, negative = never */
+	unsigned stagger_ms;       /* between starts on one GPU, for all tasks */
+	struct sched_user_limits limits; /* of users who are not in the list */
+	const struct sched_user_config {
+		uid_t uid;
+		struct sched_user_limits limits;
+	} * users;
+	size_t n_users;
+};
+
 struct sched *sched_create(const struct sched_options *options);
 void sched_destroy(struct sched *sched);
 static inline void sched_cleanup(struct sched **sched)
@@ -142,6 +214,30 @@ static inline void sched_cleanup(struct sched **sched)
 	sched_destroy(*sched);
 }
 #define auto_sched CLEANUP(sched_cleanup)
+
+/* Before the first step, and again whenever it changed. */
+void sched_configure(struct sched *sched, const struct sched_config *config, int64_t now_ms);
+/* The rules of all GPUs that have some, by UUID (also of GPUs that are not there); replaces those
+ * before. */
+void sched_set_rules(struct sched *sched, const struct ledger_rule *rules, size_t n_rules,
+		     int64_t now_ms);
+/* Nothing new starts until it is called with NULL. `why` is for reasons: "paused since 12:03". */
+void sched_set_pause(struct sched *sched, const char *why, int64_t now_ms);
+
+/* A user as fair share sees him: everybody who has tasks in memory or used something lately. */
+struct sched_user {
+	uid_t uid;
+	unsigned running, queued; /* queued: not ended, running ones included */
+	unsigned gpus;            /* granted now */
+	uint64_t vram_bytes;      /* granted now */
+	double usage_gpu_seconds; /* whole GPUs x seconds, decayed to `at_ms` */
+	double usage_share;       /* of all users', 0..1 */
+	int64_t at_ms;
+};
+/* In order of uid; the caller frees the array. */
+size_t sched_users(struct sched *sched, int64_t now_ms, struct sched_user **ret_users);
+/* On start: what was kept of it. */
+void sched_restore_user(struct sched *sched, uid_t uid, double usage_gpu_seconds, int64_t at_ms);
 
 /* What was learned; owned by sched. Load into it before the first step. */
 struct estimates *sched_estimates(struct sched *sched);
@@ -246,6 +342,19 @@ int sched_hold(struct sched *sched, uint64_t task, int64_t now_ms, struct error 
 int sched_release(struct sched *sched, uint64_t task, int64_t now_ms, struct error *err) MUST_CHECK;
 int sched_batch_cancel(struct sched *sched, uint64_t batch, int64_t now_ms,
 		       struct error *err) MUST_CHECK;
+/* Once more: of a task that failed, was canceled or got lost. Its counts of failures start anew. A
+ * batch that has ended goes on. Of a task or batch that is no more in memory, restore it first. */
+int sched_retry(struct sched *sched, uint64_t task, int64_t now_ms, struct error *err) MUST_CHECK;
+/* Of a task that has not started. */
+int sched_set_priority(struct sched *sched, uint64_t task, int priority, int64_t now_ms,
+		       struct error *err) MUST_CHECK;
+/* All tasks of a batch it is possible for; how many is told. -EALREADY when for none. */
+int sched_batch_hold(struct sched *sched, uint64_t batch, int64_t now_ms, unsigned *ret_n,
+		     struct error *err) MUST_CHECK;
+int sched_batch_release(struct sched *sched, uint64_t batch, int64_t now_ms, unsigned *ret_n,
+			struct error *err) MUST_CHECK;
+int sched_batch_retry(struct sched *sched, uint64_t batch, int64_t now_ms, unsigned *ret_n,
+		      struct error *err) MUST_CHECK;
 /* Go on after a failure; `all`: do not ask again. */
 int sched_batch_continue(struct sched *sched, uint64_t batch, bool all, int64_t now_ms,
 			 struct error *err) MUST_CHECK;

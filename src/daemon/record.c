@@ -182,8 +182,7 @@ static void request_load(const json_t *json, struct place_request *request)
 	request->exclusive = jsonx_get_bool(json, "exclusive", false);
 	request->max_per_gpu = (unsigned)jsonx_get_u64(json, "max_per_gpu", 0);
 	request->threads = (unsigned)jsonx_get_u64(json, "threads", 0);
-	(void)snprintf(request->pin_uuid, sizeof request->pin_uuid, "%s",
-		       jsonx_get_string(json, "pin", ""));
+	request->pin_uuid = jsonx_get_string(json, "pin", NULL);
 }
 
 static int argv_load(const json_t *command, const char *const **ret_argv, struct error *err)

@@ -175,8 +175,7 @@ static int read_pin(const json_t *value, struct target *t, struct error *err)
 	r = gpu_list_resolve(t->gpus, text, &gpu, err);
 	if (r < 0)
 		return r == -ENOENT ? -ENODEV : r;
-	(void)snprintf(t->spec->request.pin_uuid, sizeof t->spec->request.pin_uuid, "%s",
-		       gpu->uuid);
+	t->spec->request.pin_uuid = gpu->uuid;
 	return 0;
 }
 
@@ -370,7 +369,7 @@ static int spec_settle(struct sched_spec *spec, struct error *err)
 	if (!spec->argv)
 		return error_set(err, -EINVAL, "command: is missing");
 	if (request->cpu == PLACE_CPU_ONLY) {
-		if (request->vram_bytes > 0 || request->pin_uuid[0])
+		if (request->vram_bytes > 0 || request->pin_uuid)
 			return error_set(err, -EINVAL,
 					 "request: runs on the CPU only, and yet asks for VRAM or "
 					 "a GPU");
@@ -379,7 +378,7 @@ static int spec_settle(struct sched_spec *spec, struct error *err)
 		return error_set(err, -EINVAL,
 				 "request: gpus: 0 goes with cpu \"only\" and nothing else");
 	}
-	if (request->pin_uuid[0] && request->gpus > 1)
+	if (request->pin_uuid && request->gpus > 1)
 		return error_set(err, -EINVAL, "request: a pin names one GPU, %u are asked for",
 				 request->gpus);
 	return 0;

@@ -51,7 +51,7 @@ static struct capacity capacity_for(const struct ledger *ledger,
 	for (size_t i = 0; i < ledger->n_gpus; i++) {
 		const struct ledger_gpu *g = &ledger->gpus[i];
 
-		if (request->pin_uuid[0] && strcmp(request->pin_uuid, g->uuid) != 0)
+		if (place_is_pinned_elsewhere(request, g->uuid))
 			continue;
 		c.pinned++;
 		if (!g->vram_known) {
@@ -90,14 +90,14 @@ int place_check(const struct ledger *ledger, const struct place_request *request
 		return error_set(err, -ENODEV,
 				 "there is no GPU %s here; `plimsoll gpus` lists "
 				 "what there is",
-				 request->pin_uuid);
+				 request->pin_uuid ? request->pin_uuid : "");
 	}
 	if (c.able + c.unknown >= request->gpus)
 		return 0;
 	if (request->gpus > c.pinned)
 		return error_set(err, -E2BIG, "asks for %u GPUs; there %s %zu%s", request->gpus,
 				 c.pinned == 1 ? "is" : "are", c.pinned,
-				 request->pin_uuid[0] ? " with that UUID" : "");
+				 request->pin_uuid ? " with that UUID" : "");
 	if (!c.largest)
 		return error_set(err, -E2BIG,
 				 "asks for %s of VRAM; no GPU here reports how much it has: leave "

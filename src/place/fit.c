@@ -111,7 +111,7 @@ enum fit fit_gpu(const struct ledger *ledger, const struct fit_counts *counts,
 	const struct place_request *request = task->request;
 	const struct ledger_gpu *g = &ledger->gpus[gpu];
 
-	if (request->pin_uuid[0] && strcmp(request->pin_uuid, g->uuid) != 0)
+	if (place_is_pinned_elsewhere(request, g->uuid))
 		return FIT_PINNED;
 	if (!g->usable)
 		return FIT_UNUSABLE;

@@ -21,12 +21,18 @@ static size_t batch_index(struct model *m, uint64_t id)
 	return m->n_batches++;
 }
 
+static bool same_pin(const char *a, const char *b)
+{
+	return a == b || (a && b && strcmp(a, b) == 0);
+}
+
 static bool same_request(const struct place_request *a, const struct place_request *b)
 {
 	return a == b || (a->vram_bytes == b->vram_bytes && a->ram_bytes == b->ram_bytes &&
 			  a->cpu_milli == b->cpu_milli && a->gpus == b->gpus && a->cpu == b->cpu &&
 			  a->exclusive == b->exclusive && a->max_per_gpu == b->max_per_gpu &&
-			  a->threads == b->threads && strcmp(a->pin_uuid, b->pin_uuid) == 0);
+			  a->threads == b->threads && a->wishes == b->wishes &&
+			  same_pin(a->pin_uuid, b->pin_uuid));
 }
 
 static size_t class_of(struct model *m, const struct place_task *task, size_t only)
@@ -94,7 +100,7 @@ static bool lane_can(const struct model *m, const struct place_view *view, const
 		return false;
 	if (lane == m->n_gpus || fit_is_cpu_only(request))
 		return lane == m->n_gpus && fit_is_cpu_only(request);
-	if (request->pin_uuid[0] && strcmp(request->pin_uuid, view->ledger->gpus[lane].uuid) != 0)
+	if (place_is_pinned_elsewhere(request, view->ledger->gpus[lane].uuid))
 		return false;
 	if (!m->lanes[lane].usable)
 		return false;

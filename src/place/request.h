@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #define PLACE_GPUS_MAX 16 /* GPUs one request may ask for */
 
@@ -42,10 +43,10 @@ struct place_request {
 	unsigned cpu_milli; /* 1/1000 CPU; 0 = not said */
 	unsigned gpus; /* how many, each with vram_bytes; 1 normally, 0 exactly when cpu is ONLY */
 	enum place_cpu_mode cpu;
-	bool exclusive;              /* nobody else of ours on its GPUs */
-	char pin_uuid[GPU_UUID_MAX]; /* this GPU or none; "" = any */
-	unsigned max_per_gpu;        /* tasks of its batch on one GPU; 0 = no limit */
-	unsigned threads;            /* tasks of its batch at once, on all GPUs; 0 = no limit */
+	bool exclusive;       /* nobody else of ours on its GPUs */
+	const char *pin_uuid; /* this GPU or none; NULL = any. Borrowed */
+	unsigned max_per_gpu; /* tasks of its batch on one GPU; 0 = no limit */
+	unsigned threads;     /* tasks of its batch at once, on all GPUs; 0 = no limit */
 	const struct place_wishes *wishes; /* NULL = any GPU, all alike. Borrowed */
 	/* It sizes itself from the memory that is free when it starts (engines that take 90 % of
 	 * what they find): while its use, or that of anything on the GPU, has not settled, nothing
@@ -53,3 +54,9 @@ struct place_request {
 	bool start_lock;
 	unsigned stagger_ms; /* no start on a GPU sooner than this after the one before; 0 = none */
 };
+
+/* Is it bound to another GPU than this one? */
+static inline bool place_is_pinned_elsewhere(const struct place_request *request, const char *uuid)
+{
+	return request->pin_uuid && strcmp(request->pin_uuid, uuid) != 0;
+}

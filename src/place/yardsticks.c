@@ -302,7 +302,7 @@ static struct ledger *emptied(const struct ledger *ledger)
 
 static bool could_hold(const struct ledger_gpu *g, const struct place_request *request)
 {
-	if (!g->usable || (request->pin_uuid[0] && strcmp(request->pin_uuid, g->uuid) != 0))
+	if (!g->usable || place_is_pinned_elsewhere(request, g->uuid))
 		return false;
 	return g->vram_known ? request->vram_bytes <= g->room_bytes : request->vram_bytes == 0;
 }

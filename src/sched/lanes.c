@@ -19,7 +19,7 @@ static unsigned log2_of(uint64_t n)
 	return n ? 64 - (unsigned)__builtin_clzll(n) : 0;
 }
 
-static struct lane *lane_get(struct task_node *t)
+static struct lane *lane_get(struct sched *sched, struct task_node *t)
 {
 	const struct place_request *request = &t->pub.spec.request;
 	unsigned vram_log2 = log2_of(request->vram_bytes);
@@ -27,7 +27,7 @@ static struct lane *lane_get(struct task_node *t)
 
 	for (lane = t->batch->lanes; lane; lane = lane->next) {
 		if (lane->cpu == request->cpu && lane->gpus == request->gpus &&
-		    lane->vram_log2 == vram_log2 && strcmp(lane->pin_uuid, request->pin_uuid) == 0)
+		    lane->vram_log2 == vram_log2 && lane->pin_uuid == request->pin_uuid)
 			return lane;
 	}
 	lane = mem_calloc(1, sizeof *lane);
@@ -35,7 +35,8 @@ static struct lane *lane_get(struct task_node *t)
 	lane->cpu = request->cpu;
 	lane->gpus = request->gpus;
 	lane->vram_log2 = vram_log2;
-	memcpy(lane->pin_uuid, request->pin_uuid, sizeof lane->pin_uuid);
+	lane->pin_uuid =
+	    request->pin_uuid ? string_pool_get(&sched->strings, request->pin_uuid) : NULL;
 	lane->next = t->batch->lanes;
 	t->batch->lanes = lane;
 	return lane;
@@ -66,7 +67,7 @@ void waiting_add(struct sched *sched, struct task_node *t)
 		order_insert(&sched->delayed, &t->order);
 		return;
 	}
-	t->lane = lane_get(t);
+	t->lane = lane_get(sched, t);
 	if (order_size(&t->lane->order) == 0)
 		ready_add(sched, t->lane);
 	order_insert(&t->lane->order, &t->order);
@@ -177,6 +178,7 @@ void lanes_destroy(struct sched *sched, struct batch_node *b)
 		b->lanes = lane->next;
 		if (order_size(&lane->order) > 0)
 			ready_remove(sched, lane);
+		string_pool_put(&sched->strings, lane->pin_uuid);
 		free(lane);
 	}
 }

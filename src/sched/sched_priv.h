@@ -18,7 +18,7 @@ struct lane {
 	struct lane *next; /* of the batch */
 	enum place_cpu_mode cpu;
 	unsigned gpus, vram_log2;
-	char pin_uuid[GPU_UUID_MAX];
+	const char *pin_uuid; /* of the pool, as its tasks' are; NULL = any */
 	struct order order;
 	struct lane *ready_next, *ready_prev; /* lanes with tasks */
 };

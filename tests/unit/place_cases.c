@@ -123,8 +123,7 @@ static void read_task(struct scene *scene, struct place_task *task, const json_t
 	};
 	request->gpus =
 	    request->cpu == PLACE_CPU_ONLY ? 0 : (unsigned)jsonx_get_u64(json, "gpus", 1);
-	snprintf(request->pin_uuid, sizeof request->pin_uuid, "%s",
-		 jsonx_get_string(json, "pin", ""));
+	request->pin_uuid = jsonx_get_string(json, "pin", NULL);
 	*task = (struct place_task){
 	    .id = jsonx_get_u64(json, "id", 0),
 	    .batch = jsonx_get_u64(json, "batch", 0),

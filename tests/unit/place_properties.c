@@ -3,6 +3,7 @@
  * policy may get stuck, nothing may be faster than the lower bound. The seed of a failure is
  * printed; `place_properties SEED` plays that one alone.
  */
+#include "gpu_name.h"
 #include "place_world.h"
 #include "util/size.h"
 
@@ -53,15 +54,14 @@ static void make_kind(uint64_t *state, const struct world *world, struct kind *k
 	if (pick(state, 10) == 0)
 		kind->request.gpus = (unsigned)(1 + pick(state, world->n_gpus));
 	if (pick(state, 10) == 0)
-		snprintf(kind->request.pin_uuid, sizeof kind->request.pin_uuid, "GPU-%u",
-			 (unsigned)pick(state, world->n_gpus));
-	if (kind->request.pin_uuid[0])
+		kind->request.pin_uuid = gpu_name((unsigned)pick(state, world->n_gpus));
+	if (kind->request.pin_uuid)
 		kind->request.gpus = 1;
 	if (pick(state, 10) == 0) {
 		kind->request.cpu = PLACE_CPU_ONLY;
 		kind->request.gpus = 0;
 		kind->request.vram_bytes = 0;
-		kind->request.pin_uuid[0] = '\0';
+		kind->request.pin_uuid = NULL;
 	}
 }
 
@@ -132,7 +132,7 @@ static void drop_impossible(struct world *world)
 			char uuid[32];
 
 			snprintf(uuid, sizeof uuid, "GPU-%zu", g);
-			if (request->pin_uuid[0] && strcmp(uuid, request->pin_uuid) != 0)
+			if (place_is_pinned_elsewhere(request, uuid))
 				continue;
 			holds += request->vram_bytes <= total - total / 20 &&
 				 request->vram_bytes <= total - 256 * MIB;

@@ -3,6 +3,7 @@
  * ledger's arithmetic, what fits, and the choice of every simple policy, on random machines. Then
  * the yardsticks beside the best of all schedules of a few tasks, found by trying them all.
  */
+#include "gpu_name.h"
 #include "place/forecast.h"
 #include "place/place.h"
 #include "place_world.h"
@@ -76,8 +77,7 @@ static void make_request(uint64_t *state, const struct machine *m, struct place_
 	if (one_in(state, 6))
 		request->gpus = (unsigned)(1 + pick(state, 3));
 	if (one_in(state, 8))
-		snprintf(request->pin_uuid, sizeof request->pin_uuid, "GPU-%u",
-			 (unsigned)pick(state, m->n_gpus + 1));
+		request->pin_uuid = gpu_name((unsigned)pick(state, m->n_gpus + 1));
 	if (one_in(state, 4))
 		request->max_per_gpu = (unsigned)(1 + pick(state, 4));
 	if (one_in(state, 5))
@@ -284,8 +284,8 @@ static bool plain_fits(const struct machine *m, const struct place_task *task, s
 	struct plain p = plain_gpu(m, g);
 
 	if (m->gpus[g].health != GPU_HEALTH_OK || p.exclusive ||
-	    (ask->pin_uuid[0] && strcmp(ask->pin_uuid, m->gpus[g].uuid) != 0) ||
-	    (ask->exclusive && p.n_tasks > 0) || (ask->vram_bytes > 0 && !p.known) ||
+	    place_is_pinned_elsewhere(ask, m->gpus[g].uuid) || (ask->exclusive && p.n_tasks > 0) ||
+	    (ask->vram_bytes > 0 && !p.known) ||
 	    (p.known && (p.room == 0 || p.room < ask->vram_bytes)))
 		return false;
 	if (ask->max_per_gpu > 0)

@@ -190,7 +190,7 @@ static void check_start(struct play *p, const struct running *new)
 		char uuid[32];
 
 		snprintf(uuid, sizeof uuid, "GPU-%zu", gpu);
-		if (request->pin_uuid[0] && strcmp(uuid, request->pin_uuid) != 0)
+		if (place_is_pinned_elsewhere(request, uuid))
 			broke(p, "task %zu on %s, pinned to %s", new->task, uuid,
 			      request->pin_uuid);
 		for (size_t j = 0; j < k; j++)

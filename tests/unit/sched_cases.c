@@ -5,6 +5,7 @@
 
 #include <cmocka.h>
 
+#include "gpu_name.h"
 #include "sched/sched.h"
 #include "util/duration.h"
 #include "util/file.h"
@@ -144,7 +145,7 @@ static struct sched_spec spec_at(struct story *s, size_t at, enum sched_on_failu
 			spec.priority = value && *value == '-' ? -(int)number(s, value + 1)
 							       : (int)number(s, value);
 		else if (strcmp(key, "pin") == 0)
-			(void)snprintf(spec.request.pin_uuid, GPU_UUID_MAX, "GPU-%s", value);
+			spec.request.pin_uuid = gpu_name(number(s, value));
 		else if (strcmp(key, "gpus") == 0)
 			spec.request.gpus = number(s, value);
 		else if (strcmp(key, "exclusive") == 0)

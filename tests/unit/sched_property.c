@@ -16,6 +16,7 @@
 
 #include <cmocka.h>
 
+#include "gpu_name.h"
 #include "sched/sched.h"
 #include "util/size.h"
 
@@ -148,8 +149,7 @@ static struct sched_spec random_spec(struct world *w)
 		spec.request.exclusive = rnd(w, 12) == 0;
 		spec.request.gpus = rnd(w, 10) ? 1 : 2;
 		if (rnd(w, 10) == 0)
-			(void)snprintf(spec.request.pin_uuid, GPU_UUID_MAX, "GPU-%d",
-				       (int)rnd(w, GPUS_MAX));
+			spec.request.pin_uuid = gpu_name((unsigned)rnd(w, GPUS_MAX));
 	}
 	return spec;
 }
@@ -366,8 +366,7 @@ static void check_start(struct world *w, const struct sched_action *action)
 		assert_string_equal(gpu->uuid, a->gpus[g].uuid);
 		assert_int_equal(gpu->health, GPU_HEALTH_OK);
 		assert_int_equal(w->list->state, GPU_SOURCE_OK);
-		assert_true(!t->spec.request.pin_uuid[0] ||
-			    strcmp(t->spec.request.pin_uuid, gpu->uuid) == 0);
+		assert_false(place_is_pinned_elsewhere(&t->spec.request, gpu->uuid));
 	}
 	task->truth = TO_START;
 	task->attempt = action->attempt;

@@ -632,7 +632,7 @@ static void test_a_full_gpu_tells_a_floor(void **state)
 	uint64_t ids[3];
 
 	spec.policy = PLACE_FIRST_FIT; /* auto might keep one back */
-	(void)snprintf(spec.request.pin_uuid, GPU_UUID_MAX, "GPU-0");
+	spec.request.pin_uuid = "GPU-0";
 	for (size_t i = 0; i < 3; i++)
 		ids[i] = submit(b, spec);
 	assert_int_equal(step(b), 3);
@@ -662,7 +662,7 @@ static void test_contention_is_taken_out(void **state)
 	uint64_t one, two;
 	struct estimate estimate;
 
-	(void)snprintf(spec.request.pin_uuid, GPU_UUID_MAX, "GPU-0");
+	spec.request.pin_uuid = "GPU-0";
 	one = submit(b, spec);
 	two = submit(b, spec);
 	assert_int_equal(step(b), 2);

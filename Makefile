@@ -37,6 +37,7 @@ lint:
 	bash tools/lint.sh
 
 bench: all
+	sh tools/deps.sh test bench || echo "make bench: goes on with the tools that are there"
 	meson test -C $(BUILD) --benchmark --verbose --num-processes 1
 
 asan:

@@ -35,9 +35,13 @@ class Daemon:
         self.process = None
         self.start()
 
-    def start(self):
+    def launch(self):
+        """Without waiting for it."""
         with open(self.log, "a") as log:
             self.process = self.box.start(BUILD / "plimsoll", "serve", *self.options, stderr=log)
+
+    def start(self):
+        self.launch()
         wait_until(self.answers, what="the daemon")
         return self
 

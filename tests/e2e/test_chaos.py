@@ -1,0 +1,83 @@
+"""kill -9 of the daemon, the supervisor and the NVML helper, one by one and all at once, and power cuts.
+
+The size is a cut one; the whole one (2,000 tasks, 60 kills of each) is a part of `make soak`:
+
+    PLIMSOLL_CHAOS_TASKS=2000 PLIMSOLL_CHAOS_KILLS=60 PLIMSOLL_CHAOS_SEED=1 python3 -m pytest -s tests/e2e/test_chaos.py
+"""
+
+import os
+import random
+import time
+
+import pytest
+from api_link import Daemon
+from chaos_link import Books, Killer, PowerCut, Submitter, Witness, all_tasks, still_open, verdict
+from conftest import PATIENCE, wait_until
+
+TASKS = int(os.environ.get("PLIMSOLL_CHAOS_TASKS", "160"))
+KILLS = int(os.environ.get("PLIMSOLL_CHAOS_KILLS", "5"))
+CUTS = int(os.environ.get("PLIMSOLL_CHAOS_CUTS", str(max(2, KILLS // 3))))
+SEED = int(os.environ.get("PLIMSOLL_CHAOS_SEED", random.SystemRandom().randrange(1 << 32)))
+
+
+class Chaos:
+    """One run: the seed decides what is submitted, who is killed and when the power is cut."""
+
+    def __init__(self, box):
+        self.dice = random.Random(SEED)
+        self.box = box
+        self.daemon = Daemon(box)
+        self.witness = Witness(box.dir / "witness")
+        self.killer = Killer(self.daemon, self.dice)
+        self.submitter = Submitter(self.daemon, self.witness, random.Random(SEED + 1))
+        self.books = Books(self.daemon)
+        self.began = time.monotonic()
+        self.submitter.start()
+
+    def plan(self, cuts):
+        steps = [what for what in self.killer.count for _ in range(KILLS)] + ["cut"] * cuts
+        self.dice.shuffle(steps)
+        for n, step in enumerate(steps):
+            self.submitter.allow(TASKS * (n + 1) // len(steps))
+            time.sleep(self.dice.uniform(0, 0.25))
+            yield step
+
+    def end(self):
+        self.submitter.finish()
+        wait_until(lambda: not still_open(all_tasks(self.daemon.socket)), timeout=4 * PATIENCE, what="the last task")
+        self.books.look()
+        found = verdict(all_tasks(self.daemon.socket), self.submitter.acked, self.witness.read())
+        kills = ", ".join(f"{n} {what}" for what, n in self.killer.count.items())
+        print(f"\nseed {SEED}: {len(self.submitter.acked)} tasks, kills: {kills}; {self.submitter.again} requests sent again; "
+              f"{found['lost']} lost ({found['lost-never-ran']} of them never ran), {found['repeated']} repeated, "
+              f"{found['never-ran']} starts undone; {time.monotonic() - self.began:.1f} s")
+        return found
+
+
+def test_kill_9_of_everything(two_gpus):
+    print(f"\nPLIMSOLL_CHAOS_SEED={SEED}")
+    chaos = Chaos(two_gpus)
+    for n, step in enumerate(chaos.plan(cuts=0)):
+        chaos.killer.strike(step)
+        if n % 5 == 4:
+            chaos.books.look()
+    chaos.end()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another machine is made of namespaces, which needs root")
+def test_power_cuts(two_gpus):
+    print(f"\nPLIMSOLL_CHAOS_SEED={SEED}")
+    chaos = Chaos(two_gpus)
+    lost = done = 0
+    for step in chaos.plan(cuts=CUTS):
+        if step != "cut":
+            chaos.killer.strike(step)
+            continue
+        chaos.books.look()
+        ended = dict(chaos.books.ended)
+        cut = PowerCut(chaos.killer, chaos.submitter, chaos.witness, chaos.dice, two_gpus.dir / "cut")
+        done += 1
+        lost += cut.check(ended, to_the_end=done == CUTS)
+        cut.close()
+    chaos.end()
+    print(f"{done} power cuts, after which {lost} attempts were lost")

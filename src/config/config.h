@@ -1,0 +1,85 @@
+/*
+ * plimsoll.yaml: what the people of a machine say about it. Read from /etc/plimsoll/ and then from
+ * $XDG_CONFIG_HOME/plimsoll/ (~/.config/plimsoll/); what the second says about something counts.
+ * docs/configuration.md lists all keys. Unknown keys and values out of range are errors with file,
+ * line and column.
+ *
+ * Plain data: which GPU "0" is, and whose uid "ann" has, is found out by whoever uses it.
+ */
+#pragma once
+
+#include "config/hours.h"
+
+#include <stddef.h>
+
+enum config_role {
+	CONFIG_COMPUTE,
+	CONFIG_DISPLAY, /* somebody looks at it: CONFIG_DISPLAY_RESERVE is kept free at least */
+	CONFIG_OFF,     /* nothing is placed there */
+	CONFIG_ROLE_COUNT,
+};
+const char *config_role_name(enum config_role role); /* "compute", "display", "off" */
+
+#define CONFIG_DISPLAY_RESERVE ((uint64_t)1 << 30)
+
+/* One entry of `gpus`: of one GPU, or of all of a model. */
+struct config_gpu {
+	char *gpu;   /* as gpu_list_resolve() takes it; NULL: see model */
+	char *model; /* all whose model name holds this, without regard to case; NULL: see gpu */
+	enum config_role role;
+	bool has_reserve;
+	uint64_t reserve_bytes;       /* never promised */
+	uint64_t task_vram_max_bytes; /* only tasks that ask for at most this; 0 = any */
+	unsigned tasks_max;           /* at once; 0 = any number */
+	bool has_hours;               /* new tasks start only then */
+	struct hours hours;           /* local time */
+	char *where;                  /* "file:line:column" */
+};
+
+/* Of `users`; 0 = no limit. */
+struct config_limits {
+	unsigned running_max, queued_max, gpus_max;
+	uint64_t vram_max_bytes;
+	double weight; /* of their share of the machine; 0 = 1 */
+};
+
+struct config_user {
+	char *name; /* or a number */
+	struct config_limits limits;
+	char *where;
+};
+
+struct config {
+	struct config_gpu *gpus; /* a later entry says more about the same GPU */
+	size_t n_gpus;
+	struct config_limits limits; /* `default` of `users` */
+	struct config_user *users;
+	size_t n_users;
+	struct config_queue {
+		/* 0 = the default; negative = off. See struct sched_config. */
+		int64_t ageing_ms, fair_share_ms, reserve_after_ms, stagger_ms;
+	} queue;
+	struct config_keep {
+		uint64_t ended_tasks, archived_tasks; /* 0 = the default */
+		unsigned days;                        /* 0 = no limit by age */
+	} keep;
+	char **files; /* that were there */
+	size_t n_files;
+};
+
+/* The files there may be, in the order they are read: NULL-terminated, new; free with
+ * config_paths_free(). `machine`: only the machine's own, for its daemon. */
+char **config_paths(bool machine);
+void config_paths_free(char **paths);
+
+/* Read those of `paths` that are there. Nothing there: all is default. */
+int config_load(const char *const *paths, struct config **ret_config, struct error *err) MUST_CHECK;
+/* One file's text, for tests; `name` is for messages. */
+int config_parse(const char *text, size_t len, const char *name, struct config **ret_config,
+		 struct error *err) MUST_CHECK;
+void config_destroy(struct config *config);
+static inline void config_cleanup(struct config **config)
+{
+	config_destroy(*config);
+}
+#define auto_config CLEANUP(config_cleanup)

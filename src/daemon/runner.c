@@ -340,17 +340,18 @@ static void on_ended(void *arg, const struct supervisor_ended *ended)
 	ack_later(runner, ended->attempt);
 }
 
-static void on_failed(void *arg, const char *attempt_text, int code, const char *text)
+static void on_failed(void *arg, const struct supervisor_failed *failed)
 {
 	struct runner *runner = arg;
 	uint64_t id;
 	unsigned attempt;
 
-	if (!attempt_is_ours(runner, attempt_text, &id, &attempt))
+	if (!attempt_is_ours(runner, failed->attempt, &id, &attempt))
 		return;
-	(void)sched_start_failed(runner->daemon->sched, id, attempt, text, is_transient(code),
+	(void)sched_start_failed(runner->daemon->sched, id, attempt, failed->text,
+				 failed->transient,
 				 timestamp_now_ms()); /* -ESTALE: reported before */
-	ack_later(runner, attempt_text);
+	ack_later(runner, failed->attempt);
 }
 
 static void on_unknown(void *arg, const char *attempt_text)

@@ -1,6 +1,8 @@
 /* See attempt.h. */
 #include "run/attempt.h"
 
+#include "run/log.h"
+
 #include <sys/wait.h>
 
 static const char *const state_names[ATTEMPT_N_STATES] = {
@@ -46,6 +48,7 @@ struct attempt *attempt_create(const char *id)
 	attempt->by_id.id = attempt->id;
 	attempt->by_pid.id = attempt->pid_text;
 	attempt->watch_fd = -1;
+	attempt->log_owner = LOG_ANY_OWNER;
 	return attempt;
 }
 
@@ -100,9 +103,10 @@ json_t *attempt_event(const struct attempt *attempt)
 	case ATTEMPT_ENDED:
 		return ended_event(attempt);
 	case ATTEMPT_FAILED:
-		return json_pack("{s:s, s:s, s:i, s:o, s:I}", "event", "failed", "attempt",
+		return json_pack("{s:s, s:s, s:i, s:o, s:b, s:I}", "event", "failed", "attempt",
 				 attempt->id, "errno", attempt->fail_errno, "text",
-				 jsonx_string_if(attempt->fail_text), "ended_at",
+				 jsonx_string_if(attempt->fail_text), "transient",
+				 protocol_is_transient(attempt->fail_errno), "ended_at",
 				 (json_int_t)attempt->ended_at);
 	case ATTEMPT_STARTING:
 	case ATTEMPT_N_STATES:

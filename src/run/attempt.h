@@ -67,6 +67,7 @@ struct attempt {
 
 	char *log_path; /* NULL: none */
 	uint64_t log_cap_bytes;
+	uid_t log_owner; /* whom the task runs as; LOG_ANY_OWNER: as the supervisor */
 
 	struct protocol_request *request; /* until it is started */
 	int watch_fd; /* what hinders its exec comes here; its pidfd when adopted; -1: not open */

@@ -307,13 +307,17 @@ static void event_ended(struct supervisor_client *client, const json_t *event)
 
 static void event_failed(struct supervisor_client *client, const json_t *event)
 {
-	const char *attempt = jsonx_get_string(event, "attempt", "");
+	int code = (int)jsonx_get_i64(event, "errno", EIO);
+	struct supervisor_failed failed = {
+	    .attempt = jsonx_get_string(event, "attempt", ""),
+	    .code = code,
+	    .text = jsonx_get_string(event, "text", "could not be started"),
+	    .transient = jsonx_get_bool(event, "transient", protocol_is_transient(code)),
+	};
 
-	entry_over(client, attempt);
+	entry_over(client, failed.attempt);
 	if (client->cb.on_failed)
-		client->cb.on_failed(client->cb.arg, attempt,
-				     (int)jsonx_get_i64(event, "errno", EIO),
-				     jsonx_get_string(event, "text", "could not be started"));
+		client->cb.on_failed(client->cb.arg, &failed);
 }
 
 static void event_usage(struct supervisor_client *client, const json_t *event)

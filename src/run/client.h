@@ -19,6 +19,7 @@
 #pragma once
 
 #include "util/error.h"
+#include "util/limits.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -56,6 +57,13 @@ struct supervisor_ended {
 				evidence for host-oom */
 };
 
+struct supervisor_failed {
+	const char *attempt;
+	int code;         /* positive errno */
+	const char *text; /* what and why: "command not found: ..." */
+	bool transient;   /* the machine was short of something: the same start may succeed later */
+};
+
 struct supervisor_usage {
 	const char *attempt;
 	uint64_t ram_bytes;
@@ -74,9 +82,8 @@ struct supervisor_callbacks {
 	void (*on_trouble)(void *arg, const char *text);
 	void (*on_started)(void *arg, const struct supervisor_started *started);
 	void (*on_ended)(void *arg, const struct supervisor_ended *ended);
-	/* It could not be started and nothing of it ran: `text` says what and why ("command not
-	 * found: ..."), code is a positive errno. */
-	void (*on_failed)(void *arg, const char *attempt, int code, const char *text);
+	/* It could not be started and nothing of it ran. */
+	void (*on_failed)(void *arg, const struct supervisor_failed *failed);
 	/* An expected attempt the supervisor has never heard of: it did not run, and starting it
 	 * (again) is safe. */
 	void (*on_unknown)(void *arg, const char *attempt);
@@ -92,15 +99,30 @@ struct supervisor_options {
 	struct supervisor_callbacks callbacks;
 };
 
+/* Whom a task runs as, see "user" in protocol.h. */
+struct supervisor_user {
+	uid_t uid;
+	gid_t gid;
+	const gid_t *groups; /* the supplementary ones */
+	size_t n_groups;
+	struct limits limits;
+};
+
 struct supervisor_start {
 	const char *attempt; /* "<task>.<number>", unique for ever */
 	char *const *argv;   /* NULL-terminated, at least one; found along the PATH of `env` */
 	char *const *env;    /* NULL-terminated "K=V": all of it, nothing is inherited */
 	const char *cwd;
 	mode_t umask;
-	const char *log_path;   /* NULL: output is thrown away. Its folder must exist */
+	const char *log_path; /* NULL: output is thrown away. Its folder must exist */
+	/* The log lies in a folder of the daemon's own, which the user cannot enter: it is opened
+	 * as the supervisor and given to the user. False: opened as the user. Only matters with a
+	 * `user`. */
+	bool log_is_private;
 	uint64_t log_cap_bytes; /* 0: none. Above it the middle of the log is cut out, see log.h */
-	int nice;               /* added to the supervisor's own */
+	const char *tty; /* "/dev/pts/N", its terminal, for `run -t`; NULL: none. Excludes a log */
+	const struct supervisor_user *user; /* NULL: as the supervisor itself */
+	int nice;                           /* added to the supervisor's own */
 };
 
 /* Connects as soon as `loop` runs. Options are copied. */

@@ -1,6 +1,7 @@
 /* See journal.h. */
 #include "run/journal.h"
 
+#include "run/log.h"
 #include "util/file.h"
 
 #include <errno.h>
@@ -44,6 +45,9 @@ static json_t *start_record(const struct attempt *attempt)
 
 	if (attempt->log_path)
 		(void)json_object_set_new(record, "log", protocol_bytes_encode(attempt->log_path));
+	if (attempt->log_owner != LOG_ANY_OWNER)
+		(void)json_object_set_new(record, "log_owner",
+					  json_integer((json_int_t)attempt->log_owner));
 	return record;
 }
 
@@ -88,6 +92,7 @@ static void read_start(struct idtable *attempts, const char *id, const json_t *r
 	attempt->started_at = jsonx_get_i64(record, "started_at", 0);
 	attempt->gate = jsonx_get_u64(record, "gate", 0);
 	attempt->log_cap_bytes = jsonx_get_u64(record, "log_cap_bytes", 0);
+	attempt->log_owner = (uid_t)jsonx_get_u64(record, "log_owner", LOG_ANY_OWNER);
 	free(attempt->log_path);
 	attempt->log_path = protocol_bytes_decode(json_object_get(record, "log"));
 }

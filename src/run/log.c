@@ -15,20 +15,40 @@
 #define BLOCK     ((uint64_t)4096)
 #define TAIL_STEP ((size_t)65536)
 
-int log_trim(const char *path, uint64_t cap_bytes)
+/* The file itself is held (O_PATH opens nothing, and no device has side effects) before it is
+ * looked at: what is cut is what was looked at. */
+static int trim_open(const char *path, uid_t owner, int *ret_fd)
+{
+	auto_close int held = open(path, O_PATH | O_CLOEXEC | O_NOFOLLOW);
+	char name[64];
+	struct stat st;
+
+	if (held < 0 || fstat(held, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode) || (owner != LOG_ANY_OWNER && st.st_uid != owner))
+		return -EPERM;
+	(void)snprintf(name, sizeof name, "/proc/self/fd/%d", held);
+	*ret_fd = open(name, O_RDWR | O_CLOEXEC);
+	return *ret_fd < 0 ? -errno : 0;
+}
+
+int log_trim(const char *path, uint64_t cap_bytes, uid_t owner)
 {
 	auto_close int fd = -1;
 	uint64_t cap = MAX_OF(cap_bytes, CAP_MIN), from, to;
 	struct stat st;
+	int r;
 
 	/* Most logs stay small: do not even open those. */
 	if (stat(path, &st) < 0)
 		return errno == ENOENT ? 0 : -errno;
 	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_blocks * 512 <= cap)
 		return 0;
-	fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-	if (fd < 0)
-		return errno == ENOENT ? 0 : -errno;
+	r = trim_open(path, owner, &fd);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	if (fstat(fd, &st) < 0)
+		return -errno;
 	from = (cap / 4) / BLOCK * BLOCK;
 	to = ((uint64_t)st.st_size - MIN_OF((uint64_t)st.st_size, cap / 2)) / BLOCK * BLOCK;
 	if (to <= from)

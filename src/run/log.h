@@ -14,10 +14,15 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#define LOG_ANY_OWNER ((uid_t)-1)
+
 /* When the log takes more than `cap_bytes` on disk, cut its middle out so that a quarter of the cap
  * is left at its head and half of it at its tail (caps below 64 KiB count as 64 KiB). 0 also when
- * there is no such file. -EOPNOTSUPP: this file system cannot punch holes, the log grows on. */
-int log_trim(const char *path, uint64_t cap_bytes);
+ * there is no such file. -EOPNOTSUPP: this file system cannot punch holes, the log grows on.
+ *
+ * `owner`: -EPERM unless the file belongs to him. For a log whose folder is in somebody else's
+ * hands, who may have put another file in its place by now: only one he could cut himself is. */
+int log_trim(const char *path, uint64_t cap_bytes, uid_t owner);
 
 /* Read on at `*offset` (0 at first) into `buf` of `size` bytes (at least 64), and move `*offset`
  * behind what was read. Returns the number of bytes, 0 at the (present) end, or a negative errno.

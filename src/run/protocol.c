@@ -79,11 +79,77 @@ static int list_decode(const json_t *list, struct strings *ret_strings)
 	return 0;
 }
 
-int protocol_start_encode(const struct supervisor_start *start, char **ret_line, struct error *err)
+bool protocol_is_transient(int code)
 {
-	auto_json json_t *json = NULL;
-	auto_free char *line = NULL;
+	static const int codes[] = {EAGAIN, ENOMEM, EMFILE, ENFILE,  EIO,
+				    ENOSPC, EDQUOT, EINTR,  ETXTBSY, ESTALE};
 
+	for (size_t i = 0; i < ARRAY_LEN(codes); i++)
+		if (codes[i] == code)
+			return true;
+	return false;
+}
+
+/* --- the user and the terminal --- */
+
+static json_t *user_encode(const struct supervisor_user *user)
+{
+	json_t *json =
+	    json_pack("{s:I, s:I}", "uid", (json_int_t)user->uid, "gid", (json_int_t)user->gid);
+	json_t *groups = json_array();
+
+	for (size_t i = 0; i < user->n_groups; i++)
+		(void)json_array_append_new(groups, json_integer((json_int_t)user->groups[i]));
+	(void)json_object_set_new(json, "groups", groups);
+	if (user->limits.set != 0)
+		(void)json_object_set_new(json, "limits", limits_encode(&user->limits));
+	return json;
+}
+
+/* An id of a user or group. Not the last one, -1: to setresuid() that means "leave as it is", and
+ * would be root. */
+static bool id_decode(const json_t *json, unsigned *ret_id)
+{
+	json_int_t value = json_integer_value(json);
+
+	if (!json_is_integer(json) || value < 0 || value >= UINT32_MAX)
+		return false;
+	*ret_id = (unsigned)value;
+	return true;
+}
+
+static int user_decode(const json_t *json, const char *attempt, struct protocol_user *user,
+		       struct error *err)
+{
+	const json_t *groups = json_object_get(json, "groups"), *item;
+	size_t i;
+
+	if (!id_decode(json_object_get(json, "uid"), &user->uid) ||
+	    !id_decode(json_object_get(json, "gid"), &user->gid))
+		return error_set(err, -EINVAL,
+				 "start of %s: \"user\" needs a \"uid\" and a \"gid\"", attempt);
+	if (groups && (!json_is_array(groups) || json_array_size(groups) > PROTOCOL_GROUPS_MAX))
+		return error_set(err, -EINVAL, "start of %s: \"groups\" is no list of at most %d",
+				 attempt, PROTOCOL_GROUPS_MAX);
+	user->groups = mem_calloc(json_array_size(groups) + 1, sizeof *user->groups);
+	json_array_foreach (groups, i, item) {
+		if (!id_decode(item, &user->groups[user->n_groups++]))
+			return error_set(err, -EINVAL,
+					 "start of %s: \"groups\" holds what is no group", attempt);
+	}
+	if (jsonx_has(json, "limits") &&
+	    limits_decode(json_object_get(json, "limits"), &user->limits, err) < 0)
+		return error_prefix(err, -EINVAL, "start of %s", attempt);
+	return 0;
+}
+
+static bool is_tty_path(const char *path)
+{
+	return text_starts_with(path, "/dev/") && strlen(path) < 128 && !strstr(path, "..");
+}
+
+static int start_check(const struct supervisor_start *start, struct error *err)
+{
 	if (!start->attempt || !start->attempt[0] || !start->argv || !start->argv[0] || !start->cwd)
 		return error_set(err, -EINVAL,
 				 "a start needs an attempt id, a command and a folder");
@@ -94,6 +160,26 @@ int protocol_start_encode(const struct supervisor_start *start, char **ret_line,
 		return error_set(err, -EINVAL, "nice %d is not in -20 to 19", start->nice);
 	if (start->log_path && start->log_path[0] != '/')
 		return error_set(err, -EINVAL, "log path %s is not absolute", start->log_path);
+	if (start->tty && !is_tty_path(start->tty))
+		return error_set(err, -EINVAL, "%s is no terminal: it is not below /dev",
+				 start->tty);
+	if (start->tty && start->log_path)
+		return error_set(err, -EINVAL, "a task at a terminal has no log");
+	if (start->user && (start->user->uid == (uid_t)-1 || start->user->gid == (gid_t)-1))
+		return error_set(err, -EINVAL, "the user or the group of the task is not known");
+	if (start->user && start->user->n_groups > PROTOCOL_GROUPS_MAX)
+		return error_set(err, -E2BIG, "a user has at most %d groups", PROTOCOL_GROUPS_MAX);
+	return 0;
+}
+
+int protocol_start_encode(const struct supervisor_start *start, char **ret_line, struct error *err)
+{
+	auto_json json_t *json = NULL;
+	auto_free char *line = NULL;
+	int r = start_check(start, err);
+
+	if (r < 0)
+		return r;
 	json = json_pack("{s:s, s:s, s:o, s:o, s:o, s:i, s:I, s:i}", "op", "start", "attempt",
 			 start->attempt, "argv", list_encode(start->argv), "env",
 			 list_encode(start->env), "cwd", protocol_bytes_encode(start->cwd), "umask",
@@ -103,6 +189,12 @@ int protocol_start_encode(const struct supervisor_start *start, char **ret_line,
 		return error_set(err, -EINVAL, "attempt id %s is not UTF-8", start->attempt);
 	if (start->log_path)
 		(void)json_object_set_new(json, "log", protocol_bytes_encode(start->log_path));
+	if (start->log_path && start->log_is_private)
+		(void)json_object_set_new(json, "log_owner", json_string("supervisor"));
+	if (start->tty)
+		(void)json_object_set_new(json, "tty", json_string(start->tty));
+	if (start->user)
+		(void)json_object_set_new(json, "user", user_encode(start->user));
 	line = jsonx_dump(json);
 	if (strlen(line) + 1 > PROTOCOL_LINE_MAX)
 		return error_set(
@@ -114,10 +206,42 @@ int protocol_start_encode(const struct supervisor_start *start, char **ret_line,
 	return 0;
 }
 
+/* Where its output goes. */
+static int output_decode(const json_t *json, struct protocol_request *request, struct error *err)
+{
+	const char *owner = jsonx_get_string(json, "log_owner", "user");
+	const char *tty = jsonx_get_string(json, "tty", NULL);
+
+	if (jsonx_has(json, "log")) {
+		request->log_path = protocol_bytes_decode(json_object_get(json, "log"));
+		if (!request->log_path || request->log_path[0] != '/')
+			return error_set(err, -EINVAL, "start of %s: \"log\" is no absolute path",
+					 request->attempt);
+	}
+	if (strcmp(owner, "supervisor") == 0)
+		request->log_owner = PROTOCOL_LOG_SUPERVISOR;
+	else if (strcmp(owner, "user") != 0)
+		return error_set(err, -EINVAL,
+				 "start of %s: \"log_owner\" is neither user nor supervisor",
+				 request->attempt);
+	if (!jsonx_has(json, "tty"))
+		return 0;
+	if (!tty || !is_tty_path(tty))
+		return error_set(err, -EINVAL, "start of %s: \"tty\" is no path below /dev",
+				 request->attempt);
+	if (request->log_path)
+		return error_set(err, -EINVAL,
+				 "start of %s: \"log\" and \"tty\" exclude each other",
+				 request->attempt);
+	request->tty = mem_strdup(tty);
+	return 0;
+}
+
 static int start_decode(const json_t *json, struct protocol_request *request, struct error *err)
 {
-	const json_t *cwd = json_object_get(json, "cwd"), *log = json_object_get(json, "log");
+	const json_t *cwd = json_object_get(json, "cwd");
 	const char *attempt = request->attempt;
+	int r;
 
 	if (list_decode(json_object_get(json, "argv"), &request->argv) < 0 || request->argv.n == 0)
 		return error_set(err, -EINVAL, "start of %s: \"argv\" is no list of arguments",
@@ -128,11 +252,14 @@ static int start_decode(const json_t *json, struct protocol_request *request, st
 	request->cwd = cwd ? protocol_bytes_decode(cwd) : mem_strdup("/");
 	if (!request->cwd)
 		return error_set(err, -EINVAL, "start of %s: \"cwd\" is no path", attempt);
-	if (jsonx_has(json, "log")) {
-		request->log_path = protocol_bytes_decode(log);
-		if (!request->log_path || request->log_path[0] != '/')
-			return error_set(err, -EINVAL, "start of %s: \"log\" is no absolute path",
-					 attempt);
+	r = output_decode(json, request, err);
+	if (r < 0)
+		return r;
+	request->has_user = jsonx_has(json, "user");
+	if (request->has_user) {
+		r = user_decode(json_object_get(json, "user"), attempt, &request->user, err);
+		if (r < 0)
+			return r;
 	}
 	request->umask = (mode_t)jsonx_get_u64(json, "umask", 022) & 0777;
 	request->log_cap_bytes = jsonx_get_u64(json, "log_cap_bytes", 0);
@@ -213,6 +340,8 @@ void protocol_request_finish(struct protocol_request *request)
 	free(request->attempt);
 	free(request->cwd);
 	free(request->log_path);
+	free(request->tty);
+	free(request->user.groups);
 	strings_finish(&request->argv);
 	strings_finish(&request->env);
 	*request = (struct protocol_request){};

@@ -16,11 +16,27 @@
  *		gets every event; without a hello it only gets the answers to its own requests.
  *		"usage": true adds a `usage` event at each sample.
  *	{"op": "start", "attempt", "argv": [...], "env": ["K=V"...], "cwd": "/", "umask": 18,
- *	 "log": "/path", "log_cap_bytes": 0, "nice": 0}
+ *	 "log": "/path", "log_owner": "user", "log_cap_bytes": 0, "nice": 0, "tty": "/dev/pts/N",
+ *	 "user": {"uid", "gid", "groups": [...], "limits": {"nofile": [soft, hard], ...}}}
  *		Start it, once: when the id is known, nothing is started and its state is answered.
  *		"log": where standard output and error go (appended, created 0600; absent =
  *		/dev/null). "log_cap_bytes": 0 = no cap. Standard input is /dev/null. Strings that
  *		are not UTF-8 are written {"hex": "..."}.
+ *
+ *		"user": whom it runs as; absent = as the supervisor. Somebody else only when the
+ *		supervisor is root. "uid" and "gid" must be there, "groups" are the supplementary
+ *		ones (absent = none). "limits": see util/limits.h; set before it becomes the user.
+ *		The folder is entered, the terminal opened and the PATH searched as the user.
+ *		So is the log opened, because root must not be made to write into a file of
+ *		somebody's choice; except with "log_owner": "supervisor", for a log in a folder
+ *		nobody but the supervisor's user may enter: there it is opened as the supervisor,
+ *		through no symbolic link, and given to the user, who needs to own it for
+ *		/dev/stdout to be opened anew.
+ *
+ *		"tty": standard input, output and error are this terminal, which becomes the
+ *		controlling terminal of the task's session; there is no log then. It must be nobody
+ *		else's controlling terminal. When the terminal goes away (its other end is closed)
+ *		the kernel sends SIGHUP to the task's first process and the foreground group.
  *	{"op": "signal", "attempt", "signal": 15}
  *		To the whole process group. Without a process left: nothing happens.
  *	{"op": "ack", "attempt"}	Its end is on record elsewhere: forget it.
@@ -31,8 +47,10 @@
  *	{"event": "hello", "version": 1, "pid", "start_time"}
  *	{"event": "started", "attempt", "pid", "start_time", "started_at", "adopted": bool}
  *		The command is running: exec has succeeded. start_time as in struct pidref.
- *	{"event": "failed", "attempt", "errno", "text", "ended_at"}
- *		Not started, and nothing of it ever ran. Sent instead of `started`.
+ *	{"event": "failed", "attempt", "errno", "text", "transient": bool, "ended_at"}
+ *		Not started, and nothing of it ever ran. Sent instead of `started`. "transient": the
+ *		machine was short of something (processes, descriptors, memory, disk): the same
+ *start may succeed later.
  *	{"event": "ended", "attempt", "exit_code" | "signal" | "lost": true, "started_at",
  *"ended_at", "peak_ram_bytes", "cpu_seconds", "stragglers": N, "oom_kills": N} "lost": it is over,
  *how is not known (it ended while no supervisor was there, or its parent was not this one and the
@@ -51,6 +69,7 @@
 
 #include "util/error.h"
 #include "util/jsonx.h"
+#include "util/limits.h"
 #include "util/text.h"
 
 #include <sys/types.h>
@@ -59,6 +78,7 @@
 #define PROTOCOL_LINE_MAX    ((size_t)1 << 20) /* one request with its environment */
 #define PROTOCOL_ATTEMPT_MAX 128               /* bytes of an attempt id */
 #define PROTOCOL_ARGS_MAX    65536             /* entries of argv, and of env */
+#define PROTOCOL_GROUPS_MAX  65536             /* NGROUPS_MAX of Linux */
 
 #define SUPERVISOR_PROGRAM "plimsoll-supervisor"
 #define SUPERVISOR_SOCKET  "supervisor.sock"    /* in the runtime folder */
@@ -77,12 +97,29 @@ enum protocol_op {
 	PROTOCOL_QUIT,
 };
 
+enum protocol_log_owner {
+	PROTOCOL_LOG_USER,       /* opened as the user the task runs as */
+	PROTOCOL_LOG_SUPERVISOR, /* opened as the supervisor and given to the user */
+};
+
+struct protocol_user {
+	uid_t uid;
+	gid_t gid;
+	gid_t *groups;
+	size_t n_groups;
+	struct limits limits;
+};
+
 /* One request as the supervisor reads it; what the op does not have is zero. Owns its strings. */
 struct protocol_request {
 	enum protocol_op op;
 	char *attempt;
 	struct strings argv, env;
 	char *cwd, *log_path; /* log_path NULL: none */
+	char *tty;            /* NULL: none */
+	enum protocol_log_owner log_owner;
+	bool has_user;
+	struct protocol_user user;
 	mode_t umask;
 	uint64_t log_cap_bytes;
 	int nice;
@@ -103,6 +140,9 @@ const char *protocol_op_name(enum protocol_op op);
 json_t *protocol_bytes_encode(const char *s);
 /* The caller frees it. NULL: neither text nor hex, or with a zero byte inside. */
 char *protocol_bytes_decode(const json_t *json);
+
+/* May what failed with this (positive) errno before its exec succeed later, unchanged? */
+bool protocol_is_transient(int code);
 
 /* What the daemon asks for, see client.h. All borrowed. */
 struct supervisor_start;

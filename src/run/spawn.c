@@ -6,6 +6,10 @@
  * Nothing of the supervisor reaches the command: every descriptor is close-on-exec at birth, and
  * the child closes all it does not need right after the fork (a sibling's gate or status pipe held
  * open by a child that waits would never end).
+ *
+ * A root supervisor becomes the task's user on the way. What is chosen by the user (log, folder,
+ * terminal, program) is opened after that, with his rights; before it, only what the daemon has
+ * chosen.
  */
 #include "run/spawn.h"
 
@@ -13,13 +17,16 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <linux/close_range.h>
+#include <linux/openat2.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <termios.h>
 #include <unistd.h>
 
 /* Descriptors of a child between fork and exec. */
@@ -27,9 +34,9 @@
 #define CHILD_STATUS 4
 #define CHILD_MARK   5
 
-static void child_fail_to(int fd, enum spawn_step step, int code)
+static void child_fail_to(int fd, enum spawn_step step, int code, int detail)
 {
-	struct spawn_failure failure = {.step = (int)step, .code = code};
+	struct spawn_failure failure = {.step = (int)step, .code = code, .detail = detail};
 
 	/* Nobody may be there to read it any more. */
 	(void)signal(SIGPIPE, SIG_IGN);
@@ -39,7 +46,7 @@ static void child_fail_to(int fd, enum spawn_step step, int code)
 
 static void child_fail(enum spawn_step step, int code)
 {
-	child_fail_to(CHILD_STATUS, step, code);
+	child_fail_to(CHILD_STATUS, step, code, 0);
 }
 
 /* What it waits with and the status pipe to their places, everything else above standard error
@@ -52,39 +59,122 @@ static void child_arrange_fds(const struct gate *at, int status_fd)
 
 	if (gate < 0 || mark < 0 || status < 0 || dup3(gate, CHILD_GATE, O_CLOEXEC) < 0 ||
 	    dup3(mark, CHILD_MARK, O_CLOEXEC) < 0 || dup3(status, CHILD_STATUS, O_CLOEXEC) < 0)
-		child_fail_to(status_fd, SPAWN_STEP_SESSION, errno);
+		child_fail_to(status_fd, SPAWN_STEP_SESSION, errno, 0);
 	/* Kernels before 5.9 lack it: then close-on-exec has to do. */
 	(void)syscall(SYS_close_range, CHILD_MARK + 1, ~0u, 0);
 }
 
-static void child_open_log(const char *path)
+static void child_open_stdin(void)
 {
-	int fd = path ? open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600)
-		      : open("/dev/null", O_WRONLY | O_CLOEXEC);
+	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
+	if (fd < 0 || dup2(fd, STDIN_FILENO) < 0)
+		child_fail(SPAWN_STEP_STDIN, errno);
+}
+
+/* One open file for both, so that their order is kept. */
+static void child_take_output(int fd)
+{
 	if (fd < 0 || dup2(fd, STDOUT_FILENO) < 0 || dup2(fd, STDERR_FILENO) < 0)
 		child_fail(SPAWN_STEP_LOG, errno);
 }
 
-static void child_run(const struct protocol_request *request, const struct gate *gate,
-		      int status_fd)
+static void child_open_log(const char *path)
 {
+	child_take_output(
+	    path ? open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600)
+		 : open("/dev/null", O_WRONLY | O_CLOEXEC));
+}
+
+/* Before it becomes the user: a plain file below the supervisor's own folder, reached through no
+ * symbolic link, which has no second name. */
+static void child_open_private_log(const struct spawn *spawn)
+{
+	struct open_how how = {.flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK,
+			       .mode = 0600,
+			       .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS};
+	const struct protocol_user *user = &spawn->request->user;
+	const char *path = spawn->request->log_path;
+	size_t len = strlen(spawn->private_dir);
+	struct stat st;
+	int dir, fd;
+
+	if (strncmp(path, spawn->private_dir, len) != 0 || path[len] != '/')
+		child_fail(SPAWN_STEP_LOG, EPERM);
+	dir = open(spawn->private_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0)
+		child_fail(SPAWN_STEP_LOG, errno);
+	fd = (int)syscall(SYS_openat2, dir, path + len + 1, &how, sizeof how);
+	/* Kernels before 5.6: nobody but us can have put a link into that folder. */
+	if (fd < 0 && errno == ENOSYS)
+		fd = openat(dir, path + len + 1, (int)how.flags | O_NOFOLLOW, (mode_t)how.mode);
+	if (fd >= 0 && fstat(fd, &st) == 0 && (!S_ISREG(st.st_mode) || st.st_nlink != 1))
+		child_fail(SPAWN_STEP_LOG, EMLINK);
+	if (fd >= 0 && fchown(fd, user->uid, user->gid) < 0)
+		child_fail(SPAWN_STEP_LOG, errno);
+	child_take_output(fd);
+}
+
+/* The terminal becomes the controlling one by being opened: this session has none yet, and leads
+ * itself. It does not when it is somebody else's already. */
+static void child_open_tty(const char *path)
+{
+	int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+
+	if (fd < 0)
+		child_fail(SPAWN_STEP_TTY, errno);
+	if (tcgetsid(fd) != getpid())
+		child_fail(SPAWN_STEP_TTY, isatty(fd) ? EBUSY : ENOTTY);
+	for (int i = STDIN_FILENO; i <= STDERR_FILENO; i++)
+		if (dup2(fd, i) < 0)
+			child_fail(SPAWN_STEP_TTY, errno);
+}
+
+/* Groups first: with the user goes the right to set them. Limits before that: exec then refuses the
+ * process that is one too many for this user (RLIMIT_NPROC). */
+static void child_become(const struct protocol_user *user)
+{
+	int resource = 0, r = limits_apply(&user->limits, &resource);
+
+	if (r < 0)
+		child_fail_to(CHILD_STATUS, SPAWN_STEP_LIMIT, -r, resource);
+	/* Only root can be somebody else; to be oneself needs nothing. */
+	if (geteuid() != 0 && user->uid != geteuid())
+		child_fail(SPAWN_STEP_USER, EPERM);
+	if (geteuid() != 0)
+		return;
+	if (setgroups(user->n_groups, user->groups) < 0 ||
+	    setresgid(user->gid, user->gid, user->gid) < 0 ||
+	    setresuid(user->uid, user->uid, user->uid) < 0)
+		child_fail(SPAWN_STEP_USER, errno);
+}
+
+static void child_run(const struct spawn *spawn, int status_fd)
+{
+	const struct protocol_request *request = spawn->request;
+	bool private_log =
+	    request->has_user && request->log_path && request->log_owner == PROTOCOL_LOG_SUPERVISOR;
 	char *no_env[] = {NULL};
-	int fd;
 
 	signals_reset();
-	child_arrange_fds(gate, status_fd);
+	child_arrange_fds(spawn->gate, status_fd);
 	(void)prctl(PR_SET_NAME, SPAWN_GATE_NAME);
 	if (setsid() < 0)
 		child_fail(SPAWN_STEP_SESSION, errno);
-	if (!gate_wait(CHILD_GATE, CHILD_MARK, gate->number))
+	if (!gate_wait(CHILD_GATE, CHILD_MARK, spawn->gate->number))
 		_exit(SPAWN_EXIT_NOT_STARTED);
 	(void)close(CHILD_GATE);
-	fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	if (fd < 0 || dup2(fd, STDIN_FILENO) < 0)
-		child_fail(SPAWN_STEP_STDIN, errno);
+	(void)close(CHILD_MARK);
+	child_open_stdin();
+	if (private_log)
+		child_open_private_log(spawn);
+	if (request->has_user)
+		child_become(&request->user);
 	/* The log before the folder: it is an absolute path, and messages have somewhere to go. */
-	child_open_log(request->log_path);
+	if (request->tty)
+		child_open_tty(request->tty);
+	else if (!private_log)
+		child_open_log(request->log_path);
 	(void)umask(request->umask);
 	errno = 0;
 	if (request->nice != 0 && nice(request->nice) == -1 && errno != 0)
@@ -97,8 +187,7 @@ static void child_run(const struct protocol_request *request, const struct gate 
 	child_fail(SPAWN_STEP_EXEC, errno);
 }
 
-int spawn_child(const struct protocol_request *request, const struct gate *gate, pid_t *ret_pid,
-		int *ret_status_fd)
+int spawn_child(const struct spawn *spawn, pid_t *ret_pid, int *ret_status_fd)
 {
 	sigset_t all, before;
 	int fds[2], code;
@@ -112,7 +201,7 @@ int spawn_child(const struct protocol_request *request, const struct gate *gate,
 	pid = fork();
 	code = errno;
 	if (pid == 0)
-		child_run(request, gate, fds[1]);
+		child_run(spawn, fds[1]);
 	(void)sigprocmask(SIG_SETMASK, &before, NULL);
 	(void)close(fds[1]);
 	if (pid < 0) {
@@ -160,7 +249,29 @@ static char *exec_failure_text(const struct protocol_request *request, int code)
 		return mem_printf("cannot run %s: the command line and its environment are larger "
 				  "than the kernel allows",
 				  command);
+	if (code == EAGAIN)
+		return mem_printf("cannot run %s: its user has as many processes as the limit "
+				  "(ulimit -u) allows",
+				  command);
 	return mem_printf("cannot run %s: %s", command, strerror(code));
+}
+
+static char *tty_failure_text(const struct protocol_request *request, int code)
+{
+	return mem_printf("cannot open its terminal %s: %s", request->tty,
+			  code == EBUSY ? "it is the terminal of another session" : strerror(code));
+}
+
+static char *user_failure_text(const struct protocol_request *request, int code)
+{
+	unsigned uid = request->user.uid;
+
+	if (code == EPERM)
+		return mem_printf(
+		    "cannot run it as user %u: the daemon is not root, it starts tasks "
+		    "of its own user (%u) only",
+		    uid, (unsigned)geteuid());
+	return mem_printf("cannot become user %u: %s", uid, strerror(code));
 }
 
 char *spawn_failure_text(const struct protocol_request *request,
@@ -172,6 +283,13 @@ char *spawn_failure_text(const struct protocol_request *request,
 	case SPAWN_STEP_CWD:
 		return mem_printf("cannot enter the folder %s: %s", request->cwd,
 				  strerror(failure->code));
+	case SPAWN_STEP_TTY:
+		return tty_failure_text(request, failure->code);
+	case SPAWN_STEP_LIMIT:
+		return mem_printf("cannot set its limit \"%s\": %s", limits_name(failure->detail),
+				  strerror(failure->code));
+	case SPAWN_STEP_USER:
+		return user_failure_text(request, failure->code);
 	case SPAWN_STEP_LOG:
 		return mem_printf("cannot write its log %s: %s",
 				  request->log_path ? request->log_path : "/dev/null",

@@ -14,24 +14,33 @@
 /* How one ends that has not become its command. */
 #define SPAWN_EXIT_NOT_STARTED 127
 
+struct spawn {
+	const struct protocol_request *request;
+	const struct gate *gate;
+	const char *private_dir; /* where a private log (log_owner) must lie */
+};
+
 /* Fork a child that waits at the gate, then becomes the request's command in a session of its own.
  * `ret_status_fd` (non-blocking) ends without a byte when its exec has succeeded, else it gives one
  * struct spawn_failure. Negative errno: no child. */
-int spawn_child(const struct protocol_request *request, const struct gate *gate, pid_t *ret_pid,
-		int *ret_status_fd) MUST_CHECK;
+int spawn_child(const struct spawn *spawn, pid_t *ret_pid, int *ret_status_fd) MUST_CHECK;
 
 enum spawn_step {
 	SPAWN_STEP_SESSION,
 	SPAWN_STEP_STDIN,
 	SPAWN_STEP_LOG,
+	SPAWN_STEP_TTY,
+	SPAWN_STEP_LIMIT,
+	SPAWN_STEP_USER,
 	SPAWN_STEP_NICE,
 	SPAWN_STEP_CWD,
 	SPAWN_STEP_EXEC,
 };
 
 struct spawn_failure {
-	int step; /* enum spawn_step */
-	int code; /* errno */
+	int step;   /* enum spawn_step */
+	int code;   /* errno */
+	int detail; /* SPAWN_STEP_LIMIT: which RLIMIT_x */
 };
 
 /* What to tell the user; the caller frees it. */

@@ -56,7 +56,7 @@ static void over(struct supervisor *supervisor, struct attempt *attempt)
 {
 	/* The last of it may have been written since the last sample. */
 	if (attempt->log_path && attempt->log_cap_bytes > 0)
-		(void)log_trim(attempt->log_path, attempt->log_cap_bytes);
+		(void)log_trim(attempt->log_path, attempt->log_cap_bytes, attempt->log_owner);
 	watch_forget(attempt);
 	if (attempt->pid > 0)
 		idtable_remove(&supervisor->pids, &attempt->by_pid);
@@ -126,6 +126,8 @@ int supervisor_start(struct supervisor *supervisor, struct protocol_request *req
 	attempt->supervisor = supervisor;
 	attempt->log_cap_bytes = request->log_cap_bytes;
 	attempt->log_path = request->log_path ? mem_strdup(request->log_path) : NULL;
+	if (request->has_user)
+		attempt->log_owner = request->user.uid;
 	attempt->request = mem_alloc(sizeof *request);
 	*attempt->request = *request;
 	*request = (struct protocol_request){};
@@ -141,7 +143,9 @@ int supervisor_start(struct supervisor *supervisor, struct protocol_request *req
 static bool batch_fork(struct supervisor *supervisor, struct attempt *attempt,
 		       const struct gate *gate)
 {
-	int r = spawn_child(attempt->request, gate, &attempt->pid, &attempt->watch_fd);
+	struct spawn spawn = {
+	    .request = attempt->request, .gate = gate, .private_dir = supervisor->state_dir};
+	int r = spawn_child(&spawn, &attempt->pid, &attempt->watch_fd);
 
 	if (r < 0) {
 		auto_free char *text = mem_printf(
@@ -371,7 +375,8 @@ int supervisor_init(struct supervisor *supervisor, const struct supervisor_setup
 {
 	int r;
 
-	*supervisor = (struct supervisor){.idle_ms = setup->idle_ms};
+	*supervisor = (struct supervisor){.idle_ms = setup->idle_ms,
+					  .state_dir = mem_strdup(setup->state_dir)};
 	/* Orphans of a task come to us and not to init: they can be reaped and counted. */
 	(void)prctl(PR_SET_CHILD_SUBREAPER, 1);
 	loop_init(supervisor);
@@ -424,6 +429,7 @@ void supervisor_finish(struct supervisor *supervisor)
 	idtable_finish(&supervisor->attempts);
 	idtable_finish(&supervisor->pids);
 	free(supervisor->batch.items);
+	free(supervisor->state_dir);
 	journal_close(supervisor->journal);
 	gates_finish(&supervisor->gates);
 	host_close(supervisor->host);

@@ -22,6 +22,7 @@ struct supervisor {
 	struct host *host;
 	struct journal *journal;
 	struct gates gates;
+	char *state_dir;
 	struct idtable attempts; /* by id; owns them */
 	struct idtable pids;     /* starting, running and ending ones by pid */
 	size_t n_live;           /* starting, running and ending ones */
@@ -50,7 +51,7 @@ struct supervisor {
 
 struct supervisor_setup {
 	int listen_fd; /* taken */
-	const char *journal_path, *gates_path;
+	const char *state_dir, *journal_path, *gates_path;
 	uint64_t idle_ms;
 };
 

@@ -215,7 +215,8 @@ static int serve(const struct options *options, int ready_fd, const char *socket
 	auto_free char *gates_path = mem_printf("%s/%s", options->state_dir, SUPERVISOR_GATES);
 	auto_free char *log_path = mem_printf("%s/%s", options->state_dir, SUPERVISOR_LOG);
 	auto_strings struct strings warnings = {};
-	struct supervisor_setup setup = {.journal_path = journal_path,
+	struct supervisor_setup setup = {.state_dir = options->state_dir,
+					 .journal_path = journal_path,
 					 .gates_path = gates_path,
 					 .idle_ms = (uint64_t)options->idle_ms};
 	static struct supervisor supervisor;

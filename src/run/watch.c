@@ -420,7 +420,8 @@ static void on_trim(uv_timer_t *timer)
 		const struct attempt *attempt = IDTABLE_OF(*node, struct attempt, by_pid);
 
 		if (attempt->log_path && attempt->log_cap_bytes > 0)
-			(void)log_trim(attempt->log_path, attempt->log_cap_bytes);
+			(void)log_trim(attempt->log_path, attempt->log_cap_bytes,
+				       attempt->log_owner);
 	}
 }
 

@@ -69,14 +69,15 @@ static void on_ended(void *arg, const struct supervisor_ended *ended)
 	}
 }
 
-static void on_failed(void *arg, const char *attempt, int code, const char *text)
+static void on_failed(void *arg, const struct supervisor_failed *failed)
 {
 	struct fixture *f = arg;
 
 	f->failed++;
-	assert_true(code > 0);
-	(void)snprintf(f->last_text, sizeof f->last_text, "%s", text);
-	supervisor_client_ack(f->client, attempt);
+	assert_true(failed->code > 0);
+	assert_false(failed->transient);
+	(void)snprintf(f->last_text, sizeof f->last_text, "%s", failed->text);
+	supervisor_client_ack(f->client, failed->attempt);
 }
 
 static void on_unknown(void *arg, const char *attempt)

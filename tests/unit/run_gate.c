@@ -49,7 +49,8 @@ static pid_t child(const struct gate *gate)
 	int status_fd = -1;
 	pid_t pid = -1;
 
-	assert_int_equal(spawn_child(&request, gate, &pid, &status_fd), 0);
+	assert_int_equal(
+	    spawn_child(&(struct spawn){.request = &request, .gate = gate}, &pid, &status_fd), 0);
 	(void)close(status_fd);
 	return pid;
 }

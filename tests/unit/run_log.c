@@ -103,7 +103,7 @@ static void test_trim(void **state)
 	add_lines(fd, 0, 100000);
 	while (follower < 650000)
 		assert_true(log_read(fd, &follower, buf, sizeof buf) > 0);
-	assert_int_equal(log_trim(path, (uint64_t)128 << 10), 0);
+	assert_int_equal(log_trim(path, (uint64_t)128 << 10, LOG_ANY_OWNER), 0);
 	assert_int_equal(fstat(fd, &st), 0);
 	assert_int_equal(st.st_size, 1300000);
 	assert_true(st.st_blocks * 512 <= 128 << 10);
@@ -137,7 +137,7 @@ static void test_trim_again_and_again(void **state)
 
 	for (unsigned i = 0; i < 20; i++) {
 		add_lines(fd, i * 10000, (i + 1) * 10000);
-		assert_int_equal(log_trim(path, (uint64_t)128 << 10), 0);
+		assert_int_equal(log_trim(path, (uint64_t)128 << 10, LOG_ANY_OWNER), 0);
 		assert_int_equal(fstat(fd, &st), 0);
 		assert_true(st.st_blocks * 512 <= 132 << 10);
 	}
@@ -151,10 +151,10 @@ static void test_trim_leaves_alone(void **state)
 	int fd = (int)(intptr_t)*state;
 	auto_free char *all = NULL;
 
-	assert_int_equal(log_trim("/no/such/log", 1), 0);
-	assert_int_equal(log_trim("/dev/null", 1), 0);
+	assert_int_equal(log_trim("/no/such/log", 1, LOG_ANY_OWNER), 0);
+	assert_int_equal(log_trim("/dev/null", 1, LOG_ANY_OWNER), 0);
 	add_lines(fd, 0, 4000); /* 52,000 bytes: below the smallest cap there is */
-	assert_int_equal(log_trim(path, 1), 0);
+	assert_int_equal(log_trim(path, 1, LOG_ANY_OWNER), 0);
 	all = read_all(fd, 0);
 	assert_int_equal(strlen(all), 52000);
 }

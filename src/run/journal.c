@@ -16,14 +16,22 @@
 #define COMPACT_FACTOR   8
 #define WARNINGS_MAX     20
 
+/* Where and when processes are the ones a line names: in the same boot, and for the same folder. A
+ * copy of the folder (a backup, a queue that was moved by copying) is another queue: what runs is
+ * the original's. */
+struct place {
+	char boot[64];
+	char folder[48]; /* device and inode; "": written by a version without, or not known */
+};
+
 struct journal {
 	char *path;
 	int fd;
 	size_t size;         /* of what is good in the file */
 	size_t size_compact; /* after it was written anew */
 	struct text noted;   /* not written yet */
-	char boot[64];       /* of the machine as it runs now */
-	char boot_read[64];  /* under which the lines being read were written */
+	struct place here;   /* of the machine as it runs now */
+	struct place read;   /* in which the lines being read were written */
 };
 
 static void line_add(struct text *text, json_t *record)
@@ -152,15 +160,22 @@ static const struct {
     {"ack", read_ack},
 };
 
-/* Lines of another boot follow, or the machine as it is now: nothing of the boot before runs any
- * more. What was running then is over, how is unknown. */
-static void read_boot(struct journal *journal, struct idtable *attempts, const char *boot)
+static bool place_is(const struct place *place, const struct place *other)
+{
+	return strcmp(place->boot, other->boot) == 0 && (!place->folder[0] || !other->folder[0] ||
+							 strcmp(place->folder, other->folder) == 0);
+}
+
+/* Lines of another place follow, or the machine as it is now: nothing of the place before is ours
+ * any more, to wait for or to signal. What was running then is over for us, how is unknown. */
+static void read_place(struct journal *journal, struct idtable *attempts, const struct place *place)
 {
 	auto_free struct idtable_node **list = NULL;
+	bool same = place_is(&journal->read, place);
 
-	if (strcmp(journal->boot_read, boot) == 0)
+	journal->read = *place;
+	if (same)
 		return;
-	(void)snprintf(journal->boot_read, sizeof journal->boot_read, "%s", boot);
 	list = idtable_list(attempts);
 	for (struct idtable_node **node = list; *node; node++) {
 		struct attempt *attempt = IDTABLE_OF(*node, struct attempt, by_id);
@@ -170,6 +185,16 @@ static void read_boot(struct journal *journal, struct idtable *attempts, const c
 		attempt->state = ATTEMPT_ENDED;
 		attempt->lost = true;
 	}
+}
+
+static void read_open(struct journal *journal, struct idtable *attempts, const json_t *record)
+{
+	struct place place = {};
+
+	(void)snprintf(place.boot, sizeof place.boot, "%s", jsonx_get_string(record, "boot", ""));
+	(void)snprintf(place.folder, sizeof place.folder, "%s",
+		       jsonx_get_string(record, "folder", ""));
+	read_place(journal, attempts, &place);
 }
 
 static int read_line(struct journal *journal, struct idtable *attempts, const char *line,
@@ -184,7 +209,7 @@ static int read_line(struct journal *journal, struct idtable *attempts, const ch
 	name = jsonx_get_string(record, "record", "");
 	id = jsonx_get_string(record, "attempt", "");
 	if (strcmp(name, "open") == 0) {
-		read_boot(journal, attempts, jsonx_get_string(record, "boot", ""));
+		read_open(journal, attempts, record);
 		return 0;
 	}
 	for (size_t i = 0; i < ARRAY_LEN(readers); i++) {
@@ -220,7 +245,7 @@ static int journal_read(struct journal *journal, struct idtable *attempts,
 			strings_take(ret_warnings, mem_printf("%s:%u: skipped: %s", journal->path,
 							      number, why.text));
 	}
-	read_boot(journal, attempts, journal->boot);
+	read_place(journal, attempts, &journal->here);
 	return 0;
 }
 
@@ -245,8 +270,9 @@ static int write_anew(struct journal *journal, const struct idtable *attempts, s
 	auto_text struct text text = {};
 	int fd, r;
 
-	line_add(&text, json_pack("{s:s, s:i, s:s}", "record", "open", "version", JOURNAL_VERSION,
-				  "boot", journal->boot));
+	line_add(&text,
+		 json_pack("{s:s, s:i, s:s, s:s}", "record", "open", "version", JOURNAL_VERSION,
+			   "boot", journal->here.boot, "folder", journal->here.folder));
 	for (struct idtable_node **node = list; *node; node++) {
 		const struct attempt *attempt = IDTABLE_OF(*node, struct attempt, by_id);
 
@@ -269,6 +295,21 @@ static int write_anew(struct journal *journal, const struct idtable *attempts, s
 	return 0;
 }
 
+static void place_find(const char *path, struct place *place)
+{
+	auto_free char *folder = mem_strdup(path);
+	char *slash = strrchr(folder, '/');
+	struct stat st;
+
+	if (slash)
+		*slash = '\0';
+	if (file_read_small("/proc/sys/kernel/random/boot_id", place->boot, sizeof place->boot) < 0)
+		place->boot[0] = '\0';
+	if (stat(!slash ? "." : *folder ? folder : "/", &st) == 0)
+		(void)snprintf(place->folder, sizeof place->folder, "%llu:%llu",
+			       (unsigned long long)st.st_dev, (unsigned long long)st.st_ino);
+}
+
 int journal_open(const char *path, struct idtable *attempts, struct journal **ret_journal,
 		 struct strings *ret_warnings, struct error *err)
 {
@@ -277,9 +318,7 @@ int journal_open(const char *path, struct idtable *attempts, struct journal **re
 
 	journal->path = mem_strdup(path);
 	journal->fd = -1;
-	if (file_read_small("/proc/sys/kernel/random/boot_id", journal->boot,
-			    sizeof journal->boot) < 0)
-		journal->boot[0] = '\0';
+	place_find(path, &journal->here);
 	r = journal_read(journal, attempts, ret_warnings, err);
 	if (r == 0)
 		r = write_anew(journal, attempts, err);

@@ -2,7 +2,8 @@
  * The supervisor's memory on disk: one JSON object a line, appended; what is in it decides after a
  * crash which attempts exist.
  *
- *	{"record": "open", "version": 1, "boot": "<boot id>"}	first line
+ *	{"record": "open", "version": 1, "boot": "<boot id>",
+ *		"folder": "<device>:<inode>"}			first line
  *	{"record": "start", "attempt", "pid", "start_time", "started_at", "gate", "log",
  *		"log_cap_bytes"}
  *		fdatasync'd before the process may become the command
@@ -20,8 +21,8 @@
 struct journal;
 
 /* Read what is there into `attempts` (which owns them from then on): running ones are marked
- * adopted, and lost when the machine has been restarted since. `ret_warnings`: one text per line
- * that had to be skipped. */
+ * adopted, and lost when the machine has been restarted since or the folder is a copy.
+ * `ret_warnings`: one text per line that had to be skipped. */
 int journal_open(const char *path, struct idtable *attempts, struct journal **ret_journal,
 		 struct strings *ret_warnings, struct error *err) MUST_CHECK;
 void journal_close(struct journal *journal);

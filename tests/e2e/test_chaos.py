@@ -7,10 +7,12 @@ The size is a cut one; the whole one (2,000 tasks, 60 kills of each) is a part o
 
 import os
 import random
+import shutil
+import signal
 import time
 
 import pytest
-from api_link import Daemon
+from api_link import CPU, Daemon
 from chaos_link import Books, Killer, PowerCut, Submitter, Witness, all_tasks, still_open, verdict
 from conftest import PATIENCE, wait_until
 
@@ -81,3 +83,27 @@ def test_power_cuts(two_gpus):
         cut.close()
     chaos.end()
     print(f"{done} power cuts, after which {lost} attempts were lost")
+
+
+def test_a_copy_of_the_state_is_a_queue_of_its_own(sandbox):
+    """Opened beside the original, in the same boot: what runs belongs to the original and is not touched."""
+    original = Daemon(sandbox)
+    ends = sandbox.file("ends", "")
+    task = original.task("sh", "-c", f"trap 'echo signalled >> {ends}; exit 1' TERM; sleep 60 & wait", request=CPU)
+    wait_until(lambda: original.get(f"/v1/tasks/{task}")["task"]["state"] == "running")
+    shutil.copytree(original.state, sandbox.dir / "copy/plimsoll")
+    (sandbox.dir / "copy-run").mkdir(mode=0o700)
+    env = {"XDG_STATE_HOME": str(sandbox.dir / "copy"), "XDG_RUNTIME_DIR": str(sandbox.dir / "copy-run")}
+    before = dict(sandbox.env)
+    sandbox.env.update(env)
+    copy = Daemon(sandbox)
+    lost = copy.wait(task)
+    assert lost["state"] == "lost" and lost["attempts"][0]["exit_code"] is None
+    assert copy.ask("POST", f"/v1/tasks/{task}/cancel")[0] == 409
+    copy.stop()
+    os.kill(copy.supervisor_pid(), signal.SIGTERM)
+    sandbox.env = before
+    assert original.get(f"/v1/tasks/{task}")["task"]["state"] == "running" and ends.read_text() == ""
+    original.post(f"/v1/tasks/{task}/cancel")
+    assert original.wait(task)["state"] == "canceled"
+    assert ends.read_text() == "signalled\n"

@@ -18,10 +18,13 @@
  * same ones for all rules; two thirds of the rules are weeded out after a few. How many depends on
  * how much there is to play: the budget bounds the time of a decision.
  *
+ * Tasks that end within moments are not worth the thought: see brief.c.
+ *
  * Everything is a function of the view: the same view gives the same decision.
  */
 #include "place/auto.h"
 
+#include "place/brief.h"
 #include "place/forecast.h"
 #include "place/model.h"
 #include "place/policies.h"
@@ -231,9 +234,12 @@ bool auto_choose(const struct place_view *view, const struct fit_counts *counts,
 		 struct place_decision *ret_decision)
 {
 	const struct model_options options = {.n_max = PLACE_WINDOW, .only_auto = true};
-	auto_model struct model *model = model_create(view, &options);
+	auto_model struct model *model = NULL;
 	struct verdict best;
 
+	if (brief_is_all(view))
+		return brief_choose(view, counts, ret_decision);
+	model = model_create(view, &options);
 	if (model_n_tasks(model) == 0 || !model_anything_fits(model))
 		return false;
 	best_rule(model, view->ledger->n_gpus, &best);
@@ -288,7 +294,7 @@ bool auto_explain(const struct place_view *view, const struct fit_counts *counts
 	const struct model_options options = {.n_max = PLACE_WINDOW, .only_auto = true};
 	const struct place_task *task = &view->waiting[waiting];
 	const struct ledger_gpu *gpus = view->ledger->gpus;
-	auto_model struct model *model = model_create(view, &options);
+	auto_model struct model *model = NULL;
 	struct reason reason = {.text = reason_text, .room = PLACE_REASON_MAX};
 	struct model_outcome outcome;
 	struct verdict best;
@@ -296,6 +302,9 @@ bool auto_explain(const struct place_view *view, const struct fit_counts *counts
 	size_t now, then;
 	bool known;
 
+	if (brief_is_all(view))
+		return false;
+	model = model_create(view, &options);
 	if (model_n_tasks(model) == 0)
 		return false;
 	best_rule(model, view->ledger->n_gpus, &best);

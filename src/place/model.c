@@ -21,20 +21,6 @@ static size_t batch_index(struct model *m, uint64_t id)
 	return m->n_batches++;
 }
 
-static bool same_pin(const char *a, const char *b)
-{
-	return a == b || (a && b && strcmp(a, b) == 0);
-}
-
-static bool same_request(const struct place_request *a, const struct place_request *b)
-{
-	return a == b || (a->vram_bytes == b->vram_bytes && a->ram_bytes == b->ram_bytes &&
-			  a->cpu_milli == b->cpu_milli && a->gpus == b->gpus && a->cpu == b->cpu &&
-			  a->exclusive == b->exclusive && a->max_per_gpu == b->max_per_gpu &&
-			  a->threads == b->threads && a->wishes == b->wishes &&
-			  same_pin(a->pin_uuid, b->pin_uuid));
-}
-
 static size_t class_of(struct model *m, const struct place_task *task, size_t only)
 {
 	size_t batch = batch_index(m, task->batch);
@@ -43,7 +29,7 @@ static size_t class_of(struct model *m, const struct place_task *task, size_t on
 		struct class *c = &m->classes[i];
 
 		if (c->batch == batch && c->only == only && c->priority == task->priority &&
-		    same_request(c->task->request, task->request) &&
+		    place_request_is_same(c->task->request, task->request) &&
 		    (c->task->kind == task->kind || strcmp(c->task->kind, task->kind) == 0))
 			return i;
 	}

@@ -60,3 +60,18 @@ static inline bool place_is_pinned_elsewhere(const struct place_request *request
 {
 	return request->pin_uuid && strcmp(request->pin_uuid, uuid) != 0;
 }
+
+/* Do both ask for the same? Whatever takes the one takes the other. */
+static inline bool place_request_is_same(const struct place_request *a,
+					 const struct place_request *b)
+{
+	if (a == b)
+		return true;
+	return a->vram_bytes == b->vram_bytes && a->ram_bytes == b->ram_bytes &&
+	       a->cpu_milli == b->cpu_milli && a->gpus == b->gpus && a->cpu == b->cpu &&
+	       a->exclusive == b->exclusive && a->max_per_gpu == b->max_per_gpu &&
+	       a->threads == b->threads && a->wishes == b->wishes &&
+	       a->start_lock == b->start_lock && a->stagger_ms == b->stagger_ms &&
+	       (a->pin_uuid == b->pin_uuid ||
+		(a->pin_uuid && b->pin_uuid && strcmp(a->pin_uuid, b->pin_uuid) == 0));
+}

@@ -211,7 +211,9 @@ void api_stream_write(struct api_request *request, const char *data, size_t len)
 {
 	if (request->state != REQUEST_STREAMING || len == 0)
 		return;
-	if (request->out.len - request->out_at + len > API_UNREAD_MAX) {
+	/* One piece of any size, to who has read all before it. */
+	if (request->out.len > request->out_at &&
+	    request->out.len - request->out_at + len > API_UNREAD_MAX) {
 		api_request_cut(request);
 		return;
 	}

@@ -11,6 +11,7 @@
 #include "api/start.h"
 #include "daemon/gpus.h"
 #include "daemon/hub.h"
+#include "daemon/listing.h"
 #include "daemon/logs.h"
 #include "daemon/restore.h"
 #include "daemon/runner.h"
@@ -190,6 +191,7 @@ static int modules_create(struct daemon *daemon, struct error *err)
 	daemon->waiters = waiters_create(daemon);
 	daemon->parked = parked_create(daemon);
 	daemon->logs = logs_create(daemon);
+	daemon->listings = listings_create(daemon);
 	r = tick_create(daemon, &daemon->tick, err);
 	if (r == 0)
 		r = runner_create(daemon, &daemon->runner, err);
@@ -206,6 +208,7 @@ static void modules_destroy(struct daemon *daemon)
 	api_server_destroy(daemon->api);
 	gpu_sampler_destroy(daemon->sampler);
 	runner_destroy(daemon->runner);
+	listings_destroy(daemon->listings);
 	logs_destroy(daemon->logs);
 	parked_destroy(daemon->parked);
 	waiters_destroy(daemon->waiters);

@@ -22,6 +22,7 @@
 #define DAEMON_PID "daemon.pid" /* in the runtime folder: "<pid> <start_time>\n" */
 
 struct hub;
+struct listings;
 struct logs;
 struct parked;
 struct runner;
@@ -40,13 +41,14 @@ struct daemon {
 	struct catalogue *catalogue;
 	struct sched *sched;
 	struct gpu_sampler *sampler;
-	struct runner *runner;   /* the tasks' processes */
-	struct usage *usage;     /* whose is a process on a GPU */
-	struct tick *tick;       /* decide, store, act */
-	struct hub *hub;         /* who listens to events */
-	struct waiters *waiters; /* who waits for a task's end */
-	struct parked *parked;   /* who waits for the first GPU sample */
-	struct logs *logs;       /* who follows a log */
+	struct runner *runner;     /* the tasks' processes */
+	struct usage *usage;       /* whose is a process on a GPU */
+	struct tick *tick;         /* decide, store, act */
+	struct hub *hub;           /* who listens to events */
+	struct waiters *waiters;   /* who waits for a task's end */
+	struct parked *parked;     /* who waits for the first GPU sample */
+	struct logs *logs;         /* who follows a log */
+	struct listings *listings; /* who reads a list of tasks */
 	struct api_server *api;
 };
 

@@ -185,14 +185,15 @@ static void request_load(const json_t *json, struct place_request *request)
 	request->pin_uuid = jsonx_get_string(json, "pin", NULL);
 }
 
-static int argv_load(const json_t *command, const char *const **ret_argv, struct error *err)
+static int argv_load(const json_t *command, bool may_be_empty, const char *const **ret_argv,
+		     struct error *err)
 {
 	size_t n = json_array_size(command);
 	const char **argv = mem_calloc(n + 1, sizeof *argv);
 
 	for (size_t i = 0; i < n; i++)
 		argv[i] = json_string_value(json_array_get(command, i));
-	for (size_t i = 0; i < n || i == 0; i++)
+	for (size_t i = 0; i < n || (i == 0 && !may_be_empty); i++)
 		if (!argv[i]) {
 			free(argv);
 			return error_set(err, -EUCLEAN, "its command cannot be read");
@@ -228,7 +229,10 @@ static int spec_load(const struct store_task *row, json_t *json, struct sched_sp
 	};
 	request_load(json_object_get(json, "request"), &spec->request);
 	r = place_policy_parse(policy, &spec->policy, err);
-	return r < 0 ? r : argv_load(json_object_get(json, "command"), &spec->argv, err);
+	if (row->archived)
+		(void)json_object_set_new(json, "archived", json_true());
+	return r < 0 ? r
+		     : argv_load(json_object_get(json, "command"), row->archived, &spec->argv, err);
 }
 
 static int more_load(const struct store_task *row, struct sched_task *task, struct error *err)
@@ -370,6 +374,11 @@ int records_load(struct store *store, const struct store_query *query, struct re
 	}
 	*ret_records = records;
 	return 0;
+}
+
+bool records_is_archived(const struct records *records, size_t i)
+{
+	return jsonx_get_bool(records->specs[i], "archived", false);
 }
 
 static void task_finish(struct sched_task *task)

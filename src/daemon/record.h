@@ -25,6 +25,8 @@ struct records {
 };
 int records_load(struct store *store, const struct store_query *query, struct records *ret_records,
 		 struct error *err) MUST_CHECK;
+/* Moved to the archive: of its spec no more than `argv` is known, and even that may be empty. */
+bool records_is_archived(const struct records *records, size_t i);
 void records_finish(struct records *records);
 #define auto_records CLEANUP(records_finish)
 

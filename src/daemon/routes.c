@@ -47,6 +47,8 @@ static void handle_shutdown(void *data, struct api_request *request)
 	daemon_stop(data);
 }
 
+#define LIST_MEMBERS "state batch kind user name since until limit offset ended order after format"
+
 #define VIEW    API_ROLE_VIEW
 #define OPERATE API_ROLE_OPERATE
 
@@ -55,7 +57,7 @@ const struct api_route ROUTES[] = {
 	/* method, path, role, query, body, handler */
 	{"GET",  "/v1/status", VIEW, NULL, 0, handle_status},
 	{"GET",  "/v1/gpus", VIEW, NULL, 0, handle_gpus},
-	{"GET",  "/v1/tasks", VIEW, "state batch limit ended offset", 0, handle_tasks},
+	{"GET",  "/v1/tasks", VIEW, LIST_MEMBERS, 0, handle_tasks},
 	{"POST", "/v1/tasks", OPERATE, NULL, API_BODY_SMALL, handle_submit_task},
 	{"GET",  "/v1/tasks/{id}", VIEW, NULL, 0, handle_task},
 	{"GET",  "/v1/tasks/{id}/why", VIEW, NULL, 0, handle_why},

@@ -1,6 +1,8 @@
 /* See task_json.h. What is unknown is null; names are added to and never renamed. */
 #include "daemon/task_json.h"
 
+#include "util/users.h"
+
 static json_t *argv_to_json(const char *const *argv)
 {
 	json_t *array = json_array();
@@ -73,6 +75,8 @@ json_t *task_to_json(const struct sched_task *task, const char *reason)
 		(void)json_array_append_new(attempts, attempt_to_json(&task->attempts[i]));
 	(void)json_object_set_new(json, "id", jsonx_u64(task->id));
 	(void)json_object_set_new(json, "name", jsonx_string_if(spec->name));
+	(void)json_object_set_new(json, "user",
+				  json_string(user_name(spec->uid, (char[USER_NAME_MAX]){0})));
 	(void)json_object_set_new(json, "batch", jsonx_u64_if(task->batch > 0, task->batch));
 	(void)json_object_set_new(json, "row", jsonx_u64_if(spec->row > 0, spec->row));
 	(void)json_object_set_new(json, "kind", jsonx_string_if(spec->kind));
@@ -87,6 +91,7 @@ json_t *task_to_json(const struct sched_task *task, const char *reason)
 	(void)json_object_set_new(json, "request", request_to_json(&spec->request));
 	(void)json_object_set_new(json, "submitted_at", jsonx_time_if(task->submitted_at_ms));
 	(void)json_object_set_new(json, "stopping", json_boolean(task->stopping));
+	(void)json_object_set_new(json, "archived", json_false());
 	(void)json_object_set_new(json, "attempts", attempts);
 	return json;
 }

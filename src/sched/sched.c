@@ -408,6 +408,21 @@ const struct sched_task *sched_next(const struct sched_task *task)
 	return next ? &next->pub : NULL;
 }
 
+const struct sched_task *sched_first_after(const struct sched *sched, uint64_t id)
+{
+	const struct sched_task *at = id > 0 ? sched_find(sched, id) : NULL;
+	const struct task_node *node;
+
+	if (at)
+		return sched_next(at);
+	if (id == 0)
+		return sched_first(sched);
+	/* It was forgotten: from the other end. */
+	for (node = sched->last; node && node->prev && node->prev->pub.id > id;)
+		node = node->prev;
+	return node && node->pub.id > id ? &node->pub : NULL;
+}
+
 const struct sched_task *sched_batch_first(const struct sched *sched, uint64_t batch)
 {
 	const struct batch_node *b = batch_find(sched, batch);

@@ -395,6 +395,7 @@ const struct sched_batch *sched_find_batch(const struct sched *sched, uint64_t i
 /* In id order: all of the queue or of one batch. NULL after the last. */
 const struct sched_task *sched_first(const struct sched *sched);
 const struct sched_task *sched_next(const struct sched_task *task);
+const struct sched_task *sched_first_after(const struct sched *sched, uint64_t id);
 const struct sched_task *sched_batch_first(const struct sched *sched, uint64_t batch);
 const struct sched_task *sched_batch_next(const struct sched_task *task);
 const struct sched_batch *sched_first_batch(const struct sched *sched);

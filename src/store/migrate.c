@@ -9,9 +9,10 @@
 #include <errno.h>
 
 /* Step i takes version i to i + 1; version 0 is the empty file. Ids are never used again: `last` of
- * sqlite_sequence is not needed because rows of tasks and batches are never deleted below the
- * largest id. `task_batch` serves a batch's tasks in order, `task_state` the queue, `task_done` the
- * fingerprints of --resume. */
+ * sqlite_sequence is not needed: who deletes the row of a largest id keeps the number in `meta`.
+ * `task_batch` serves a batch's tasks in order, `task_done` the fingerprints of --resume,
+ * `task_ended` what is to be archived. `archive` holds what is remembered of tasks that ended long
+ * ago, with their last attempt; `logs` = so many log files of it are still to be removed. */
 static const char *const steps[] = {
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
     "CREATE TABLE environment (id INTEGER PRIMARY KEY, hash INTEGER NOT NULL, text BLOB NOT NULL);"
@@ -43,6 +44,26 @@ static const char *const steps[] = {
     /* 2: a submit that is sent again is known by its key. */
     "CREATE TABLE submit (key TEXT PRIMARY KEY, is_batch INTEGER NOT NULL, id INTEGER NOT NULL,"
     " skipped INTEGER NOT NULL) WITHOUT ROWID;",
+    /* 3: what ended long ago moves to a place of its own. `task_open` is replaced by one whose
+     * condition says what a query for all that has not ended says. */
+    "CREATE TABLE archive (id INTEGER PRIMARY KEY, batch INTEGER NOT NULL, row INTEGER NOT NULL,"
+    " name TEXT NOT NULL, kind TEXT NOT NULL, state TEXT NOT NULL, reason TEXT, fingerprint TEXT,"
+    " priority INTEGER NOT NULL, uid INTEGER NOT NULL, submitted_at INTEGER NOT NULL,"
+    " updated_at INTEGER NOT NULL, spec TEXT NOT NULL, number INTEGER NOT NULL, device TEXT,"
+    " policy TEXT, gpus TEXT, started_at INTEGER, ended_at INTEGER, outcome TEXT,"
+    " exit_code INTEGER, signal INTEGER, peak_vram INTEGER, peak_ram INTEGER,"
+    " logs INTEGER NOT NULL);"
+    "CREATE INDEX archive_batch ON archive (batch, id) WHERE batch <> 0;"
+    "CREATE INDEX archive_done ON archive (fingerprint)"
+    " WHERE fingerprint IS NOT NULL AND state = 'done';"
+    "CREATE INDEX archive_logs ON archive (id) WHERE logs > 0;"
+    "CREATE INDEX task_ended ON task (updated_at)"
+    " WHERE state IN ('done', 'failed', 'canceled', 'lost');"
+    "CREATE INDEX task_environment ON task (environment) WHERE environment <> 0;"
+    "DROP INDEX task_open;"
+    "CREATE INDEX task_open ON task (id)"
+    " WHERE state IN ('waiting', 'held', 'starting', 'running');"
+    "CREATE INDEX submit_id ON submit (is_batch, id);",
 };
 static_assert(ARRAY_LEN(steps) == STORE_SCHEMA_VERSION, "one step for each version");
 

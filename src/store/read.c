@@ -28,66 +28,99 @@ static uint64_t column_size(sqlite3_stmt *statement, int column)
 	return value > 0 ? (uint64_t)value : 0;
 }
 
-/* " FROM task WHERE ..." with ORDER BY, LIMIT and OFFSET; values in the order bound below. */
-static void query_text(const struct store_query *query, bool ordered, struct text *text)
+/* What a query's conditions are bound to, by number: they may stand in the text twice. */
+enum {
+	BIND_ID = 1,
+	BIND_BATCH,
+	BIND_KIND,
+	BIND_NAME,
+	BIND_UID,
+	BIND_SINCE,
+	BIND_UNTIL,
+	BIND_ABOVE,
+	BIND_BELOW,
+	BIND_LIMIT,
+	BIND_OFFSET,
+	BIND_STATES /* and those after it */
+};
+
+#define IS_OPEN "state IN ('waiting', 'held', 'starting', 'running')"
+
+static void text_where(const struct store_query *query, struct text *text)
 {
-	text_add(text, " FROM task WHERE 1");
+	text_add(text, " WHERE 1");
 	if (query->id > 0)
-		text_add(text, " AND id = ?");
+		text_printf(text, " AND id = ?%d", BIND_ID);
 	if (query->batch > 0)
-		text_add(text, " AND batch = ? AND batch <> 0");
+		text_printf(text, " AND batch = ?%d AND batch <> 0", BIND_BATCH);
+	if (query->kind)
+		text_printf(text, " AND kind = ?%d", BIND_KIND);
+	if (query->name)
+		text_printf(text, " AND name GLOB ?%d", BIND_NAME);
+	if (query->has_uid)
+		text_printf(text, " AND uid = ?%d", BIND_UID);
 	if (query->since_ms > 0)
-		text_add(text, " AND updated_at >= ?");
+		text_printf(text, " AND (updated_at >= ?%d OR " IS_OPEN ")", BIND_SINCE);
+	if (query->until_ms > 0)
+		text_printf(text, " AND submitted_at < ?%d", BIND_UNTIL);
 	if (query->above_id > 0)
-		text_add(text, " AND id > ?");
+		text_printf(text, " AND id > ?%d", BIND_ABOVE);
+	if (query->below_id > 0)
+		text_printf(text, " AND id < ?%d", BIND_BELOW);
 	if (query->states && query->states[0]) {
-		text_add(text, " AND state IN (?");
-		for (const char *const *s = query->states + 1; *s; s++)
-			text_add(text, ", ?");
+		text_printf(text, " AND state IN (?%d", BIND_STATES);
+		for (int i = 1; query->states[i]; i++)
+			text_printf(text, ", ?%d", BIND_STATES + i);
 		text_add(text, ")");
 	}
-	if (!ordered)
+}
+
+/* The tasks of a query: "SELECT <columns> FROM task WHERE ...", and the same of the archive. */
+static void text_select(const struct store_query *query, const char *columns,
+			const char *archive_columns, struct text *text)
+{
+	text_printf(text, "SELECT %s FROM task", columns);
+	text_where(query, text);
+	if (!query->archived)
 		return;
+	text_printf(text, " UNION ALL SELECT %s FROM archive", archive_columns);
+	text_where(query, text);
+}
+
+static void text_order(const struct store_query *query, struct text *text)
+{
 	text_add(text, query->newest_first ? " ORDER BY id DESC" : " ORDER BY id");
 	if (query->limit > 0 || query->offset > 0)
-		text_add(text, " LIMIT ? OFFSET ?");
+		text_printf(text, " LIMIT ?%d OFFSET ?%d", BIND_LIMIT, BIND_OFFSET);
 }
 
-static void query_bind(sqlite3_stmt *statement, const struct store_query *query, bool ordered)
+/* A number that the text does not have is an error of its own, and none to us. */
+static void query_bind(sqlite3_stmt *statement, const struct store_query *query)
 {
-	int next = 1;
-
-	if (query->id > 0)
-		(void)sqlite3_bind_int64(statement, next++, (int64_t)query->id);
-	if (query->batch > 0)
-		(void)sqlite3_bind_int64(statement, next++, (int64_t)query->batch);
-	if (query->since_ms > 0)
-		(void)sqlite3_bind_int64(statement, next++, query->since_ms);
-	if (query->above_id > 0)
-		(void)sqlite3_bind_int64(statement, next++, (int64_t)query->above_id);
-	for (const char *const *s = query->states; s && *s; s++)
-		(void)sqlite3_bind_text(statement, next++, *s, -1, SQLITE_STATIC);
-	if (ordered && (query->limit > 0 || query->offset > 0)) {
-		(void)sqlite3_bind_int64(statement, next++,
-					 query->limit > 0 ? (int64_t)query->limit : -1);
-		(void)sqlite3_bind_int64(statement, next++, (int64_t)query->offset);
-	}
+	(void)sqlite3_bind_int64(statement, BIND_ID, (int64_t)query->id);
+	(void)sqlite3_bind_int64(statement, BIND_BATCH, (int64_t)query->batch);
+	(void)sqlite3_bind_text(statement, BIND_KIND, query->kind, -1, SQLITE_STATIC);
+	(void)sqlite3_bind_text(statement, BIND_NAME, query->name, -1, SQLITE_STATIC);
+	(void)sqlite3_bind_int64(statement, BIND_UID, query->uid);
+	(void)sqlite3_bind_int64(statement, BIND_SINCE, query->since_ms);
+	(void)sqlite3_bind_int64(statement, BIND_UNTIL, query->until_ms);
+	(void)sqlite3_bind_int64(statement, BIND_ABOVE, (int64_t)query->above_id);
+	(void)sqlite3_bind_int64(statement, BIND_BELOW, (int64_t)query->below_id);
+	(void)sqlite3_bind_int64(statement, BIND_LIMIT,
+				 query->limit > 0 ? (int64_t)query->limit : -1);
+	(void)sqlite3_bind_int64(statement, BIND_OFFSET, (int64_t)query->offset);
+	for (int i = 0; query->states && query->states[i]; i++)
+		(void)sqlite3_bind_text(statement, BIND_STATES + i, query->states[i], -1,
+					SQLITE_STATIC);
 }
 
-/* Prepare "<head> FROM task WHERE ... <tail>" and bind it. */
-static int query_prepare(struct store *store, const char *head, const struct store_query *query,
-			 bool ordered, const char *tail, sqlite3_stmt **ret_statement,
+static int query_prepare(struct store *store, const struct text *text,
+			 const struct store_query *query, sqlite3_stmt **ret_statement,
 			 struct error *err)
 {
-	static const struct store_query all;
-	auto_text struct text text = {};
-
-	text_add(&text, head);
-	query_text(query ? query : &all, ordered, &text);
-	text_add(&text, tail);
-	if (sqlite3_prepare_v2(store->db, text.data, -1, ret_statement, NULL) != SQLITE_OK)
+	if (sqlite3_prepare_v2(store->db, text->data, -1, ret_statement, NULL) != SQLITE_OK)
 		return store_error(store, err, "preparing a query");
-	query_bind(*ret_statement, query ? query : &all, ordered);
+	query_bind(*ret_statement, query);
 	return 0;
 }
 
@@ -135,37 +168,52 @@ static int task_row(sqlite3_stmt *s, void *callback)
 	    .updated_at_ms = sqlite3_column_int64(s, 12),
 	    .spec = column_text(s, 13),
 	    .more = column_text(s, 14),
+	    .archived = sqlite3_column_int(s, 15) != 0,
 	};
 
 	return c->f(c->data, &task);
 }
 
+static const struct store_query everything;
+
 int store_each_task(struct store *store, const struct store_query *query, store_task_f *f,
 		    void *data, struct error *err)
 {
 	auto_query sqlite3_stmt *statement = NULL;
+	auto_text struct text text = {};
 	struct task_callback callback = {f, data};
-	int r = query_prepare(store,
-			      "SELECT id, batch, row, name, kind, state, reason, fingerprint, "
-			      "priority, uid, environment, submitted_at, updated_at, spec, more",
-			      query, true, "", &statement, err);
+	int r;
 
-	if (r < 0)
-		return r;
-	return rows_each(store, statement, task_row, &callback, "reading tasks", err);
+	query = query ? query : &everything;
+	text_select(query,
+		    "id, batch, row, name, kind, state, reason, fingerprint, priority, uid, "
+		    "environment, submitted_at, updated_at, spec, more, 0",
+		    "id, batch, row, name, kind, state, reason, fingerprint, priority, uid, "
+		    "0, submitted_at, updated_at, spec, NULL, 1",
+		    &text);
+	text_order(query, &text);
+	r = query_prepare(store, &text, query, &statement, err);
+	return r < 0 ? r : rows_each(store, statement, task_row, &callback, "reading tasks", err);
 }
 
 int store_count_tasks(struct store *store, const struct store_query *query, uint64_t *ret_n,
 		      struct error *err)
 {
 	auto_query sqlite3_stmt *statement = NULL;
-	int r = query_prepare(store, "SELECT count(*)", query, false, "", &statement, err);
+	auto_text struct text text = {};
+	uint64_t n = 0;
+	int r, step;
 
+	query = query ? query : &everything;
+	text_select(query, "count(*)", "count(*)", &text);
+	r = query_prepare(store, &text, query, &statement, err);
 	if (r < 0)
 		return r;
-	if (sqlite3_step(statement) != SQLITE_ROW)
+	while ((step = sqlite3_step(statement)) == SQLITE_ROW)
+		n += column_size(statement, 0);
+	if (step != SQLITE_DONE)
 		return store_error(store, err, "counting tasks");
-	*ret_n = column_size(statement, 0);
+	*ret_n = n;
 	return 0;
 }
 
@@ -201,13 +249,26 @@ int store_each_attempt(struct store *store, const struct store_query *query, sto
 		       void *data, struct error *err)
 {
 	auto_query sqlite3_stmt *statement = NULL;
+	auto_text struct text text = {}, ids = {};
 	struct attempt_callback callback = {f, data};
-	int r = query_prepare(store,
-			      "SELECT task, number, device, policy, reason, gpus, started_at, "
-			      "ended_at, outcome, exit_code, signal, peak_vram, peak_ram "
-			      "FROM attempt WHERE task IN (SELECT id",
-			      query, true, ") ORDER BY task, number", &statement, err);
+	int r;
 
+	query = query ? query : &everything;
+	text_select(query, "id", "id", &ids);
+	text_order(query, &ids);
+	text_printf(&text,
+		    "SELECT task, number, device, policy, reason, gpus, started_at, ended_at, "
+		    "outcome, exit_code, signal, peak_vram, peak_ram FROM attempt WHERE task IN "
+		    "(%s)",
+		    ids.data);
+	if (query->archived)
+		text_printf(&text,
+			    " UNION ALL SELECT id, number, device, policy, NULL, gpus, started_at, "
+			    "ended_at, outcome, exit_code, signal, peak_vram, peak_ram "
+			    "FROM archive WHERE number > 0 AND id IN (%s)",
+			    ids.data);
+	text_add(&text, " ORDER BY 1, 2");
+	r = query_prepare(store, &text, query, &statement, err);
 	if (r < 0)
 		return r;
 	return rows_each(store, statement, attempt_row, &callback, "reading attempts", err);
@@ -337,6 +398,17 @@ int store_find_submit(struct store *store, const char *key, struct store_submit 
 	return 1;
 }
 
+int store_id_bounds(struct store *store, uint64_t *ret_first, uint64_t *ret_last, struct error *err)
+{
+	auto_statement sqlite3_stmt *statement = store_statement(store, STMT_ID_BOUNDS, err);
+
+	if (!statement || sqlite3_step(statement) != SQLITE_ROW)
+		return store_error(store, err, "reading the ids there are");
+	*ret_last = column_size(statement, 1);
+	*ret_first = *ret_last > 0 ? column_size(statement, 0) : 0;
+	return 0;
+}
+
 int store_last_ids(struct store *store, uint64_t *ret_task, uint64_t *ret_batch, struct error *err)
 {
 	auto_statement sqlite3_stmt *statement = store_statement(store, STMT_LAST_IDS, err);
@@ -352,17 +424,17 @@ int store_find_done(struct store *store, const char *fingerprint, uint64_t *ret_
 		    struct error *err)
 {
 	auto_statement sqlite3_stmt *statement = store_statement(store, STMT_FIND_DONE, err);
+	uint64_t id;
 	int r;
 
 	if (!statement)
 		return store_error(store, err, "looking for a finished task");
 	(void)sqlite3_bind_text(statement, 1, fingerprint, -1, SQLITE_STATIC);
 	r = sqlite3_step(statement);
-	if (r == SQLITE_DONE)
-		return 0;
 	if (r != SQLITE_ROW)
 		return store_error(store, err, "looking for a finished task");
-	if (ret_task)
-		*ret_task = column_size(statement, 0);
-	return 1;
+	id = column_size(statement, 0);
+	if (ret_task && id > 0)
+		*ret_task = id;
+	return id > 0;
 }

@@ -45,10 +45,19 @@ static const char *const texts[STMT_COUNT] = {
 	"SELECT kind, model, speed, vram_request, work, variance, utilization, peak_vram, "
 	"peak_ram, samples, hint_mean, hint_variance, hint_covariance, hint_samples FROM profile "
 	"ORDER BY kind, model",
-    [STMT_LAST_IDS] = "SELECT (SELECT coalesce(max(id), 0) FROM task), "
-		      "(SELECT coalesce(max(id), 0) FROM batch)",
+    [STMT_LAST_IDS] =
+	"SELECT max((SELECT coalesce(max(id), 0) FROM task), "
+	"(SELECT coalesce(max(id), 0) FROM archive), "
+	"(SELECT coalesce(max(CAST(value AS INTEGER)), 0) FROM meta WHERE key = 'last_task')), "
+	"max((SELECT coalesce(max(id), 0) FROM batch), "
+	"(SELECT coalesce(max(CAST(value AS INTEGER)), 0) FROM meta WHERE key = 'last_batch'))",
+    [STMT_ID_BOUNDS] =
+	"SELECT min(coalesce((SELECT min(id) FROM task), 9223372036854775807), "
+	"coalesce((SELECT min(id) FROM archive), 9223372036854775807)), "
+	"max(coalesce((SELECT max(id) FROM task), 0), coalesce((SELECT max(id) FROM archive), 0))",
     [STMT_FIND_DONE] =
-	"SELECT id FROM task WHERE fingerprint = ?1 AND state = 'done' ORDER BY id DESC LIMIT 1",
+	"SELECT max(coalesce((SELECT max(id) FROM task WHERE fingerprint = ?1 AND state = 'done'), "
+	"0), coalesce((SELECT max(id) FROM archive WHERE fingerprint = ?1 AND state = 'done'), 0))",
 };
 
 sqlite3_stmt *store_statement(struct store *store, enum store_statement which, struct error *err)

@@ -22,7 +22,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define STORE_SCHEMA_VERSION 2
+#define STORE_SCHEMA_VERSION 3
 
 struct store;
 
@@ -65,6 +65,7 @@ struct store_task {
 	int64_t submitted_at_ms, updated_at_ms;
 	const char *spec; /* JSON: argv, cwd, request, policy, ...; what never changes */
 	const char *more; /* JSON: counters and the like, what changes; NULL = none */
+	bool archived;    /* read only: of its spec there is at most "command", no environment */
 };
 
 struct store_attempt {
@@ -130,13 +131,20 @@ int store_put_meta(struct store *store, const char *key, const char *value,
 int store_get_meta(struct store *store, const char *key, char **ret_value,
 		   struct error *err) MUST_CHECK;
 
-/* Which tasks; zero = no condition. */
+/* Which tasks; zero = no condition. Conditions beside id, batch and the bounds of the ids look at
+ * every row between these bounds: who asks a large store in turns of a loop sets them narrow. */
 struct store_query {
 	uint64_t id;
 	uint64_t batch;
 	const char *const *states; /* NULL-terminated names */
-	int64_t since_ms;          /* updated at or after */
-	uint64_t above_id;         /* id > this */
+	const char *kind;
+	const char *name; /* with * ? [] as in a shell */
+	bool has_uid;     /* `uid` is a condition */
+	uid_t uid;
+	int64_t since_ms;            /* not ended yet, or ended at or after this */
+	int64_t until_ms;            /* submitted before this */
+	uint64_t above_id, below_id; /* id > this, id < this */
+	bool archived;               /* those of the archive too; else only the others */
 	bool newest_first;
 	uint64_t limit, offset; /* limit 0 = all */
 };
@@ -152,7 +160,8 @@ int store_each_task(struct store *store, const struct store_query *query, store_
 		    void *data, struct error *err) MUST_CHECK;
 int store_count_tasks(struct store *store, const struct store_query *query, uint64_t *ret_n,
 		      struct error *err) MUST_CHECK;
-/* Of the tasks of the query (its order, limit and offset too), by task and number. */
+/* Of the tasks of the query (its order, limit and offset too), by task and number. Of an archived
+ * task there is the last one, without the reason of its placement. */
 int store_each_attempt(struct store *store, const struct store_query *query, store_attempt_f *f,
 		       void *data, struct error *err) MUST_CHECK;
 /* `id` 0 = all, oldest first; `open_only` = those with ended_at_ms 0. */
@@ -160,6 +169,11 @@ int store_each_batch(struct store *store, uint64_t id, bool open_only, store_bat
 		     struct error *err) MUST_CHECK;
 int store_each_profile(struct store *store, store_profile_f *f, void *data,
 		       struct error *err) MUST_CHECK;
+
+/* The smallest and the largest id of a task there is, of the archive too; 0 and 0 = there is none.
+ */
+int store_id_bounds(struct store *store, uint64_t *ret_first, uint64_t *ret_last,
+		    struct error *err) MUST_CHECK;
 
 /* The largest ids ever given out, 0 = none. */
 int store_last_ids(struct store *store, uint64_t *ret_task, uint64_t *ret_batch,

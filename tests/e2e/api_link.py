@@ -71,7 +71,7 @@ class Daemon:
             answer = connection.getresponse()
             data = answer.read()
             kind = answer.getheader("Content-Type", "")
-            return answer.status, json.loads(data) if "json" in kind else data.decode()
+            return answer.status, json.loads(data) if kind == "application/json" else data.decode()
         finally:
             connection.close()
 

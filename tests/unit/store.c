@@ -252,10 +252,10 @@ static void test_queries(void **state)
 	assert_int_equal(seen.ids[0], 17);
 	assert_int_equal(seen.ids[1], 15);
 	assert_int_equal(store_count_tasks(store,
-					   &(struct store_query){.since_ms = 1015, .above_id = 16},
+					   &(struct store_query){.since_ms = 1019, .above_id = 12},
 					   &n, &err),
 			 0);
-	assert_int_equal(n, 4);
+	assert_int_equal(n, 5); /* 13, 15, 17, 19 wait; 20 ended since; 14, 16, 18 before */
 	assert_int_equal(store_find_done(store, "same", &task, &err), 1);
 	assert_int_equal(task, 4); /* 5 has it too, but waits */
 	assert_int_equal(store_find_done(store, "other", NULL, &err), 0);

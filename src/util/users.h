@@ -1,0 +1,15 @@
+/* Users by number and by name, as the system's user database says. */
+#pragma once
+
+#include "util/error.h"
+
+#include <sys/types.h>
+
+#define USER_NAME_MAX 64
+
+/* The name of a user, his number where there is no name. Remembers the last few: the user database
+ * may be a server far away. For one thread. */
+const char *user_name(uid_t uid, char buf[USER_NAME_MAX]);
+
+/* From a name or a number. -ENOENT: there is no such user. */
+int user_parse(const char *text, uid_t *ret_uid, struct error *err) MUST_CHECK;

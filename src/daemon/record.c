@@ -4,6 +4,7 @@
  */
 #include "daemon/record.h"
 
+#include "daemon/after.h"
 #include "daemon/task_json.h"
 
 #include <errno.h>
@@ -11,10 +12,38 @@
 
 /* Out. */
 
+/* Only what was asked for: most tasks have none of it, and there are many tasks. */
+static void terms_dump(const struct sched_spec *spec, json_t *json)
+{
+	const struct {
+		const char *name;
+		int64_t value;
+	} numbers[] = {
+	    {"at_ms", spec->not_before_ms},           {"soft_limit_ms", spec->soft_limit_ms},
+	    {"time_limit_ms", spec->hard_limit_ms},   {"soft_signal", spec->soft_signal},
+	    {"retry_delay_ms", spec->retry_delay_ms},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
+		if (numbers[i].value > 0)
+			(void)json_object_set_new(json, numbers[i].name,
+						  json_integer(numbers[i].value));
+	if (spec->after)
+		(void)json_object_set_new(json, "after", after_to_json(spec->after));
+	if (spec->held)
+		(void)json_object_set_new(json, "held", json_true());
+	if (spec->is_private)
+		(void)json_object_set_new(json, "private", json_true());
+	if (spec->tty)
+		(void)json_object_set_new(json, "tty", jsonx_string_if(spec->tty));
+	if (spec->rlimits)
+		(void)json_object_set_new(json, "rlimits", jsonx_string_if(spec->rlimits));
+}
+
 static char *spec_dump(const struct sched_spec *spec)
 {
 	json_t *json = json_object(), *command = json_array();
-	json_t *request = request_to_json(&spec->request);
+	json_t *request = request_to_json(&spec->request, false);
 	char *text;
 
 	for (const char *const *arg = spec->argv; *arg; arg++)
@@ -31,6 +60,7 @@ static char *spec_dump(const struct sched_spec *spec)
 	(void)json_object_set_new(json, "work",
 				  jsonx_real_if(spec->work_hint > 0, spec->work_hint, 3));
 	(void)json_object_set_new(json, "retries", jsonx_u64(spec->retries));
+	terms_dump(spec, json);
 	text = jsonx_dump(json);
 	json_decref(json);
 	return text;
@@ -45,6 +75,9 @@ static char *more_dump(const struct sched_task *task)
 	(void)json_object_set_new(json, "failures", jsonx_u64(task->failures));
 	(void)json_object_set_new(json, "requeues", jsonx_u64(task->requeues));
 	(void)json_object_set_new(json, "stopping", json_boolean(task->stopping));
+	if (task->n_after > 0)
+		(void)json_object_set_new(json, "after_left",
+					  after_items_to_json(task->after, task->n_after));
 	text = jsonx_dump(json);
 	json_decref(json);
 	return text;
@@ -170,8 +203,10 @@ int record_put_profiles(struct store *store, const struct estimates_row *rows, s
 
 /* In. */
 
-static void request_load(const json_t *json, struct place_request *request)
+static void request_load(const json_t *json, struct wishes_list *list,
+			 struct place_request *request)
 {
+	struct place_wishes wishes;
 	bool cpu_only = strcmp(jsonx_get_string(json, "cpu", "never"), "only") == 0;
 
 	request->vram_bytes = jsonx_get_u64(json, "vram_bytes", 0);
@@ -183,6 +218,24 @@ static void request_load(const json_t *json, struct place_request *request)
 	request->max_per_gpu = (unsigned)jsonx_get_u64(json, "max_per_gpu", 0);
 	request->threads = (unsigned)jsonx_get_u64(json, "threads", 0);
 	request->pin_uuid = jsonx_get_string(json, "pin", NULL);
+	request->start_lock = jsonx_get_bool(json, "start_lock", false);
+	request->stagger_ms = (unsigned)(jsonx_get_real(json, "stagger_seconds", 0) * 1000 + 0.5);
+	if (wishes_load(json, &wishes))
+		request->wishes = wishes_list_keep(list, &wishes);
+}
+
+static void terms_load(const json_t *json, struct sched_spec *spec)
+{
+	spec->after = after_load(json_object_get(json, "after"));
+	spec->not_before_ms = jsonx_get_i64(json, "at_ms", 0);
+	spec->soft_limit_ms = jsonx_get_i64(json, "soft_limit_ms", 0);
+	spec->hard_limit_ms = jsonx_get_i64(json, "time_limit_ms", 0);
+	spec->soft_signal = (int)jsonx_get_i64(json, "soft_signal", 0);
+	spec->retry_delay_ms = jsonx_get_i64(json, "retry_delay_ms", 0);
+	spec->held = jsonx_get_bool(json, "held", false);
+	spec->is_private = jsonx_get_bool(json, "private", false);
+	spec->tty = jsonx_get_string(json, "tty", NULL);
+	spec->rlimits = jsonx_get_string(json, "rlimits", NULL);
 }
 
 static int argv_load(const json_t *command, bool may_be_empty, const char *const **ret_argv,
@@ -203,8 +256,8 @@ static int argv_load(const json_t *command, bool may_be_empty, const char *const
 }
 
 /* `json` holds the strings of the spec; those of the row's own columns are put into it too. */
-static int spec_load(const struct store_task *row, json_t *json, struct sched_spec *spec,
-		     struct error *err)
+static int spec_load(const struct store_task *row, json_t *json, struct wishes_list *wishes,
+		     struct sched_spec *spec, struct error *err)
 {
 	const char *policy = jsonx_get_string(json, "policy", "auto");
 	int r;
@@ -227,7 +280,8 @@ static int spec_load(const struct store_task *row, json_t *json, struct sched_sp
 	    .work_hint = jsonx_get_real(json, "work", 0),
 	    .retries = (unsigned)jsonx_get_u64(json, "retries", 0),
 	};
-	request_load(json_object_get(json, "request"), &spec->request);
+	request_load(json_object_get(json, "request"), wishes, &spec->request);
+	terms_load(json, spec);
 	r = place_policy_parse(policy, &spec->policy, err);
 	if (row->archived)
 		(void)json_object_set_new(json, "archived", json_true());
@@ -246,6 +300,7 @@ static int more_load(const struct store_task *row, struct sched_task *task, stru
 	task->failures = (unsigned)jsonx_get_u64(more, "failures", 0);
 	task->requeues = (unsigned)jsonx_get_u64(more, "requeues", 0);
 	task->stopping = jsonx_get_bool(more, "stopping", false);
+	task->n_after = after_items_load(json_object_get(more, "after_left"), &task->after);
 	return 0;
 }
 
@@ -280,10 +335,13 @@ static int task_load(void *data, const struct store_task *row)
 	if (r == 0)
 		r = more_load(row, task, load->err);
 	if (r == 0)
-		r = spec_load(row, spec, &task->spec, load->err);
-	if (r < 0)
+		r = spec_load(row, spec, &records->wishes, &task->spec, load->err);
+	if (r < 0) {
+		free(task->after);
+		free((void *)(uintptr_t)task->spec.after);
 		return error_prefix(load->err, r, "task %llu in the store",
 				    (unsigned long long)row->id);
+	}
 	task->reason = row->reason ? mem_strdup(row->reason) : NULL;
 	records->specs[records->n++] = TAKE(spec);
 	return 0;
@@ -391,6 +449,8 @@ static void task_finish(struct sched_task *task)
 	}
 	free(task->attempts);
 	free(task->reason);
+	free(task->after);
+	free((void *)(uintptr_t)task->spec.after);
 	free((void *)(uintptr_t)task->spec.argv);
 }
 
@@ -400,6 +460,7 @@ void records_finish(struct records *records)
 		task_finish(&records->tasks[i]);
 		json_decref(records->specs[i]);
 	}
+	wishes_list_finish(&records->wishes);
 	free(records->tasks);
 	free(records->specs);
 	*records = (struct records){};

@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include "daemon/wishes.h"
 #include "sched/sched.h"
 #include "store/store.h"
 #include "util/jsonx.h"
@@ -22,6 +23,7 @@ struct records {
 	struct sched_task *tasks;
 	json_t **specs; /* strings of the tasks live here */
 	size_t n, room;
+	struct wishes_list wishes;
 };
 int records_load(struct store *store, const struct store_query *query, struct records *ret_records,
 		 struct error *err) MUST_CHECK;

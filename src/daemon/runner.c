@@ -161,7 +161,8 @@ static int start_send(struct runner *runner, const struct sched_task *task, unsi
 					   .env = env.items,
 					   .cwd = task->spec.cwd,
 					   .umask = task->spec.umask,
-					   .log_path = log_path,
+					   .log_path = task->spec.tty ? NULL : log_path,
+					   .tty = task->spec.tty,
 					   .log_cap_bytes = cap ? cap : LOG_CAP_BYTES,
 				       },
 				       err);

@@ -8,6 +8,7 @@
  */
 #include "daemon/submit.h"
 
+#include "daemon/after.h"
 #include "daemon/daemon.h"
 #include "daemon/submit_parse.h"
 #include "daemon/tick.h"
@@ -103,6 +104,8 @@ static int submit_do(struct daemon *daemon, struct submit *submit, struct tick_r
 
 	if (submit->resume)
 		r = skip_done(daemon, submit, &reply->skipped, err);
+	if (r == 0)
+		r = after_look_up(daemon, submit, err);
 	if (r == 0)
 		r = keep_environment(daemon, submit, err);
 	if (r == 0)

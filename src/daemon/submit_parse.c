@@ -3,193 +3,18 @@
  * validation: what is not in them is refused, what is in them is read by a typed reader with its
  * bounds. A batch's own members are the defaults of its tasks, which are read into a copy of them.
  */
-#include "daemon/submit_parse.h"
+#include "daemon/submit_priv.h"
 
 #include "daemon/expand.h"
 
 #include <errno.h>
-#include <stddef.h>
 #include <string.h>
 
 #define PRIORITY_MAX 1000000
-#define CPUS_MAX     4096.0
-#define VRAM_MAX     ((uint64_t)1 << 50)
-#define RETRIES_MAX  100
 #define ROW_MAX      UINT32_MAX
 #define THREADS_MAX  100000
-
-/* What a reader reads into. */
-struct target {
-	struct sched_spec *spec;
-	struct submit *submit;
-	const struct gpu_list *gpus;
-};
-
-struct member {
-	const char *name;
-	int (*read)(const json_t *value, struct target *target, struct error *err);
-};
-
-static int wrong_type(const char *wanted, struct error *err)
-{
-	return error_set(err, -EINVAL, "must be %s", wanted);
-}
-
-static int read_string(const json_t *value, size_t max, const char **ret_text, struct error *err)
-{
-	if (!json_is_string(value))
-		return wrong_type("a string", err);
-	if (json_string_length(value) > max)
-		return error_set(err, -EINVAL, "is longer than %zu bytes", max);
-	if (strlen(json_string_value(value)) != json_string_length(value))
-		return error_set(err, -EINVAL, "holds a zero byte");
-	*ret_text = json_string_value(value);
-	return 0;
-}
-
-static int read_u64(const json_t *value, uint64_t max, uint64_t *ret_value, struct error *err)
-{
-	if (!json_is_integer(value) || json_integer_value(value) < 0 ||
-	    (uint64_t)json_integer_value(value) > max)
-		return error_set(err, -EINVAL, "must be a whole number from 0 to %llu",
-				 (unsigned long long)max);
-	*ret_value = (uint64_t)json_integer_value(value);
-	return 0;
-}
-
-static int read_unsigned(const json_t *value, uint64_t max, unsigned *ret_value, struct error *err)
-{
-	uint64_t number = 0;
-	int r = read_u64(value, max, &number, err);
-
-	if (r == 0)
-		*ret_value = (unsigned)number;
-	return r;
-}
-
-static int read_bool(const json_t *value, bool *ret_value, struct error *err)
-{
-	if (!json_is_boolean(value))
-		return wrong_type("true or false", err);
-	*ret_value = json_is_true(value);
-	return 0;
-}
-
-static int read_members(const json_t *object, const struct member *members, struct target *target,
-			struct error *err)
-{
-	const char *key;
-	json_t *value;
-
-	if (!json_is_object(object))
-		return wrong_type("an object", err);
-	json_object_foreach ((json_t *)(uintptr_t)object, key, value) {
-		const struct member *m = members;
-		int r;
-
-		while (m->name && strcmp(m->name, key) != 0)
-			m++;
-		if (!m->name)
-			return error_set(err, -EINVAL, "unknown member \"%.64s\"", key);
-		if (json_is_null(value))
-			continue;
-		r = m->read(value, target, err);
-		if (r < 0)
-			return error_prefix(err, r, "%s", key);
-	}
-	return 0;
-}
-
-int submit_check_members(const json_t *object, const char *const *known, const char *what,
-			 struct error *err)
-{
-	const char *key;
-	json_t *value;
-
-	json_object_foreach ((json_t *)(uintptr_t)object, key, value) {
-		const char *const *k = known;
-
-		while (*k && strcmp(*k, key) != 0)
-			k++;
-		if (!*k)
-			return error_set(err, -EINVAL, "%s: unknown member \"%.64s\"", what, key);
-	}
-	return 0;
-}
-
-/* The request. */
-
-static int read_vram(const json_t *value, struct target *t, struct error *err)
-{
-	return read_u64(value, VRAM_MAX, &t->spec->request.vram_bytes, err);
-}
-
-static int read_ram(const json_t *value, struct target *t, struct error *err)
-{
-	return read_u64(value, VRAM_MAX, &t->spec->request.ram_bytes, err);
-}
-
-static int read_cpus(const json_t *value, struct target *t, struct error *err)
-{
-	double cpus = json_number_value(value);
-
-	if (!json_is_number(value) || !(cpus >= 0) || cpus > CPUS_MAX)
-		return error_set(err, -EINVAL, "must be a number from 0 to %g", CPUS_MAX);
-	t->spec->request.cpu_milli = (unsigned)(cpus * 1000 + 0.5);
-	return 0;
-}
-
-static int read_gpus(const json_t *value, struct target *t, struct error *err)
-{
-	return read_unsigned(value, PLACE_GPUS_MAX, &t->spec->request.gpus, err);
-}
-
-static int read_cpu_mode(const json_t *value, struct target *t, struct error *err)
-{
-	const char *text;
-	int r = read_string(value, SUBMIT_NAME_MAX, &text, err);
-
-	if (r < 0)
-		return r;
-	if (strcmp(text, "never") != 0 && strcmp(text, "only") != 0)
-		return error_set(err, -EINVAL, "must be \"never\" or \"only\", not \"%s\"", text);
-	t->spec->request.cpu = strcmp(text, "only") == 0 ? PLACE_CPU_ONLY : PLACE_CPU_NEVER;
-	return 0;
-}
-
-static int read_exclusive(const json_t *value, struct target *t, struct error *err)
-{
-	return read_bool(value, &t->spec->request.exclusive, err);
-}
-
-static int read_pin(const json_t *value, struct target *t, struct error *err)
-{
-	const struct gpu *gpu;
-	const char *text;
-	int r = read_string(value, SUBMIT_NAME_MAX, &text, err);
-
-	if (r < 0 || !*text)
-		return r;
-	if (!t->gpus)
-		return error_set(err, -ENODEV, "no GPU is known yet, so %s cannot be found", text);
-	r = gpu_list_resolve(t->gpus, text, &gpu, err);
-	if (r < 0)
-		return r == -ENOENT ? -ENODEV : r;
-	t->spec->request.pin_uuid = gpu->uuid;
-	return 0;
-}
-
-static int read_request(const json_t *value, struct target *t, struct error *err)
-{
-	static const struct member members[] = {
-	    {"vram_bytes", read_vram}, {"ram_bytes", read_ram},
-	    {"cpus", read_cpus},       {"gpus", read_gpus},
-	    {"cpu", read_cpu_mode},    {"exclusive", read_exclusive},
-	    {"pin", read_pin},         {},
-	};
-
-	return read_members(value, members, t, err);
-}
+#define WEIGHT_MAX   1e6
+#define WORK_MAX     1e18
 
 /* The task. */
 
@@ -289,17 +114,12 @@ static int read_policy(const json_t *value, struct target *t, struct error *err)
 
 static int read_weight(const json_t *value, struct target *t, struct error *err)
 {
-	double weight = json_number_value(value);
-
-	if (!json_is_number(value) || !(weight >= 0) || weight > 1e6)
-		return error_set(err, -EINVAL, "must be a number from 0 to 1000000");
-	t->spec->weight_memory = weight;
-	return 0;
+	return read_real(value, WEIGHT_MAX, &t->spec->weight_memory, err);
 }
 
-static int read_retries(const json_t *value, struct target *t, struct error *err)
+static int read_work(const json_t *value, struct target *t, struct error *err)
 {
-	return read_unsigned(value, RETRIES_MAX, &t->spec->retries, err);
+	return read_real(value, WORK_MAX, &t->spec->work_hint, err);
 }
 
 static int read_row(const json_t *value, struct target *t, struct error *err)
@@ -353,7 +173,7 @@ static int read_tasks(const json_t *value, struct target *t, struct error *err)
 {
 	(void)t;
 	if (!json_is_array(value))
-		return wrong_type("an array", err);
+		return read_wrong_type("an array", err);
 	if (json_array_size(value) > SUBMIT_TASKS_MAX)
 		return error_set(err, -EINVAL, "has %zu tasks, a batch takes %d; cut it in parts",
 				 json_array_size(value), SUBMIT_TASKS_MAX);
@@ -364,60 +184,71 @@ static int read_tasks(const json_t *value, struct target *t, struct error *err)
 
 static int spec_settle(struct sched_spec *spec, struct error *err)
 {
-	struct place_request *request = &spec->request;
+	int r;
 
 	if (!spec->argv)
 		return error_set(err, -EINVAL, "command: is missing");
-	if (request->cpu == PLACE_CPU_ONLY) {
-		if (request->vram_bytes > 0 || request->pin_uuid)
-			return error_set(err, -EINVAL,
-					 "request: runs on the CPU only, and yet asks for VRAM or "
-					 "a GPU");
-		request->gpus = 0;
-	} else if (request->gpus == 0) {
-		return error_set(err, -EINVAL,
-				 "request: gpus: 0 goes with cpu \"only\" and nothing else");
-	}
-	if (request->pin_uuid && request->gpus > 1)
-		return error_set(err, -EINVAL, "request: a pin names one GPU, %u are asked for",
-				 request->gpus);
-	return 0;
-}
-static int read_work(const json_t *value, struct target *t, struct error *err)
-{
-	double work = json_number_value(value);
-
-	if (!json_is_number(value) || !(work >= 0) || work > 1e18)
-		return error_set(err, -EINVAL, "must be a number from 0 to 1e18");
-	t->spec->work_hint = work;
-	return 0;
+	r = request_settle(&spec->request, err);
+	return r < 0 ? r : terms_settle(spec, err);
 }
 
 static const struct sched_spec SPEC_DEFAULT = {
     .name = "", .kind = "", .cwd = "/", .umask = 022, .request = {.gpus = 1}};
 
+/* What a task has, of a batch or not, and what a batch may say for all of its tasks. */
+#define SHARED_MEMBERS                                                                            \
+	{"priority", read_priority}, {"after", read_after}, {"at", read_at}, {"held", read_held}, \
+	    {"private", read_private}, {"retries", read_retries},                                 \
+	    {"retry_delay_seconds", read_retry_delay}, {"soft_limit_seconds", read_soft_limit},   \
+	    {"time_limit_seconds", read_time_limit},                                              \
+	{                                                                                         \
+		"soft_signal", read_soft_signal                                                   \
+	}
+
 static const struct member TASK_MEMBERS[] = {
-    {"command", read_command},   {"name", read_name},
-    {"kind", read_kind},         {"cwd", read_cwd},
-    {"env", read_env},           {"umask", read_umask},
-    {"priority", read_priority}, {"policy", read_policy},
-    {"retries", read_retries},   {"weight_memory", read_weight},
-    {"request", read_request},   {"work", read_work},
-    {"key", read_key},           {},
+    SHARED_MEMBERS,
+    {"command", read_command},
+    {"name", read_name},
+    {"kind", read_kind},
+    {"cwd", read_cwd},
+    {"env", read_env},
+    {"umask", read_umask},
+    {"policy", read_policy},
+    {"request", read_request},
+    {"weight_memory", read_weight},
+    {"work", read_work},
+    {"key", read_key},
+    {"tty", read_tty},
+    {},
 };
 
 static const struct member BATCH_MEMBERS[] = {
-    {"key", read_key},           {"name", read_batch_name}, {"on_failure", read_on_failure},
-    {"threads", read_threads},   {"resume", read_resume},   {"max_per_gpu", read_max_per_gpu},
-    {"cwd", read_cwd},           {"env", read_env},         {"umask", read_umask},
-    {"priority", read_priority}, {"policy", read_policy},   {"weight_memory", read_weight},
-    {"retries", read_retries},   {"tasks", read_tasks},     {},
+    SHARED_MEMBERS,
+    {"key", read_key},
+    {"name", read_batch_name},
+    {"on_failure", read_on_failure},
+    {"threads", read_threads},
+    {"resume", read_resume},
+    {"max_per_gpu", read_max_per_gpu},
+    {"cwd", read_cwd},
+    {"env", read_env},
+    {"umask", read_umask},
+    {"policy", read_policy},
+    {"weight_memory", read_weight},
+    {"tasks", read_tasks},
+    {},
 };
 
 static const struct member ROW_MEMBERS[] = {
-    {"command", read_command},   {"name", read_name}, {"kind", read_kind},
-    {"priority", read_priority}, {"row", read_row},   {"fingerprint", read_fingerprint},
-    {"request", read_request},   {"work", read_work}, {},
+    SHARED_MEMBERS,
+    {"command", read_command},
+    {"name", read_name},
+    {"kind", read_kind},
+    {"row", read_row},
+    {"fingerprint", read_fingerprint},
+    {"request", read_request},
+    {"work", read_work},
+    {},
 };
 
 static int parse_finish(struct submit *submit, int r, struct submit *ret_submit)
@@ -468,10 +299,8 @@ int submit_parse_batch(const json_t *body, const struct gpu_list *gpus, struct s
 
 	if (r == 0 && json_array_size(rows) == 0)
 		r = error_set(err, -EINVAL, "tasks: a batch needs at least one");
-	if (r < 0)
-		return r;
-	submit.n = json_array_size(rows);
-	submit.specs = mem_calloc(submit.n, sizeof *submit.specs);
+	submit.n = r == 0 ? json_array_size(rows) : 0;
+	submit.specs = mem_calloc(submit.n + 1, sizeof *submit.specs);
 	for (size_t i = 0; i < submit.n && r == 0; i++) {
 		target.spec = &submit.specs[i];
 		r = parse_row(json_array_get(rows, i), i, &defaults, &target, err);
@@ -484,6 +313,11 @@ void submit_finish(struct submit *submit)
 {
 	for (size_t i = 0; submit->specs && i < submit->n; i++)
 		free((void *)(uintptr_t)submit->specs[i].argv);
+	/* Each begins with what is pointed to. */
+	for (size_t i = 0; i < submit->n_afters; i++)
+		free(submit->afters[i]);
+	wishes_list_finish(&submit->wishes);
+	free(submit->afters);
 	free(submit->specs);
 	*submit = (struct submit){};
 }

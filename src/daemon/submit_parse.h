@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "daemon/wishes.h"
 #include "sched/sched.h"
 #include "util/jsonx.h"
 
@@ -14,9 +15,13 @@
 #define SUBMIT_ENV_MAX   4096
 #define SUBMIT_NAME_MAX  256
 #define SUBMIT_KEY_MAX   64
+/* Different ones in one batch: each takes 5 KiB. */
+#define SUBMIT_WISHES_MAX 4096
+/* What all tasks of one batch together may name to wait for: each may have to be looked up. */
+#define SUBMIT_AFTER_ITEMS_MAX 100000
 
-/* Strings are borrowed from the body, save argv's arrays. Ready for sched_submit*(): specs lack
- * only their environment's id and uid. */
+/* Strings are borrowed from the body and from the GPU list, save argv's arrays. Ready for
+ * sched_submit*(): specs lack only their environment's id and uid. */
 struct submit {
 	bool is_batch;
 	const char *name;
@@ -27,6 +32,13 @@ struct submit {
 	struct sched_spec *specs;
 	size_t n;
 	bool needs_gpus; /* one of them does: worth waiting for the first sample */
+	/* What the specs point to. What they wait for is as written: neither is it known whether it
+	 * is there, nor whether it has ended. */
+	struct sched_after **afters;
+	size_t n_afters, room_afters, n_after_items;
+	struct wishes_list wishes;
+	struct place_wishes wish; /* being read */
+	bool has_wish;
 };
 
 /* `gpus` may be NULL (nothing known yet: a pin is an error then). */

@@ -1,7 +1,12 @@
 /* See task_json.h. What is unknown is null; names are added to and never renamed. */
 #include "daemon/task_json.h"
 
+#include "daemon/after.h"
+#include "daemon/wishes.h"
+#include "util/signals.h"
 #include "util/users.h"
+
+#include <signal.h>
 
 static json_t *argv_to_json(const char *const *argv)
 {
@@ -12,7 +17,7 @@ static json_t *argv_to_json(const char *const *argv)
 	return array;
 }
 
-json_t *request_to_json(const struct place_request *request)
+json_t *request_to_json(const struct place_request *request, bool all)
 {
 	json_t *json = json_object();
 
@@ -28,6 +33,13 @@ json_t *request_to_json(const struct place_request *request)
 				  json_string(request->cpu == PLACE_CPU_ONLY ? "only" : "never"));
 	(void)json_object_set_new(json, "exclusive", json_boolean(request->exclusive));
 	(void)json_object_set_new(json, "pin", jsonx_string_if(request->pin_uuid));
+	wishes_to_json(request->wishes, all, json);
+	if (all || request->start_lock)
+		(void)json_object_set_new(json, "start_lock", json_boolean(request->start_lock));
+	if (all || request->stagger_ms > 0)
+		(void)json_object_set_new(
+		    json, "stagger_seconds",
+		    jsonx_real_if(request->stagger_ms > 0, (double)request->stagger_ms / 1000, 3));
 	return json;
 }
 
@@ -66,6 +78,38 @@ static json_t *attempt_to_json(const struct sched_attempt *attempt)
 	return json;
 }
 
+static void set_span(json_t *json, const char *name, int64_t ms)
+{
+	(void)json_object_set_new(json, name, jsonx_real_if(ms > 0, (double)ms / 1000, 3));
+}
+
+/* When it may start, how long it may take, how often it is tried. */
+static void set_terms(json_t *json, const struct sched_task *task)
+{
+	const struct sched_spec *spec = &task->spec;
+	json_t *after = after_to_json(spec->after);
+
+	if (spec->after)
+		(void)json_object_set_new(after, "left",
+					  after_items_to_json(task->after, task->n_after));
+	(void)json_object_set_new(json, "after", after);
+	(void)json_object_set_new(json, "at", jsonx_time_if(spec->not_before_ms));
+	(void)json_object_set_new(json, "not_before", jsonx_time_if(task->not_before_ms));
+	set_span(json, "soft_limit_seconds", spec->soft_limit_ms);
+	set_span(json, "time_limit_seconds", spec->hard_limit_ms);
+	(void)json_object_set_new(
+	    json, "soft_signal",
+	    spec->soft_limit_ms > 0
+		? json_string(SIGNAL_NAME(spec->soft_signal ? spec->soft_signal : SIGTERM))
+		: json_null());
+	(void)json_object_set_new(json, "retries", jsonx_u64(spec->retries));
+	set_span(json, "retry_delay_seconds", spec->retry_delay_ms);
+	(void)json_object_set_new(json, "failures", jsonx_u64(task->failures));
+	(void)json_object_set_new(json, "requeues", jsonx_u64(task->requeues));
+	(void)json_object_set_new(json, "private", json_boolean(spec->is_private));
+	(void)json_object_set_new(json, "tty", jsonx_string_if(spec->tty));
+}
+
 json_t *task_to_json(const struct sched_task *task, const char *reason)
 {
 	json_t *json = json_object(), *attempts = json_array();
@@ -88,7 +132,8 @@ json_t *task_to_json(const struct sched_task *task, const char *reason)
 	(void)json_object_set_new(json, "command", argv_to_json(spec->argv));
 	(void)json_object_set_new(json, "cwd", jsonx_string_if(spec->cwd));
 	(void)json_object_set_new(json, "policy", json_string(place_policy_name(spec->policy)));
-	(void)json_object_set_new(json, "request", request_to_json(&spec->request));
+	(void)json_object_set_new(json, "request", request_to_json(&spec->request, true));
+	set_terms(json, task);
 	(void)json_object_set_new(json, "submitted_at", jsonx_time_if(task->submitted_at_ms));
 	(void)json_object_set_new(json, "stopping", json_boolean(task->stopping));
 	(void)json_object_set_new(json, "archived", json_false());

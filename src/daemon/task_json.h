@@ -7,8 +7,8 @@
 /* `reason` is shown for it (a waiting task's is worked out elsewhere); NULL = the task's own. */
 json_t *task_to_json(const struct sched_task *task, const char *reason);
 
-/* The request alone: also what the store keeps. */
-json_t *request_to_json(const struct place_request *request);
+/* The request alone: also what the store keeps. `all`: with the wishes that it does not have. */
+json_t *request_to_json(const struct place_request *request, bool all);
 
 /* `eta_seconds` negative = unknown. */
 json_t *batch_to_json(const struct sched_batch *batch, double eta_seconds);

@@ -17,6 +17,12 @@ static const char *const on_failure_names[SCHED_ON_FAILURE_COUNT] = {
     [SCHED_CONTINUE] = "continue",
 };
 
+static const char *const after_on_names[SCHED_AFTER_ON_COUNT] = {
+    [SCHED_AFTER_SUCCESS] = "success",
+    [SCHED_AFTER_FAILURE] = "failure",
+    [SCHED_AFTER_END] = "end",
+};
+
 static const char *const batch_state_names[SCHED_BATCH_STATE_COUNT] = {
     [SCHED_BATCH_RUNNING] = "running",
     [SCHED_BATCH_ASKING] = "asking",
@@ -44,6 +50,22 @@ int sched_on_failure_parse(const char *name, enum sched_on_failure *ret_on_failu
 		}
 	}
 	return error_set(err, -EINVAL, "on_failure '%s' is none of stop, ask, continue", name);
+}
+
+const char *sched_after_on_name(enum sched_after_on on)
+{
+	return after_on_names[on];
+}
+
+int sched_after_on_parse(const char *name, enum sched_after_on *ret_on, struct error *err)
+{
+	for (unsigned i = 0; i < SCHED_AFTER_ON_COUNT; i++) {
+		if (strcmp(name, after_on_names[i]) == 0) {
+			*ret_on = (enum sched_after_on)i;
+			return 0;
+		}
+	}
+	return error_set(err, -EINVAL, "'%.64s' is none of success, failure, end", name);
 }
 
 int sched_batch_state_parse(const char *name, enum sched_batch_state *ret_state, struct error *err)

@@ -4,6 +4,7 @@
 #include "daemon/task_json.h"
 
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <string.h>
 #include <unistd.h>
@@ -51,9 +52,28 @@ static void test_batch_defaults(void **state)
 	submit_finish(&submit);
 }
 
-static const char *const TASK_MEMBERS[] = {"id",      "name",     "batch",    "kind",
-					   "state",   "reason",   "priority", "command",
-					   "request", "attempts", NULL};
+static const char *const TASK_MEMBERS[] = {"id",
+					   "name",
+					   "batch",
+					   "kind",
+					   "state",
+					   "reason",
+					   "priority",
+					   "command",
+					   "request",
+					   "attempts",
+					   "after",
+					   "at",
+					   "not_before",
+					   "soft_limit_seconds",
+					   "time_limit_seconds",
+					   "soft_signal",
+					   "retries",
+					   "retry_delay_seconds",
+					   "failures",
+					   "requeues",
+					   "private",
+					   NULL};
 static const char *const ATTEMPT_MEMBERS[] = {
     "number", "gpus",    "device", "policy",          "started_at",     "ended_at", "exit_code",
     "signal", "outcome", "reason", "peak_vram_bytes", "peak_ram_bytes", NULL};
@@ -147,6 +167,127 @@ static void test_task_shape(void **state)
 	a = json_array_get(json_object_get(json, "attempts"), 0);
 	assert_true(json_is_null(json_object_get(a, "exit_code")));
 	assert_string_equal(jsonx_get_string(json, "reason", ""), "because");
+}
+
+static const struct sched_after_item WAITS_FOR[] = {
+    {.id = 7}, {.id = 9}, {.id = 2, .is_batch = true}};
+static const struct sched_after AFTER = {
+    .items = WAITS_FOR, .n = 3, .on = SCHED_AFTER_END, .any = true};
+static const struct place_wishes WISHES = {.prefer = {"GPU-bb", "GPU-aa"},
+					   .n_prefer = 2,
+					   .forbid = {"GPU-cc"},
+					   .n_forbid = 1,
+					   .models = {"A100"},
+					   .n_models = 1,
+					   .compute_min = 80,
+					   .compute_max = 121};
+
+/* A task with all there is for a night. */
+static struct sched_task night_task(struct sched_attempt *attempt, struct sched_grant *grant)
+{
+	struct sched_task task = task_make(attempt, grant);
+
+	task.state = SCHED_WAITING;
+	task.spec.after = &AFTER;
+	task.after = (struct sched_after_item *)(uintptr_t)&WAITS_FOR[1];
+	task.n_after = 2;
+	task.spec.soft_limit_ms = 19800000;
+	task.spec.hard_limit_ms = 21600000;
+	task.spec.soft_signal = SIGUSR1;
+	task.spec.retry_delay_ms = 2500;
+	task.spec.not_before_ms = 3000;
+	task.spec.held = task.spec.is_private = true;
+	task.spec.tty = "/dev/pts/3";
+	task.spec.rlimits = "{}";
+	task.spec.request.pin_uuid = NULL;
+	task.spec.request.wishes = &WISHES;
+	task.spec.request.start_lock = true;
+	task.spec.request.stagger_ms = 1500;
+	return task;
+}
+
+static void test_night_through_the_store(void **state)
+{
+	char dir[] = "/tmp/plimsoll-record-XXXXXX";
+	struct sched_attempt attempt;
+	struct sched_grant grant;
+	struct sched_task task = night_task(&attempt, &grant);
+	auto_json json_t *before = task_to_json(&task, "because"), *after = NULL;
+	auto_store struct store *store = NULL;
+	auto_records struct records records = {};
+	auto_free char *clean = NULL;
+	const struct sched_spec *spec;
+	struct error err = {};
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	assert_int_equal(store_open(dir, &store, &err), 0);
+	assert_int_equal(store_begin(store, &err), 0);
+	assert_int_equal(record_put_task(store, &task, &err), 0);
+	task.id++;
+	assert_int_equal(record_put_task(store, &task, &err), 0);
+	assert_int_equal(store_commit(store, &err), 0);
+	assert_int_equal(records_load(store, &(struct store_query){}, &records, &err), 0);
+	assert_int_equal(records.n, 2);
+	after = task_to_json(&records.tasks[0], "because");
+	if (!json_equal(before, after))
+		fail_msg("%s\n%s", json_dumps(before, 0), json_dumps(after, 0));
+	spec = &records.tasks[0].spec;
+	assert_true(spec->held && spec->is_private && spec->after->any);
+	assert_string_equal(spec->rlimits, "{}");
+	assert_int_equal(spec->soft_signal, SIGUSR1);
+	assert_int_equal(records.tasks[0].n_after, 2);
+	assert_true(records.tasks[0].after[1].is_batch);
+	assert_memory_equal(spec->request.wishes, &WISHES, sizeof WISHES);
+	assert_ptr_equal(spec->request.wishes, records.tasks[1].spec.request.wishes);
+	clean = mem_printf("rm -rf %s", dir);
+	assert_int_equal(system(clean), 0);
+}
+
+/* A row as the version with schema 2 wrote it, before there was any of this. */
+static void test_a_row_of_old(void **state)
+{
+	static const struct store_task row = {
+	    .id = 5,
+	    .name = "old",
+	    .kind = "k",
+	    .state = "waiting",
+	    .submitted_at_ms = 1,
+	    .updated_at_ms = 1,
+	    .spec =
+		"{\"command\": [\"true\"], \"cwd\": \"/\", \"log\": null, \"umask\": 18, "
+		"\"request\": {\"vram_bytes\": 5, \"ram_bytes\": null, \"cpus\": null, \"gpus\": "
+		"1, "
+		"\"cpu\": \"never\", \"exclusive\": false, \"pin\": null, \"max_per_gpu\": 0, "
+		"\"threads\": 0}, \"policy\": \"auto\", \"weight_memory\": 0.0, \"work\": null, "
+		"\"retries\": 0}",
+	    .more =
+		"{\"not_before_ms\": 0, \"failures\": 0, \"requeues\": 0, \"stopping\": false}"};
+	char dir[] = "/tmp/plimsoll-record-XXXXXX";
+	auto_store struct store *store = NULL;
+	auto_records struct records records = {};
+	auto_free char *clean = NULL;
+	const struct sched_task *task;
+	struct error err = {};
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	assert_int_equal(store_open(dir, &store, &err), 0);
+	assert_int_equal(store_begin(store, &err), 0);
+	assert_int_equal(store_put_task(store, &row, &err), 0);
+	assert_int_equal(store_commit(store, &err), 0);
+	assert_int_equal(records_load(store, &(struct store_query){}, &records, &err), 0);
+	assert_int_equal(records.n, 1);
+	task = &records.tasks[0];
+	assert_null(task->spec.after);
+	assert_null(task->after);
+	assert_null(task->spec.request.wishes);
+	assert_null(task->spec.tty);
+	assert_int_equal(task->spec.request.vram_bytes, 5);
+	assert_int_equal(task->spec.hard_limit_ms, 0);
+	assert_false(task->spec.held || task->spec.is_private || task->spec.request.start_lock);
+	clean = mem_printf("rm -rf %s", dir);
+	assert_int_equal(system(clean), 0);
 }
 
 static void test_through_the_store(void **state)
@@ -256,6 +397,8 @@ int main(void)
 	    cmocka_unit_test(test_batch_defaults),
 	    cmocka_unit_test(test_task_shape),
 	    cmocka_unit_test(test_through_the_store),
+	    cmocka_unit_test(test_night_through_the_store),
+	    cmocka_unit_test(test_a_row_of_old),
 	    cmocka_unit_test(test_attempts_find_their_tasks),
 	};
 

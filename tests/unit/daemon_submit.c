@@ -71,7 +71,7 @@ static const struct case_of TASK_CASES[] = {
     {", \"retries\": -1", "retries: must be a whole number"},
     {", \"weight_memory\": -0.5", "weight_memory: must be a number"},
     {", \"weight_memory\": 50", NULL},
-    {", \"work\": 1e19", "work: must be a number from 0 to 1e18"},
+    {", \"work\": 1e19", "work: must be a number from 0 to 1e+18"},
     {", \"work\": \"long\"", "work: must be a number"},
     {", \"request\": []", "request: must be an object"},
     {", \"request\": null", NULL},
@@ -94,6 +94,57 @@ static const struct case_of TASK_CASES[] = {
     {", \"request\": {\"pin\": \"GPU-aa\"}", "request: pin:"},
     {", \"request\": {\"pin\": \"7\"}", "request: pin: there is no GPU"},
     {", \"request\": {\"pin\": \"1\", \"gpus\": 2}", "a pin names one GPU, 2 are asked for"},
+    {", \"request\": {\"prefer\": [\"1\", \"0\"], \"stagger_seconds\": 2.5}", NULL},
+    {", \"request\": {\"prefer\": \"1\"}", "request: prefer: must be an array of at most 16 GPUs"},
+    {", \"request\": {\"avoid\": [\"7\"]}", "request: avoid: there is no GPU"},
+    {", \"request\": {\"avoid\": [\"\"]}", "request: avoid: \"\" names no GPU"},
+    {", \"request\": {\"prefer\": [\"0\"], \"forbid\": [\"GPU-aaaa\"]}", "forbid: GPU GPU-aaaa"},
+    {", \"request\": {\"prefer\": [\"0\"], \"avoid\": [\"0\"]}", "is in prefer too"},
+    {", \"request\": {\"models\": [\"A100\", \"h100\"]}", NULL},
+    {", \"request\": {\"models\": [\"\"]}", "models: \"\" is part of every"},
+    {", \"request\": {\"models\": [1]}", "models: must be a string"},
+    {", \"request\": {\"compute_capability_min\": \"8.0\"}", NULL},
+    {", \"request\": {\"compute_capability_min\": \"12.1\"}", NULL},
+    {", \"request\": {\"compute_capability_min\": 8.0}",
+     "compute_capability_min: must be a string"},
+    {", \"request\": {\"compute_capability_max\": \"8\"}", "must be a compute capability such as"},
+    {", \"request\": {\"compute_capability_max\": \"8.x\"}", "not \"8.x\""},
+    {", \"request\": {\"compute_capability_max\": \"0.0\"}", "must be a compute capability"},
+    {", \"request\": {\"compute_capability_min\": \"9.0\", \"compute_capability_max\": \"8.6\"}",
+     "9.0 is above the max of 8.6"},
+    {", \"request\": {\"cpu\": \"only\", \"models\": [\"A100\"]}", "has wishes about GPUs"},
+    {", \"request\": {\"cpu\": \"only\", \"start_lock\": true}", "has wishes about GPUs"},
+    {", \"request\": {\"stagger_seconds\": 3601}",
+     "stagger_seconds: must be a number from 0 to 3600"},
+    {", \"after\": {\"tasks\": [3, 4], \"batches\": [1], \"on\": \"end\", \"any\": true}", NULL},
+    {", \"after\": {}", NULL},
+    {", \"after\": [3]", "after: must be an object"},
+    {", \"after\": {\"task\": [3]}", "after: in it: unknown member \"task\""},
+    {", \"after\": {\"tasks\": 3}", "after: tasks: must be an array of numbers"},
+    {", \"after\": {\"tasks\": [0]}", "after: tasks: item 0: must be a whole number above 0"},
+    {", \"after\": {\"batches\": [1, -1]}", "after: batches: item 1: must be a whole number"},
+    {", \"after\": {\"tasks\": [1], \"on\": \"luck\"}", "after: on: 'luck' is none of"},
+    {", \"after\": {\"tasks\": [1], \"any\": 1}", "after: any: must be true or false"},
+    {", \"at\": \"2026-11-22T06:00:00+01:00\"", NULL},
+    {", \"at\": \"tomorrow\"", "at: \"tomorrow\" is not a time"},
+    {", \"at\": \"1960-01-01T00:00:00Z\"", "at: must be a time from 1970 to 9999"},
+    {", \"held\": true, \"private\": true", NULL},
+    {", \"held\": \"yes\"", "held: must be true or false"},
+    {", \"private\": 1", "private: must be true or false"},
+    {", \"retry_delay_seconds\": 600", NULL},
+    {", \"retry_delay_seconds\": 601", "retry_delay_seconds: is at most 600 seconds"},
+    {", \"time_limit_seconds\": 0", "time_limit_seconds: must be a number of seconds from 0.001"},
+    {", \"time_limit_seconds\": 1e9", "time_limit_seconds: must be a number of seconds"},
+    {", \"soft_limit_seconds\": 19800, \"time_limit_seconds\": 21600", NULL},
+    {", \"soft_limit_seconds\": 60, \"time_limit_seconds\": 60",
+     "soft_limit_seconds: 60 is not before the time_limit_seconds of 60"},
+    {", \"soft_limit_seconds\": 60, \"soft_signal\": \"USR1\"", NULL},
+    {", \"soft_signal\": \"SIGUSR1\"", "is sent at the soft_limit_seconds, which is missing"},
+    {", \"soft_limit_seconds\": 60, \"soft_signal\": \"SIGLUCK\"", "\"SIGLUCK\" is not a signal"},
+    {", \"soft_limit_seconds\": 60, \"soft_signal\": \"KILL\"", "leaves the task no time to end"},
+    {", \"tty\": \"/dev/pts/3\"", NULL},
+    {", \"tty\": \"/dev/sda\"", "tty: must be a terminal /dev/pts/N, not \"/dev/sda\""},
+    {", \"tty\": \"/dev/pts/../sda\"", "tty: must be a terminal"},
 };
 
 static void test_tasks(void **state)
@@ -137,6 +188,10 @@ static const struct case_of BATCH_CASES[] = {
     {"\"on_failure\": \"panic\", \"tasks\": [{\"command\": [\"a\"]}]", "panic"},
     {"\"threads\": 100001, \"tasks\": [{\"command\": [\"a\"]}]", "threads: must be"},
     {"\"max_per_gpu\": -1, \"tasks\": [{\"command\": [\"a\"]}]", "max_per_gpu: must be"},
+    {"\"after\": {\"batches\": [1]}, \"held\": true, \"tasks\": [{\"command\": [\"a\"]}]", NULL},
+    {"\"soft_limit_seconds\": 5, \"tasks\": [{\"command\": [\"a\"], \"time_limit_seconds\": 4}]",
+     "row 1: soft_limit_seconds: 5 is not before"},
+    {"\"tty\": \"/dev/pts/3\", \"tasks\": [{\"command\": [\"a\"]}]", "unknown member \"tty\""},
     {"\"resume\": \"yes\", \"tasks\": [{\"command\": [\"a\"]}]", "resume: must be true or false"},
 };
 
@@ -209,6 +264,62 @@ static void test_limits(void **state)
 	}
 }
 
+/* What they wait for is bounded: in one task, and in all of a batch. */
+static void test_after_limits(void **state)
+{
+	static const struct {
+		size_t rows, items;
+		bool fits;
+	} cases[] = {
+	    {1, SCHED_AFTER_MAX, true},
+	    {1, SCHED_AFTER_MAX + 1, false},
+	    {SUBMIT_AFTER_ITEMS_MAX / SCHED_AFTER_MAX, SCHED_AFTER_MAX, true},
+	    {SUBMIT_AFTER_ITEMS_MAX / SCHED_AFTER_MAX + 1, SCHED_AFTER_MAX, false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		auto_json json_t *body = json_pack("{s:[]}", "tasks");
+		json_t *ids = json_array();
+		struct submit submit = {};
+
+		for (size_t n = 0; n < cases[i].items; n++)
+			(void)json_array_append_new(ids, json_integer((json_int_t)n + 1));
+		for (size_t n = 0; n < cases[i].rows; n++)
+			(void)json_array_append_new(
+			    json_object_get(body, "tasks"),
+			    json_pack("{s:[s], s:{s:O}}", "command", "a", "after", "tasks", ids));
+		json_decref(ids);
+		assert_int_equal(submit_parse_batch(body, NULL, &submit, NULL),
+				 cases[i].fits ? 0 : -EINVAL);
+		submit_finish(&submit);
+	}
+}
+
+/* Of a batch every row may say it, and nearly always says the same: it is kept once. */
+static void test_wishes_are_shared(void **state)
+{
+	auto_gpu_list struct gpu_list *gpus = two_gpus();
+	auto_json json_t *body =
+	    load("{\"tasks\": ["
+		 "{\"command\": [\"a\"], \"request\": {\"prefer\": [\"1\", \"GPU-aabb\", \"0\"]}},"
+		 "{\"command\": [\"b\"], \"request\": {\"prefer\": [\"cuda:1\", \"0\"]}},"
+		 "{\"command\": [\"c\"], \"request\": {\"prefer\": []}},"
+		 "{\"command\": [\"d\"], \"request\": {\"compute_capability_min\": \"8.6\"}}]}");
+	struct submit submit = {};
+
+	(void)state;
+	assert_int_equal(submit_parse_batch(body, gpus, &submit, NULL), 0);
+	assert_ptr_equal(submit.specs[0].request.wishes, submit.specs[1].request.wishes);
+	assert_int_equal(submit.specs[0].request.wishes->n_prefer, 2);
+	assert_string_equal(submit.specs[0].request.wishes->prefer[0],
+			    "GPU-aabb0000-1111-2222-3333-444455556666");
+	assert_null(submit.specs[2].request.wishes);
+	assert_int_equal(submit.specs[3].request.wishes->compute_min, 86);
+	assert_int_equal(submit.wishes.n, 2);
+	submit_finish(&submit);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -216,6 +327,8 @@ int main(void)
 	    cmocka_unit_test(test_batches),
 	    cmocka_unit_test(test_what_is_no_object),
 	    cmocka_unit_test(test_limits),
+	    cmocka_unit_test(test_after_limits),
+	    cmocka_unit_test(test_wishes_are_shared),
 	};
 
 	return cmocka_run_group_tests_name("daemon_submit", tests, NULL, NULL);

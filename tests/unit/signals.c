@@ -4,6 +4,7 @@
 #include "unit.h"
 #include "util/file.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -62,10 +63,35 @@ static void resets_what_was_ignored_and_blocked(void **state)
 	assert_int_equal(WEXITSTATUS(status), 0);
 }
 
+static void names_and_numbers(void **state)
+{
+	static const char *const alike[] = {"SIGUSR1", "USR1", "usr1", "SigUsr1", "10"};
+	static const char *const wrong[] = {"", "SIG", "SIGNOTHING", "0", "65", "-1", "10x"};
+	int number;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(alike); i++) {
+		number = 0;
+		assert_int_equal(signal_parse(alike[i], &number, NULL), 0);
+		assert_int_equal(number, SIGUSR1);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(wrong); i++)
+		assert_int_equal(signal_parse(wrong[i], &number, NULL), -EINVAL);
+	for (number = 1; number < NSIG; number++) {
+		int back = 0;
+
+		assert_int_equal(signal_parse(SIGNAL_NAME(number), &back, NULL), 0);
+		assert_int_equal(back, number);
+	}
+	assert_string_equal(SIGNAL_NAME(SIGTERM), "SIGTERM");
+	assert_string_equal(SIGNAL_NAME(40), "40");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(resets_what_was_ignored_and_blocked),
+	    cmocka_unit_test(names_and_numbers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -64,6 +64,7 @@ void attempt_destroy(struct attempt *attempt)
 	free(attempt->id);
 	free(attempt->fail_text);
 	free(attempt->log_path);
+	free(attempt->cgroup);
 	free(attempt);
 }
 
@@ -85,6 +86,8 @@ static json_t *ended_event(const struct attempt *attempt)
 	set(event, "started_at", json_integer(attempt->started_at));
 	set(event, "ended_at", json_integer(attempt->ended_at));
 	set(event, "peak_ram_bytes", jsonx_u64_if(attempt->has_peak_ram, attempt->peak_ram_bytes));
+	set(event, "cgroup_peak_bytes",
+	    jsonx_u64_if(attempt->has_cgroup_peak, attempt->cgroup_peak_bytes));
 	set(event, "cpu_seconds", jsonx_real_if(attempt->has_cpu, attempt->cpu_seconds, 6));
 	set(event, "stragglers", json_integer(attempt->stragglers));
 	set(event, "oom_kills", jsonx_u64_if(attempt->has_oom_base, attempt->oom_kills));

@@ -4,7 +4,7 @@
  *
  *	starting  forked, waiting at the gate, or on its way through exec
  *	running   exec has succeeded
- *	ending    its leader is over, others of its process group are not yet
+ *	ending    its leader is over, others of its session or its cgroup are not yet
  *	ended     all over; waiting for the acknowledgement
  *	failed    nothing of it ever ran; waiting for the acknowledgement
  */
@@ -64,7 +64,10 @@ struct attempt {
 	unsigned processes; /* at the last sample */
 	unsigned stragglers;
 	uint64_t oom_base, oom_kills;
+	bool has_cgroup_peak;
+	uint64_t cgroup_peak_bytes;
 
+	char *cgroup;   /* its path; NULL: it has none, or it is empty and gone */
 	char *log_path; /* NULL: none */
 	uint64_t log_cap_bytes;
 	uid_t log_owner; /* whom the task runs as; LOG_ANY_OWNER: as the supervisor */

@@ -290,6 +290,8 @@ static void event_ended(struct supervisor_client *client, const json_t *event)
 	    .ended_at = jsonx_get_i64(event, "ended_at", 0),
 	    .has_peak_ram = jsonx_has(event, "peak_ram_bytes"),
 	    .has_cpu = jsonx_has(event, "cpu_seconds"),
+	    .has_cgroup_peak = jsonx_has(event, "cgroup_peak_bytes"),
+	    .cgroup_peak_bytes = jsonx_get_u64(event, "cgroup_peak_bytes", 0),
 	    .peak_ram_bytes = jsonx_get_u64(event, "peak_ram_bytes", 0),
 	    .cpu_seconds = jsonx_get_real(event, "cpu_seconds", 0),
 	    .stragglers = (unsigned)jsonx_get_u64(event, "stragglers", 0),

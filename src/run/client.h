@@ -48,13 +48,18 @@ struct supervisor_ended {
 	int exit_code;
 	int signal;
 	int64_t started_at, ended_at; /* ms since 1970 */
-	bool has_peak_ram, has_cpu;
+	bool has_peak_ram, has_cpu, has_cgroup_peak;
 	uint64_t peak_ram_bytes; /* of its processes together, sampled each second, at least the
 				    largest one's true peak */
-	double cpu_seconds;
-	unsigned stragglers; /* processes of its group that outlived it and were ended */
-	unsigned oom_kills;  /* kills by the kernel's out-of-memory killer in its cgroup meanwhile:
-				evidence for host-oom */
+	/* As the kernel counted it for the attempt's own cgroup, its file cache included: an upper
+	 * bound. Known where the memory controller is handed down to us. */
+	uint64_t cgroup_peak_bytes;
+	double cpu_seconds; /* with a cgroup: of all its processes, else of those waited for */
+	unsigned
+	    stragglers; /* processes of its session or cgroup that outlived it and were ended */
+	/* Kills by the kernel's out-of-memory killer, in the attempt's own cgroup where that is
+	 * counted, else in ours meanwhile: evidence for host-oom. */
+	unsigned oom_kills;
 };
 
 struct supervisor_failed {
@@ -141,8 +146,9 @@ int supervisor_client_start(struct supervisor_client *client, const struct super
 
 void supervisor_client_expect(struct supervisor_client *client, const char *attempt);
 
-/* To the whole process group. While there is no connection it is kept and sent after the next
- * sync; for an attempt that is over it does nothing. */
+/* To all its processes: to its session and, where it has one, to its cgroup. While there is no
+ * connection it is kept and sent after the next sync; for an attempt that is over it does nothing.
+ */
 void supervisor_client_signal(struct supervisor_client *client, const char *attempt, int signal);
 
 void supervisor_client_ack(struct supervisor_client *client, const char *attempt);

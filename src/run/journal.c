@@ -53,6 +53,8 @@ static json_t *start_record(const struct attempt *attempt)
 
 	if (attempt->log_path)
 		(void)json_object_set_new(record, "log", protocol_bytes_encode(attempt->log_path));
+	if (attempt->cgroup)
+		(void)json_object_set_new(record, "cgroup", protocol_bytes_encode(attempt->cgroup));
 	if (attempt->log_owner != LOG_ANY_OWNER)
 		(void)json_object_set_new(record, "log_owner",
 					  json_integer((json_int_t)attempt->log_owner));
@@ -100,6 +102,8 @@ static void read_start(struct idtable *attempts, const char *id, const json_t *r
 	attempt->started_at = jsonx_get_i64(record, "started_at", 0);
 	attempt->gate = jsonx_get_u64(record, "gate", 0);
 	attempt->log_cap_bytes = jsonx_get_u64(record, "log_cap_bytes", 0);
+	free(attempt->cgroup);
+	attempt->cgroup = protocol_bytes_decode(json_object_get(record, "cgroup"));
 	attempt->log_owner = (uid_t)jsonx_get_u64(record, "log_owner", LOG_ANY_OWNER);
 	free(attempt->log_path);
 	attempt->log_path = protocol_bytes_decode(json_object_get(record, "log"));
@@ -121,6 +125,8 @@ static void read_end(struct idtable *attempts, const char *id, const json_t *rec
 	attempt->ended_at = jsonx_get_i64(record, "ended_at", 0);
 	attempt->has_peak_ram = jsonx_has(record, "peak_ram_bytes");
 	attempt->peak_ram_bytes = jsonx_get_u64(record, "peak_ram_bytes", 0);
+	attempt->has_cgroup_peak = jsonx_has(record, "cgroup_peak_bytes");
+	attempt->cgroup_peak_bytes = jsonx_get_u64(record, "cgroup_peak_bytes", 0);
 	attempt->has_cpu = jsonx_has(record, "cpu_seconds");
 	attempt->cpu_seconds = jsonx_get_real(record, "cpu_seconds", 0);
 	attempt->stragglers = (unsigned)jsonx_get_u64(record, "stragglers", 0);

@@ -38,7 +38,9 @@
  *		else's controlling terminal. When the terminal goes away (its other end is closed)
  *		the kernel sends SIGHUP to the task's first process and the foreground group.
  *	{"op": "signal", "attempt", "signal": 15}
- *		To the whole process group. Without a process left: nothing happens.
+ *		To every process of its session and, where it has one, of its cgroup (cgroup.h).
+ *		SIGTERM and SIGHUP are followed by SIGCONT: one that is stopped would sleep over
+ *		them. Without a process left: nothing happens.
  *	{"op": "ack", "attempt"}	Its end is on record elsewhere: forget it.
  *	{"op": "list"}			Answered by `list`.
  *	{"op": "quit"}			Leave as soon as no attempt runs and none waits for its ack.
@@ -52,10 +54,11 @@
  *		machine was short of something (processes, descriptors, memory, disk): the same
  *start may succeed later.
  *	{"event": "ended", "attempt", "exit_code" | "signal" | "lost": true, "started_at",
- *"ended_at", "peak_ram_bytes", "cpu_seconds", "stragglers": N, "oom_kills": N} "lost": it is over,
- *how is not known (it ended while no supervisor was there, or its parent was not this one and the
- *kernel is older than 6.15). "stragglers": processes of its group that outlived it and were ended.
- *Unknown numbers are null.
+ *	 "ended_at", "peak_ram_bytes", "cgroup_peak_bytes", "cpu_seconds", "stragglers": N,
+ *	 "oom_kills": N}
+ *		"lost": it is over, how is not known (it ended while no supervisor was there, or its
+ *		parent was not this one and the kernel is older than 6.15). "stragglers": processes
+ *		of its session or cgroup that outlived it and were ended. Unknown numbers are null.
  *	{"event": "synced"}
  *	{"event": "usage", "attempts": [{"attempt", "ram_bytes", "cpu_seconds", "processes"}]}
  *	{"event": "list", "attempts": [{"attempt", "state": "starting|running|ending|ended|failed",

@@ -20,6 +20,7 @@
 #include <grp.h>
 #include <linux/close_range.h>
 #include <linux/openat2.h>
+#include <linux/sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -165,6 +166,8 @@ static void child_run(const struct spawn *spawn, int status_fd)
 		_exit(SPAWN_EXIT_NOT_STARTED);
 	(void)close(CHILD_GATE);
 	(void)close(CHILD_MARK);
+	if (spawn->own_files)
+		(void)setrlimit(RLIMIT_NOFILE, spawn->own_files);
 	child_open_stdin();
 	if (private_log)
 		child_open_private_log(spawn);
@@ -187,10 +190,21 @@ static void child_run(const struct spawn *spawn, int status_fd)
 	child_fail(SPAWN_STEP_EXEC, errno);
 }
 
-int spawn_child(const struct spawn *spawn, pid_t *ret_pid, int *ret_status_fd)
+/* Forked straight into its cgroup: to move it there afterwards would hold up every fork and exit of
+ * the machine. The C library has no call for it; what its fork() does besides is for threads, and
+ * for a child that does more than exec. */
+static pid_t fork_into(int cgroup_fd)
+{
+	struct clone_args args = {
+	    .flags = CLONE_INTO_CGROUP, .exit_signal = SIGCHLD, .cgroup = (uint64_t)cgroup_fd};
+
+	return (pid_t)syscall(SYS_clone3, &args, sizeof args);
+}
+
+int spawn_child(const struct spawn *spawn, struct spawned *ret_spawned)
 {
 	sigset_t all, before;
-	int fds[2], code;
+	int fds[2], code, cgroup_code = 0;
 	pid_t pid;
 
 	if (pipe2(fds, O_CLOEXEC) < 0)
@@ -198,7 +212,11 @@ int spawn_child(const struct spawn *spawn, pid_t *ret_pid, int *ret_status_fd)
 	(void)fcntl(fds[0], F_SETFL, O_NONBLOCK);
 	(void)sigfillset(&all);
 	(void)sigprocmask(SIG_SETMASK, &all, &before);
-	pid = fork();
+	pid = spawn->cgroup_fd >= 0 ? fork_into(spawn->cgroup_fd) : fork();
+	if (pid < 0 && spawn->cgroup_fd >= 0 && !protocol_is_transient(errno)) {
+		cgroup_code = errno;
+		pid = fork();
+	}
 	code = errno;
 	if (pid == 0)
 		child_run(spawn, fds[1]);
@@ -208,8 +226,8 @@ int spawn_child(const struct spawn *spawn, pid_t *ret_pid, int *ret_status_fd)
 		(void)close(fds[0]);
 		return -code;
 	}
-	*ret_pid = pid;
-	*ret_status_fd = fds[0];
+	*ret_spawned =
+	    (struct spawned){.pid = pid, .status_fd = fds[0], .cgroup_code = cgroup_code};
 	return 0;
 }
 

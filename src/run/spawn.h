@@ -6,6 +6,7 @@
 #include "run/gate.h"
 #include "run/protocol.h"
 
+#include <sys/resource.h>
 #include <sys/types.h>
 
 /* The name a child has in /proc until its exec. */
@@ -17,13 +18,21 @@
 struct spawn {
 	const struct protocol_request *request;
 	const struct gate *gate;
-	const char *private_dir; /* where a private log (log_owner) must lie */
+	const char *private_dir;        /* where a private log (log_owner) must lie */
+	int cgroup_fd;                  /* to be born in; -1: in ours */
+	const struct rlimit *own_files; /* RLIMIT_NOFILE of the task; NULL: as we have it */
+};
+
+struct spawned {
+	pid_t pid;
+	int status_fd;   /* see spawn_child() */
+	int cgroup_code; /* 0, or the errno for which it is not in the cgroup asked for */
 };
 
 /* Fork a child that waits at the gate, then becomes the request's command in a session of its own.
- * `ret_status_fd` (non-blocking) ends without a byte when its exec has succeeded, else it gives one
+ * The status pipe (non-blocking) ends without a byte when its exec has succeeded, else it gives one
  * struct spawn_failure. Negative errno: no child. */
-int spawn_child(const struct spawn *spawn, pid_t *ret_pid, int *ret_status_fd) MUST_CHECK;
+int spawn_child(const struct spawn *spawn, struct spawned *ret_spawned) MUST_CHECK;
 
 enum spawn_step {
 	SPAWN_STEP_SESSION,

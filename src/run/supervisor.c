@@ -22,6 +22,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 
 /* Children forked before the loop gets to see its other events: about 30 ms of forking. */
 #define BATCH_MAX 128
@@ -58,6 +59,8 @@ static void over(struct supervisor *supervisor, struct attempt *attempt)
 	if (attempt->log_path && attempt->log_cap_bytes > 0)
 		(void)log_trim(attempt->log_path, attempt->log_cap_bytes, attempt->log_owner);
 	watch_forget(attempt);
+	if (!watch_remove_cgroup(attempt))
+		supervisor->cgroups.swept = false;
 	if (attempt->pid > 0)
 		idtable_remove(&supervisor->pids, &attempt->by_pid);
 	supervisor->n_live--;
@@ -139,26 +142,68 @@ int supervisor_start(struct supervisor *supervisor, struct protocol_request *req
 	return 0;
 }
 
+/* Forked, and in a cgroup of its own where that can be had: a task is not refused for want of one.
+ */
+static int attempt_fork(struct supervisor *supervisor, struct attempt *attempt,
+			const struct gate *gate)
+{
+	auto_close int cgroup_fd = -1;
+	struct spawn spawn = {.request = attempt->request,
+			      .gate = gate,
+			      .private_dir = supervisor->state_dir,
+			      .own_files = &supervisor->own_files};
+	struct spawned spawned;
+	int r = cgroups_add(&supervisor->cgroups, attempt->id, &attempt->cgroup, &cgroup_fd);
+
+	if (r < 0)
+		cgroup_fd = -1;
+	spawn.cgroup_fd = cgroup_fd;
+	r = spawn_child(&spawn, &spawned);
+	if (attempt->cgroup && (r < 0 || spawned.cgroup_code != 0)) {
+		(void)cgroup_remove(attempt->cgroup);
+		free(TAKE(attempt->cgroup));
+	}
+	if (r < 0)
+		return r;
+	/* The kernel would refuse the next one, too; unless the folder was swept from under us. */
+	if (spawned.cgroup_code != 0 && spawned.cgroup_code != ENODEV)
+		cgroups_finish(&supervisor->cgroups);
+	attempt->pid = spawned.pid;
+	attempt->watch_fd = spawned.status_fd;
+	/* It waits at the gate and we have not waited for it: its entry in /proc is there. */
+	r = pid_start_time(attempt->pid, &attempt->start_time);
+	if (r < 0) {
+		/* No descriptor left to read it with. The gate is not open: nothing ran. */
+		(void)kill(attempt->pid, SIGKILL);
+		attempt->pid = 0;
+	}
+	return r;
+}
+
+static const char *fork_advice(int code)
+{
+	if (code == EAGAIN)
+		return " (the limit of processes, ulimit -u or pids.max, is reached); it is tried "
+		       "again";
+	if (code == EMFILE || code == ENFILE)
+		return " (the limit of open files, ulimit -n or fs.file-max, is reached); it is "
+		       "tried again";
+	return "";
+}
+
 /* A child at the gate, or the attempt has failed. */
 static bool batch_fork(struct supervisor *supervisor, struct attempt *attempt,
 		       const struct gate *gate)
 {
-	struct spawn spawn = {
-	    .request = attempt->request, .gate = gate, .private_dir = supervisor->state_dir};
-	int r = spawn_child(&spawn, &attempt->pid, &attempt->watch_fd);
+	int r = attempt_fork(supervisor, attempt, gate);
 
 	if (r < 0) {
-		auto_free char *text = mem_printf(
-		    "cannot start a process: %s%s", strerror(-r),
-		    r == -EAGAIN ? " (the limit of processes, ulimit -u or pids.max, is reached)"
-				 : "");
+		auto_free char *text =
+		    mem_printf("cannot start a process: %s%s", strerror(-r), fork_advice(-r));
 
 		fail(supervisor, attempt, r, text);
 		return false;
 	}
-	/* It waits at the gate and we have not waited for it: its entry in /proc is there. */
-	if (pid_start_time(attempt->pid, &attempt->start_time) < 0)
-		attempt->start_time = 0;
 	attempt->started_at = timestamp_now_ms();
 	live_add(supervisor, attempt);
 	return true;
@@ -246,6 +291,8 @@ void supervisor_signal(struct supervisor *supervisor, const char *id, int signal
 		return;
 	}
 	(void)watch_signal_session(attempt, signal);
+	if (signal == SIGTERM || signal == SIGHUP)
+		(void)watch_signal_session(attempt, SIGCONT);
 }
 
 static void attempt_remove(struct supervisor *supervisor, struct attempt *attempt)
@@ -370,6 +417,18 @@ static void loop_init(struct supervisor *supervisor)
 	(void)signal(SIGPIPE, SIG_IGN);
 }
 
+/* An attempt costs us a descriptor on its way and an adopted one for as long as it lives; the usual
+ * 1024 are meant for programs with select(), the tasks get them back. */
+static void files_raise(struct rlimit *ret_own)
+{
+	struct rlimit all;
+
+	(void)getrlimit(RLIMIT_NOFILE, ret_own);
+	all = *ret_own;
+	all.rlim_cur = all.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &all);
+}
+
 int supervisor_init(struct supervisor *supervisor, const struct supervisor_setup *setup,
 		    struct strings *ret_warnings, struct error *err)
 {
@@ -379,6 +438,7 @@ int supervisor_init(struct supervisor *supervisor, const struct supervisor_setup
 					  .state_dir = mem_strdup(setup->state_dir)};
 	/* Orphans of a task come to us and not to init: they can be reaped and counted. */
 	(void)prctl(PR_SET_CHILD_SUBREAPER, 1);
+	files_raise(&supervisor->own_files);
 	loop_init(supervisor);
 	r = host_open(NULL, NULL, &supervisor->host, err);
 	if (r == 0)
@@ -388,12 +448,14 @@ int supervisor_init(struct supervisor *supervisor, const struct supervisor_setup
 		r = gates_init(&supervisor->gates, setup->gates_path, err);
 	if (r == 0)
 		r = gates_settle(supervisor, err);
+	sample_init(supervisor);
 	if (r == 0)
 		r = watch_init(supervisor, err);
 	if (r == 0)
 		r = conn_listen(supervisor, setup->listen_fd, err);
 	if (r < 0)
 		return r;
+	cgroups_init(&supervisor->cgroups, supervisor->state_dir);
 	adopt_all(supervisor);
 	supervisor_settle(supervisor);
 	return 0;
@@ -433,4 +495,5 @@ void supervisor_finish(struct supervisor *supervisor)
 	journal_close(supervisor->journal);
 	gates_finish(&supervisor->gates);
 	host_close(supervisor->host);
+	cgroups_finish(&supervisor->cgroups);
 }

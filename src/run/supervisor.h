@@ -1,15 +1,18 @@
 /*
- * The inside of plimsoll-supervisor: one struct, three files around it. supervisor.c starts, ends
- * and remembers attempts; watch.c looks after what runs (reaping, groups, samples, adopted ones);
- * conn.c speaks the protocol with whoever connects. Private to src/run.
+ * The inside of plimsoll-supervisor: one struct, four files around it. supervisor.c starts, ends
+ * and remembers attempts; watch.c looks after what runs (reaping, groups, adopted ones); sample.c
+ * measures it and keeps logs within their caps; conn.c speaks the protocol with whoever connects.
+ * Private to src/run.
  */
 #pragma once
 
 #include "host/host.h"
 #include "run/attempt.h"
+#include "run/cgroup.h"
 #include "run/gate.h"
 #include "run/journal.h"
 
+#include <sys/resource.h>
 #include <uv.h>
 
 #define SUPERVISOR_CONNECTIONS_MAX 64
@@ -22,6 +25,8 @@ struct supervisor {
 	struct host *host;
 	struct journal *journal;
 	struct gates gates;
+	struct cgroups cgroups;
+	struct rlimit own_files; /* of descriptors, as we were given it: the tasks' own */
 	char *state_dir;
 	struct idtable attempts; /* by id; owns them */
 	struct idtable pids;     /* starting, running and ending ones by pid */
@@ -92,15 +97,28 @@ void watch_adopted(struct attempt *attempt);
 /* Reap every child that has ended. */
 void watch_reap(struct supervisor *supervisor);
 
-/* To its group, and to whatever else is in its session. Returns the number of processes left there,
- * zombies not counted, found before the signal was sent; signal 0 only counts. */
+/* To its group, and to whatever else is in its session or its cgroup. Returns the number of
+ * processes left there, zombies not counted, found before the signal was sent; signal 0 only
+ * counts. */
 unsigned watch_signal_session(struct attempt *attempt, int signal);
 
 /* Its leader is over: end what is left of its group. */
 void watch_ending(struct attempt *attempt);
 
+/* Its cgroup, once it is empty; what was counted there is kept. True: it has none now. */
+bool watch_remove_cgroup(struct attempt *attempt);
+
 /* Stop following, close what is open. */
 void watch_forget(struct attempt *attempt);
+
+struct attempt *watch_find_pid(const struct supervisor *supervisor, pid_t pid);
+
+/* --- sample.c --- */
+
+void sample_init(struct supervisor *supervisor);
+
+/* Something lives: once a second from now on its use is measured, and its log looked at. */
+void sample_start(struct supervisor *supervisor);
 
 /* --- conn.c --- */
 

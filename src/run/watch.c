@@ -6,14 +6,14 @@
  * children: their pidfd says when they are over, and from kernel 6.15 on also how (PIDFD_GET_INFO);
  * before that, it is "lost", never guessed.
  *
- * An attempt is over when its session is empty: a process left behind may hold VRAM. What is left
- * when the leader ends gets SIGTERM, after 5 s SIGKILL, and after 10 s is given up (a process in an
- * uninterruptible sleep must not hold the queue). Looking through all of /proc at every end would
- * be dear; the group is asked for with one kill(), and orphans that went into a group of their own
- * show up as our children, because we are their subreaper.
+ * An attempt is over when its session and its cgroup are empty: a process left behind may hold
+ * VRAM. What is left when the leader ends gets SIGTERM, after 5 s SIGKILL, and after 10 s is given
+ * up (a process in an uninterruptible sleep must not hold the queue). Looking through all of /proc
+ * at every end would be dear: the group is asked for with one kill(), the cgroup by removing it.
+ * Where there are no cgroups, orphans that went into a group of their own show up as our children,
+ * because we are their subreaper; those in a session of their own get away.
  */
 #include "host/process.h"
-#include "run/log.h"
 #include "run/spawn.h"
 #include "run/supervisor.h"
 #include "util/file.h"
@@ -29,9 +29,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define SAMPLE_MS        1000
 #define ENDER_MS         100
-#define TRIM_MS          100 /* a log exceeds its cap by what is written in this time */
 #define KILL_AFTER_MS    5000
 #define GIVE_UP_AFTER_MS 10000
 #define REAP_WAIT_MS     5000
@@ -47,7 +45,7 @@ static_assert(sizeof(struct pidfd_info_v0) == 64, "the kernel knows it by its si
 #define PIDFD_GET_INFO_V0   _IOWR(0xFF, 11, struct pidfd_info_v0)
 #define PIDFD_INFO_EXIT_BIT ((uint64_t)1 << 3)
 
-static struct attempt *find_pid(const struct supervisor *supervisor, pid_t pid)
+struct attempt *watch_find_pid(const struct supervisor *supervisor, pid_t pid)
 {
 	char text[16];
 	struct idtable_node *node;
@@ -61,7 +59,6 @@ static struct attempt *find_pid(const struct supervisor *supervisor, pid_t pid)
 
 struct session_scan {
 	const struct attempt *attempt;
-	int signal;
 	unsigned n;
 	pid_t groups[GROUPS_MAX];
 	size_t n_groups;
@@ -93,20 +90,35 @@ static bool pid_reused(const struct attempt *attempt)
 	       start_time != attempt->start_time;
 }
 
-unsigned watch_signal_session(struct attempt *attempt, int signal)
+static void session_signal(struct attempt *attempt, bool ours, int signal,
+			   struct session_scan *scan)
 {
-	struct session_scan scan = {.attempt = attempt, .signal = signal};
-	bool ours = !attempt->adopted && attempt->state != ATTEMPT_ENDING;
-
-	if (attempt->pid <= 0 || (!ours && pid_reused(attempt)))
-		return 0;
 	/* Our child is not reaped yet, its pid is its own; before its setsid() it has no group. */
 	if (ours && signal != 0 && kill(-attempt->pid, signal) < 0)
 		(void)kill(attempt->pid, signal);
-	(void)host_process_each(attempt->supervisor->host, scan_process, &scan);
-	for (size_t i = 0; i < scan.n_groups && signal != 0; i++)
-		if (!ours || scan.groups[i] != attempt->pid)
-			(void)kill(-scan.groups[i], signal);
+	/* It cannot be known who is there (no descriptors): somebody, until it can. */
+	if (host_process_each(attempt->supervisor->host, scan_process, scan) < 0)
+		scan->n++;
+	for (size_t i = 0; i < scan->n_groups && signal != 0; i++)
+		if (!ours || scan->groups[i] != attempt->pid)
+			(void)kill(-scan->groups[i], signal);
+}
+
+unsigned watch_signal_session(struct attempt *attempt, int signal)
+{
+	struct session_scan scan = {.attempt = attempt};
+	bool ours = !attempt->adopted && attempt->state != ATTEMPT_ENDING;
+	bool reused = !ours && pid_reused(attempt);
+
+	if (attempt->pid <= 0)
+		return 0;
+	if (!reused)
+		session_signal(attempt, ours, signal, &scan);
+	if (attempt->cgroup)
+		scan.n += cgroup_signal_others(attempt->cgroup, reused ? 0 : attempt->pid, signal);
+	/* Whoever has forked meanwhile as well. */
+	if (attempt->cgroup && signal == SIGKILL)
+		cgroup_kill(attempt->cgroup);
 	return scan.n;
 }
 
@@ -124,7 +136,7 @@ static bool has_orphans(const struct attempt *attempt)
 		pid_t pid = (pid_t)strtol(word, NULL, 10);
 		struct host_process process;
 
-		if (!find_pid(attempt->supervisor, pid) &&
+		if (!watch_find_pid(attempt->supervisor, pid) &&
 		    host_process_read(attempt->supervisor->host, pid, &process) == 0 &&
 		    process.session == attempt->pid && process.state != 'Z')
 			return true;
@@ -149,9 +161,41 @@ static void ender_start(struct supervisor *supervisor)
 		(void)uv_timer_start(&supervisor->ender, on_ender, ENDER_MS, ENDER_MS);
 }
 
+/* What its cgroup has counted so far; it goes with the last of its processes. */
+static void cgroup_read(struct attempt *attempt)
+{
+	uint64_t kills = 0;
+	double cpu = 0;
+
+	if (cgroup_cpu_seconds(attempt->cgroup, &cpu)) {
+		attempt->cpu_seconds = MAX_OF(attempt->cpu_seconds, cpu);
+		attempt->has_cpu = true;
+	}
+	if (cgroup_memory_peak(attempt->cgroup, &attempt->cgroup_peak_bytes))
+		attempt->has_cgroup_peak = true;
+	if (cgroup_oom_kills(attempt->cgroup, &kills)) {
+		attempt->has_oom_base = true;
+		attempt->oom_kills = kills;
+	}
+}
+
+bool watch_remove_cgroup(struct attempt *attempt)
+{
+	if (!attempt->cgroup)
+		return true;
+	cgroup_read(attempt);
+	if (!cgroup_remove(attempt->cgroup))
+		return false;
+	free(TAKE(attempt->cgroup));
+	return true;
+}
+
 void watch_ending(struct attempt *attempt)
 {
-	bool empty = kill(-attempt->pid, 0) < 0 && errno == ESRCH && !has_orphans(attempt);
+	/* Asking the kernel to remove its cgroup is the quickest way to learn that it is empty. */
+	bool contained = attempt->cgroup != NULL;
+	bool empty = watch_remove_cgroup(attempt) && kill(-attempt->pid, 0) < 0 && errno == ESRCH &&
+		     (contained || !has_orphans(attempt));
 
 	attempt->ending_at = monotonic_now_ms();
 	if (attempt->ended_at == 0)
@@ -209,24 +253,13 @@ static void on_status(uv_poll_t *poll, int status, int events)
 		read_status(poll->data);
 }
 
-static void on_sample(uv_timer_t *timer);
-static void on_trim(uv_timer_t *timer);
-
-static void sampler_start(struct supervisor *supervisor)
-{
-	if (!uv_is_active((uv_handle_t *)&supervisor->sampler))
-		(void)uv_timer_start(&supervisor->sampler, on_sample, SAMPLE_MS, SAMPLE_MS);
-	if (!uv_is_active((uv_handle_t *)&supervisor->trimmer))
-		(void)uv_timer_start(&supervisor->trimmer, on_trim, TRIM_MS, TRIM_MS);
-}
-
 static void poll_start(struct attempt *attempt, uv_poll_cb callback)
 {
 	attempt->poll = mem_calloc(1, sizeof *attempt->poll);
 	attempt->poll->data = attempt;
 	(void)uv_poll_init(&attempt->supervisor->loop, attempt->poll, attempt->watch_fd);
 	(void)uv_poll_start(attempt->poll, UV_READABLE | UV_DISCONNECT, callback);
-	sampler_start(attempt->supervisor);
+	sample_start(attempt->supervisor);
 }
 
 void watch_child(struct attempt *attempt)
@@ -276,7 +309,7 @@ void watch_reap(struct supervisor *supervisor)
 	pid_t pid;
 
 	while ((pid = wait4(-1, &status, WNOHANG, &usage)) > 0) {
-		struct attempt *attempt = find_pid(supervisor, pid);
+		struct attempt *attempt = watch_find_pid(supervisor, pid);
 
 		/* Else an orphan of a task, or a child whose start has failed. */
 		if (attempt && !attempt->adopted && attempt->state != ATTEMPT_ENDING)
@@ -385,82 +418,12 @@ static void on_ender(uv_timer_t *timer)
 		(void)uv_timer_stop(timer);
 }
 
-static int sample_process(const struct host_process *process, void *arg)
-{
-	struct attempt *attempt = find_pid(arg, process->session);
-
-	if (!attempt)
-		return 0;
-	attempt->ram_bytes += process->rss_bytes;
-	attempt->cpu_seconds += process->cpu_seconds;
-	/* A zombie holds nothing any more but its count of CPU time. */
-	attempt->processes += process->state != 'Z' && process->state != 'X';
-	return 0;
-}
-
-static void sample_done(struct attempt *attempt, double cpu_before, json_t *usage)
-{
-	attempt->cpu_seconds = MAX_OF(attempt->cpu_seconds, cpu_before);
-	if (attempt->processes > 0) {
-		attempt->peak_ram_bytes = MAX_OF(attempt->peak_ram_bytes, attempt->ram_bytes);
-		attempt->has_peak_ram = attempt->has_cpu = true;
-		(void)json_array_append_new(usage, attempt_usage_item(attempt));
-	}
-}
-
-/* One stat() for each log that is within its cap. */
-static void on_trim(uv_timer_t *timer)
-{
-	struct supervisor *supervisor = timer->data;
-	auto_free struct idtable_node **list = idtable_list(&supervisor->pids);
-
-	if (supervisor->pids.n == 0)
-		(void)uv_timer_stop(timer);
-	for (struct idtable_node **node = list; *node; node++) {
-		const struct attempt *attempt = IDTABLE_OF(*node, struct attempt, by_pid);
-
-		if (attempt->log_path && attempt->log_cap_bytes > 0)
-			(void)log_trim(attempt->log_path, attempt->log_cap_bytes,
-				       attempt->log_owner);
-	}
-}
-
-static void on_sample(uv_timer_t *timer)
-{
-	struct supervisor *supervisor = timer->data;
-	auto_free struct idtable_node **list = idtable_list(&supervisor->pids);
-	auto_free double *cpu_before = mem_calloc(supervisor->pids.n + 1, sizeof *cpu_before);
-	auto_json json_t *usage = json_array();
-
-	if (supervisor->pids.n == 0) {
-		(void)uv_timer_stop(timer);
-		return;
-	}
-	for (size_t i = 0; list[i]; i++) {
-		struct attempt *attempt = IDTABLE_OF(list[i], struct attempt, by_pid);
-
-		cpu_before[i] = attempt->cpu_seconds;
-		attempt->cpu_seconds = 0;
-		attempt->ram_bytes = 0;
-		attempt->processes = 0;
-	}
-	(void)host_process_each(supervisor->host, sample_process, supervisor);
-	for (size_t i = 0; list[i]; i++)
-		sample_done(IDTABLE_OF(list[i], struct attempt, by_pid), cpu_before[i], usage);
-	if (conn_wants_usage(supervisor))
-		conn_broadcast_usage(supervisor,
-				     json_pack("{s:s, s:O}", "event", "usage", "attempts", usage));
-}
-
 int watch_init(struct supervisor *supervisor, struct error *err)
 {
 	int r = uv_signal_init(&supervisor->loop, &supervisor->sigchld);
 
-	(void)uv_timer_init(&supervisor->loop, &supervisor->sampler);
-	(void)uv_timer_init(&supervisor->loop, &supervisor->trimmer);
-	supervisor->trimmer.data = supervisor;
 	(void)uv_timer_init(&supervisor->loop, &supervisor->ender);
-	supervisor->sigchld.data = supervisor->sampler.data = supervisor->ender.data = supervisor;
+	supervisor->sigchld.data = supervisor->ender.data = supervisor;
 	if (r == 0)
 		r = uv_signal_start(&supervisor->sigchld, on_sigchld, SIGCHLD);
 	return r < 0 ? error_sys(err, r, "cannot watch for SIGCHLD") : 0;

@@ -46,13 +46,13 @@ static pid_t child(const struct gate *gate)
 	char *argv[] = {shell, option, script, NULL};
 	struct protocol_request request = {
 	    .argv = {.items = argv, .n = 3}, .cwd = cwd, .umask = 022};
-	int status_fd = -1;
-	pid_t pid = -1;
+	struct spawn spawn = {.request = &request, .gate = gate, .cgroup_fd = -1};
+	struct spawned spawned;
 
-	assert_int_equal(
-	    spawn_child(&(struct spawn){.request = &request, .gate = gate}, &pid, &status_fd), 0);
-	(void)close(status_fd);
-	return pid;
+	assert_int_equal(spawn_child(&spawn, &spawned), 0);
+	assert_int_equal(spawned.cgroup_code, 0);
+	(void)close(spawned.status_fd);
+	return spawned.pid;
 }
 
 static int exit_code(pid_t pid)

@@ -262,6 +262,7 @@ static void set_environment(const struct session *session)
 
 	(void)setenv("XDG_RUNTIME_DIR", run, 1);
 	(void)setenv("XDG_STATE_HOME", state, 1);
+	(void)setenv("PLIMSOLL_SYSTEM", "0", 1); /* the machine's daemon does not see these GPUs */
 	env_prepend("LD_LIBRARY_PATH", lib);
 	if (paths_self(&self, NULL) == 0) {
 		*strrchr(self, '/') = '\0';

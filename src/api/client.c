@@ -1,7 +1,8 @@
 /*
  * libcurl does the HTTP; a call and a stream are one loop over a multi handle, so that a stream can
- * wait for the terminal and for signals beside the socket. The owner of the socket is checked
- * before each request: in /tmp anybody may have put one there since.
+ * wait for the terminal and for signals beside the socket. Each connection is asked who listens at
+ * its other end before a byte is sent: in /tmp anybody may have put a socket there since the last
+ * one.
  */
 #include "api/client.h"
 
@@ -15,6 +16,7 @@
 #include <curl/curl.h>
 #include <errno.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define TICK_MS         1000
@@ -26,6 +28,10 @@ struct api_client {
 	CURL *easy;
 	CURLM *multi;
 	char *socket_path;
+	bool root_only;
+	int fd;        /* libcurl's newest connection */
+	int peer_code; /* negative: why its peer is not talked to */
+	struct error peer_error;
 };
 
 /* One request under way. */
@@ -36,6 +42,22 @@ struct transfer {
 	bool stopped;     /* a callback said enough */
 	bool too_long;
 };
+
+/* Is it somebody we talk to who listens at the other end? */
+static int peer_check(const struct api_client *client, int fd, struct error *err)
+{
+	uid_t uid = (uid_t)-1;
+	pid_t pid;
+	int r = unixsock_peer(fd, &uid, &pid);
+
+	if (r < 0)
+		return error_sys(err, r, "cannot tell who listens on %s", client->socket_path);
+	if (uid == 0 || (uid == geteuid() && !client->root_only))
+		return 0;
+	return error_set(err, -EPERM, "user %u listens on %s, not %s: refusing to talk to it",
+			 (unsigned)uid, client->socket_path,
+			 client->root_only ? "root" : "you or root");
+}
 
 int api_client_create(const struct api_client_options *options, struct api_client **ret_client,
 		      struct error *err)
@@ -48,7 +70,10 @@ int api_client_create(const struct api_client_options *options, struct api_clien
 	options = options ? options : &none;
 	client->socket_path =
 	    options->socket_path ? mem_strdup(options->socket_path) : paths_in_runtime(API_SOCKET);
+	client->root_only = options->root_only;
 	r = unixsock_connect(client->socket_path, &fd, err);
+	if (r == 0)
+		r = peer_check(client, fd, err);
 	if ((r == -ENOENT || r == -ECONNREFUSED) && options->auto_start)
 		r = daemon_start(client->socket_path, options, err);
 	else if (r == -ENOENT || r == -ECONNREFUSED)
@@ -180,8 +205,33 @@ static int answer_parse(const struct transfer *t, long status, json_t **ret_json
 	return 0;
 }
 
+static curl_socket_t on_open_socket(void *data, curlsocktype purpose, struct curl_sockaddr *address)
+{
+	struct api_client *client = data;
+
+	(void)purpose;
+	client->fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+	return client->fd;
+}
+
+/* Connected; the request has not been sent. */
+static int on_connected(void *data, char *ip, char *local_ip, int port, int local_port)
+{
+	struct api_client *client = data;
+
+	(void)ip;
+	(void)local_ip;
+	(void)port;
+	(void)local_port;
+	client->peer_code = peer_check(client, client->fd, &client->peer_error);
+	return client->peer_code < 0 ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
+}
+
 static int curl_error(const struct transfer *t, CURLcode code, struct error *err)
 {
+	if (t->client->peer_code < 0)
+		return error_set(err, t->client->peer_code, "%s",
+				 error_text(&t->client->peer_error));
 	if (t->too_long)
 		return error_set(err, -EMSGSIZE, "the daemon's answer is too large");
 	if (code == CURLE_COULDNT_CONNECT)
@@ -207,17 +257,17 @@ static int client_perform(struct api_client *client, const struct call *call, st
 	CURL *easy = client->easy;
 	CURLcode code;
 	long status = 0;
-	int r = unixsock_check_owner(client->socket_path, err);
+	int r;
 
-	if (r == -ENOENT)
-		return error_set(err, -ECONNREFUSED, "no daemon runs (there is no %s)",
-				 client->socket_path);
-	if (r < 0)
-		return r;
+	client->peer_code = 0;
 	headers = curl_slist_append(headers, "Content-Type: application/json");
 	headers = curl_slist_append(headers, "Expect:");
 	curl_easy_reset(easy);
 	(void)curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, client->socket_path);
+	(void)curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
+	(void)curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, client);
+	(void)curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_connected);
+	(void)curl_easy_setopt(easy, CURLOPT_PREREQDATA, client);
 	(void)curl_easy_setopt(easy, CURLOPT_URL, url);
 	(void)curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
 	(void)curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);

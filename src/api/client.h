@@ -4,7 +4,8 @@
  *
  * Errors are the daemon's own: its error answers come back as the negative errno and the text its
  * function returned (api/server.h). -ECONNREFUSED: no daemon runs (and none was to be started);
- * -EPERM: the socket belongs to somebody else; -EPIPE: the daemon went away in the middle.
+ * -EPERM: somebody else listens there (SO_PEERCRED of every connection); -EPIPE: the daemon went
+ * away in the middle.
  */
 #pragma once
 
@@ -13,12 +14,15 @@
 
 struct api_client;
 
+#define API_SOCKET          "api.sock" /* in the runtime folder */
 #define API_START_ARGUMENTS 8
 
 struct api_client_options {
-	const char *socket_path; /* NULL: API_SOCKET in the runtime folder */
-	bool auto_start;         /* start the daemon when nobody listens */
-	const char *program;     /* started as "<program> serve --background"; NULL: this one */
+	const char *socket_path;             /* NULL: API_SOCKET in the runtime folder */
+	const char *runtime_dir, *state_dir; /* of a daemon to be started; NULL: the user's own */
+	bool root_only;      /* root must be the one who listens; else: root or this user */
+	bool auto_start;     /* start the daemon when nobody listens */
+	const char *program; /* started as "<program> serve --background"; NULL: this one */
 	const char *const *arguments; /* for its "serve", at most API_START_ARGUMENTS, ended by
 					 NULL; NULL: none */
 	int start_ms;                 /* how long it may take to be ready; 0 = 20 s */

@@ -43,8 +43,9 @@ struct connection {
 	struct api_server *server;
 	struct MHD_Connection *mhd;
 	int fd;
-	enum api_role role;
+	struct api_peer peer;
 	bool over_limit;
+	bool over_share;        /* his user has API_CONNECTIONS_PER_USER others */
 	bool closing;           /* its place was given to another */
 	int64_t quiet_since_ms; /* when it began to wait for a request; 0 = one is being answered */
 	struct api_request *request;
@@ -81,9 +82,7 @@ struct api_request {
 
 struct api_server {
 	struct MHD_Daemon *mhd;
-	const struct api_route *routes;
-	size_t n_routes;
-	void *data;
+	struct api_server_options options;
 	struct connection *connections;
 	size_t n_connections; /* without those that are closing */
 	size_t n_open;
@@ -121,12 +120,23 @@ static void response_add_headers(struct MHD_Response *response, const char *cont
 	(void)MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
 }
 
+static void answer_filter(const struct api_request *request, json_t *json)
+{
+	const struct api_server_options *options = &request->server->options;
+	const struct api_peer *peer = &request->connection->peer;
+
+	if (options->filter && peer->role < API_ROLE_ADMIN)
+		options->filter(options->data, peer, json);
+}
+
 void api_reply(struct api_request *request, unsigned status, json_t *json)
 {
 	struct text body = {};
-	auto_free char *dumped = jsonx_dump(json);
+	auto_free char *dumped = NULL;
 	size_t len;
 
+	answer_filter(request, json);
+	dumped = jsonx_dump(json);
 	json_decref(json);
 	if (request->state > REQUEST_WAITING)
 		return;
@@ -243,6 +253,11 @@ size_t api_stream_unread(const struct api_request *request)
 
 /* What handlers ask. */
 
+const struct api_peer *api_request_peer(const struct api_request *request)
+{
+	return &request->connection->peer;
+}
+
 uint64_t api_request_id(const struct api_request *request)
 {
 	return request->id;
@@ -328,6 +343,23 @@ static int query_check(struct api_request *request, struct error *err)
 	return 0;
 }
 
+static int peer_admit(const struct api_request *request, const char *method, const char *path,
+		      struct error *err)
+{
+	const struct api_server_options *options = &request->server->options;
+	const struct api_peer *peer = &request->connection->peer;
+	const struct api_route *route = request->route;
+
+	if (peer->role < route->role)
+		return error_set(err, -EPERM, "%s %.200s is for root and the daemon's own user",
+				 method, path);
+	if (peer->role == API_ROLE_ADMIN || route->scope == API_OPEN)
+		return 0;
+	if (!options->admit)
+		return error_set(err, -EPERM, "%s %.200s is not yours to ask", method, path);
+	return options->admit(options->data, peer, route, request->id, err);
+}
+
 /* All that can be said before the body has arrived. */
 static int request_admit(struct api_request *request, const char *method, const char *path,
 			 struct error *err)
@@ -341,18 +373,22 @@ static int request_admit(struct api_request *request, const char *method, const 
 	if (connection->over_limit)
 		return error_set(err, -EUSERS, "%d connections are open already",
 				 API_CONNECTIONS_MAX);
-	if (connection->role == API_ROLE_NONE)
+	if (connection->over_share)
+		return error_set(err, -EUSERS, "user %u has %d connections open already",
+				 (unsigned)connection->peer.uid, API_CONNECTIONS_PER_USER);
+	if (connection->peer.role == API_ROLE_NONE)
 		return error_set(err, -EPERM,
 				 "this daemon answers user %u and root only; start one of your own",
 				 (unsigned)geteuid());
-	r = api_route_find(request->server->routes, request->server->n_routes, method, path,
-			   &request->route, &request->id);
+	r = api_route_find(request->server->options.routes, request->server->options.n_routes,
+			   method, path, &request->route, &request->id);
 	if (r == -ENOTSUP)
 		return error_set(err, r, "%s does not know %.16s", path, method);
 	if (r < 0)
 		return error_set(err, r, "no such thing: %.200s", path);
-	if (connection->role < request->route->role)
-		return error_set(err, -EPERM, "%s %s is not yours to ask", method, path);
+	r = peer_admit(request, method, path, err);
+	if (r < 0)
+		return r;
 	if (length &&
 	    (!text_to_u64(length, 0, UINT64_MAX, &bytes) || bytes > request->route->body_max))
 		return error_set(err, -EMSGSIZE, "the body has %s bytes, %s takes at most %zu",
@@ -398,7 +434,7 @@ static enum MHD_Result request_handle(struct api_request *request)
 	if (r < 0)
 		api_reply_error(request, r, &err);
 	else
-		request->route->handle(request->server->data, request);
+		request->route->handle(request->server->options.data, request);
 	if (request->state == REQUEST_WAITING) {
 		request->suspended = true;
 		MHD_suspend_connection(request->connection->mhd);
@@ -489,14 +525,29 @@ static void on_request_completed(void *cls, struct MHD_Connection *mhd, void **r
 
 /* Connections. */
 
-static enum api_role peer_role(int fd)
+static struct api_peer peer_identify(const struct api_server *server, int fd)
 {
-	uid_t uid;
-	pid_t pid;
+	struct api_peer peer = {};
 
-	if (unixsock_peer(fd, &uid, &pid) < 0)
-		return API_ROLE_NONE;
-	return uid == geteuid() || uid == 0 ? API_ROLE_OPERATE : API_ROLE_NONE;
+	if (unixsock_peer_all(fd, &peer.uid, &peer.gid, &peer.pid) < 0)
+		return (struct api_peer){.uid = (uid_t)-1, .gid = (gid_t)-1};
+	if (peer.uid == geteuid() || peer.uid == 0)
+		peer.role = API_ROLE_ADMIN;
+	else if (server->options.for_all && peer.uid != (uid_t)-1)
+		peer.role = API_ROLE_OPERATE;
+	return peer;
+}
+
+/* One user cannot keep the others out. */
+static bool share_is_used_up(const struct api_server *server, const struct api_peer *peer)
+{
+	unsigned n = 0;
+
+	if (peer->role == API_ROLE_ADMIN)
+		return false;
+	for (const struct connection *c = server->connections; c; c = c->next)
+		n += c->peer.uid == peer->uid && !c->closing;
+	return n >= API_CONNECTIONS_PER_USER;
 }
 
 /* Who gives way: first who has not even begun a request, then who has been at it for longest. NULL:
@@ -546,7 +597,8 @@ static void connection_open(struct api_server *server, struct MHD_Connection *mh
 	    .quiet_since_ms = monotonic_now_ms(),
 	    .over_limit = !has_place,
 	};
-	connection->role = peer_role(connection->fd);
+	connection->peer = peer_identify(server, connection->fd);
+	connection->over_share = share_is_used_up(server, &connection->peer);
 	if (connection->next)
 		connection->next->link = &connection->next;
 	server->connections = connection;
@@ -661,8 +713,7 @@ int api_server_create(uv_loop_t *loop, const struct api_server_options *options,
 	struct api_server *server = mem_calloc(1, sizeof *server);
 	int r, listen_fd = fcntl(options->listen_fd, F_DUPFD_CLOEXEC, 3);
 
-	*server = (struct api_server){
-	    .routes = options->routes, .n_routes = options->n_routes, .data = options->data};
+	*server = (struct api_server){.options = *options};
 	server->mhd = MHD_start_daemon(
 	    MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, server,
 	    MHD_OPTION_LISTEN_SOCKET, listen_fd, MHD_OPTION_CONNECTION_LIMIT,

@@ -28,9 +28,10 @@
 #define LOG_TAIL_BYTES   600
 #define LOG_ROTATE_BYTES (8 << 20) /* begun anew above this, the old one kept as daemon.log.1 */
 
-static int log_open(char **ret_path, int *ret_fd, struct error *err)
+static int log_open(const char *state_dir, char **ret_path, int *ret_fd, struct error *err)
 {
-	auto_free char *dir = paths_state_dir(), *path = paths_in_state(DAEMON_LOG);
+	auto_free char *dir = state_dir ? mem_strdup(state_dir) : paths_state_dir();
+	auto_free char *path = mem_printf("%s/%s", dir, DAEMON_LOG);
 	auto_free char *old = mem_printf("%s.1", path);
 	struct stat st;
 	int fd, r = dir_create_private(dir, err);
@@ -171,7 +172,7 @@ static int start_and_wait(const char *socket_path, const struct api_client_optio
 
 	r = options->program ? 0 : paths_self(&program, err);
 	if (r == 0)
-		r = log_open(&log_path, &log_fd, err);
+		r = log_open(options->state_dir, &log_path, &log_fd, err);
 	if (r < 0)
 		return r;
 	if (pipe2(ends, O_CLOEXEC) < 0)
@@ -203,7 +204,9 @@ static int start_and_wait(const char *socket_path, const struct api_client_optio
 int daemon_start(const char *socket_path, const struct api_client_options *options,
 		 struct error *err)
 {
-	auto_free char *dir = paths_runtime_dir(), *lock_path = paths_in_runtime(DAEMON_START_LOCK);
+	auto_free char *dir =
+	    options->runtime_dir ? mem_strdup(options->runtime_dir) : paths_runtime_dir();
+	auto_free char *lock_path = mem_printf("%s/%s", dir, DAEMON_START_LOCK);
 	auto_close int lock = -1, fd = -1;
 	int r = dir_create_private(dir, err);
 

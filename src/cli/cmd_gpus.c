@@ -59,7 +59,7 @@ static int look(int64_t deadline_ms, json_t **ret_gpus, struct error *err)
 static int ask_or_look(int64_t deadline_ms, json_t **ret_gpus, struct error *err)
 {
 	auto_api_client struct api_client *client = NULL;
-	int r = api_client_create(NULL, &client, err);
+	int r = session_join(&client, err);
 
 	if (r == 0)
 		r = session_try(client, "GET", NULL, ret_gpus, err, "/v1/gpus");

@@ -36,7 +36,7 @@ static bool on_signal(void *data)
 	f->last_signal = (int)info.ssi_signo;
 	if (f->signals++ > 0)
 		return false;
-	if (!f->cancel_client && api_client_create(NULL, &f->cancel_client, NULL) < 0)
+	if (!f->cancel_client && session_join(&f->cancel_client, NULL) < 0)
 		return true;
 	(void)session_try(f->cancel_client, "POST", NULL, NULL, NULL, "/v1/tasks/%llu/cancel",
 			  (unsigned long long)f->id);

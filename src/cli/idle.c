@@ -32,7 +32,7 @@ static bool ask(struct idle *idle, const json_t *batch)
 	const char *reason;
 	bool news;
 
-	if (!idle->client && api_client_create(NULL, &idle->client, NULL) < 0)
+	if (!idle->client && session_join(&idle->client, NULL) < 0)
 		return false;
 	if (session_try(idle->client, "GET", NULL, &answer, NULL,
 			"/v1/tasks?batch=%llu&state=waiting&limit=1",

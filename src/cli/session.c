@@ -1,10 +1,13 @@
 /* See session.h. */
 #include "cli/session.h"
 
+#include "util/paths.h"
 #include "util/timestamp.h"
 
 #include <errno.h>
 #include <poll.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
 
 #define RETRY_MS           300
@@ -12,14 +15,86 @@
 #define SUBMIT_PATIENCE_MS 20000
 #define KEY_BYTES          16
 
+/* The daemon this process talks to. Chosen once: a task's number means another task in another
+ * daemon, so a daemon that goes away is waited for, and never exchanged for another. */
+static enum choice { CHOICE_NONE, CHOICE_OWN, CHOICE_SYSTEM } choice;
+
+/* $PLIMSOLL_SYSTEM: "1" the machine's and no other, "0" one's own and no other. */
+static enum choice choice_asked(void)
+{
+	const char *text = getenv("PLIMSOLL_SYSTEM");
+
+	if (!text || !*text)
+		return CHOICE_NONE;
+	return strcmp(text, "0") == 0 ? CHOICE_OWN : CHOICE_SYSTEM;
+}
+
+static int open_own(bool auto_start, struct api_client **ret_client, struct error *err)
+{
+	return api_client_create(&(struct api_client_options){.auto_start = auto_start}, ret_client,
+				 err);
+}
+
+static int open_system(struct api_client **ret_client, struct error *err)
+{
+	auto_free char *dir = paths_system_runtime_dir();
+	auto_free char *path = mem_printf("%s/%s", dir, API_SOCKET);
+	int r = api_client_create(
+	    &(struct api_client_options){.socket_path = path, .root_only = true}, ret_client, err);
+
+	if (r == -ECONNREFUSED)
+		return error_set(err, r,
+				 "no daemon runs for the whole machine (nobody listens on %s): "
+				 "start it (systemctl start plimsoll), or unset PLIMSOLL_SYSTEM to "
+				 "have one of your own",
+				 path);
+	return r;
+}
+
+/* One's own when it runs, else the machine's when there is one, else one's own, started. */
+static int open_any(bool auto_start, struct api_client **ret_client, enum choice *ret_choice,
+		    struct error *err)
+{
+	int r = open_own(false, ret_client, err);
+
+	*ret_choice = CHOICE_OWN;
+	if (r != -ECONNREFUSED)
+		return r;
+	if (open_system(ret_client, NULL) == 0) {
+		*ret_choice = CHOICE_SYSTEM;
+		return 0;
+	}
+	return auto_start ? open_own(true, ret_client, err) : r;
+}
+
+static int open_chosen(bool auto_start, struct api_client **ret_client, struct error *err)
+{
+	enum choice wanted = choice != CHOICE_NONE ? choice : choice_asked(), found = wanted;
+	int r;
+
+	if (wanted == CHOICE_SYSTEM)
+		r = open_system(ret_client, err);
+	else if (wanted == CHOICE_OWN)
+		r = open_own(auto_start, ret_client, err);
+	else
+		r = open_any(auto_start, ret_client, &found, err);
+	if (r == 0)
+		choice = found;
+	return r;
+}
+
 int session_open(struct api_client **ret_client)
 {
 	struct error err = {};
 
-	if (api_client_create(&(struct api_client_options){.auto_start = true}, ret_client, &err) <
-	    0)
+	if (open_chosen(true, ret_client, &err) < 0)
 		return verb_complain(EXIT_CANNOT, "%s", error_text(&err));
 	return EXIT_DONE;
+}
+
+int session_join(struct api_client **ret_client, struct error *err)
+{
+	return open_chosen(false, ret_client, err);
 }
 
 static PRINTF(5, 0) int call(struct api_client *client, const char *method, const json_t *body,
@@ -99,8 +174,7 @@ int session_reopen(struct api_client **client, int patience_ms, struct error *er
 
 	api_client_destroy(TAKE(*client));
 	for (;;) {
-		r = api_client_create(&(struct api_client_options){.auto_start = true}, client,
-				      err);
+		r = open_chosen(true, client, err);
 		if (r == 0 || monotonic_now_ms() >= deadline)
 			return r;
 		(void)poll(NULL, 0, RETRY_MS);

@@ -4,9 +4,16 @@
 #include "api/client.h"
 #include "cli/verbs.h"
 
-/* Connects, starting the daemon when none runs. EXIT_DONE, or the error is printed and its exit
- * code returned. */
+/*
+ * Connects: to the user's own daemon when it runs, else to the machine's (`serve --system`) when
+ * root listens on its socket, else to one's own, which is started. PLIMSOLL_SYSTEM=1 asks for the
+ * machine's and no other, =0 for one's own. What was found first is kept for the life of the
+ * process. EXIT_DONE, or the error is printed and its exit code returned.
+ */
 int session_open(struct api_client **ret_client);
+
+/* The same, but starts none: -ECONNREFUSED when none runs. */
+int session_join(struct api_client **ret_client, struct error *err) MUST_CHECK;
 
 /* One call; `path` is formatted. EXIT_DONE, or the error is printed and its exit code returned. */
 int session_call(struct api_client *client, const char *method, const json_t *body,

@@ -56,7 +56,7 @@ static bool on_tick(void *data)
 	if (!log->options->wait_notes || log->printed > 0 || monotonic_now_ms() < log->next_note_ms)
 		return true;
 	log->next_note_ms = monotonic_now_ms() + NOTE_AFTER_MS;
-	if (!log->notes && api_client_create(NULL, &log->notes, NULL) < 0)
+	if (!log->notes && session_join(&log->notes, NULL) < 0)
 		return true;
 	if (session_try(log->notes, "GET", NULL, &answer, NULL, "/v1/tasks/%llu",
 			(unsigned long long)log->options->task) < 0)

@@ -9,6 +9,7 @@
 #include "daemon/daemon.h"
 
 #include "api/start.h"
+#include "daemon/access.h"
 #include "daemon/gpus.h"
 #include "daemon/hub.h"
 #include "daemon/listing.h"
@@ -26,8 +27,10 @@
 #include "util/unixsock.h"
 
 #include <errno.h>
+#include <grp.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* A client does not wait for a place among those that are not accepted yet (libcurl connects
@@ -127,19 +130,51 @@ static void signals_stop(struct signals *signals)
 
 /* Where it lies. */
 
+/* The machine's own: all users reach its socket, nobody else what it remembers. */
+static int system_folders_create(struct daemon *daemon, struct error *err)
+{
+	int r;
+
+	daemon->runtime_dir = paths_system_runtime_dir();
+	daemon->state_dir = paths_system_state_dir();
+	if (geteuid() != 0)
+		return error_set(err, -EPERM, "a daemon for the whole machine must be run by root");
+	/* A socket is the only thing of ours that is for everybody, and its mode is set. */
+	(void)umask(077);
+	if (setgroups(0, NULL) < 0)
+		return error_sys(err, -errno, "cannot leave the groups of who started it");
+	r = dir_create_private(daemon->runtime_dir, err);
+	if (r == 0)
+		r = dir_create_private(daemon->state_dir, err);
+	if (r < 0)
+		return r;
+	if (chmod(daemon->runtime_dir, 0755) < 0)
+		return error_sys(err, -errno, "cannot open %s to all", daemon->runtime_dir);
+	if (chmod(daemon->state_dir, 0700) < 0)
+		return error_sys(err, -errno, "cannot close %s", daemon->state_dir);
+	return 0;
+}
+
 static int folders_create(struct daemon *daemon, struct error *err)
 {
 	int r;
 
+	if (daemon->options.system)
+		return system_folders_create(daemon, err);
 	daemon->runtime_dir = paths_runtime_dir();
 	daemon->state_dir = paths_state_dir();
 	r = dir_create_private(daemon->runtime_dir, err);
 	return r < 0 ? r : dir_create_private(daemon->state_dir, err);
 }
 
-static int pid_file_write(struct error *err)
+static char *in_runtime(const struct daemon *daemon, const char *name)
 {
-	auto_free char *path = paths_in_runtime(DAEMON_PID), *text = NULL;
+	return mem_printf("%s/%s", daemon->runtime_dir, name);
+}
+
+static int pid_file_write(const struct daemon *daemon, struct error *err)
+{
+	auto_free char *path = in_runtime(daemon, DAEMON_PID), *text = NULL;
 	uint64_t start_time = 0;
 
 	if (pid_start_time(getpid(), &start_time) < 0)
@@ -150,17 +185,24 @@ static int pid_file_write(struct error *err)
 
 static int listen_start(struct daemon *daemon, struct error *err)
 {
-	auto_free char *path = paths_in_runtime(API_SOCKET);
+	auto_free char *path = in_runtime(daemon, API_SOCKET);
 	auto_close int fd = -1;
 	int r = unixsock_listen(path, LISTEN_BACKLOG, &fd, err);
 
-	if (r < 0)
-		return r;
-	return api_server_create(
-	    &daemon->loop,
-	    &(struct api_server_options){
-		.listen_fd = fd, .routes = ROUTES, .n_routes = N_ROUTES, .data = daemon},
-	    &daemon->api, err);
+	if (r == 0)
+		r = api_server_create(
+		    &daemon->loop,
+		    &(struct api_server_options){.listen_fd = fd,
+						 .routes = ROUTES,
+						 .n_routes = N_ROUTES,
+						 .data = daemon,
+						 .for_all = daemon->options.system,
+						 .admit = access_admit,
+						 .filter = access_filter},
+		    &daemon->api, err);
+	if (r == 0 && daemon->options.system && chmod(path, 0666) < 0)
+		r = error_sys(err, -errno, "cannot open %s to all", path);
+	return r;
 }
 
 /* The modules. */
@@ -231,14 +273,14 @@ static void ready_say(struct daemon *daemon, const char *line)
 
 static int daemon_live(struct daemon *daemon, struct error *err)
 {
-	auto_free char *pid_path = paths_in_runtime(DAEMON_PID);
-	auto_free char *socket_path = paths_in_runtime(API_SOCKET);
+	auto_free char *pid_path = in_runtime(daemon, DAEMON_PID);
+	auto_free char *socket_path = in_runtime(daemon, API_SOCKET);
 	int r = modules_create(daemon, err);
 
 	if (r == 0)
 		r = listen_start(daemon, err);
 	if (r == 0)
-		r = pid_file_write(err);
+		r = pid_file_write(daemon, err);
 	if (r < 0)
 		return r;
 	log_info("ready (pid %d, state in %s)", (int)getpid(), daemon->state_dir);

@@ -2,6 +2,7 @@
  * process is, the host. */
 #include "daemon/gpus.h"
 
+#include "daemon/access.h"
 #include "daemon/daemon.h"
 #include "daemon/usage.h"
 #include "daemon/waiters.h"
@@ -50,12 +51,12 @@ struct task_list {
 	size_t n, room;
 };
 
-static void task_list_add(struct task_list *list, const struct sched_task *task)
+static void task_list_add(struct task_list *list, const struct sched_task *task, bool sees_name)
 {
 	const struct sched_attempt *attempt = sched_task_attempt(task);
 
 	for (unsigned i = 0; attempt && i < attempt->n_gpus; i++) {
-		bool named = task->spec.name && task->spec.name[0];
+		bool named = sees_name && task->spec.name && task->spec.name[0];
 		char *name =
 		    named ? mem_strdup(task->spec.name) : mem_printf("task %" PRIu64, task->id);
 		struct gpus_json_task *item;
@@ -120,7 +121,7 @@ void handle_gpus(void *data, struct api_request *request)
 	}
 	for (const struct sched_task *task = sched_first_active(daemon->sched); task;
 	     task = sched_next_active(task))
-		task_list_add(&tasks, task);
+		task_list_add(&tasks, task, access_sees_name(api_request_peer(request), task));
 	json = gpus_to_json(
 	    sched_gpus(daemon->sched), ledger,
 	    &(struct gpus_json_options){

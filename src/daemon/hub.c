@@ -5,6 +5,7 @@
  */
 #include "daemon/hub.h"
 
+#include "daemon/access.h"
 #include "daemon/queries.h"
 #include "daemon/start_line.h"
 #include "util/text.h"
@@ -87,10 +88,13 @@ static json_t *event_new(const char *name)
 	return json_pack("{s:s,s:o}", "event", name, "at", jsonx_time_if(timestamp_now_ms()));
 }
 
-/* Consumes `event`. */
-static char *event_line(json_t *event)
+/* As the listener may see it. Consumes `event`. */
+static char *event_line(const struct listener *listener, json_t *event)
 {
-	auto_free char *dumped = jsonx_dump(event);
+	auto_free char *dumped = NULL;
+
+	access_filter(listener->hub->daemon, api_request_peer(listener->request), event);
+	dumped = jsonx_dump(event);
 
 	json_decref(event);
 	return mem_printf("%s\n", dumped);
@@ -113,26 +117,27 @@ static void push(struct listener *listener, struct entry entry)
 	listener->queue[listener->n++] = entry;
 }
 
-static char *entry_line(struct hub *hub, const struct entry *entry)
+static char *entry_line(const struct listener *listener, const struct entry *entry)
 {
+	struct daemon *daemon = listener->hub->daemon;
 	json_t *event, *value;
 
 	if (entry->type == ENTRY_LINE)
 		return mem_strdup(entry->line);
-	value = entry->type == ENTRY_TASK ? query_task(hub->daemon, entry->id)
-					  : query_batch(hub->daemon, entry->id);
+	value = entry->type == ENTRY_TASK ? query_task(daemon, entry->id)
+					  : query_batch(daemon, entry->id);
 	if (!value)
 		return NULL;
 	event = event_new(entry->type == ENTRY_TASK ? "task" : "batch");
 	(void)json_object_set_new(event, entry->type == ENTRY_TASK ? "task" : "batch", value);
-	return event_line(event);
+	return event_line(listener, event);
 }
 
 static void listener_flush(struct listener *listener)
 {
 	while (listener->head < listener->n && api_stream_unread(listener->request) < UNREAD_SOFT) {
 		struct entry *entry = &listener->queue[listener->head++];
-		auto_free char *line = entry_line(listener->hub, entry);
+		auto_free char *line = entry_line(listener, entry);
 
 		free(entry->line);
 		if (line)
@@ -166,7 +171,7 @@ void hub_listen(struct hub *hub, struct api_request *request, uint64_t batch)
 	(void)json_object_set_new(hello, "batch", about ? about : json_null());
 	api_request_on_gone(request, on_gone, listener);
 	api_stream_begin(request, "application/x-ndjson", on_drain, listener);
-	push(listener, (struct entry){.type = ENTRY_LINE, .line = event_line(hello)});
+	push(listener, (struct entry){.type = ENTRY_LINE, .line = event_line(listener, hello)});
 	listener_flush(listener);
 }
 
@@ -190,11 +195,11 @@ void hub_batch(struct hub *hub, const struct sched_batch *batch)
 /* To all who listen to the batch, 0 = to all. Consumes `event`. */
 static void push_line(struct hub *hub, json_t *event, uint64_t batch)
 {
-	auto_free char *line = event_line(event);
-
 	for (struct listener *l = hub->listeners; l; l = l->next)
 		if (l->batch == 0 || batch == 0 || l->batch == batch)
-			push(l, (struct entry){.type = ENTRY_LINE, .line = mem_strdup(line)});
+			push(l, (struct entry){.type = ENTRY_LINE,
+					       .line = event_line(l, json_deep_copy(event))});
+	json_decref(event);
 }
 
 void hub_starts(struct hub *hub, const struct sched_action *actions, size_t n)
@@ -214,6 +219,7 @@ void hub_starts(struct hub *hub, const struct sched_action *actions, size_t n)
 			continue;
 		line = start_lines_next(&lines, task, attempt);
 		event = event_new("start");
+		(void)json_object_set_new(event, "uid", jsonx_u64(task->spec.uid));
 		(void)json_object_set_new(event, "task", jsonx_u64(task->id));
 		(void)json_object_set_new(event, "batch",
 					  jsonx_u64_if(task->batch > 0, task->batch));

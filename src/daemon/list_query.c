@@ -74,6 +74,24 @@ static int conditions_read(const struct api_request *request, struct list_query 
 	return r;
 }
 
+/* A kind is not for others to know, nor is a private name: who may not see them finds by them only
+ * his own, or he could guess until something is found. */
+static int conditions_permit(const struct api_request *request, struct store_query *stored,
+			     struct error *err)
+{
+	const struct api_peer *peer = api_request_peer(request);
+
+	if (peer->role >= API_ROLE_ADMIN || (!stored->kind && !stored->name))
+		return 0;
+	if (stored->has_uid && stored->uid != peer->uid)
+		return error_set(err, -EPERM,
+				 "%s: finds your own tasks only, not those of another user",
+				 stored->kind ? "kind" : "name");
+	stored->has_uid = true;
+	stored->uid = peer->uid;
+	return 0;
+}
+
 static int order_read(const struct api_request *request, struct list_query *query,
 		      struct error *err)
 {
@@ -116,6 +134,8 @@ int list_query_read(const struct api_request *request, struct list_query *ret_qu
 
 	if (r == 0)
 		r = conditions_read(request, &query, err);
+	if (r == 0)
+		r = conditions_permit(request, &query.stored, err);
 	if (r == 0)
 		r = api_request_query_u64(request, "limit", INT64_MAX,
 					  query.lines ? INT64_MAX : LIMIT_DEFAULT, &query.limit,

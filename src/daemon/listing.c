@@ -11,6 +11,7 @@
  */
 #include "daemon/listing.h"
 
+#include "daemon/access.h"
 #include "daemon/queries.h"
 #include "daemon/record.h"
 #include "daemon/task_json.h"
@@ -124,8 +125,10 @@ static bool slice_is_full(const struct listing *l)
 /* Consumes `task`. */
 static void task_write(struct listing *l, json_t *task)
 {
-	auto_free char *dumped = jsonx_dump(task);
+	auto_free char *dumped = NULL;
 
+	access_filter_member(api_request_peer(l->request), "task", task);
+	dumped = jsonx_dump(task);
 	json_decref(task);
 	if (!l->query.lines)
 		text_add(&l->out, l->any ? ",\n" : "\n");

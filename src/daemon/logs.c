@@ -5,6 +5,7 @@
  */
 #include "daemon/logs.h"
 
+#include "daemon/owner.h"
 #include "daemon/record.h"
 #include "daemon/runner.h"
 #include "run/log.h"
@@ -96,8 +97,10 @@ static void on_gone(void *data, struct api_request *request)
 
 static int log_open(const struct daemon *daemon, const struct sched_task *task, unsigned attempt)
 {
+	auto_owner_rights struct owner_rights rights = owner_rights_begin(daemon, &task->spec);
 	auto_free char *path = runner_log_path(daemon, task, attempt);
 
+	(void)rights;
 	/* A FIFO somebody named as his log must not hold up the loop. */
 	return open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 }

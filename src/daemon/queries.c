@@ -5,6 +5,7 @@
 #include "daemon/queries.h"
 
 #include "config.h"
+#include "daemon/access.h"
 #include "daemon/listing.h"
 #include "daemon/record.h"
 #include "daemon/task_json.h"
@@ -83,6 +84,7 @@ json_t *batch_remember(struct daemon *daemon, const struct sched_batch *batch)
 		(void)json_object_set_new(counts, sched_state_name((enum sched_state)state),
 					  jsonx_u64(batch->counts[state]));
 	(void)json_object_set_new(remembered, "counts", counts);
+	(void)json_object_set_new(remembered, "private", json_boolean(batch->is_private));
 	if (sched_summarize(daemon->sched, batch->id, timestamp_now_ms(), &summary) == 0) {
 		(void)json_object_set_new(remembered, "summary", summary_to_json(&summary));
 		sched_summary_finish(&summary);
@@ -189,10 +191,13 @@ static json_t *batch_summary(struct daemon *daemon, uint64_t id)
 static void batch_reply(struct daemon *daemon, struct api_request *request, json_t *batch,
 			const struct list_query *query)
 {
-	auto_json json_t *summary = batch_summary(daemon, query->stored.batch);
-	auto_free char *batch_text = jsonx_dump(batch), *summary_text = jsonx_dump(summary);
+	auto_json json_t *answer = json_pack("{s:o, s:o}", "batch", batch, "summary",
+					     batch_summary(daemon, query->stored.batch));
+	auto_free char *batch_text = NULL, *summary_text = NULL;
 
-	json_decref(batch);
+	access_filter(daemon, api_request_peer(request), answer);
+	batch_text = jsonx_dump(json_object_get(answer, "batch"));
+	summary_text = jsonx_dump(json_object_get(answer, "summary"));
 	listing_begin(daemon->listings, request, query,
 		      mem_printf("{\"batch\": %s, \"tasks\": [", batch_text),
 		      mem_printf("\n], \"summary\": %s}\n", summary_text));

@@ -38,6 +38,10 @@ static void terms_dump(const struct sched_spec *spec, json_t *json)
 		(void)json_object_set_new(json, "tty", jsonx_string_if(spec->tty));
 	if (spec->rlimits)
 		(void)json_object_set_new(json, "rlimits", jsonx_string_if(spec->rlimits));
+	if (!spec->rlimits)
+		return;
+	(void)json_object_set_new(json, "gid", jsonx_u64(spec->gid));
+	(void)json_object_set_new(json, "account", json_boolean(spec->has_account));
 }
 
 static char *spec_dump(const struct sched_spec *spec)
@@ -236,6 +240,8 @@ static void terms_load(const json_t *json, struct sched_spec *spec)
 	spec->is_private = jsonx_get_bool(json, "private", false);
 	spec->tty = jsonx_get_string(json, "tty", NULL);
 	spec->rlimits = jsonx_get_string(json, "rlimits", NULL);
+	spec->gid = (gid_t)jsonx_get_u64(json, "gid", (gid_t)-1);
+	spec->has_account = jsonx_get_bool(json, "account", false);
 }
 
 static int argv_load(const json_t *command, bool may_be_empty, const char *const **ret_argv,
@@ -512,6 +518,7 @@ static int batch_load(void *data, const struct store_batch *row)
 		return error_prefix(load->err, r, "batch %llu in the store",
 				    (unsigned long long)row->id);
 	batch->name = mem_strdup(row->name ? row->name : "");
+	batch->is_private = jsonx_get_bool(summary, "private", false);
 	counts_load(summary, batch);
 	list->summaries[list->n++] = TAKE(summary);
 	return 0;

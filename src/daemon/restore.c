@@ -47,13 +47,19 @@ static int restore_batches(struct daemon *daemon, struct gathered *all, struct e
 
 	all->lists = mem_calloc(open.n + 1, sizeof *all->lists);
 	for (size_t i = 0; i < open.n && r == 0; i++) {
+		struct records *tasks = &all->lists[all->n_lists];
+
+		r = records_load(daemon->store, &(struct store_query){.batch = open.batches[i].id},
+				 tasks, err);
+		if (r < 0)
+			break;
+		all->n_lists++;
+		/* It is as private as its tasks; the store keeps that of ended ones only. */
+		for (size_t k = 0; k < tasks->n; k++)
+			open.batches[i].is_private |= tasks->tasks[k].spec.is_private;
 		r = sched_restore_batch(daemon->sched, &open.batches[i], err);
 		if (r == 0)
-			r = records_load(daemon->store,
-					 &(struct store_query){.batch = open.batches[i].id},
-					 &all->lists[all->n_lists], err);
-		if (r == 0)
-			gather(all, &all->lists[all->n_lists++], daemon->sched, true);
+			gather(all, tasks, daemon->sched, true);
 	}
 	return r;
 }

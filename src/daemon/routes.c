@@ -51,26 +51,27 @@ static void handle_shutdown(void *data, struct api_request *request)
 
 #define VIEW    API_ROLE_VIEW
 #define OPERATE API_ROLE_OPERATE
+#define ADMIN   API_ROLE_ADMIN
 
 /* clang-format off */
 const struct api_route ROUTES[] = {
-	/* method, path, role, query, body, handler */
-	{"GET",  "/v1/status", VIEW, NULL, 0, handle_status},
-	{"GET",  "/v1/gpus", VIEW, NULL, 0, handle_gpus},
-	{"GET",  "/v1/tasks", VIEW, LIST_MEMBERS, 0, handle_tasks},
-	{"POST", "/v1/tasks", OPERATE, NULL, API_BODY_SMALL, handle_submit_task},
-	{"GET",  "/v1/tasks/{id}", VIEW, NULL, 0, handle_task},
-	{"GET",  "/v1/tasks/{id}/why", VIEW, NULL, 0, handle_why},
-	{"GET",  "/v1/tasks/{id}/log", VIEW, "attempt tail follow", 0, handle_log},
-	{"GET",  "/v1/tasks/{id}/wait", VIEW, NULL, 0, handle_wait},
-	{"POST", "/v1/tasks/{id}/cancel", OPERATE, NULL, 0, handle_cancel},
-	{"GET",  "/v1/batches", VIEW, NULL, 0, handle_batches},
-	{"POST", "/v1/batches", OPERATE, NULL, API_BODY_MAX, handle_submit_batch},
-	{"GET",  "/v1/batches/{id}", VIEW, "limit state", 0, handle_batch},
-	{"POST", "/v1/batches/{id}/cancel", OPERATE, NULL, 0, handle_batch_cancel},
-	{"POST", "/v1/batches/{id}/continue", OPERATE, NULL, API_BODY_SMALL, handle_batch_continue},
-	{"GET",  "/v1/events", VIEW, "batch", 0, handle_events},
-	{"POST", "/v1/shutdown", OPERATE, NULL, API_BODY_SMALL, handle_shutdown},
+	/* method, path, role, scope, query, body, handler */
+	{"GET",  "/v1/status", VIEW, API_OPEN, NULL, 0, handle_status},
+	{"GET",  "/v1/gpus", VIEW, API_OPEN, NULL, 0, handle_gpus},
+	{"GET",  "/v1/tasks", VIEW, API_OPEN, LIST_MEMBERS, 0, handle_tasks},
+	{"POST", "/v1/tasks", OPERATE, API_OPEN, NULL, API_BODY_SMALL, handle_submit_task},
+	{"GET",  "/v1/tasks/{id}", VIEW, API_OPEN, NULL, 0, handle_task},
+	{"GET",  "/v1/tasks/{id}/why", VIEW, API_OWN_TASK, NULL, 0, handle_why},
+	{"GET",  "/v1/tasks/{id}/log", VIEW, API_OWN_TASK, "attempt tail follow", 0, handle_log},
+	{"GET",  "/v1/tasks/{id}/wait", VIEW, API_OPEN, NULL, 0, handle_wait},
+	{"POST", "/v1/tasks/{id}/cancel", OPERATE, API_OWN_TASK, NULL, 0, handle_cancel},
+	{"GET",  "/v1/batches", VIEW, API_OPEN, NULL, 0, handle_batches},
+	{"POST", "/v1/batches", OPERATE, API_OPEN, NULL, API_BODY_MAX, handle_submit_batch},
+	{"GET",  "/v1/batches/{id}", VIEW, API_OPEN, "limit state", 0, handle_batch},
+	{"POST", "/v1/batches/{id}/cancel", OPERATE, API_OWN_BATCH, NULL, 0, handle_batch_cancel},
+	{"POST", "/v1/batches/{id}/continue", OPERATE, API_OWN_BATCH, NULL, API_BODY_SMALL, handle_batch_continue},
+	{"GET",  "/v1/events", VIEW, API_OPEN, "batch", 0, handle_events},
+	{"POST", "/v1/shutdown", ADMIN, API_OPEN, NULL, API_BODY_SMALL, handle_shutdown},
 };
 /* clang-format on */
 const size_t N_ROUTES = ARRAY_LEN(ROUTES);

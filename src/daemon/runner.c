@@ -6,6 +6,7 @@
 
 #include "daemon/expand.h"
 #include "daemon/outcome.h"
+#include "daemon/owner.h"
 #include "daemon/tick.h"
 #include "daemon/usage.h"
 #include "run/client.h"
@@ -33,6 +34,7 @@ struct runner {
 	struct oom_patterns *patterns; /* NULL: the data file cannot be read */
 	bool ready;
 	int64_t environment; /* the one parsed below; 0 = none */
+	uid_t environment_uid;
 	struct strings env;
 	struct attempt_id *to_ack; /* reported, not yet committed */
 	size_t n_to_ack, room_to_ack;
@@ -75,15 +77,25 @@ char *runner_log_path(const struct daemon *daemon, const struct sched_task *task
 
 /* To the supervisor. */
 
-static int environment_load(struct runner *runner, int64_t id, struct error *err)
+/* The environments' ids are the daemon's own business; that each is its user's is checked all the
+ * same: no mistake of ours is to hand one user's secrets to another. */
+static int environment_check(const json_t *json, uid_t uid, struct error *err)
+{
+	if (jsonx_get_u64(json, "uid", uid) != uid)
+		return error_set(err, -EPERM, "its environment is another user's");
+	return 0;
+}
+
+static int environment_load(struct runner *runner, const struct sched_spec *spec, struct error *err)
 {
 	auto_text struct text text = {};
 	auto_json json_t *json = NULL;
+	int64_t id = spec->environment;
 	size_t i;
 	json_t *entry;
 	int r;
 
-	if (id == runner->environment)
+	if (id == runner->environment && spec->uid == runner->environment_uid)
 		return 0;
 	strings_finish(&runner->env);
 	runner->env = (struct strings){};
@@ -93,13 +105,17 @@ static int environment_load(struct runner *runner, int64_t id, struct error *err
 	r = store_get_environment(runner->daemon->store, id, &text, err);
 	if (r == 0)
 		r = jsonx_parse(text.data, text.len, "environment", &json, err);
+	if (r == 0)
+		r = environment_check(json, spec->uid, err);
 	if (r < 0)
 		return r;
-	json_array_foreach (json, i, entry) {
+	/* The array alone: as it was written before there were others to keep it from. */
+	json_array_foreach (json_is_array(json) ? json : json_object_get(json, "env"), i, entry) {
 		if (json_is_string(entry))
 			strings_add(&runner->env, json_string_value(entry));
 	}
 	runner->environment = id;
+	runner->environment_uid = spec->uid;
 	return 0;
 }
 
@@ -121,10 +137,13 @@ static void grant_fill(const struct daemon *daemon, const struct sched_task *tas
 	}
 }
 
-static int log_folder_create(const char *log_path, struct error *err)
+static int log_folder_create(const struct daemon *daemon, const struct sched_spec *spec,
+			     const char *log_path, struct error *err)
 {
+	auto_owner_rights struct owner_rights rights = owner_rights_begin(daemon, spec);
 	auto_free char *folder = mem_strdup(log_path);
 
+	(void)rights;
 	*strrchr(folder, '/') = '\0';
 	return dir_create(*folder ? folder : "/", err);
 }
@@ -138,10 +157,14 @@ static int start_send(struct runner *runner, const struct sched_task *task, unsi
 	auto_free char *log_path = runner_log_path(runner->daemon, task, number);
 	uint64_t cap = runner->daemon->options.log_cap_bytes;
 	struct expand_grant grant;
-	int r = environment_load(runner, task->spec.environment, err);
+	auto_owner_user struct owner_user owner = {};
+	bool has_user = false;
+	int r = environment_load(runner, &task->spec, err);
 
 	if (r == 0)
-		r = log_folder_create(log_path, err);
+		r = log_folder_create(runner->daemon, &task->spec, log_path, err);
+	if (r == 0)
+		r = owner_resolve(runner->daemon, &task->spec, &has_user, &owner, err);
 	if (r < 0)
 		return r;
 	grant_fill(runner->daemon, task, attempt, &grant);
@@ -163,6 +186,8 @@ static int start_send(struct runner *runner, const struct sched_task *task, unsi
 					   .umask = task->spec.umask,
 					   .log_path = task->spec.tty ? NULL : log_path,
 					   .tty = task->spec.tty,
+					   .log_is_private = !task->spec.log_path,
+					   .user = has_user ? &owner.user : NULL,
 					   .log_cap_bytes = cap ? cap : LOG_CAP_BYTES,
 				       },
 				       err);
@@ -316,11 +341,14 @@ static void on_ended(void *arg, const struct supervisor_ended *ended)
 	if (!attempt_is_ours(runner, ended->attempt, &id, &attempt))
 		return;
 	if (sched_find(daemon->sched, id)) {
-		auto_free char *log_path =
-		    runner_log_path(daemon, sched_find(daemon->sched, id), attempt);
+		const struct sched_task *task = sched_find(daemon->sched, id);
+		auto_owner_rights struct owner_rights rights =
+		    owner_rights_begin(daemon, &task->spec);
+		auto_free char *log_path = runner_log_path(daemon, task, attempt);
 
-		outcome_classify(runner->patterns, ended, log_path,
-				 attempt_on_cpu(sched_find(daemon->sched, id), attempt), &outcome);
+		outcome_classify(runner->patterns, ended, log_path, attempt_on_cpu(task, attempt),
+				 &outcome);
+		owner_rights_end(&rights);
 		(void)sched_ended(
 		    daemon->sched,
 		    &(struct sched_end){

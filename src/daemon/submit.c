@@ -10,6 +10,7 @@
 
 #include "daemon/after.h"
 #include "daemon/daemon.h"
+#include "daemon/owner.h"
 #include "daemon/submit_parse.h"
 #include "daemon/tick.h"
 #include "daemon/waiters.h"
@@ -43,9 +44,13 @@ static int skip_done(struct daemon *daemon, struct submit *submit, size_t *ret_s
 	return r;
 }
 
-static int keep_environment(struct daemon *daemon, struct submit *submit, struct error *err)
+/* The environment goes with whose it is: texts are shared by the tasks of one user alone. */
+static int keep_environment(struct daemon *daemon, struct submit *submit, uid_t uid,
+			    struct error *err)
 {
-	auto_free char *text = submit->env ? jsonx_dump(submit->env) : NULL;
+	auto_json json_t *json =
+	    submit->env ? json_pack("{s:I,s:O}", "uid", (json_int_t)uid, "env", submit->env) : NULL;
+	auto_free char *text = json ? jsonx_dump(json) : NULL;
 	int64_t id = 0;
 	int r = 0;
 
@@ -53,15 +58,31 @@ static int keep_environment(struct daemon *daemon, struct submit *submit, struct
 		r = store_begin(daemon->store, err);
 	if (r == 0 && text)
 		r = store_intern_environment(daemon->store, text, strlen(text), &id, err);
-	for (size_t i = 0; i < submit->n; i++) {
+	for (size_t i = 0; i < submit->n; i++)
 		submit->specs[i].environment = id;
-		submit->specs[i].uid = geteuid();
-	}
 	return r;
 }
 
-static int submit_accept(struct daemon *daemon, struct submit *submit, struct tick_reply *reply,
-			 struct error *err)
+/* Whose it all is; what he has named is his. */
+static void set_owner(struct submit *submit, const struct owner *owner)
+{
+	for (size_t i = 0; i < submit->n; i++) {
+		struct sched_spec *spec = &submit->specs[i];
+
+		spec->uid = owner->uid;
+		spec->gid = owner->gid;
+		spec->has_account = owner->has_account;
+		spec->rlimits = owner->rlimits;
+		submit->is_private |= spec->is_private;
+		if (!spec->fingerprint || owner->uid == geteuid())
+			continue;
+		strings_take(&submit->scoped, owner_scoped(owner->uid, spec->fingerprint));
+		spec->fingerprint = submit->scoped.items[submit->scoped.n - 1];
+	}
+}
+
+static int submit_accept(struct daemon *daemon, struct submit *submit, uid_t uid,
+			 struct tick_reply *reply, struct error *err)
 {
 	int64_t now = timestamp_now_ms();
 	uint64_t first;
@@ -70,7 +91,8 @@ static int submit_accept(struct daemon *daemon, struct submit *submit, struct ti
 		return sched_submit(daemon->sched, submit->specs, now, &reply->id, err);
 	return sched_submit_batch(daemon->sched,
 				  &(struct sched_batch_spec){.name = submit->name,
-							     .uid = geteuid(),
+							     .uid = uid,
+							     .is_private = submit->is_private,
 							     .on_failure = submit->on_failure,
 							     .tasks = submit->specs,
 							     .n_tasks = submit->n},
@@ -78,14 +100,15 @@ static int submit_accept(struct daemon *daemon, struct submit *submit, struct ti
 }
 
 /* Without its key it could be accepted twice: what cannot be kept is taken back. */
-static int keep_key(struct daemon *daemon, const struct submit *submit,
+static int keep_key(struct daemon *daemon, const struct submit *submit, uid_t uid,
 		    const struct tick_reply *reply, struct error *err)
 {
+	auto_free char *key = owner_scoped(uid, submit->key);
 	int r = store_in_unit(daemon->store) ? 0 : store_begin(daemon->store, err);
 
 	if (r == 0)
 		r = store_put_submit(daemon->store,
-				     &(struct store_submit){.key = submit->key,
+				     &(struct store_submit){.key = key,
 							    .is_batch = submit->is_batch,
 							    .id = reply->id,
 							    .skipped = reply->skipped},
@@ -97,21 +120,22 @@ static int keep_key(struct daemon *daemon, const struct submit *submit,
 	return r;
 }
 
-static int submit_do(struct daemon *daemon, struct submit *submit, struct tick_reply *reply,
-		     struct error *err)
+static int submit_do(struct daemon *daemon, struct submit *submit, const struct owner *owner,
+		     struct tick_reply *reply, struct error *err)
 {
 	int r = 0;
 
+	set_owner(submit, owner);
 	if (submit->resume)
 		r = skip_done(daemon, submit, &reply->skipped, err);
 	if (r == 0)
 		r = after_look_up(daemon, submit, err);
 	if (r == 0)
-		r = keep_environment(daemon, submit, err);
+		r = keep_environment(daemon, submit, owner->uid, err);
 	if (r == 0)
-		r = submit_accept(daemon, submit, reply, err);
+		r = submit_accept(daemon, submit, owner->uid, reply, err);
 	if (r == 0 && submit->key)
-		r = keep_key(daemon, submit, reply, err);
+		r = keep_key(daemon, submit, owner->uid, reply, err);
 	return r;
 }
 
@@ -119,7 +143,10 @@ static int submit_do(struct daemon *daemon, struct submit *submit, struct tick_r
 static bool submit_is_repeated(struct daemon *daemon, struct api_request *request,
 			       enum tick_reply_type type)
 {
-	const char *key = jsonx_get_string(api_request_body(request), "key", NULL);
+	const struct api_peer *peer = api_request_peer(request);
+	auto_free char *key =
+	    owner_scoped(daemon->options.system ? peer->uid : geteuid(),
+			 jsonx_get_string(api_request_body(request), "key", NULL));
 	struct store_submit before = {};
 	struct error err = {};
 	int r = key ? store_find_submit(daemon->store, key, &before, &err) : 0;
@@ -147,6 +174,7 @@ static void submit_handle(struct daemon *daemon, struct api_request *request,
 	struct tick_reply reply = {
 	    .request = request, .type = type, .is_submit = true, .is_new = true};
 	const struct gpu_list *list = gpu_sampler_list(daemon->sampler);
+	auto_owner struct owner owner = {};
 	struct submit submit = {};
 	struct error err = {};
 	int r = api_request_body(request)
@@ -154,7 +182,9 @@ static void submit_handle(struct daemon *daemon, struct api_request *request,
 		    : error_set(&err, -EINVAL, "the body is empty; docs/api.md shows what goes in");
 
 	if (r == 0)
-		r = submit_do(daemon, &submit, &reply, &err);
+		r = owner_identify(daemon, api_request_peer(request), &owner, &err);
+	if (r == 0)
+		r = submit_do(daemon, &submit, &owner, &reply, &err);
 	submit_finish(&submit);
 	if (r < 0) {
 		api_reply_error(request, r, &err);

@@ -319,6 +319,7 @@ void submit_finish(struct submit *submit)
 	wishes_list_finish(&submit->wishes);
 	free(submit->afters);
 	free(submit->specs);
+	strings_finish(&submit->scoped);
 	*submit = (struct submit){};
 }
 

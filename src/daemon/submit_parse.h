@@ -8,6 +8,7 @@
 #include "daemon/wishes.h"
 #include "sched/sched.h"
 #include "util/jsonx.h"
+#include "util/text.h"
 
 #define SUBMIT_TASKS_MAX 200000
 #define SUBMIT_ARGS_MAX  4096
@@ -21,17 +22,19 @@
 #define SUBMIT_AFTER_ITEMS_MAX 100000
 
 /* Strings are borrowed from the body and from the GPU list, save argv's arrays. Ready for
- * sched_submit*(): specs lack only their environment's id and uid. */
+ * sched_submit*(): specs lack only their environment's id and owner. */
 struct submit {
 	bool is_batch;
 	const char *name;
 	enum sched_on_failure on_failure;
 	bool resume;
+	bool is_private;   /* one of its specs is */
 	const char *key;   /* the client's name for this submit, or NULL */
 	const json_t *env; /* array of "K=V", or NULL */
 	struct sched_spec *specs;
 	size_t n;
-	bool needs_gpus; /* one of them does: worth waiting for the first sample */
+	struct strings scoped; /* texts of the specs that are not in the body */
+	bool needs_gpus;       /* one of them does: worth waiting for the first sample */
 	/* What the specs point to. What they wait for is as written: neither is it known whether it
 	 * is there, nor whether it has ended. */
 	struct sched_after **afters;

@@ -121,6 +121,7 @@ json_t *task_to_json(const struct sched_task *task, const char *reason)
 	(void)json_object_set_new(json, "name", jsonx_string_if(spec->name));
 	(void)json_object_set_new(json, "user",
 				  json_string(user_name(spec->uid, (char[USER_NAME_MAX]){0})));
+	(void)json_object_set_new(json, "uid", jsonx_u64(spec->uid));
 	(void)json_object_set_new(json, "batch", jsonx_u64_if(task->batch > 0, task->batch));
 	(void)json_object_set_new(json, "row", jsonx_u64_if(spec->row > 0, spec->row));
 	(void)json_object_set_new(json, "kind", jsonx_string_if(spec->kind));
@@ -148,6 +149,10 @@ json_t *batch_to_json(const struct sched_batch *batch, double eta_seconds)
 
 	(void)json_object_set_new(json, "id", jsonx_u64(batch->id));
 	(void)json_object_set_new(json, "name", jsonx_string_if(batch->name));
+	(void)json_object_set_new(json, "uid", jsonx_u64(batch->uid));
+	(void)json_object_set_new(json, "user",
+				  json_string(user_name(batch->uid, (char[USER_NAME_MAX]){0})));
+	(void)json_object_set_new(json, "private", json_boolean(batch->is_private));
 	(void)json_object_set_new(json, "state", json_string(sched_batch_state_name(batch->state)));
 	(void)json_object_set_new(json, "on_failure",
 				  json_string(sched_on_failure_name(batch->on_failure)));

@@ -264,7 +264,8 @@ void oom_classify_file(const struct oom_patterns *patterns, const struct oom_evi
 {
 	struct oom_evidence with_log = *evidence;
 	auto_free char *tail = mem_alloc(OOM_LOG_BYTES);
-	auto_close int fd = log_path ? open(log_path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
+	auto_close int fd =
+	    log_path ? open(log_path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK) : -1;
 	off_t size = fd >= 0 ? lseek(fd, 0, SEEK_END) : 0;
 	ssize_t n = 0;
 

@@ -167,6 +167,7 @@ int sched_submit_batch(struct sched *sched, const struct sched_batch_spec *spec,
 		return r;
 	b = batch_create(sched, ++sched->last_batch_id, spec->name);
 	b->pub.uid = spec->uid;
+	b->pub.is_private = spec->is_private;
 	b->pub.on_failure = spec->on_failure;
 	b->pub.submitted_at_ms = now_ms;
 	b->pub.total = (unsigned)spec->n_tasks;
@@ -240,6 +241,7 @@ int sched_restore_batch(struct sched *sched, const struct sched_batch *batch, st
 				 (unsigned long long)batch->id);
 	b = batch_create(sched, batch->id, batch->name);
 	b->pub.uid = batch->uid;
+	b->pub.is_private = batch->is_private;
 	b->pub.on_failure = batch->on_failure;
 	b->pub.state = batch->state;
 	b->pub.submitted_at_ms = batch->submitted_at_ms;

@@ -76,6 +76,8 @@ struct sched_spec {
 	const char *fingerprint; /* for --resume; NULL = none */
 	int64_t environment;     /* the store's id of the text; 0 = none */
 	uid_t uid;
+	gid_t gid;        /* of the sender */
+	bool has_account; /* the sender had one in the system's database */
 	mode_t umask;
 	unsigned row; /* of its batch, from 1; 0 = none */
 	int priority; /* higher first */
@@ -165,6 +167,7 @@ struct sched_batch {
 	uint64_t id;
 	const char *name;
 	uid_t uid;
+	bool is_private; /* one of its tasks is */
 	enum sched_on_failure on_failure;
 	enum sched_batch_state state;
 	int64_t submitted_at_ms;
@@ -283,6 +286,7 @@ int sched_submit(struct sched *sched, const struct sched_spec *spec, int64_t now
 struct sched_batch_spec {
 	const char *name;
 	uid_t uid;
+	bool is_private;
 	enum sched_on_failure on_failure;
 	const struct sched_spec *tasks;
 	size_t n_tasks; /* 0 = everything was skipped: the batch is done at once */

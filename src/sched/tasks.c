@@ -96,6 +96,7 @@ static void spec_copy(struct sched *sched, struct task_node *t, const struct sch
 	own->fingerprint = text_put(&at, spec->fingerprint);
 	own->kind = string_pool_get(&sched->strings, spec->kind);
 	own->cwd = string_pool_get(&sched->strings, spec->cwd);
+	own->rlimits = spec->rlimits ? string_pool_get(&sched->strings, spec->rlimits) : NULL;
 	if (spec->request.pin_uuid)
 		own->request.pin_uuid = string_pool_get(&sched->strings, spec->request.pin_uuid);
 }
@@ -191,6 +192,8 @@ void task_destroy(struct sched *sched, struct task_node *t)
 	attempts_free(sched, t);
 	string_pool_put(&sched->strings, t->pub.spec.kind);
 	string_pool_put(&sched->strings, t->pub.spec.cwd);
+	if (t->pub.spec.rlimits)
+		string_pool_put(&sched->strings, t->pub.spec.rlimits);
 	string_pool_put(&sched->strings, t->pub.spec.request.pin_uuid);
 	free(t->pub.reason);
 	free(t->text);

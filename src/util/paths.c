@@ -65,6 +65,20 @@ char *paths_in_state(const char *name)
 	return mem_printf("%s/%s", dir, name);
 }
 
+char *paths_system_runtime_dir(void)
+{
+	const char *given = env_absolute("PLIMSOLL_SYSTEM_RUNTIME_DIR");
+
+	return mem_strdup(given ? given : "/run/plimsoll");
+}
+
+char *paths_system_state_dir(void)
+{
+	const char *given = env_absolute("PLIMSOLL_SYSTEM_STATE_DIR");
+
+	return mem_strdup(given ? given : "/var/lib/plimsoll");
+}
+
 int paths_self(char **ret_path, struct error *err)
 {
 	char buf[PATH_MAX];

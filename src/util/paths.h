@@ -1,8 +1,13 @@
 /*
- * Where things lie, per user. A daemon and its clients agree on these.
+ * Where things lie. A daemon and its clients agree on these. Of a user's own daemon:
  *
  *	runtime	$XDG_RUNTIME_DIR/plimsoll, else /run/user/<uid>/plimsoll, else /tmp/plimsoll-<uid>
  *	state	$XDG_STATE_HOME/plimsoll, else ~/.local/state/plimsoll
+ *
+ * Of the daemon for the whole machine (`serve --system`):
+ *
+ *	runtime	$PLIMSOLL_SYSTEM_RUNTIME_DIR, else /run/plimsoll
+ *	state	$PLIMSOLL_SYSTEM_STATE_DIR, else /var/lib/plimsoll
  *
  * Strings are new; the caller frees.
  */
@@ -14,6 +19,9 @@ char *paths_runtime_dir(void);
 char *paths_state_dir(void);
 char *paths_in_runtime(const char *name); /* "<runtime>/<name>" */
 char *paths_in_state(const char *name);   /* "<state>/<name>" */
+
+char *paths_system_runtime_dir(void);
+char *paths_system_state_dir(void);
 
 /* The full path of this executable. */
 int paths_self(char **ret_path, struct error *err) MUST_CHECK;

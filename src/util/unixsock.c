@@ -100,7 +100,7 @@ int unixsock_connect(const char *path, int *ret_fd, struct error *err)
 	return r < 0 ? error_sys(err, r, "cannot connect to %s", path) : 0;
 }
 
-int unixsock_peer(int fd, uid_t *ret_uid, pid_t *ret_pid)
+int unixsock_peer_all(int fd, uid_t *ret_uid, gid_t *ret_gid, pid_t *ret_pid)
 {
 	struct ucred cred;
 	socklen_t len = sizeof cred;
@@ -108,6 +108,14 @@ int unixsock_peer(int fd, uid_t *ret_uid, pid_t *ret_pid)
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0)
 		return -errno;
 	*ret_uid = cred.uid;
+	*ret_gid = cred.gid;
 	*ret_pid = cred.pid;
 	return 0;
+}
+
+int unixsock_peer(int fd, uid_t *ret_uid, pid_t *ret_pid)
+{
+	gid_t gid;
+
+	return unixsock_peer_all(fd, ret_uid, &gid, ret_pid);
 }

@@ -17,5 +17,7 @@ int unixsock_connect(const char *path, int *ret_fd, struct error *err) MUST_CHEC
 /* The owner check alone, for clients that connect by other means (libcurl). */
 int unixsock_check_owner(const char *path, struct error *err) MUST_CHECK;
 
-/* SO_PEERCRED. */
+/* SO_PEERCRED: as they were when it connected (of a client: when it began to listen). The pid is 0
+ * when it is of another pid namespace. */
 int unixsock_peer(int fd, uid_t *ret_uid, pid_t *ret_pid) MUST_CHECK;
+int unixsock_peer_all(int fd, uid_t *ret_uid, gid_t *ret_gid, pid_t *ret_pid) MUST_CHECK;

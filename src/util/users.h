@@ -3,6 +3,7 @@
 
 #include "util/error.h"
 
+#include <stddef.h>
 #include <sys/types.h>
 
 #define USER_NAME_MAX 64
@@ -13,3 +14,13 @@ const char *user_name(uid_t uid, char buf[USER_NAME_MAX]);
 
 /* From a name or a number. -ENOENT: there is no such user. */
 int user_parse(const char *text, uid_t *ret_uid, struct error *err) MUST_CHECK;
+
+/* The account of a user as it is now: nothing is remembered. */
+struct user_account {
+	gid_t gid;     /* his primary group */
+	gid_t *groups; /* all he is in, the primary one too */
+	size_t n_groups;
+};
+/* -ENOENT: there is no such account; other negative errno: it cannot be told now. */
+int user_account_find(uid_t uid, struct user_account *ret_account) MUST_CHECK;
+void user_account_finish(struct user_account *account);

@@ -55,6 +55,9 @@ class Sandbox:
             "XDG_RUNTIME_DIR": str(self.dir / "run"),
             "XDG_STATE_HOME": str(self.dir / "state"),
             "XDG_CONFIG_HOME": str(self.dir / "config"),
+            # A daemon for the whole machine of the one that runs the tests is not theirs.
+            "PLIMSOLL_SYSTEM_RUNTIME_DIR": str(self.dir / "system" / "run"),
+            "PLIMSOLL_SYSTEM_STATE_DIR": str(self.dir / "system" / "state"),
             "TMPDIR": str(self.dir),
             "LC_ALL": "C.UTF-8",
             "TERM": "xterm-256color",

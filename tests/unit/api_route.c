@@ -8,10 +8,10 @@
 #include <cmocka.h>
 
 static const struct api_route ROUTES[] = {
-    {"GET", "/v1/tasks", API_ROLE_VIEW, NULL, 0, NULL},
-    {"POST", "/v1/tasks", API_ROLE_OPERATE, NULL, 100, NULL},
-    {"GET", "/v1/tasks/{id}", API_ROLE_VIEW, NULL, 0, NULL},
-    {"GET", "/v1/tasks/{id}/log", API_ROLE_VIEW, NULL, 0, NULL},
+    {"GET", "/v1/tasks", API_ROLE_VIEW, API_OPEN, NULL, 0, NULL},
+    {"POST", "/v1/tasks", API_ROLE_OPERATE, API_OPEN, NULL, 100, NULL},
+    {"GET", "/v1/tasks/{id}", API_ROLE_VIEW, API_OPEN, NULL, 0, NULL},
+    {"GET", "/v1/tasks/{id}/log", API_ROLE_VIEW, API_OPEN, NULL, 0, NULL},
 };
 
 static void test_find(void **state)

@@ -158,15 +158,15 @@ static void handle_hold(void *data, struct api_request *request)
 }
 
 static const struct api_route ROUTES[] = {
-    {"POST", "/echo", API_ROLE_OPERATE, NULL, 4 << 20, handle_echo},
-    {"GET", "/number/{id}", API_ROLE_VIEW, "limit", 0, handle_number},
-    {"GET", "/park", API_ROLE_VIEW, NULL, 0, handle_park},
-    {"POST", "/release", API_ROLE_OPERATE, NULL, 0, handle_release},
-    {"GET", "/lines", API_ROLE_VIEW, NULL, 0, handle_lines},
-    {"GET", "/flood", API_ROLE_VIEW, NULL, 0, handle_flood},
-    {"GET", "/hold", API_ROLE_VIEW, NULL, 0, handle_hold},
-    {"GET", "/later", API_ROLE_VIEW, NULL, 0, handle_later},
-    {"GET", "/slow-lines", API_ROLE_VIEW, NULL, 0, handle_slow_lines},
+    {"POST", "/echo", API_ROLE_OPERATE, API_OPEN, NULL, 4 << 20, handle_echo},
+    {"GET", "/number/{id}", API_ROLE_VIEW, API_OPEN, "limit", 0, handle_number},
+    {"GET", "/park", API_ROLE_VIEW, API_OPEN, NULL, 0, handle_park},
+    {"POST", "/release", API_ROLE_OPERATE, API_OPEN, NULL, 0, handle_release},
+    {"GET", "/lines", API_ROLE_VIEW, API_OPEN, NULL, 0, handle_lines},
+    {"GET", "/flood", API_ROLE_VIEW, API_OPEN, NULL, 0, handle_flood},
+    {"GET", "/hold", API_ROLE_VIEW, API_OPEN, NULL, 0, handle_hold},
+    {"GET", "/later", API_ROLE_VIEW, API_OPEN, NULL, 0, handle_later},
+    {"GET", "/slow-lines", API_ROLE_VIEW, API_OPEN, NULL, 0, handle_slow_lines},
 };
 
 /* The other thread: one scenario; its failures are counted, cmocka's asserts belong to the main

@@ -31,7 +31,7 @@ static const char *const source_names[] = {
     [GPU_SOURCE_UNKNOWN] = "unknown",
 };
 
-static int name_find(const char *const *names, size_t n, const char *name)
+int gpu_name_find(const char *const *names, size_t n, const char *name)
 {
 	for (size_t i = 0; name && i < n; i++) {
 		if (strcmp(names[i], name) == 0)
@@ -47,7 +47,7 @@ const char *gpu_health_name(enum gpu_health health)
 
 int gpu_health_from_name(const char *name)
 {
-	return name_find(health_names, ARRAY_LEN(health_names), name);
+	return gpu_name_find(health_names, ARRAY_LEN(health_names), name);
 }
 
 const char *gpu_source_name(enum gpu_source_state state)
@@ -57,7 +57,7 @@ const char *gpu_source_name(enum gpu_source_state state)
 
 int gpu_source_from_name(const char *name)
 {
-	return name_find(source_names, ARRAY_LEN(source_names), name);
+	return gpu_name_find(source_names, ARRAY_LEN(source_names), name);
 }
 
 struct gpu_list *gpu_list_create(void)
@@ -101,6 +101,8 @@ struct gpu_list *gpu_list_copy(const struct gpu_list *list)
 	*copy = *list;
 	copy->gpus = NULL;
 	copy->n = 0;
+	copy->topology = (struct gpu_topology){};
+	gpu_topology_copy(&copy->topology, &list->topology);
 	for (size_t i = 0; i < list->n; i++)
 		gpu_copy(gpu_list_append(copy), &list->gpus[i]);
 	return copy;
@@ -113,6 +115,7 @@ void gpu_list_destroy(struct gpu_list *list)
 	for (size_t i = 0; i < list->n; i++)
 		free(list->gpus[i].processes);
 	free(list->gpus);
+	gpu_topology_finish(&list->topology);
 	free(list);
 }
 

@@ -95,6 +95,27 @@ struct gpu {
 	size_t n_processes;
 };
 
+/* How two GPUs reach each other, nearest first: a larger one is farther. */
+enum gpu_link {
+	GPU_LINK_UNKNOWN,
+	GPU_LINK_BOARD,       /* on one board, or MIG instances of one GPU */
+	GPU_LINK_NVLINK,      /* straight over NVLink, or through an NVSwitch */
+	GPU_LINK_SWITCH,      /* one PCIe switch */
+	GPU_LINK_SWITCHES,    /* several PCIe switches, no host bridge */
+	GPU_LINK_HOST_BRIDGE, /* the host bridge of one CPU */
+	GPU_LINK_NODE,        /* host bridges of one NUMA node */
+	GPU_LINK_SYSTEM,      /* the link between NUMA nodes */
+	GPU_LINK_COUNT,
+};
+const char *gpu_link_name(enum gpu_link link); /* "board", "nvlink", "switch", ... */
+
+/* Links between whole GPUs, as found when they were discovered. */
+struct gpu_topology {
+	size_t n;
+	char (*uuids)[GPU_UUID_MAX];
+	unsigned char *links; /* enum gpu_link, [a * n + b], the same both ways */
+};
+
 enum gpu_source_state {
 	GPU_SOURCE_OK,
 	GPU_SOURCE_NO_LIBRARY, /* libnvidia-ml.so(.1) is not there */
@@ -116,6 +137,7 @@ struct gpu_list {
 	int cuda_version; /* 12060 = 12.6; 0 unknown */
 	struct gpu *gpus; /* sorted by index */
 	size_t n;
+	struct gpu_topology topology; /* n 0: nothing is known of it. Owned */
 };
 
 static inline bool gpu_has(const struct gpu *gpu, unsigned fields)
@@ -159,6 +181,17 @@ void gpu_list_mark_stale(struct gpu_list *list, int64_t now_ms, const char *text
 
 /* By UUID; NULL when not there. */
 const struct gpu *gpu_list_find(const struct gpu_list *list, const char *uuid);
+
+/* MIG instances are as near as their GPUs, and instances of one GPU on one board. UNKNOWN for a GPU
+ * and itself too. */
+enum gpu_link gpu_list_link(const struct gpu_list *list, const struct gpu *a, const struct gpu *b);
+
+/* Room for the links between n GPUs, all unknown; what was there is freed. */
+void gpu_topology_init(struct gpu_topology *topology, size_t n);
+void gpu_topology_finish(struct gpu_topology *topology);
+void gpu_topology_copy(struct gpu_topology *to, const struct gpu_topology *from);
+/* Both ways. */
+void gpu_topology_set(struct gpu_topology *topology, size_t a, size_t b, enum gpu_link link);
 
 /* What a person wrote: "1", "cuda:1", "0:1" (MIG instance), a PCI bus id, a UUID or a unique prefix
  * of one. -ENOENT / -EINVAL with a text that names the GPUs there are. */

@@ -186,6 +186,8 @@ void gpu_list_carry_over(struct gpu_list *next, const struct gpu_list *prev)
 {
 	if (!prev)
 		return;
+	if (next->topology.n == 0)
+		gpu_topology_copy(&next->topology, &prev->topology);
 	if (next->state != GPU_SOURCE_OK && next->state != GPU_SOURCE_NO_GPUS) {
 		if (next->n == 0)
 			keep_all_as_stale(next, prev);

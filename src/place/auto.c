@@ -27,6 +27,7 @@
 #include "place/brief.h"
 #include "place/forecast.h"
 #include "place/model.h"
+#include "place/nearest.h"
 #include "place/policies.h"
 #include "util/duration.h"
 #include "util/size.h"
@@ -223,11 +224,36 @@ static void say_start(const struct place_view *view, const struct fit_counts *co
 			reason_add(&reason, "; GPU %u does not take it now, room %s", g->index,
 				   SIZE_TEXT(g->room_bytes));
 	}
+	reason_add_wishes(&reason, ledger, task->request, decision->gpus, decision->n_gpus);
 	reason_add(&reason, "; %s", orders[best->rule.order]);
 	if (!known)
 		reason_add(&reason, "; the first of its kind: how long it takes is not known yet");
 	else if (all_known(model))
 		reason_add(&reason, ", all done in %s", SECONDS_TEXT(best->makespan));
+}
+
+/* Where the task starts that was chosen: what it prefers, or the nearest of several GPUs, before
+ * what the rule took. */
+static void refine(const struct place_view *view, const struct fit_counts *counts,
+		   struct place_decision *decision)
+{
+	const struct place_task *task = &view->waiting[decision->waiting];
+	size_t n = decision->n_gpus;
+	auto_free size_t *ranked = NULL;
+
+	if (n == 0 || (n == 1 && !task->request->wishes) || (n > 1 && !view->ledger->links))
+		return;
+	ranked = mem_calloc(view->ledger->n_gpus + n, sizeof *ranked);
+	memcpy(ranked, decision->gpus, n * sizeof *ranked);
+	for (size_t gpu = 0; gpu < view->ledger->n_gpus; gpu++) {
+		bool chosen = false;
+
+		for (size_t i = 0; i < decision->n_gpus; i++)
+			chosen |= decision->gpus[i] == gpu;
+		if (!chosen && fit_gpu(view->ledger, counts, task, gpu) == FIT_OK)
+			ranked[n++] = gpu;
+	}
+	nearest_choose(view->ledger, task->request, ranked, n, decision->n_gpus, decision->gpus);
 }
 
 bool auto_choose(const struct place_view *view, const struct fit_counts *counts,
@@ -251,6 +277,7 @@ bool auto_choose(const struct place_view *view, const struct fit_counts *counts,
 	    .policy = PLACE_AUTO,
 	};
 	memcpy(ret_decision->gpus, best.outcome.first_start.gpus, sizeof ret_decision->gpus);
+	refine(view, counts, ret_decision);
 	say_start(view, counts, model, &best, ret_decision);
 	return true;
 }

@@ -15,6 +15,8 @@
 /* GPUs named one by one in an answer. */
 #define NAMED_MAX 6
 
+#define SECONDS_TEXT(seconds) DURATION_TEXT((int64_t)((seconds)*1000))
+
 static int check_host(const struct ledger *ledger, const struct place_request *request,
 		      struct error *err)
 {
@@ -37,9 +39,56 @@ static int no_gpu(const struct ledger *ledger, struct error *err)
 			 ledger->source_text[0] ? ": " : "", ledger->source_text);
 }
 
+static void say_models(const struct place_wishes *wishes, struct reason *reason)
+{
+	for (size_t i = 0; i < wishes->n_models; i++)
+		reason_add(reason, "%s'%s'", i > 0 ? ", " : "", wishes->models[i]);
+}
+
+#define COMPUTE_ARGS(compute) (compute) / 10, (compute) % 10
+
+static void say_compute(const struct ledger_gpu *g, const struct place_wishes *wishes,
+			struct reason *reason)
+{
+	if (g->compute_known)
+		reason_add(reason, "has compute capability %u.%u", COMPUTE_ARGS(g->compute));
+	else
+		reason_add(reason, "does not tell its compute capability");
+	reason_add(reason, " (wanted: ");
+	if (wishes->compute_min > 0)
+		reason_add(reason, "%u.%u", COMPUTE_ARGS(wishes->compute_min));
+	if (wishes->compute_max > 0)
+		reason_add(reason, "%s to %u.%u)", wishes->compute_min > 0 ? "" : "up",
+			   COMPUTE_ARGS(wishes->compute_max));
+	else
+		reason_add(reason, " and more)");
+}
+
+/* After "GPU 1 ": what fit_rules() found against it. */
+static void say_rule(const struct ledger_gpu *g, const struct place_request *request, enum fit fit,
+		     struct reason *reason)
+{
+	if (fit == FIT_FORBIDDEN)
+		reason_add(reason, "is forbidden to it");
+	if (fit == FIT_MODEL) {
+		reason_add(reason, "is of model '%s', not ", g->model);
+		say_models(request->wishes, reason);
+	}
+	if (fit == FIT_CAPABILITY)
+		say_compute(g, request->wishes, reason);
+	if (fit == FIT_TOO_LARGE)
+		reason_add(reason, "takes requests up to %s%s", SIZE_TEXT(g->max_request_bytes),
+			   request->vram_bytes == 0 ? " (this one promises none)" : "");
+}
+
+static bool is_ruled_out(enum fit fit)
+{
+	return fit != FIT_OK && fit != FIT_PINNED;
+}
+
 /* Of the GPUs the pin allows: could hold it once all of ours are gone, or cannot be said now. */
 struct capacity {
-	size_t pinned, able, unknown, unreported;
+	size_t pinned, ruled_out, able, unknown, unreported;
 	const struct ledger_gpu *largest; /* by load line */
 };
 
@@ -50,10 +99,15 @@ static struct capacity capacity_for(const struct ledger *ledger,
 
 	for (size_t i = 0; i < ledger->n_gpus; i++) {
 		const struct ledger_gpu *g = &ledger->gpus[i];
+		enum fit fit = fit_rules(g, request);
 
-		if (place_is_pinned_elsewhere(request, g->uuid))
+		if (fit == FIT_PINNED)
 			continue;
 		c.pinned++;
+		if (fit != FIT_OK) {
+			c.ruled_out++;
+			continue;
+		}
 		if (!g->vram_known) {
 			/* Lost or stale for the moment: nothing can be said against it. */
 			if (!g->usable)
@@ -70,6 +124,73 @@ static struct capacity capacity_for(const struct ledger *ledger,
 			c.able++;
 	}
 	return c;
+}
+
+/* "; GPU 1 is forbidden to it", for each that a rule takes away. */
+static void say_ruled_out(const struct ledger *ledger, const struct place_request *request,
+			  struct reason *reason)
+{
+	size_t named = 0;
+
+	for (size_t i = 0; i < ledger->n_gpus && named < NAMED_MAX; i++) {
+		enum fit fit = fit_rules(&ledger->gpus[i], request);
+
+		if (!is_ruled_out(fit))
+			continue;
+		named++;
+		reason_add(reason, "; GPU %u ", ledger->gpus[i].index);
+		say_rule(&ledger->gpus[i], request, fit, reason);
+	}
+}
+
+/* Which GPUs "the largest load line" is taken over. */
+static void say_taken(const struct place_request *request, const struct capacity *c,
+		      struct reason *reason)
+{
+	if (request->wishes && request->wishes->n_models > 0) {
+		reason_add(reason, " of the GPUs of model ");
+		say_models(request->wishes, reason);
+	} else if (c->ruled_out > 0) {
+		reason_add(reason, " of the GPUs it may have");
+	}
+}
+
+static int too_large(const struct ledger *ledger, const struct place_request *request,
+		     const struct capacity *c, struct error *err)
+{
+	char rules_text[320] = "", taken_text[160] = "";
+	struct reason rules = {.text = rules_text, .room = sizeof rules_text};
+	struct reason taken = {.text = taken_text, .room = sizeof taken_text};
+
+	say_ruled_out(ledger, request, &rules);
+	say_taken(request, c, &taken);
+	if (c->ruled_out == c->pinned)
+		return error_set(err, -E2BIG, "there is no GPU here that it may have%s",
+				 rules_text);
+	if (!c->largest && c->unreported > 0)
+		return error_set(err, -E2BIG,
+				 "asks for %s of VRAM; no GPU%s reports how much it has: leave "
+				 "the VRAM out to run on it unaccounted%s",
+				 SIZE_TEXT(request->vram_bytes),
+				 c->ruled_out > 0 ? " it may have" : " here", rules_text);
+	if (request->gpus > 1 && request->vram_bytes == 0)
+		return error_set(err, -E2BIG, "asks for %u GPUs; it may have %zu%s", request->gpus,
+				 c->able, rules_text);
+	if (request->gpus > 1)
+		return error_set(
+		    err, -E2BIG,
+		    "asks for %u GPUs with %s of VRAM each; %zu can ever hold that, the "
+		    "largest load line%s is %s (GPU %u)%s",
+		    request->gpus, SIZE_TEXT(request->vram_bytes), c->able, taken_text,
+		    SIZE_TEXT(c->largest ? c->largest->load_line_bytes : 0),
+		    c->largest ? c->largest->index : 0, rules_text);
+	return error_set(err, -E2BIG,
+			 "asks for %s of VRAM; the largest load line%s is %s (GPU %u, %s less a "
+			 "reserve of %s)%s",
+			 SIZE_TEXT(request->vram_bytes), taken_text,
+			 SIZE_TEXT(c->largest->load_line_bytes), c->largest->index,
+			 SIZE_TEXT(c->largest->total_bytes), SIZE_TEXT(c->largest->reserve_bytes),
+			 rules_text);
 }
 
 int place_check(const struct ledger *ledger, const struct place_request *request, struct error *err)
@@ -90,7 +211,7 @@ int place_check(const struct ledger *ledger, const struct place_request *request
 		return error_set(err, -ENODEV,
 				 "there is no GPU %s here; `plimsoll gpus` lists "
 				 "what there is",
-				 request->pin_uuid ? request->pin_uuid : "");
+				 request->pin_uuid);
 	}
 	if (c.able + c.unknown >= request->gpus)
 		return 0;
@@ -98,24 +219,7 @@ int place_check(const struct ledger *ledger, const struct place_request *request
 		return error_set(err, -E2BIG, "asks for %u GPUs; there %s %zu%s", request->gpus,
 				 c.pinned == 1 ? "is" : "are", c.pinned,
 				 request->pin_uuid ? " with that UUID" : "");
-	if (!c.largest)
-		return error_set(err, -E2BIG,
-				 "asks for %s of VRAM; no GPU here reports how much it has: leave "
-				 "the VRAM out to run on it unaccounted",
-				 SIZE_TEXT(request->vram_bytes));
-	if (request->gpus > 1)
-		return error_set(
-		    err, -E2BIG,
-		    "asks for %u GPUs with %s of VRAM each; %zu can ever hold that, the "
-		    "largest load line is %s (GPU %u)",
-		    request->gpus, SIZE_TEXT(request->vram_bytes), c.able,
-		    SIZE_TEXT(c.largest->load_line_bytes), c.largest->index);
-	return error_set(err, -E2BIG,
-			 "asks for %s of VRAM; the largest load line is %s (GPU %u, %s less a "
-			 "reserve of %s)",
-			 SIZE_TEXT(request->vram_bytes), SIZE_TEXT(c.largest->load_line_bytes),
-			 c.largest->index, SIZE_TEXT(c.largest->total_bytes),
-			 SIZE_TEXT(c.largest->reserve_bytes));
+	return too_large(ledger, request, &c, err);
 }
 
 /* Seconds until the first of ours on this GPU is expected to end; negative: nothing runs there. */
@@ -166,8 +270,9 @@ static void explain_gpu(const struct place_view *view, const struct fit_counts *
 			const struct place_task *task, size_t gpu, struct reason *reason)
 {
 	const struct ledger_gpu *g = &view->ledger->gpus[gpu];
+	enum fit fit = fit_gpu(view->ledger, counts, task, gpu);
 
-	switch (fit_gpu(view->ledger, counts, task, gpu)) {
+	switch (fit) {
 	case FIT_OK:
 		reason_add(reason, "would take it");
 		break;
@@ -194,10 +299,37 @@ static void explain_gpu(const struct place_view *view, const struct fit_counts *
 		reason_add(reason, "has %u of this batch, the limit is %u",
 			   fit_counts_on_gpu(counts, task->batch, gpu), task->request->max_per_gpu);
 		break;
+	case FIT_FORBIDDEN:
+	case FIT_MODEL:
+	case FIT_CAPABILITY:
+	case FIT_TOO_LARGE:
+		say_rule(g, task->request, fit, reason);
+		break;
+	case FIT_CLOSED:
+		reason_add(reason, "takes nothing new%s%s", g->closed_text[0] ? ": " : "",
+			   g->closed_text);
+		break;
+	case FIT_MAX_TASKS:
+		reason_add(reason, "has %u task%s, as many as it may", g->n_tasks,
+			   g->n_tasks == 1 ? "" : "s");
+		break;
+	case FIT_START_LOCK:
+		reason_add(reason, "has a task that takes what is free there and has not settled");
+		break;
+	case FIT_RAMPING:
+		reason_add(reason, "has %u task%s whose use has not settled", g->n_unsettled,
+			   g->n_unsettled == 1 ? "" : "s");
+		break;
+	case FIT_STAGGER:
+		reason_add(reason, "had a start %s ago, the next may be in %s",
+			   SECONDS_TEXT(g->seconds_since_start),
+			   SECONDS_TEXT(fit_moment_seconds(view->ledger, task->request, gpu)));
+		break;
 	case FIT_PINNED:
 	case FIT_RAM:
 	case FIT_CPUS:
 	case FIT_THREADS:
+	case FIT_USER:
 		break;
 	}
 }
@@ -216,11 +348,34 @@ static void explain_needs(const struct place_request *request, struct reason *re
 		reason_add(reason, ", exclusively");
 }
 
+static void explain_user(const struct fit_counts *counts, const struct place_task *task,
+			 struct reason *reason)
+{
+	const struct place_request *request = task->request;
+	struct fit_user user = {};
+
+	if (!fit_counts_user(counts, task->uid, &user))
+		return;
+	reason_add(reason, "its user (uid %u) has %u task%s running", (unsigned)task->uid,
+		   user.running, user.running == 1 ? "" : "s");
+	if (user.limits->max_running > 0 && user.running >= user.limits->max_running)
+		reason_add(reason, ", the limit is %u", user.limits->max_running);
+	else if (user.limits->max_gpus > 0 && request->gpus > 0 &&
+		 user.gpus + request->gpus > user.limits->max_gpus)
+		reason_add(reason, " on %u GPU%s and asks for %u more; the limit is %u", user.gpus,
+			   user.gpus == 1 ? "" : "s", request->gpus, user.limits->max_gpus);
+	else
+		reason_add(reason, " with %s of VRAM and asks for %s%s; the limit is %s",
+			   SIZE_TEXT(user.vram_bytes), SIZE_TEXT(request->vram_bytes),
+			   request->gpus > 1 ? " on each GPU" : "",
+			   SIZE_TEXT(user.limits->max_vram_bytes));
+}
+
 static void explain_gpus(const struct place_view *view, const struct fit_counts *counts,
 			 const struct place_task *task, struct reason *reason)
 {
 	const struct ledger *ledger = view->ledger;
-	size_t named = 0, others = 0;
+	size_t named = 0, others = 0, ruled_out = 0;
 	double soonest = -1;
 
 	explain_needs(task->request, reason);
@@ -230,10 +385,12 @@ static void explain_gpus(const struct place_view *view, const struct fit_counts 
 		return;
 	}
 	for (size_t g = 0; g < ledger->n_gpus; g++) {
+		enum fit fit = fit_rules(&ledger->gpus[g], task->request);
 		double end;
 
-		if (fit_gpu(ledger, counts, task, g) == FIT_PINNED) {
-			others++;
+		if (fit != FIT_OK) {
+			others += fit == FIT_PINNED;
+			ruled_out += is_ruled_out(fit);
 			continue;
 		}
 		end = first_end(view, g);
@@ -246,8 +403,10 @@ static void explain_gpus(const struct place_view *view, const struct fit_counts 
 	}
 	if (named > NAMED_MAX)
 		reason_add(reason, ", %zu more GPUs as full", named - NAMED_MAX);
-	if (others > 0 && named == 0)
+	if (others > 0 && named + ruled_out == 0)
 		reason_add(reason, "; the GPU it is pinned to is not there");
+	if (ruled_out > 0)
+		say_ruled_out(ledger, task->request, reason);
 	if (soonest >= 0)
 		reason_add(reason, "; next expected end in %s",
 			   DURATION_TEXT((int64_t)(soonest * 1000)));
@@ -279,6 +438,8 @@ void place_explain(const struct place_view *view, size_t index, char reason_text
 	if (host == FIT_THREADS)
 		reason_add(&reason, "%u tasks of its batch run, the limit is %u",
 			   fit_counts_running(counts, task->batch), request->threads);
+	else if (host == FIT_USER)
+		explain_user(counts, task, &reason);
 	else if (host == FIT_RAM)
 		reason_add(&reason, "needs %s of host RAM; room for %s of %s is left",
 			   SIZE_TEXT(request->ram_bytes), SIZE_TEXT(ledger->ram_room_bytes),

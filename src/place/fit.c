@@ -4,9 +4,12 @@
  *
  * A request that promises no VRAM cannot be counted against room. To keep a hundred of them from
  * starting on one GPU at once, it shares a GPU with others like it only where its batch says how
- * many (max_per_gpu).
+ * many (max_per_gpu); elsewhere it also waits until what is there has settled, or it would be
+ * started into memory that is promised and about to be used.
  */
 #include "place/fit.h"
+
+#include "place/saturate.h"
 
 #include <string.h>
 
@@ -17,6 +20,8 @@ struct batch_counts {
 };
 
 struct fit_counts {
+	struct fit_user *users;
+	size_t n_users;
 	struct batch_counts *batches;
 	size_t n_batches, room;
 	size_t n_gpus;
@@ -44,16 +49,42 @@ static struct batch_counts *find_or_add_batch(struct fit_counts *counts, uint64_
 	return found;
 }
 
+static struct fit_user *find_user(const struct fit_counts *counts, uid_t uid)
+{
+	for (size_t i = 0; i < counts->n_users; i++)
+		if (counts->users[i].limits->uid == uid)
+			return &counts->users[i];
+	return NULL;
+}
+
+static void count_for_user(struct fit_counts *counts, const struct place_task *task)
+{
+	struct fit_user *user = find_user(counts, task->uid);
+
+	if (!user)
+		return;
+	user->running++;
+	user->gpus += (unsigned)task->n_gpus;
+	for (size_t g = 0; g < task->n_gpus; g++)
+		user->vram_bytes = saturate_add(user->vram_bytes, task->request->vram_bytes);
+}
+
 struct fit_counts *fit_counts_create(const struct place_view *view)
 {
 	struct fit_counts *counts = mem_calloc(1, sizeof *counts);
 
+	counts->users = mem_calloc(view->n_users + 1, sizeof *counts->users);
+	counts->n_users = view->n_users;
+	for (size_t i = 0; i < view->n_users; i++)
+		counts->users[i].limits = &view->users[i];
 	counts->n_gpus = view->ledger->n_gpus;
 	counts->unsized = mem_calloc(counts->n_gpus + 1, sizeof *counts->unsized);
 	for (size_t i = 0; i < view->n_running; i++) {
 		const struct place_task *task = &view->running[i];
 		struct batch_counts *batch = NULL;
 
+		if (view->n_users > 0)
+			count_for_user(counts, task);
 		if (task->batch != 0) {
 			batch = find_or_add_batch(counts, task->batch);
 			batch->running++;
@@ -78,6 +109,7 @@ void fit_counts_destroy(struct fit_counts *counts)
 		free(counts->batches[i].on_gpu);
 	free(counts->batches);
 	free(counts->unsized);
+	free(counts->users);
 	free(counts);
 }
 
@@ -100,9 +132,106 @@ unsigned fit_counts_unsized(const struct fit_counts *counts, size_t gpu)
 	return counts->unsized[gpu];
 }
 
+bool fit_counts_user(const struct fit_counts *counts, uid_t uid, struct fit_user *ret_user)
+{
+	const struct fit_user *user = find_user(counts, uid);
+
+	if (user)
+		*ret_user = *user;
+	return user != NULL;
+}
+
 bool fit_is_cpu_only(const struct place_request *request)
 {
 	return request->cpu == PLACE_CPU_ONLY;
+}
+
+/* Where in a list of UUIDs; n when it is not there. */
+static size_t find_uuid(const char (*uuids)[GPU_UUID_MAX], size_t n, const char *uuid)
+{
+	size_t i = 0;
+
+	while (i < n && strcmp(uuids[i], uuid) != 0)
+		i++;
+	return i;
+}
+
+static enum fit fit_wishes(const struct ledger_gpu *g, const struct place_wishes *w)
+{
+	bool model = w->n_models == 0;
+
+	if (find_uuid(w->forbid, w->n_forbid, g->uuid) < w->n_forbid)
+		return FIT_FORBIDDEN;
+	for (size_t i = 0; i < w->n_models && !model; i++)
+		model = strcasestr(g->model, w->models[i]) != NULL;
+	if (!model)
+		return FIT_MODEL;
+	if ((w->compute_min > 0 || w->compute_max > 0) &&
+	    (!g->compute_known || g->compute < w->compute_min ||
+	     (w->compute_max > 0 && g->compute > w->compute_max)))
+		return FIT_CAPABILITY;
+	return FIT_OK;
+}
+
+enum fit fit_rules(const struct ledger_gpu *g, const struct place_request *request)
+{
+	enum fit fit = FIT_OK;
+
+	if (place_is_pinned_elsewhere(request, g->uuid))
+		return FIT_PINNED;
+	if (request->wishes)
+		fit = fit_wishes(g, request->wishes);
+	if (fit == FIT_OK && g->max_request_bytes > 0 &&
+	    (request->vram_bytes == 0 || request->vram_bytes > g->max_request_bytes))
+		fit = FIT_TOO_LARGE;
+	return fit;
+}
+
+unsigned fit_tier(const struct ledger_gpu *g, const struct place_request *request)
+{
+	const struct place_wishes *w = request->wishes;
+	size_t place;
+
+	if (!w)
+		return 0;
+	place = find_uuid(w->prefer, w->n_prefer, g->uuid);
+	if (place == w->n_prefer && find_uuid(w->avoid, w->n_avoid, g->uuid) < w->n_avoid)
+		place++;
+	return (unsigned)place;
+}
+
+static double stagger_left(const struct ledger *ledger, const struct place_request *request,
+			   size_t gpu)
+{
+	double since = ledger->gpus[gpu].seconds_since_start;
+	double stagger = MAX_OF(request->stagger_ms, ledger->stagger_ms) / 1000.0;
+
+	return since >= 0 && since < stagger ? stagger - since : 0;
+}
+
+/* Those that are over by themselves in a moment. */
+static enum fit fit_moment(const struct ledger *ledger, const struct place_request *request,
+			   size_t gpu)
+{
+	const struct ledger_gpu *g = &ledger->gpus[gpu];
+	bool unsized = request->vram_bytes == 0 && request->max_per_gpu == 0;
+
+	if (g->start_locked)
+		return FIT_START_LOCK;
+	if (g->n_unsettled > 0 && (request->start_lock || unsized))
+		return FIT_RAMPING;
+	if (stagger_left(ledger, request, gpu) > 0)
+		return FIT_STAGGER;
+	return FIT_OK;
+}
+
+double fit_moment_seconds(const struct ledger *ledger, const struct place_request *request,
+			  size_t gpu)
+{
+	double stagger = stagger_left(ledger, request, gpu);
+	enum fit fit = fit_moment(ledger, request, gpu);
+
+	return fit == FIT_OK || fit == FIT_STAGGER ? stagger : MAX_OF(stagger, FIT_SETTLE_SECONDS);
 }
 
 enum fit fit_gpu(const struct ledger *ledger, const struct fit_counts *counts,
@@ -110,13 +239,18 @@ enum fit fit_gpu(const struct ledger *ledger, const struct fit_counts *counts,
 {
 	const struct place_request *request = task->request;
 	const struct ledger_gpu *g = &ledger->gpus[gpu];
+	enum fit fit = fit_rules(g, request);
 
-	if (place_is_pinned_elsewhere(request, g->uuid))
-		return FIT_PINNED;
+	if (fit != FIT_OK)
+		return fit;
+	if (g->closed)
+		return FIT_CLOSED;
 	if (!g->usable)
 		return FIT_UNUSABLE;
 	if (g->held_exclusive || (request->exclusive && g->n_tasks > 0))
 		return FIT_HELD;
+	if (g->max_tasks > 0 && g->n_tasks >= g->max_tasks)
+		return FIT_MAX_TASKS;
 	if (request->vram_bytes > 0 && !g->vram_known)
 		return FIT_VRAM_UNKNOWN;
 	if (g->vram_known && (g->room_bytes == 0 || request->vram_bytes > g->room_bytes))
@@ -127,16 +261,34 @@ enum fit fit_gpu(const struct ledger *ledger, const struct fit_counts *counts,
 	} else if (request->vram_bytes == 0 && fit_counts_unsized(counts, gpu) > 0) {
 		return FIT_UNSIZED;
 	}
-	return FIT_OK;
+	return fit_moment(ledger, request, gpu);
+}
+
+/* One more task of his. */
+static bool user_is_full(const struct fit_user *user, const struct place_request *request)
+{
+	const struct place_user *limits = user->limits;
+	uint64_t vram = user->vram_bytes;
+
+	for (unsigned g = 0; g < request->gpus; g++)
+		vram = saturate_add(vram, request->vram_bytes);
+	return (limits->max_running > 0 && user->running >= limits->max_running) ||
+	       (limits->max_gpus > 0 && request->gpus > 0 &&
+		user->gpus + request->gpus > limits->max_gpus) ||
+	       (limits->max_vram_bytes > 0 && request->vram_bytes > 0 &&
+		vram > limits->max_vram_bytes);
 }
 
 enum fit fit_host(const struct ledger *ledger, const struct fit_counts *counts,
 		  const struct place_task *task)
 {
 	const struct place_request *request = task->request;
+	const struct fit_user *user = find_user(counts, task->uid);
 
 	if (request->threads > 0 && fit_counts_running(counts, task->batch) >= request->threads)
 		return FIT_THREADS;
+	if (user && user_is_full(user, request))
+		return FIT_USER;
 	if (ledger->ram_known && request->ram_bytes > ledger->ram_room_bytes)
 		return FIT_RAM;
 	if (ledger->cpu_milli_total > 0 && request->cpu_milli > ledger->cpu_milli_room)

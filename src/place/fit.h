@@ -12,15 +12,25 @@ enum fit {
 	/* of one GPU */
 	FIT_UNUSABLE,     /* lost, stale ... */
 	FIT_PINNED,       /* the request wants another GPU */
+	FIT_FORBIDDEN,    /* its wishes exclude this one ... */
+	FIT_MODEL,        /* ... or its model */
+	FIT_CAPABILITY,   /* ... or its compute capability, or that is not known */
+	FIT_TOO_LARGE,    /* the GPU's rule takes smaller requests only */
+	FIT_CLOSED,       /* its rule lets nothing start: drained, outside its hours */
 	FIT_HELD,         /* held exclusively, or wanted exclusively and not empty */
+	FIT_MAX_TASKS,    /* its rule's number of tasks is there */
 	FIT_VRAM_UNKNOWN, /* VRAM is asked for and the GPU does not say what it has */
 	FIT_ROOM,         /* not enough room now */
 	FIT_UNSIZED,      /* one task that did not say its VRAM is there already */
 	FIT_MAX_PER_GPU,  /* its batch has its number of tasks there */
+	FIT_START_LOCK,   /* what sizes itself from free memory has just started there */
+	FIT_RAMPING,      /* it has to know what is free, and what is there has not settled */
+	FIT_STAGGER,      /* the last start there is too recent */
 	/* of the host and of the batch */
 	FIT_RAM,
 	FIT_CPUS,
 	FIT_THREADS, /* its batch has its number of tasks running */
+	FIT_USER,    /* its user has what he may have */
 };
 
 struct fit_counts;
@@ -40,9 +50,30 @@ unsigned fit_counts_running(const struct fit_counts *counts, uint64_t batch);
 /* Tasks on a GPU that promised no VRAM. */
 unsigned fit_counts_unsized(const struct fit_counts *counts, size_t gpu);
 
+/* What a user with limits has running; false when he has no limits. */
+struct fit_user {
+	const struct place_user *limits;
+	unsigned running, gpus;
+	uint64_t vram_bytes;
+};
+bool fit_counts_user(const struct fit_counts *counts, uid_t uid, struct fit_user *ret_user);
+
 bool fit_is_cpu_only(const struct place_request *request);
 
-/* The GPU alone; then the host and the batch alone. */
+/* What the request and the rule of the GPU say, whatever runs there and however healthy it is:
+ * FIT_OK, or FIT_PINNED to FIT_TOO_LARGE. */
+enum fit fit_rules(const struct ledger_gpu *gpu, const struct place_request *request);
+
+/* How much the request likes a GPU: 0 is best. */
+unsigned fit_tier(const struct ledger_gpu *gpu, const struct place_request *request);
+
+/* Of FIT_START_LOCK, FIT_RAMPING and FIT_STAGGER, which are over by themselves: seconds until they
+ * are, where that is known (the stagger), else about FIT_SETTLE_SECONDS; 0 = none of them holds. */
+#define FIT_SETTLE_SECONDS 5.0
+double fit_moment_seconds(const struct ledger *ledger, const struct place_request *request,
+			  size_t gpu);
+
+/* The GPU alone; then the host, the batch and the user alone. */
 enum fit fit_gpu(const struct ledger *ledger, const struct fit_counts *counts,
 		 const struct place_task *task, size_t gpu);
 enum fit fit_host(const struct ledger *ledger, const struct fit_counts *counts,

@@ -24,12 +24,21 @@ uint64_t ledger_default_reserve(const struct gpu *gpu)
 	return reserve;
 }
 
-static uint64_t reserve_of(const struct gpu *gpu, const struct ledger_options *options)
+static const struct ledger_rule *rule_of(const struct gpu *gpu,
+					 const struct ledger_options *options)
 {
-	for (size_t i = 0; options && i < options->n_reserves; i++)
-		if (strcmp(options->reserves[i].uuid, gpu->uuid) == 0)
-			return options->reserves[i].bytes;
-	return ledger_default_reserve(gpu);
+	for (size_t i = 0; options && i < options->n_rules; i++)
+		if (strcmp(options->rules[i].uuid, gpu->uuid) == 0)
+			return &options->rules[i];
+	return NULL;
+}
+
+static void read_rule(struct ledger_gpu *to, const struct ledger_rule *rule)
+{
+	to->max_request_bytes = rule->max_request_bytes;
+	to->max_tasks = rule->max_tasks;
+	to->closed = rule->closed;
+	memcpy(to->closed_text, rule->text, sizeof to->closed_text);
 }
 
 /* What the device says is in use. False when it cannot be said, by either of the two ways. */
@@ -71,6 +80,7 @@ static const char *unusable_reason(const struct gpu *gpu)
 static void read_gpu(struct ledger_gpu *to, const struct gpu *gpu,
 		     const struct ledger_options *options)
 {
+	const struct ledger_rule *rule = rule_of(gpu, options);
 	uint64_t used;
 
 	snprintf(to->uuid, sizeof to->uuid, "%s", gpu->uuid);
@@ -85,11 +95,18 @@ static void read_gpu(struct ledger_gpu *to, const struct gpu *gpu,
 		to->utilization_percent = MIN_OF(gpu->utilization_percent, 100U);
 	if (options && options->speed)
 		to->speed = MAX_OF(options->speed(options->data, gpu->name), 0.0);
+	to->compute_known = gpu_has(gpu, GPU_COMPUTE_CAPABILITY);
+	to->compute = gpu->compute_capability;
+	to->seconds_since_start = -1;
+	if (rule)
+		read_rule(to, rule);
 	to->vram_known = gpu_has(gpu, GPU_TOTAL) && device_used(gpu, &used);
 	if (!to->vram_known)
 		return;
 	to->total_bytes = gpu->vram.total_bytes;
-	to->reserve_bytes = MIN_OF(reserve_of(gpu, options), to->total_bytes);
+	to->reserve_bytes =
+	    rule && rule->has_reserve ? rule->reserve_bytes : ledger_default_reserve(gpu);
+	to->reserve_bytes = MIN_OF(to->reserve_bytes, to->total_bytes);
 	to->load_line_bytes = to->total_bytes - to->reserve_bytes;
 	to->foreign_bytes = used; /* until ours are taken off */
 }
@@ -102,12 +119,23 @@ static struct ledger_gpu *find_gpu(struct ledger *ledger, const char *uuid)
 	return NULL;
 }
 
+static void note_start(struct ledger_gpu *gpu, double seconds_ago)
+{
+	if (seconds_ago < 0)
+		return;
+	if (gpu->seconds_since_start < 0 || seconds_ago < gpu->seconds_since_start)
+		gpu->seconds_since_start = seconds_ago;
+}
+
 static void add_allocation(struct ledger_gpu *gpu, const struct ledger_allocation *a)
 {
 	uint64_t used = a->used_known ? a->used_bytes : a->vram_bytes;
 
 	gpu->n_tasks++;
 	gpu->held_exclusive |= a->exclusive;
+	gpu->n_unsettled += !a->settled;
+	gpu->start_locked |= a->start_lock && !a->settled;
+	note_start(gpu, a->seconds_since_start);
 	gpu->allocated_bytes = saturate_add(gpu->allocated_bytes, a->vram_bytes);
 	gpu->ours_bytes = saturate_add(gpu->ours_bytes, MAX_OF(a->vram_bytes, used));
 	gpu->foreign_bytes = saturate_sub(gpu->foreign_bytes, used);
@@ -150,12 +178,28 @@ static void settle_host(struct ledger *ledger, const struct ledger_allocation *a
 	ledger->cpu_milli_room = (unsigned)saturate_sub(host->cpu_milli, cpu);
 }
 
+static void read_links(struct ledger *ledger, const struct gpu_list *list)
+{
+	bool instances = false;
+
+	for (size_t i = 0; i < list->n; i++)
+		instances |= list->gpus[i].parent_uuid[0] != '\0';
+	if (list->n < 2 || (list->topology.n == 0 && !instances))
+		return;
+	ledger->links = mem_calloc(list->n * list->n, sizeof *ledger->links);
+	for (size_t a = 0; a < list->n; a++)
+		for (size_t b = 0; b < list->n; b++)
+			ledger->links[a * list->n + b] =
+			    (unsigned char)gpu_list_link(list, &list->gpus[a], &list->gpus[b]);
+}
+
 struct ledger *ledger_create(const struct gpu_list *list,
 			     const struct ledger_allocation *allocations, size_t n_allocations,
 			     const struct ledger_host *host, const struct ledger_options *options)
 {
 	struct ledger *ledger = mem_calloc(1, sizeof *ledger);
 
+	ledger->stagger_ms = options ? options->stagger_ms : 0;
 	if (list) {
 		ledger->source = list->state;
 		snprintf(ledger->source_text, sizeof ledger->source_text, "%s", list->text);
@@ -163,6 +207,7 @@ struct ledger *ledger_create(const struct gpu_list *list,
 		ledger->gpus = mem_calloc(MAX_OF(list->n, (size_t)1), sizeof *ledger->gpus);
 		for (size_t i = 0; i < list->n; i++)
 			read_gpu(&ledger->gpus[i], &list->gpus[i], options);
+		read_links(ledger, list);
 	} else {
 		ledger->source = GPU_SOURCE_UNKNOWN;
 	}
@@ -185,6 +230,7 @@ void ledger_destroy(struct ledger *ledger)
 	if (!ledger)
 		return;
 	free(ledger->gpus);
+	free(ledger->links);
 	free(ledger);
 }
 
@@ -196,6 +242,12 @@ struct ledger *ledger_copy(const struct ledger *ledger)
 	copy->gpus = mem_calloc(MAX_OF(ledger->n_gpus, (size_t)1), sizeof *copy->gpus);
 	if (ledger->n_gpus > 0)
 		memcpy(copy->gpus, ledger->gpus, ledger->n_gpus * sizeof *copy->gpus);
+	if (ledger->links) {
+		size_t n = ledger->n_gpus * ledger->n_gpus;
+
+		copy->links = mem_alloc(n * sizeof *copy->links);
+		memcpy(copy->links, ledger->links, n * sizeof *copy->links);
+	}
 	return copy;
 }
 
@@ -207,6 +259,9 @@ void ledger_book(struct ledger *ledger, const size_t *gpus, size_t n_gpus,
 
 		gpu->n_tasks++;
 		gpu->held_exclusive |= request->exclusive;
+		gpu->n_unsettled++;
+		gpu->start_locked |= request->start_lock;
+		gpu->seconds_since_start = 0;
 		gpu->allocated_bytes = saturate_add(gpu->allocated_bytes, request->vram_bytes);
 		gpu->ours_bytes = saturate_add(gpu->ours_bytes, request->vram_bytes);
 		settle_gpu(gpu);

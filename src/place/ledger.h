@@ -36,6 +36,20 @@ struct ledger_gpu {
 	bool utilization_known;
 	unsigned utilization_percent;
 	double speed; /* relative throughput, prior from the catalogue; 0 = unknown */
+	bool compute_known;
+	unsigned compute; /* major * 10 + minor */
+	/* Of ours: started, and what they use has not settled yet; and one of those sizes itself
+	 * from the memory that is free. */
+	unsigned n_unsettled;
+	bool start_locked;
+	/* Since the last start here; negative: none is known. Whoever knows of a task that started
+	 * here and has ended already writes it in. */
+	double seconds_since_start;
+	/* Of the rule for it, when there is one (struct ledger_rule). */
+	uint64_t max_request_bytes;
+	unsigned max_tasks;
+	bool closed;
+	char closed_text[160];
 	char unusable_reason[160];
 };
 
@@ -61,6 +75,9 @@ struct ledger_allocation {
 	uint64_t ram_used_bytes;
 	unsigned cpu_milli;
 	bool exclusive;
+	bool start_lock;            /* as requested */
+	bool settled;               /* what it uses does not grow any more */
+	double seconds_since_start; /* negative: not known */
 };
 
 struct ledger_host {
@@ -71,12 +88,10 @@ struct ledger_host {
 };
 
 struct ledger_options {
-	/* Per-GPU reserve set by the user, by UUID; the default rule otherwise. */
-	const struct ledger_reserve {
-		char uuid[GPU_UUID_MAX];
-		uint64_t bytes;
-	} * reserves;
-	size_t n_reserves;
+	/* By UUID, at most one for each; of GPUs that are not there too. */
+	const struct ledger_rule *rules;
+	size_t n_rules;
+	unsigned stagger_ms; /* between starts on one GPU, for every request; 0 = none */
 	/* Relative speed by GPU model; NULL or a return of 0 = unknown. */
 	double (*speed)(void *data, const char *model);
 	void *data;
@@ -90,6 +105,8 @@ struct ledger {
 	bool ram_known;
 	uint64_t ram_total_bytes, ram_room_bytes;
 	unsigned cpu_milli_total, cpu_milli_room; /* total 0 = unknown */
+	unsigned stagger_ms;
+	unsigned char *links; /* enum gpu_link, [a * n_gpus + b]; NULL: not known */
 };
 
 struct ledger *ledger_create(const struct gpu_list *list,
@@ -97,6 +114,13 @@ struct ledger *ledger_create(const struct gpu_list *list,
 			     const struct ledger_host *host, const struct ledger_options *options);
 void ledger_destroy(struct ledger *ledger);
 struct ledger *ledger_copy(const struct ledger *ledger);
+
+/* How two of ledger->gpus reach each other. */
+static inline enum gpu_link ledger_link(const struct ledger *ledger, size_t a, size_t b)
+{
+	return ledger->links ? (enum gpu_link)ledger->links[a * ledger->n_gpus + b]
+			     : GPU_LINK_UNKNOWN;
+}
 
 /* The default reserve of a GPU. */
 uint64_t ledger_default_reserve(const struct gpu *gpu);

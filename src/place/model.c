@@ -21,14 +21,31 @@ static size_t batch_index(struct model *m, uint64_t id)
 	return m->n_batches++;
 }
 
+static size_t user_index(const struct model *m, uid_t uid)
+{
+	for (size_t i = 1; i < m->n_users; i++)
+		if (m->users[i].limits->uid == uid)
+			return i;
+	return 0;
+}
+
+static void read_users(struct model *m, const struct place_view *view)
+{
+	m->n_users = view->n_users + 1;
+	m->users = mem_calloc(m->n_users, sizeof *m->users);
+	for (size_t i = 1; i < m->n_users; i++)
+		m->users[i].limits = &view->users[i - 1];
+}
+
 static size_t class_of(struct model *m, const struct place_task *task, size_t only)
 {
-	size_t batch = batch_index(m, task->batch);
+	size_t batch = batch_index(m, task->batch), user = user_index(m, task->uid);
 
 	for (size_t i = 0; i < m->n_classes; i++) {
 		struct class *c = &m->classes[i];
 
-		if (c->batch == batch && c->only == only && c->priority == task->priority &&
+		if (c->batch == batch && c->user == user && c->only == only &&
+		    c->priority == task->priority &&
 		    place_request_is_same(c->task->request, task->request) &&
 		    (c->task->kind == task->kind || strcmp(c->task->kind, task->kind) == 0))
 			return i;
@@ -37,6 +54,7 @@ static size_t class_of(struct model *m, const struct place_task *task, size_t on
 	m->classes[m->n_classes] = (struct class){
 	    .task = task,
 	    .batch = batch,
+	    .user = user,
 	    .only = only,
 	    .priority = task->priority,
 	};
@@ -61,6 +79,7 @@ static void read_lanes(struct model *m, const struct place_view *view)
 		lane->line = saturate_sub(g->load_line_bytes, g->foreign_bytes);
 		lane->n_tasks = g->n_tasks;
 		lane->held = g->held_exclusive;
+		lane->max_tasks = g->max_tasks;
 		lane->unsized = fit_counts_unsized(counts, i);
 		lane->like = i;
 		for (size_t j = 0; j < i && lane->like == i; j++)
@@ -86,9 +105,8 @@ static bool lane_can(const struct model *m, const struct place_view *view, const
 		return false;
 	if (lane == m->n_gpus || fit_is_cpu_only(request))
 		return lane == m->n_gpus && fit_is_cpu_only(request);
-	if (place_is_pinned_elsewhere(request, view->ledger->gpus[lane].uuid))
-		return false;
-	if (!m->lanes[lane].usable)
+	if (!m->lanes[lane].usable || view->ledger->gpus[lane].closed ||
+	    fit_rules(&view->ledger->gpus[lane], request) != FIT_OK)
 		return false;
 	if (!m->lanes[lane].vram_known)
 		return request->vram_bytes == 0;
@@ -268,11 +286,13 @@ static void read_running(struct model *m, const struct place_view *view)
 		struct found *found = &m->found[m->n_found++];
 
 		*found = (struct found){
-		    .request = task->request,
-		    .batch = batch_index(m, task->batch),
+		    .holder = {.request = task->request,
+			       .batch = batch_index(m, task->batch),
+			       .user = user_index(m, task->uid)},
 		    .id = task->id,
 		};
-		m->batches[found->batch].running++;
+		m->batches[found->holder.batch].running++;
+		user_take(&m->users[found->holder.user], task->request);
 		if (task->n_gpus == 0)
 			found->lanes[found->n_lanes++] = m->n_gpus;
 		for (size_t g = 0; g < task->n_gpus && g < PLACE_GPUS_MAX; g++)
@@ -284,7 +304,7 @@ static void read_running(struct model *m, const struct place_view *view)
 			double left = forecast_remaining(&f, task->work_done_seconds);
 
 			found->remaining = MAX_OF(found->remaining, left);
-			found->utilization = gpu == FORECAST_CPU ? 0 : f.utilization_percent;
+			found->holder.utilization = gpu == FORECAST_CPU ? 0 : f.utilization_percent;
 			found->spread = MIN_OF(SIGMA_MAX, f.deviation_seconds / f.work_seconds);
 			found->settled =
 			    !f.utilization_known && task->elapsed_seconds >= SETTLED_SECONDS;
@@ -313,7 +333,7 @@ static void measure_unknown(struct model *m, const struct place_view *view)
 			if (f->n_lanes == 1 && f->lanes[0] == lane && f->settled)
 				unknown++;
 			else if (f->n_lanes == 1 && f->lanes[0] == lane)
-				left -= f->utilization;
+				left -= f->holder.utilization;
 		}
 		if (unknown == 0 || !g->utilization_known)
 			continue;
@@ -321,7 +341,7 @@ static void measure_unknown(struct model *m, const struct place_view *view)
 		for (size_t i = 0; i < m->n_found; i++)
 			if (m->found[i].n_lanes == 1 && m->found[i].lanes[0] == lane &&
 			    m->found[i].settled)
-				m->found[i].utilization = left;
+				m->found[i].holder.utilization = left;
 		sum += left * (double)unknown;
 		n += unknown;
 	}
@@ -338,7 +358,38 @@ static void count_batches(struct model *m)
 	m->batch_on_lane = mem_calloc(m->n_batches * m->n_lanes, sizeof *m->batch_on_lane);
 	for (size_t i = 0; i < m->n_found; i++)
 		for (size_t g = 0; g < m->found[i].n_lanes; g++)
-			m->batch_on_lane[m->found[i].batch * m->n_lanes + m->found[i].lanes[g]]++;
+			m->batch_on_lane[m->found[i].holder.batch * m->n_lanes +
+					 m->found[i].lanes[g]]++;
+}
+
+static int compare_times(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* What cannot start on a lane for a moment although there is room. */
+static void read_moments(struct model *m, const struct place_view *view)
+{
+	for (size_t at = 0; at < m->n_classes * m->n_lanes; at++) {
+		const struct class *c = &m->classes[at / m->n_lanes];
+		size_t lane = at % m->n_lanes;
+		double seconds;
+
+		if (lane == m->n_gpus || m->work[at] <= 0)
+			continue;
+		seconds = fit_moment_seconds(view->ledger, c->task->request, lane);
+		if (seconds <= 0)
+			continue;
+		if (!m->ready) {
+			m->ready = mem_calloc(m->n_classes * m->n_lanes, sizeof *m->ready);
+			m->moments = mem_calloc(m->n_classes * m->n_lanes, sizeof *m->moments);
+		}
+		m->ready[at] = m->moments[m->n_moments++] = seconds;
+	}
+	if (m->n_moments > 0)
+		qsort(m->moments, m->n_moments, sizeof *m->moments, compare_times);
 }
 
 struct model *model_create(const struct place_view *view, const struct model_options *options)
@@ -347,6 +398,7 @@ struct model *model_create(const struct place_view *view, const struct model_opt
 
 	batch_index(m, 0);
 	read_lanes(m, view);
+	read_users(m, view);
 	read_waiting(m, view, options);
 	m->work = mem_calloc((m->n_classes + 1) * m->n_lanes, sizeof *m->work);
 	m->utilization = mem_calloc((m->n_classes + 1) * m->n_lanes, sizeof *m->utilization);
@@ -355,6 +407,7 @@ struct model *model_create(const struct place_view *view, const struct model_opt
 	read_running(m, view);
 	measure_unknown(m, view);
 	count_batches(m);
+	read_moments(m, view);
 	m->watched = SIZE_MAX;
 	play_init(m);
 	return m;
@@ -372,6 +425,9 @@ void model_destroy(struct model *m)
 	free(m->utilization);
 	free(m->batches);
 	free(m->batch_on_lane);
+	free(m->users);
+	free(m->ready);
+	free(m->moments);
 	free(m->found);
 	free(m);
 }

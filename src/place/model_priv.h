@@ -19,7 +19,8 @@ struct lane {
 	uint64_t room, line; /* line: room when all of ours are gone */
 	unsigned n_tasks, unsized;
 	bool held;
-	size_t like; /* first lane with the same GPU model */
+	unsigned max_tasks; /* 0 = no limit */
+	size_t like;        /* first lane with the same GPU model */
 };
 
 struct class
@@ -27,6 +28,7 @@ struct class
 	const struct place_task *task; /* one of them */
 	int priority;
 	size_t batch;    /* index into batches */
+	size_t user;     /* index into users */
 	size_t only;     /* the one lane it may go to, or NO_LANE */
 	size_t since;    /* where in the queue its batch begins; SIZE_MAX: each task by itself */
 	bool urgent;     /* see model_outcome */
@@ -50,13 +52,27 @@ struct batch {
 	size_t since;     /* first waiting task */
 };
 
+/* What a user with limits has running; the first one stands for those without. */
+struct user {
+	const struct place_user *limits;
+	unsigned running, gpus;
+	uint64_t vram;
+};
+
+/* What a running task holds, to be given back when it ends. */
+struct holder {
+	double utilization;
+	const struct place_request *request;
+	size_t batch, user;
+	bool urgent;
+};
+
 /* What runs when the model starts. */
 struct found {
 	size_t lanes[PLACE_GPUS_MAX];
 	size_t n_lanes;
-	const struct place_request *request;
-	size_t batch;
-	double remaining, spread, utilization;
+	struct holder holder;
+	double remaining, spread;
 	bool settled; /* of an unknown kind, and running long enough for its GPU to show it */
 	uint64_t id;
 };
@@ -64,10 +80,7 @@ struct found {
 struct slot {
 	double finish;   /* virtual time of its lane */
 	double expected; /* the same, as a rule may know it */
-	double utilization;
-	const struct place_request *request;
-	size_t batch;
-	bool urgent;
+	struct holder holder;
 };
 
 struct lane_state {
@@ -85,10 +98,8 @@ struct lane_state {
 struct wide { /* a task on several GPUs */
 	size_t lanes[PLACE_GPUS_MAX];
 	size_t n_lanes;
-	double remaining, utilization;
-	const struct place_request *request;
-	size_t batch;
-	bool urgent;
+	double remaining;
+	struct holder holder;
 };
 
 struct model {
@@ -102,6 +113,15 @@ struct model {
 	struct batch *batches;      /* [0] is "no batch" */
 	size_t n_batches, batches_room;
 	unsigned *batch_on_lane; /* [batch][lane], as found */
+	struct user *users;      /* as found */
+	size_t n_users;
+	/* [class][lane]: seconds before which nothing of it starts there although there is room;
+	 * NULL when there is no such thing. What holds up a lane because of what the play itself
+	 * started there is left out: it is a matter of seconds, and the decision is taken anew
+	 * before. */
+	double *ready;
+	double *moments; /* the times in it, ascending */
+	size_t n_moments;
 	struct found *found;
 	size_t n_found;
 	bool ram_known, cpu_known;
@@ -114,6 +134,8 @@ struct model {
 	size_t *taken, *order; /* per class: tasks started; classes by key */
 	double *keys;          /* per class, of its next task */
 	unsigned *running, *on_lane;
+	struct user *user_states;
+	size_t moment; /* the next of `moments` */
 	uint64_t ram, cpu;
 	size_t *open; /* lanes to be offered */
 	size_t n_open;
@@ -131,6 +153,9 @@ struct model {
 	uint64_t kept_spare;
 	bool kept_set;
 };
+
+/* play.c */
+void user_take(struct user *user, const struct place_request *request);
 
 /* play.c: allocate what a play needs, and free it. */
 void play_init(struct model *m);

@@ -25,6 +25,8 @@
 #include "place/ledger.h"
 #include "place/request.h"
 
+#include <sys/types.h>
+
 enum place_policy {
 	PLACE_AUTO,
 	PLACE_BALANCE,
@@ -53,12 +55,23 @@ struct place_task {
 			      any unit); 0 = unknown */
 	double work_scale; /* yardsticks only: its true work / its kind's mean, when it has ended
 			      (see place_work_scale); 0 = unknown, the estimate is taken */
+	uid_t uid;         /* whose it is */
+	double waited_seconds;     /* waiting tasks: since it might have started */
+	double hard_limit_seconds; /* counted from its start it ends at the latest then; 0 = none */
 	/* Running tasks only: */
 	size_t gpus[PLACE_GPUS_MAX]; /* indices into ledger->gpus; n_gpus = 0: on the CPU */
 	size_t n_gpus;
 	double elapsed_seconds;
 	double work_done_seconds; /* of its work (estimates.h); <= elapsed where contention slowed
 				     it */
+};
+
+/* What one user may have running; 0 = no limit. */
+struct place_user {
+	uid_t uid;
+	unsigned max_running;
+	unsigned max_gpus;       /* granted, counted once for each task */
+	uint64_t max_vram_bytes; /* granted, on all GPUs together */
 };
 
 struct place_view {
@@ -69,7 +82,12 @@ struct place_view {
 	const struct place_task *waiting; /* queue order; the caller bounds it (PLACE_WINDOW) */
 	size_t n_waiting;
 	bool *taken; /* n_waiting flags, set by place_book(): already started in this round */
-	uint64_t round_robin; /* turn counter, advanced by place_book() */
+	uint64_t round_robin;           /* turn counter, advanced by place_book() */
+	const struct place_user *users; /* who has limits; what runs is counted here */
+	size_t n_users;
+	/* The first waiting task that cannot start and has waited this long gets a reservation
+	 * (reserve.h); 0 = none ever does. */
+	double reserve_after_seconds;
 };
 
 /* How many waiting tasks the caller need not exceed: what lies behind has no say in the decision.
@@ -93,9 +111,11 @@ int place_next(const struct place_view *view, struct place_decision *ret_decisio
 /* Book a decision into the view: ledger, running, taken, round-robin turn. */
 void place_book(struct place_view *view, const struct place_decision *decision);
 
-/* Can it ever run on this machine? 0; -E2BIG when no GPU, all of it free of ours, could hold it;
- * -ENODEV when it needs a GPU and there is none, or the pinned one is not there. The text names the
- * largest room there is. Says nothing against a GPU that is only stale or lost for the moment. */
+/* Can it ever run on this machine? 0; -E2BIG when no GPU, all of it free of ours, could hold it, or
+ * its own wishes or the rules for GPUs leave too few; -ENODEV when it needs a GPU and there is
+ * none, or the pinned one is not there. The text names the largest room there is and what the
+ * others are ruled out by. Says nothing against a GPU that is only stale, lost or closed for the
+ * moment. */
 int place_check(const struct ledger *ledger, const struct place_request *request,
 		struct error *err) MUST_CHECK;
 

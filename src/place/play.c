@@ -31,6 +31,7 @@ void play_init(struct model *m)
 	m->keys = mem_calloc(m->n_classes + 1, sizeof *m->keys);
 	m->running = mem_calloc(m->n_batches, sizeof *m->running);
 	m->on_lane = mem_calloc(m->n_batches * m->n_lanes, sizeof *m->on_lane);
+	m->user_states = mem_calloc(m->n_users, sizeof *m->user_states);
 }
 
 void play_finish(struct model *m)
@@ -45,6 +46,7 @@ void play_finish(struct model *m)
 	free(m->keys);
 	free(m->running);
 	free(m->on_lane);
+	free(m->user_states);
 }
 
 /* A factor around 1 for one task in one scenario: log-normal with mean 1, from a hash of its id.
@@ -86,13 +88,13 @@ static void lane_settle(struct lane_state *s)
 	    first == HUGE_VAL ? HUGE_VAL : s->at + MAX_OF(first - s->virtual_time, 0.0) / s->factor;
 }
 
-static void lane_take(struct model *m, size_t lane, const struct place_request *request,
-		      double utilization)
+static void lane_take(struct model *m, size_t lane, const struct holder *holder)
 {
 	struct lane_state *s = &m->states[lane];
+	const struct place_request *request = holder->request;
 
 	lane_sync(m, s);
-	s->utilization += utilization;
+	s->utilization += holder->utilization;
 	s->n_tasks++;
 	s->held |= request->exclusive;
 	if (lane < m->n_gpus) {
@@ -109,12 +111,18 @@ static void open_lane(struct model *m, size_t lane)
 	m->open[m->n_open++] = lane;
 }
 
-static void lane_give(struct model *m, size_t lane, const struct place_request *request,
-		      double utilization)
+static void open_all(struct model *m)
+{
+	for (size_t i = 0; i < m->n_lanes; i++)
+		open_lane(m, i);
+}
+
+static void lane_give(struct model *m, size_t lane, const struct holder *holder)
 {
 	struct lane_state *s = &m->states[lane];
+	const struct place_request *request = holder->request;
 
-	s->utilization = MAX_OF(s->utilization - utilization, 0.0);
+	s->utilization = MAX_OF(s->utilization - holder->utilization, 0.0);
 	s->n_tasks -= s->n_tasks > 0;
 	s->held &= !request->exclusive;
 	if (lane < m->n_gpus) {
@@ -124,15 +132,56 @@ static void lane_give(struct model *m, size_t lane, const struct place_request *
 	open_lane(m, lane);
 }
 
-static void host_give(struct model *m, const struct place_request *request, size_t batch)
+static uint64_t vram_of_all(const struct place_request *request)
 {
-	m->ram = saturate_add(m->ram, request->ram_bytes);
-	m->cpu += request->cpu_milli;
-	m->running[batch] -= m->running[batch] > 0;
+	uint64_t vram = 0;
+
+	for (unsigned g = 0; g < request->gpus; g++)
+		vram = saturate_add(vram, request->vram_bytes);
+	return vram;
+}
+
+void user_take(struct user *user, const struct place_request *request)
+{
+	if (!user->limits)
+		return;
+	user->running++;
+	user->gpus += request->gpus;
+	user->vram = saturate_add(user->vram, vram_of_all(request));
+}
+
+static void user_give(struct user *user, const struct place_request *request)
+{
+	if (!user->limits)
+		return;
+	user->running--;
+	user->gpus -= request->gpus;
+	user->vram = saturate_sub(user->vram, vram_of_all(request));
+}
+
+/* As fit.c has it. */
+static bool user_fits(const struct user *user, const struct place_request *request)
+{
+	const struct place_user *limits = user->limits;
+
+	if (!limits)
+		return true;
+	return !(limits->max_running > 0 && user->running >= limits->max_running) &&
+	       !(limits->max_gpus > 0 && request->gpus > 0 &&
+		 user->gpus + request->gpus > limits->max_gpus) &&
+	       !(limits->max_vram_bytes > 0 && request->vram_bytes > 0 &&
+		 saturate_add(user->vram, vram_of_all(request)) > limits->max_vram_bytes);
+}
+
+static void host_give(struct model *m, const struct holder *holder)
+{
+	m->ram = saturate_add(m->ram, holder->request->ram_bytes);
+	m->cpu += holder->request->cpu_milli;
+	m->running[holder->batch] -= m->running[holder->batch] > 0;
+	user_give(&m->user_states[holder->user], holder->request);
 	m->n_running--;
 	if (m->host_full)
-		for (size_t i = 0; i < m->n_lanes; i++)
-			open_lane(m, i);
+		open_all(m);
 	m->host_full = false;
 }
 
@@ -162,6 +211,8 @@ static void reset_lanes(struct model *m)
 	m->n_open = m->n_lanes;
 	for (size_t i = 0; i < m->n_batches; i++)
 		m->running[i] = m->batches[i].running;
+	memcpy(m->user_states, m->users, m->n_users * sizeof *m->users);
+	m->moment = 0;
 	memcpy(m->on_lane, m->batch_on_lane, m->n_batches * m->n_lanes * sizeof *m->on_lane);
 }
 
@@ -178,14 +229,12 @@ static void reset_running(struct model *m)
 			continue;
 		m->n_running++;
 		for (size_t g = 0; g < f->n_lanes; g++)
-			m->states[f->lanes[g]].utilization += f->utilization;
+			m->states[f->lanes[g]].utilization += f->holder.utilization;
 		if (f->n_lanes == 1) {
 			add_slot(&m->states[f->lanes[0]], &(struct slot){
 							      .finish = left,
 							      .expected = f->remaining,
-							      .utilization = f->utilization,
-							      .request = f->request,
-							      .batch = f->batch,
+							      .holder = f->holder,
 							  });
 			continue;
 		}
@@ -193,9 +242,7 @@ static void reset_running(struct model *m)
 		m->wides[m->n_wides] = (struct wide){
 		    .n_lanes = f->n_lanes,
 		    .remaining = left,
-		    .utilization = f->utilization,
-		    .request = f->request,
-		    .batch = f->batch,
+		    .holder = f->holder,
 		};
 		memcpy(m->wides[m->n_wides++].lanes, f->lanes, sizeof f->lanes);
 	}
@@ -298,6 +345,10 @@ static bool lane_fits(const struct model *m, size_t class, size_t lane)
 		return true;
 	if (s->held || (request->exclusive && s->n_tasks > 0))
 		return false;
+	if (m->lanes[lane].max_tasks > 0 && s->n_tasks >= m->lanes[lane].max_tasks)
+		return false;
+	if (m->ready && m->ready[class * m->n_lanes + lane] > m->now)
+		return false;
 	if (m->lanes[lane].vram_known && (s->room == 0 || request->vram_bytes > s->room))
 		return false;
 	if (request->max_per_gpu > 0)
@@ -314,7 +365,8 @@ static bool host_fits(const struct model *m, size_t class)
 	return !(request->threads > 0 && c->task->batch != 0 &&
 		 m->running[c->batch] >= request->threads) &&
 	       !(m->ram_known && request->ram_bytes > m->ram) &&
-	       !(m->cpu_known && request->cpu_milli > m->cpu);
+	       !(m->cpu_known && request->cpu_milli > m->cpu) &&
+	       user_fits(&m->user_states[c->user], request);
 }
 
 /* Expected end of a task on a lane, seconds from the start of the play: as if the lane stayed as
@@ -336,7 +388,7 @@ static double drain_time(const struct model *m, size_t class, size_t lane, doubl
 	double sum = m->work[at] * scale * m->utilization[at];
 
 	for (size_t i = 0; i < s->n_slots; i++)
-		sum += MAX_OF(s->slots[i].expected - v, 0.0) * s->slots[i].utilization;
+		sum += MAX_OF(s->slots[i].expected - v, 0.0) * s->slots[i].holder.utilization;
 	return sum;
 }
 
@@ -460,18 +512,20 @@ static void start(struct model *m, size_t class, const size_t *lanes, size_t n)
 	const struct class *c = &m->classes[class];
 	const struct item *item = &m->items[c->first + m->taken[class]];
 	const struct place_request *request = c->task->request;
-	double work = 0, utilization = 0, luck;
+	struct holder holder = {
+	    .request = request, .batch = c->batch, .user = c->user, .urgent = c->urgent};
+	double work = 0, luck;
 
 	note_start(m, item, lanes, n);
 	for (size_t i = 0; i < n; i++) {
 		size_t at = class * m->n_lanes + lanes[i];
 
 		work = MAX_OF(work, m->work[at] * item->scale);
-		utilization = MAX_OF(utilization, m->utilization[at]);
+		holder.utilization = MAX_OF(holder.utilization, m->utilization[at]);
 	}
 	luck = chance(c->task->id + item->waiting, m->scenario, c->spread);
 	for (size_t i = 0; i < n; i++) {
-		lane_take(m, lanes[i], request, utilization);
+		lane_take(m, lanes[i], &holder);
 		m->on_lane[c->batch * m->n_lanes + lanes[i]]++;
 	}
 	if (n == 1) {
@@ -480,20 +534,14 @@ static void start(struct model *m, size_t class, const size_t *lanes, size_t n)
 		add_slot(s, &(struct slot){
 				.finish = s->virtual_time + work * luck,
 				.expected = s->virtual_time + work,
-				.utilization = utilization,
-				.request = request,
-				.batch = c->batch,
-				.urgent = c->urgent,
+				.holder = holder,
 			    });
 	} else {
 		ARRAY_GROW(m->wides, m->n_wides, m->wides_room);
 		m->wides[m->n_wides] = (struct wide){
 		    .n_lanes = n,
 		    .remaining = work * luck,
-		    .utilization = utilization,
-		    .request = request,
-		    .batch = c->batch,
-		    .urgent = c->urgent,
+		    .holder = holder,
 		};
 		memcpy(m->wides[m->n_wides++].lanes, lanes, n * sizeof *lanes);
 	}
@@ -502,6 +550,7 @@ static void start(struct model *m, size_t class, const size_t *lanes, size_t n)
 	m->ram = saturate_sub(m->ram, request->ram_bytes);
 	m->cpu = saturate_sub(m->cpu, request->cpu_milli);
 	m->running[c->batch]++;
+	user_take(&m->user_states[c->user], request);
 	m->n_running++;
 	m->n_left--;
 	m->taken[class]++;
@@ -534,7 +583,7 @@ static double lane_free_at(const struct model *m, size_t class, size_t lane, uin
 		until = next;
 		for (size_t i = 0; i < s->n_slots; i++)
 			if (MAX_OF(s->slots[i].expected, v) == until) {
-				room = saturate_add(room, s->slots[i].request->vram_bytes);
+				room = saturate_add(room, s->slots[i].holder.request->vram_bytes);
 				gone++;
 			}
 	}
@@ -628,21 +677,21 @@ static void dispatch(struct model *m)
 	offer(m, false);
 	if (m->n_running > 0 || m->n_left == 0)
 		return;
-	for (size_t lane = 0; lane < m->n_lanes; lane++)
-		open_lane(m, lane);
+	open_all(m);
 	offer(m, true);
 }
 
 /* Everything of one task that ended, but its lanes' slots. */
-static void end_task(struct model *m, const size_t *lanes, size_t n,
-		     const struct place_request *request, double utilization, size_t batch)
+static void end_task(struct model *m, const size_t *lanes, size_t n, const struct holder *holder)
 {
 	for (size_t i = 0; i < n; i++) {
-		lane_give(m, lanes[i], request, utilization);
-		m->on_lane[batch * m->n_lanes + lanes[i]]--;
+		lane_give(m, lanes[i], holder);
+		m->on_lane[holder->batch * m->n_lanes + lanes[i]]--;
 	}
-	host_give(m, request, batch);
+	host_give(m, holder);
 	m->outcome->flow_seconds += m->now;
+	if (holder->urgent)
+		m->outcome->urgent_seconds = m->now;
 }
 
 static void end_slots(struct model *m, size_t lane)
@@ -660,9 +709,7 @@ static void end_slots(struct model *m, size_t lane)
 			continue;
 		}
 		s->slots[i] = s->slots[--s->n_slots];
-		end_task(m, &lane, 1, slot.request, slot.utilization, slot.batch);
-		if (slot.urgent)
-			m->outcome->urgent_seconds = m->now;
+		end_task(m, &lane, 1, &slot.holder);
 	}
 	lane_settle(s);
 }
@@ -688,23 +735,34 @@ static void end_wides(struct model *m)
 		m->wides[i] = m->wides[--m->n_wides];
 		for (size_t k = 0; k < w.n_lanes; k++)
 			lane_sync(m, &m->states[w.lanes[k]]);
-		end_task(m, w.lanes, w.n_lanes, w.request, w.utilization, w.batch);
-		if (w.urgent)
-			m->outcome->urgent_seconds = m->now;
+		end_task(m, w.lanes, w.n_lanes, &w.holder);
 		for (size_t k = 0; k < w.n_lanes; k++)
 			lane_settle(&m->states[w.lanes[k]]);
 	}
 }
 
+/* The next of the moments that are still to come and may matter; infinite when there is none. */
+static double next_moment(struct model *m)
+{
+	while (m->moment < m->n_moments && m->moments[m->moment] <= m->now)
+		m->moment++;
+	return m->moment < m->n_moments && m->n_left > 0 ? m->moments[m->moment] : HUGE_VAL;
+}
+
 /* Go on to the next end. False: nothing runs. */
 static bool advance(struct model *m)
 {
-	double next = HUGE_VAL, limit;
+	double next = HUGE_VAL, moment, limit;
 
 	for (size_t i = 0; i < m->n_lanes; i++)
 		next = MIN_OF(next, m->states[i].next);
 	for (size_t i = 0; i < m->n_wides; i++)
 		next = MIN_OF(next, m->now + m->wides[i].remaining / wide_pace(m, &m->wides[i]));
+	moment = next_moment(m);
+	if (moment < next) {
+		next = moment;
+		open_all(m);
+	}
 	if (next == HUGE_VAL)
 		return false;
 	for (size_t i = 0; i < m->n_wides; i++)

@@ -5,6 +5,7 @@
 #include "place/policies.h"
 
 #include "place/forecast.h"
+#include "place/nearest.h"
 #include "util/duration.h"
 #include "util/size.h"
 
@@ -43,6 +44,30 @@ void reason_add(struct reason *reason, const char *fmt, ...)
 		reason->len += (size_t)n;
 	else
 		reason->text[reason->len] = '\0';
+}
+
+void reason_add_wishes(struct reason *reason, const struct ledger *ledger,
+		       const struct place_request *request, const size_t *gpus, size_t n)
+{
+	static const char *const links[GPU_LINK_COUNT] = {
+	    [GPU_LINK_BOARD] = "on one board",
+	    [GPU_LINK_NVLINK] = "over NVLink",
+	    [GPU_LINK_SWITCH] = "over one PCIe switch",
+	    [GPU_LINK_SWITCHES] = "over several PCIe switches",
+	    [GPU_LINK_HOST_BRIDGE] = "over the host bridge",
+	    [GPU_LINK_NODE] = "within a NUMA node",
+	    [GPU_LINK_SYSTEM] = "across NUMA nodes",
+	};
+	const struct place_wishes *wishes = request->wishes;
+	enum gpu_link link = nearest_farthest(ledger, gpus, n);
+	unsigned tier = fit_tier(&ledger->gpus[gpus[0]], request);
+
+	if (wishes && tier < wishes->n_prefer)
+		reason_add(reason, "; preferred");
+	else if (wishes && tier > wishes->n_prefer)
+		reason_add(reason, "; to be avoided, but nothing else takes it now");
+	if (links[link])
+		reason_add(reason, "; reach each other %s", links[link]);
 }
 
 /* The most tasks like this one a GPU may hold: the limit of the batch, or what the load line takes.
@@ -195,14 +220,18 @@ int place_policy_parse(const char *name, enum place_policy *ret_policy, struct e
 struct scored {
 	size_t gpu;
 	double score;
+	unsigned tier;
 	bool fits;
 };
 
-/* Those that fit by score, then those that do not; equal ones stay in order of index. */
+/* Those that fit by how they are liked and by score, then those that do not; equal ones stay in
+ * order of index. */
 static bool comes_before(const struct scored *a, const struct scored *b)
 {
 	if (a->fits != b->fits)
 		return a->fits;
+	if (a->fits && a->tier != b->tier)
+		return a->tier < b->tier;
 	if (a->fits && a->score != b->score)
 		return a->score < b->score;
 	return a->gpu < b->gpu;
@@ -246,6 +275,28 @@ static void say_choice(const struct choice *choice, const struct policy *policy,
 	}
 	if (n > named)
 		reason_add(&reason, "; and %zu more", n - named);
+	reason_add_wishes(&reason, ledger, choice->task->request, decision->gpus, chosen);
+}
+
+/* The GPUs it gets come first in `scored`, in their order. */
+static void take_nearest(const struct choice *choice, struct scored *scored, size_t n_fit,
+			 struct place_decision *decision)
+{
+	auto_free size_t *ranked = mem_calloc(n_fit + 1, sizeof *ranked);
+
+	for (size_t i = 0; i < n_fit; i++)
+		ranked[i] = scored[i].gpu;
+	nearest_choose(choice->view->ledger, choice->task->request, ranked, n_fit, decision->n_gpus,
+		       decision->gpus);
+	for (size_t i = 0; i < decision->n_gpus; i++)
+		for (size_t j = i; j < n_fit; j++)
+			if (scored[j].gpu == decision->gpus[i]) {
+				struct scored one = scored[j];
+
+				memmove(&scored[i + 1], &scored[i], (j - i) * sizeof *scored);
+				scored[i] = one;
+				break;
+			}
 }
 
 bool policy_choose(const struct place_view *view, const struct fit_counts *counts, size_t waiting,
@@ -263,6 +314,7 @@ bool policy_choose(const struct place_view *view, const struct fit_counts *count
 		scored[g].fits = fit_gpu(view->ledger, counts, choice.task, g) == FIT_OK;
 		if (scored[g].fits) {
 			scored[g].score = policy->score(&choice, g);
+			scored[g].tier = fit_tier(&view->ledger->gpus[g], choice.task->request);
 			n_fit++;
 		}
 	}
@@ -271,8 +323,7 @@ bool policy_choose(const struct place_view *view, const struct fit_counts *count
 	sort_scored(scored, n);
 	*ret_decision =
 	    (struct place_decision){.waiting = waiting, .n_gpus = want, .policy = which};
-	for (size_t i = 0; i < want; i++)
-		ret_decision->gpus[i] = scored[i].gpu;
+	take_nearest(&choice, scored, n_fit, ret_decision);
 	say_choice(&choice, policy, scored, n, want, ret_decision);
 	return true;
 }

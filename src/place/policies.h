@@ -13,6 +13,10 @@ struct reason {
 };
 void reason_add(struct reason *reason, const char *fmt, ...) PRINTF(2, 3);
 
+/* What the request's wishes and its need for several GPUs had to do with the GPUs it gets. */
+void reason_add_wishes(struct reason *reason, const struct ledger *ledger,
+		       const struct place_request *request, const size_t *gpus, size_t n);
+
 /* Choose GPUs for a task that policy-wise may start now. False when too few fit. `policy` is not
  * PLACE_AUTO. */
 bool policy_choose(const struct place_view *view, const struct fit_counts *counts, size_t waiting,

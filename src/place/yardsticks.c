@@ -293,7 +293,9 @@ static struct ledger *emptied(const struct ledger *ledger)
 		struct ledger_gpu *g = &copy->gpus[i];
 
 		g->n_tasks = 0;
-		g->held_exclusive = false;
+		g->held_exclusive = g->start_locked = g->closed = false;
+		g->n_unsettled = 0;
+		g->seconds_since_start = -1;
 		g->allocated_bytes = g->ours_bytes = 0;
 		g->room_bytes = saturate_sub(g->load_line_bytes, g->foreign_bytes);
 	}
@@ -302,7 +304,7 @@ static struct ledger *emptied(const struct ledger *ledger)
 
 static bool could_hold(const struct ledger_gpu *g, const struct place_request *request)
 {
-	if (!g->usable || place_is_pinned_elsewhere(request, g->uuid))
+	if (!g->usable || fit_rules(g, request) != FIT_OK)
 		return false;
 	return g->vram_known ? request->vram_bytes <= g->room_bytes : request->vram_bytes == 0;
 }

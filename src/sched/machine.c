@@ -516,7 +516,9 @@ static void allocations_add(const struct task_node *t, struct ledger_allocation 
 
 		ARRAY_GROW(*allocations, *n, *room);
 		a = &(*allocations)[(*n)++];
-		*a = (struct ledger_allocation){.exclusive = request->exclusive};
+		*a = (struct ledger_allocation){.exclusive = request->exclusive,
+						.start_lock = request->start_lock,
+						.settled = true};
 		if (g == 0) {
 			a->ram_bytes = request->ram_bytes;
 			a->ram_used_bytes = t->run->ram_used_bytes;

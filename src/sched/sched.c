@@ -12,16 +12,16 @@
 struct sched *sched_create(const struct sched_options *options)
 {
 	struct sched *sched = mem_calloc(1, sizeof *sched);
-	size_t n = options->ledger.n_reserves;
+	size_t n = options->ledger.n_rules;
 
 	sched->gpus = gpu_list_create();
 	sched->gpus->state = GPU_SOURCE_UNKNOWN;
 	sched->estimates = estimates_create();
 	sched->ledger_options = options->ledger;
-	sched->reserves = mem_calloc(n + 1, sizeof *sched->reserves);
+	sched->rules = mem_calloc(n + 1, sizeof *sched->rules);
 	for (size_t i = 0; i < n; i++)
-		sched->reserves[i] = options->ledger.reserves[i];
-	sched->ledger_options.reserves = sched->reserves;
+		sched->rules[i] = options->ledger.rules[i];
+	sched->ledger_options.rules = sched->rules;
 	sched->stop_grace_ms = options->stop_grace_ms > 0 ? options->stop_grace_ms : STOP_GRACE_MS;
 	return sched;
 }
@@ -47,7 +47,7 @@ void sched_destroy(struct sched *sched)
 	free(sched->buckets);
 	gpu_list_destroy(sched->gpus);
 	estimates_destroy(sched->estimates);
-	free(sched->reserves);
+	free(sched->rules);
 	free(sched->ghosts);
 	free(sched->actions);
 	free(sched->changed_tasks);

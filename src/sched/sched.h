@@ -180,7 +180,7 @@ struct sched_batch {
 struct sched;
 
 struct sched_options {
-	struct ledger_options ledger; /* reserves are copied; `speed` and its data are borrowed */
+	struct ledger_options ledger; /* rules are copied; `speed` and its data are borrowed */
 	int64_t stop_grace_ms;        /* from SIGTERM to SIGKILL; 0 = 10 s */
 };
 

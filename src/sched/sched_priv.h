@@ -121,7 +121,7 @@ struct sched {
 	int64_t population_ms; /* when a task last came to or left a GPU */
 	struct ledger_host host;
 	struct ledger_options ledger_options;
-	struct ledger_reserve *reserves;
+	struct ledger_rule *rules;
 	struct estimates *estimates;
 	struct ghost *ghosts;
 	size_t n_ghosts, ghosts_room;

@@ -2,19 +2,26 @@
  * Placing, as data: every file of tests/cases/place/ is a machine, what runs on it, what waits, and
  * what must come of it. A new case needs no C. The folder is argv[1] (or $PLACE_CASES).
  *
- *	gpus		[{uuid, model, total, used, utilization, speed, health, reserve}]; sizes
- *"8G" host		{ram, available, cpus} estimates	[{kind, model, speed, vram, work,
- *utilization, samples}] running, waiting [{id, batch, kind, policy, vram, ram, cpus, gpus,
- *exclusive, pin, cpu_only, max_per_gpu, threads, weight_memory, hint; running: on [index], used,
- *done}] expect		[{task, gpus [index], reason [text...]}]: all starts, in order, and no more
- *	explain		{id: [text...]}: after the starts
- *	check		{id: {code: 0 | "E2BIG" | "ENODEV", text [text...]}}: before them
- *	largest_line, room [size...]: of the ledger before the starts
+ *	gpus		[{uuid, model, total, used, utilization, speed, health, compute 86; its
+ *rule: reserve, max_request, max_tasks, closed: why}]; sizes are "8G"
+ *	links		[[0, 1, "nvlink"]...]: those not said are unknown
+ *	host		{ram, available, cpus}
+ *	users		[{uid, max_running, max_gpus, max_vram}]
+ *	stagger, reserve_after	seconds
+ *	estimates	[{kind, model, speed, vram, work, utilization, samples}]
+ *	running, waiting [{id, batch, kind, policy, vram, ram, cpus, gpus, exclusive, pin, cpu_only,
+ *			max_per_gpu, threads, weight_memory, hint, prefer, avoid, forbid, models
+ *[...], compute_min, compute_max, start_lock, stagger, uid, waited, hard_limit; running: on
+ *[index], used, done, settled}] expect		[{task, gpus [index], reason [text...]}]: all
+ *starts, in order, and no more explain		{id: [text...]}: after the starts check
+ *{id: {code: 0 | "E2BIG" | "ENODEV", text [text...]}}: before them largest_line, room [size...]: of
+ *the ledger before the starts
  */
 #include "place/place.h"
 #include "util/jsonx.h"
 #include "util/size.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <setjmp.h>
@@ -31,12 +38,14 @@
 struct scene {
 	json_t *json;
 	struct gpu gpus[32];
-	struct ledger_reserve reserves[32];
-	size_t n_reserves;
+	struct ledger_rule rules[32];
+	size_t n_rules;
+	struct place_user users[8];
 	struct ledger *ledger;
 	struct estimates *estimates;
 	struct place_request requests[2 * TASKS_MAX];
 	size_t n_requests;
+	struct place_wishes wishes[2 * TASKS_MAX];
 	struct place_task waiting[TASKS_MAX];
 	bool taken[TASKS_MAX];
 	struct place_view view;
@@ -67,6 +76,21 @@ static enum gpu_health get_health(const json_t *object)
 	return GPU_HEALTH_LOST;
 }
 
+static void read_rule(struct scene *scene, const char *uuid, const json_t *json)
+{
+	struct ledger_rule *rule = &scene->rules[scene->n_rules++];
+
+	*rule = (struct ledger_rule){
+	    .has_reserve = jsonx_has(json, "reserve"),
+	    .reserve_bytes = get_size(json, "reserve", 0),
+	    .max_request_bytes = get_size(json, "max_request", 0),
+	    .max_tasks = (unsigned)jsonx_get_u64(json, "max_tasks", 0),
+	    .closed = jsonx_has(json, "closed"),
+	};
+	snprintf(rule->uuid, sizeof rule->uuid, "%s", uuid);
+	snprintf(rule->text, sizeof rule->text, "%s", jsonx_get_string(json, "closed", ""));
+}
+
 static void read_gpu(struct scene *scene, size_t i, const json_t *json)
 {
 	struct gpu *gpu = &scene->gpus[i];
@@ -86,12 +110,11 @@ static void read_gpu(struct scene *scene, size_t i, const json_t *json)
 		gpu->valid |= GPU_UTILIZATION;
 		gpu->utilization_percent = (unsigned)jsonx_get_u64(json, "utilization", 0);
 	}
-	if (jsonx_has(json, "reserve")) {
-		struct ledger_reserve *reserve = &scene->reserves[scene->n_reserves++];
-
-		snprintf(reserve->uuid, sizeof reserve->uuid, "%s", gpu->uuid);
-		reserve->bytes = get_size(json, "reserve", 0);
+	if (jsonx_has(json, "compute")) {
+		gpu->valid |= GPU_COMPUTE_CAPABILITY;
+		gpu->compute_capability = (unsigned)jsonx_get_u64(json, "compute", 0);
 	}
+	read_rule(scene, gpu->uuid, json);
 }
 
 static double speed_of(void *data, const char *model)
@@ -104,6 +127,37 @@ static double speed_of(void *data, const char *model)
 		if (strcmp(jsonx_get_string(json, "model", "a GPU"), model) == 0)
 			return jsonx_get_real(json, "speed", 0);
 	return 0;
+}
+
+static size_t read_texts(const json_t *json, const char *key, char (*texts)[GPU_UUID_MAX])
+{
+	json_t *text;
+	size_t i, n = 0;
+
+	json_array_foreach (json_object_get(json, key), i, text)
+		snprintf(texts[n++], GPU_UUID_MAX, "%s", json_string_value(text));
+	return n;
+}
+
+static const struct place_wishes *read_wishes(struct scene *scene, const json_t *json)
+{
+	struct place_wishes *wishes = &scene->wishes[scene->n_requests - 1];
+	static const char *const keys[] = {"prefer", "avoid",       "forbid",
+					   "models", "compute_min", "compute_max"};
+	bool any = false;
+
+	for (size_t i = 0; i < ARRAY_LEN(keys); i++)
+		any |= jsonx_has(json, keys[i]);
+	if (!any)
+		return NULL;
+	static_assert(sizeof wishes->models[0] == GPU_UUID_MAX, "read by one function");
+	wishes->n_prefer = read_texts(json, "prefer", wishes->prefer);
+	wishes->n_avoid = read_texts(json, "avoid", wishes->avoid);
+	wishes->n_forbid = read_texts(json, "forbid", wishes->forbid);
+	wishes->n_models = read_texts(json, "models", wishes->models);
+	wishes->compute_min = (unsigned)jsonx_get_u64(json, "compute_min", 0);
+	wishes->compute_max = (unsigned)jsonx_get_u64(json, "compute_max", 0);
+	return wishes;
 }
 
 static void read_task(struct scene *scene, struct place_task *task, const json_t *json)
@@ -120,7 +174,10 @@ static void read_task(struct scene *scene, struct place_task *task, const json_t
 	    .exclusive = jsonx_get_bool(json, "exclusive", false),
 	    .max_per_gpu = (unsigned)jsonx_get_u64(json, "max_per_gpu", 0),
 	    .threads = (unsigned)jsonx_get_u64(json, "threads", 0),
+	    .start_lock = jsonx_get_bool(json, "start_lock", false),
+	    .stagger_ms = (unsigned)(jsonx_get_real(json, "stagger", 0) * 1000),
 	};
+	request->wishes = read_wishes(scene, json);
 	request->gpus =
 	    request->cpu == PLACE_CPU_ONLY ? 0 : (unsigned)jsonx_get_u64(json, "gpus", 1);
 	request->pin_uuid = jsonx_get_string(json, "pin", NULL);
@@ -132,6 +189,9 @@ static void read_task(struct scene *scene, struct place_task *task, const json_t
 	    .request = request,
 	    .weight_memory = jsonx_get_real(json, "weight_memory", 0),
 	    .work_hint = jsonx_get_real(json, "hint", 0),
+	    .uid = (uid_t)jsonx_get_u64(json, "uid", 0),
+	    .waited_seconds = jsonx_get_real(json, "waited", 0),
+	    .hard_limit_seconds = jsonx_get_real(json, "hard_limit", 0),
 	};
 	if (place_policy_parse(jsonx_get_string(json, "policy", "auto"), &task->policy, &err) < 0)
 		fail_msg("%s", error_text(&err));
@@ -164,6 +224,9 @@ static void read_running(struct scene *scene, struct ledger_allocation **ret_all
 			    .ram_bytes = k == 0 ? task->request->ram_bytes : 0,
 			    .cpu_milli = k == 0 ? task->request->cpu_milli : 0,
 			    .exclusive = task->request->exclusive,
+			    .start_lock = task->request->start_lock,
+			    .settled = jsonx_get_bool(json, "settled", true),
+			    .seconds_since_start = task->elapsed_seconds,
 			};
 			task->gpus[task->n_gpus] = (size_t)json_integer_value(on);
 			snprintf(a->uuid, sizeof a->uuid, "%s",
@@ -194,6 +257,45 @@ static void read_estimates(struct scene *scene)
 	}
 }
 
+static void read_links(struct gpu_list *list, const json_t *json)
+{
+	json_t *entry;
+	size_t i;
+
+	if (!json)
+		return;
+	gpu_topology_init(&list->topology, list->n);
+	for (i = 0; i < list->n; i++)
+		memcpy(list->topology.uuids[i], list->gpus[i].uuid, GPU_UUID_MAX);
+	json_array_foreach (json, i, entry) {
+		const char *name = json_string_value(json_array_get(entry, 2));
+		enum gpu_link link = GPU_LINK_UNKNOWN;
+
+		while (link < GPU_LINK_COUNT && strcmp(gpu_link_name(link), name) != 0)
+			link++;
+		assert_true(link < GPU_LINK_COUNT);
+		gpu_topology_set(&list->topology,
+				 (size_t)json_integer_value(json_array_get(entry, 0)),
+				 (size_t)json_integer_value(json_array_get(entry, 1)), link);
+	}
+}
+
+static void read_users(struct scene *scene)
+{
+	json_t *json;
+	size_t i;
+
+	json_array_foreach (json_object_get(scene->json, "users"), i, json)
+		scene->users[i] = (struct place_user){
+		    .uid = (uid_t)jsonx_get_u64(json, "uid", 0),
+		    .max_running = (unsigned)jsonx_get_u64(json, "max_running", 0),
+		    .max_gpus = (unsigned)jsonx_get_u64(json, "max_gpus", 0),
+		    .max_vram_bytes = get_size(json, "max_vram", 0),
+		};
+	scene->view.users = scene->users;
+	scene->view.n_users = i;
+}
+
 static void scene_load(struct scene *scene, const char *path)
 {
 	struct gpu_list list = {.state = GPU_SOURCE_OK};
@@ -215,6 +317,7 @@ static void scene_load(struct scene *scene, const char *path)
 		list.state = GPU_SOURCE_NO_DRIVER;
 		snprintf(list.text, sizeof list.text, "no driver");
 	}
+	read_links(&list, json_object_get(scene->json, "links"));
 	json = json_object_get(scene->json, "host");
 	if (json) {
 		host.ram_known = jsonx_has(json, "ram");
@@ -223,10 +326,13 @@ static void scene_load(struct scene *scene, const char *path)
 		host.cpu_milli = (unsigned)(jsonx_get_real(json, "cpus", 0) * 1000);
 	}
 	read_running(scene, &allocations, &n_allocations);
-	options.reserves = scene->reserves;
-	options.n_reserves = scene->n_reserves;
+	options.rules = scene->rules;
+	options.n_rules = scene->n_rules;
+	options.stagger_ms = (unsigned)(jsonx_get_real(scene->json, "stagger", 0) * 1000);
 	scene->ledger = ledger_create(&list, allocations, n_allocations, &host, &options);
+	gpu_topology_finish(&list.topology);
 	read_estimates(scene);
+	read_users(scene);
 	json_array_foreach (json_object_get(scene->json, "waiting"), i, json)
 		read_task(scene, &scene->waiting[i], json);
 	scene->view.ledger = scene->ledger;
@@ -234,6 +340,7 @@ static void scene_load(struct scene *scene, const char *path)
 	scene->view.waiting = scene->waiting;
 	scene->view.n_waiting = i;
 	scene->view.taken = scene->taken;
+	scene->view.reserve_after_seconds = jsonx_get_real(scene->json, "reserve_after", 0);
 	scene->view.round_robin = jsonx_get_u64(scene->json, "round_robin", 0);
 }
 

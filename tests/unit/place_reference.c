@@ -26,8 +26,8 @@ struct machine {
 	struct ledger_allocation grants[RUNNING * GPUS];
 	size_t n_grants;
 	struct ledger_host host;
-	struct ledger_reserve reserves[1];
-	size_t n_reserves;
+	struct ledger_rule rules[1];
+	size_t n_rules;
 	struct place_request asks[RUNNING + WAITING];
 	struct place_task running[RUNNING], waiting[WAITING];
 	size_t n_running, n_waiting;
@@ -103,6 +103,7 @@ static void add_running(uint64_t *state, struct machine *m)
 
 		*grant = (struct ledger_allocation){.vram_bytes = ask->vram_bytes,
 						    .exclusive = ask->exclusive,
+						    .settled = true,
 						    .used_known = one_in(state, 2),
 						    .used_bytes = pick(state, 6 * GIB)};
 		if (g == 0) {
@@ -130,9 +131,10 @@ static void make_machine(uint64_t seed, struct machine *m)
 				       .ram_available_bytes = pick(&state, 32 * GIB),
 				       .cpu_milli = one_in(&state, 3) ? 0 : 16000};
 	if (one_in(&state, 4)) {
-		m->n_reserves = 1;
-		m->reserves[0].bytes = pick(&state, 30 * GIB);
-		snprintf(m->reserves[0].uuid, sizeof m->reserves[0].uuid, "GPU-0");
+		m->n_rules = 1;
+		m->rules[0].has_reserve = true;
+		m->rules[0].reserve_bytes = pick(&state, 30 * GIB);
+		snprintf(m->rules[0].uuid, sizeof m->rules[0].uuid, "GPU-0");
 	}
 	for (size_t n = pick(&state, RUNNING); m->n_running < n;)
 		add_running(&state, m);
@@ -158,7 +160,7 @@ static struct ledger *ledger_of(struct machine *m)
 {
 	struct gpu_list list = {.state = GPU_SOURCE_OK, .gpus = m->gpus, .n = m->n_gpus};
 	struct ledger_options options = {
-	    .reserves = m->reserves, .n_reserves = m->n_reserves, .speed = speed_of};
+	    .rules = m->rules, .n_rules = m->n_rules, .speed = speed_of};
 
 	return ledger_create(&list, m->grants, m->n_grants, &m->host, &options);
 }
@@ -186,8 +188,8 @@ static struct plain plain_gpu(const struct machine *m, size_t g)
 	used = gpu->valid & GPU_USED ? (__int128)gpu->vram.used_bytes
 				     : at_least_0(total - gpu->vram.free_bytes - driver);
 	p.reserve = MAX_OF(MAX_OF(total / 20, (__int128)(256 * MIB)), driver);
-	if (m->n_reserves > 0 && g == 0)
-		p.reserve = m->reserves[0].bytes;
+	if (m->n_rules > 0 && g == 0)
+		p.reserve = m->rules[0].reserve_bytes;
 	p.reserve = MIN_OF(p.reserve, total);
 	p.line = total - p.reserve;
 	for (size_t i = 0; i < m->n_grants; i++) {

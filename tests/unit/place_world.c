@@ -125,6 +125,7 @@ static struct ledger *make_ledger(struct play *p)
 
 			*a = (struct ledger_allocation){.vram_bytes = request->vram_bytes,
 							.used_known = true,
+							.settled = true,
 							.used_bytes = request->vram_bytes,
 							.exclusive = request->exclusive};
 			if (g == 0) {

@@ -64,7 +64,8 @@ bool brief_is_all(const struct place_view *view)
 /* What does not take the one takes none like it. */
 static bool fits_alike(const struct place_task *a, const struct place_task *b)
 {
-	return a->batch == b->batch && place_request_is_same(a->request, b->request);
+	return a->batch == b->batch && a->uid == b->uid &&
+	       place_request_is_same(a->request, b->request);
 }
 
 bool brief_choose(const struct place_view *view, const struct fit_counts *counts,

@@ -18,5 +18,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if ((r == 0) != (ms != INT64_MIN) || (r < 0 && !*err.text))
 		abort();
+	err = (struct error){};
+	ms = INT64_MIN;
+	r = when_parse_future(text, INT64_C(1795269600000), &ms, &err);
+	if ((r == 0) != (ms > INT64_C(1795269600000)) || (r < 0 && !*err.text))
+		abort();
 	return 0;
 }

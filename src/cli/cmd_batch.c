@@ -158,6 +158,8 @@ static const struct option_spec batch_options[] = {
     {"max-per-gpu", 0, OPTION_INT, "M", .min = 1, .max = THREADS_MAX,
      .help = "tasks of this batch at once on one GPU (as many as fit)"},
     SUBMISSION_OPTIONS,
+    CONDITIONS_OPTIONS,
+    CONDITIONS_LATER_OPTIONS,
     {"format", 0, OPTION_CHOICE, "NAME", .choices = rows_format_names,
      .help = "json, jsonl, csv or lines; auto (the default) goes by extension and content"},
     {"yes", 'y', OPTION_FLAG, NULL, .help = "go on after a failure; the summary lists what failed"},

@@ -6,7 +6,6 @@
 
 #include <string.h>
 
-#define TARGETS_MAX 100000
 /* The queue is asked for by pages of this size. */
 #define PAGE 10000
 
@@ -71,7 +70,7 @@ static int cancel_all(struct api_client *client, json_t *document)
 static int run(const struct options *options)
 {
 	auto_api_client struct api_client *client = NULL;
-	auto_free struct target *targets = NULL;
+	auto_targets struct targets targets = {};
 	auto_json json_t *document = options_flag(options, "json") ? target_document() : NULL;
 	bool all = options_flag(options, "all");
 	int code, worst = EXIT_DONE;
@@ -87,12 +86,12 @@ static int run(const struct options *options)
 		return code;
 	if (all)
 		worst = cancel_all(client, document);
-	for (size_t i = 0; i < options->operands.n; i++) {
-		code = cancel_one(client, &targets[i], document);
+	for (size_t i = 0; i < targets.n; i++) {
+		code = cancel_one(client, &targets.items[i], document);
 		worst = MAX_OF(worst, code);
 	}
 	if (document)
-		target_print_document(document, !all && options->operands.n == 1);
+		target_print_document(document, !all && targets.n == 1);
 	return worst;
 }
 

@@ -138,7 +138,12 @@ static int run(const struct options *options)
 	return code;
 }
 
-static const struct option_spec run_options[] = {SUBMISSION_OPTIONS, {}};
+static const struct option_spec run_options[] = {
+    SUBMISSION_OPTIONS,
+    CONDITIONS_OPTIONS,
+    CONDITIONS_NOT_LATER_OPTIONS,
+    {},
+};
 
 const struct verb verb_run = {
     .name = "run",

@@ -30,6 +30,8 @@ static int run(const struct options *options)
 
 static const struct option_spec submit_options[] = {
     SUBMISSION_OPTIONS,
+    CONDITIONS_OPTIONS,
+    CONDITIONS_LATER_OPTIONS,
     {"json", 0, OPTION_FLAG, NULL, .help = "print the task as JSON"},
     {},
 };

@@ -7,7 +7,6 @@
 
 #include <string.h>
 
-#define TARGETS_MAX 100000
 #define PATIENCE_MS 60000
 
 static void say(const json_t *task)
@@ -65,7 +64,7 @@ static int wait_one(struct api_client **client, const struct target *t, json_t *
 static int run(const struct options *options)
 {
 	auto_api_client struct api_client *client = NULL;
-	auto_free struct target *targets = NULL;
+	auto_targets struct targets targets = {};
 	auto_json json_t *document = options_flag(options, "json") ? target_document() : NULL;
 	int code, worst = EXIT_DONE;
 	struct error err = {};
@@ -74,15 +73,15 @@ static int run(const struct options *options)
 	if (targets_parse(&options->operands, &targets, &err) < 0)
 		return verb_complain(EXIT_USAGE, "%s", error_text(&err));
 	code = session_open(&client);
-	for (size_t i = 0; code == EXIT_DONE && i < options->operands.n; i++) {
-		int one = wait_one(&client, &targets[i], document);
+	for (size_t i = 0; code == EXIT_DONE && i < targets.n; i++) {
+		int one = wait_one(&client, &targets.items[i], document);
 
 		worst = MAX_OF(worst, one);
 		if (one == EXIT_LEFT)
 			break;
 	}
 	if (document && code == EXIT_DONE)
-		target_print_document(document, options->operands.n == 1);
+		target_print_document(document, targets.n == 1);
 	return code == EXIT_DONE ? worst : code;
 }
 

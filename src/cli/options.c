@@ -9,6 +9,7 @@
 #include "util/size.h"
 
 #include <assert.h>
+#include <ctype.h>
 #include <errno.h>
 #include <math.h>
 #include <string.h>
@@ -121,6 +122,14 @@ static int option_store(struct options *options, size_t i, const char *text, str
 {
 	const struct option_spec *spec = &options->specs[i];
 
+	if (spec->refused)
+		return error_set(err, -EINVAL, "--%s: %s", spec->name, spec->refused);
+	if (spec->repeats && text) {
+		strings_add(&options->values[i].list, text);
+		options->values[i].given = true;
+		options->values[i].text = text;
+		return 0;
+	}
 	if (!text || (spec->placeholders && strchr(text, '{'))) {
 		options->values[i] = (struct option_value){.given = true, .text = text};
 		return 0;
@@ -220,7 +229,8 @@ static int parse_tokens(struct parser *p, struct error *err)
 				strings_add(&p->options->operands, p->argv[p->at]);
 			return 0;
 		}
-		if (token[0] != '-' || token[1] == '\0') {
+		if (token[0] != '-' || token[1] == '\0' ||
+		    (p->style == OPTIONS_OPERANDS && isdigit((unsigned char)token[1]))) {
 			if (p->style == OPTIONS_COMMAND) {
 				take_command(p);
 				return 0;
@@ -262,6 +272,8 @@ int options_parse(const struct option_spec *specs, enum options_style style, int
 
 void options_finish(struct options *options)
 {
+	for (size_t i = 0; options->values && i < options->n; i++)
+		strings_finish(&options->values[i].list);
 	free(options->values);
 	strings_finish(&options->operands);
 	strings_finish(&options->command);
@@ -287,6 +299,11 @@ const char *options_text(const struct options *options, const char *name, const 
 	const struct option_value *value = options_get(options, name);
 
 	return value->given && value->text ? value->text : otherwise;
+}
+
+const struct strings *options_list(const struct options *options, const char *name)
+{
+	return &options_get(options, name)->list;
 }
 
 long long options_int(const struct options *options, const char *name, long long otherwise)
@@ -324,6 +341,8 @@ void options_describe(const struct option_spec *specs, struct text *text)
 	for (; specs && specs->name; specs++) {
 		auto_text struct text left = {};
 
+		if (specs->refused)
+			continue;
 		if (specs->letter)
 			text_printf(&left, "  -%c, --%s", specs->letter, specs->name);
 		else

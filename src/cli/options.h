@@ -1,7 +1,8 @@
 /*
  * Options of a verb, from a table: what is in the table is parsed, checked, listed by --help and
  * named in errors; nothing else is. Both `--name VALUE` and `--name=VALUE`, `-x VALUE` and
- * `-xVALUE`, flags together (`-yf`); `--` ends the options.
+ * `-xVALUE`, flags together (`-yf`); `--` ends the options. Where operands may stand anywhere, a
+ * negative number is one.
  */
 #pragma once
 
@@ -32,6 +33,9 @@ struct option_spec {
 	const char *const *choices; /* OPTION_CHOICE; NULL-terminated */
 	bool value_optional;        /* the value may be left out; taken when it reads as one */
 	bool placeholders;          /* may hold {key} of a row: then it is checked once filled in */
+	bool repeats;               /* may be given several times: options_list() has all texts */
+	const char *refused; /* known to this verb as one of others, and why it is not for it;
+				--help leaves it out */
 };
 
 struct option_value {
@@ -41,7 +45,8 @@ struct option_value {
 	int64_t ms;
 	long long integer;
 	double real;
-	unsigned choice; /* index into choices */
+	unsigned choice;     /* index into choices */
+	struct strings list; /* of one that repeats; owned by the options */
 };
 
 enum options_style {
@@ -71,6 +76,7 @@ void options_finish(struct options *options);
 const struct option_value *options_get(const struct options *options, const char *name);
 bool options_flag(const struct options *options, const char *name);
 const char *options_text(const struct options *options, const char *name, const char *otherwise);
+const struct strings *options_list(const struct options *options, const char *name);
 long long options_int(const struct options *options, const char *name, long long otherwise);
 
 /* Check and convert one value, as options_parse() does; the error names the option. */

@@ -85,6 +85,7 @@ int submission_shared(const struct options *options, json_t **ret_object, struct
 	const struct option_value *policy = options_get(options, "policy");
 	const struct option_value *weight = options_get(options, "weight-memory");
 	mode_t mask = umask(0);
+	int r;
 
 	(void)umask(mask);
 	if (!cwd)
@@ -101,7 +102,10 @@ int submission_shared(const struct options *options, json_t **ret_object, struct
 				"weight_memory", weight->given ? weight->real : 0.0);
 	if (!*ret_object)
 		return error_set(err, -EINVAL, "the current folder's name is not UTF-8: %s", cwd);
-	return 0;
+	r = conditions_add(options, *ret_object, err);
+	if (r < 0)
+		json_decref(TAKE(*ret_object));
+	return r;
 }
 
 /* `python3`, `python3.11`, `bash`: a name of the list, a version may follow. */
@@ -364,6 +368,8 @@ static int add_request(const struct options *options, const struct request_value
 		       json_t *task, struct error *err)
 {
 	bool only, pinned = values->device.value.given;
+	auto_free char *device = pinned ? mem_printf("--device %s", values->device.value.text)
+					: mem_strdup("--cpu only");
 	json_t *request;
 	int r = cpu_mode(options, values, &only, err);
 
@@ -382,7 +388,7 @@ static int add_request(const struct options *options, const struct request_value
 	if (pinned && !only)
 		(void)json_object_set_new(request, "pin", json_string(values->device.value.text));
 	(void)json_object_set_new(task, "request", request);
-	return 0;
+	return conditions_add_wishes(options, only || pinned ? device : "", request, err);
 }
 
 static int fill_request(const struct options *options, const struct rows *rows, size_t i,
@@ -437,28 +443,36 @@ int submission_task(const struct options *options, const struct rows *rows, size
 	return 0;
 }
 
-void submission_explain(struct error *err)
+static bool put_option(struct error *err, const struct conditions_name *names)
 {
-	static const struct {
-		const char *member, *option;
-	} names[] = {
-	    {"request: pin: ", "--device: "},    {"request: vram_bytes: ", "--vram: "},
-	    {"request: ram_bytes: ", "--ram: "}, {"request: cpus: ", "--cpus: "},
-	    {"request: gpus: ", "--gpus: "},     {"request: ", ""},
-	};
-
-	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-		char *at = strstr(err->text, names[i].member);
-		size_t was = strlen(names[i].member), is = strlen(names[i].option);
+	for (; names->member; names++) {
+		char *at = strstr(err->text, names->member);
+		size_t was = strlen(names->member), is = strlen(names->option);
 
 		/* At the start, or after the row: nowhere else is it the daemon's own. */
 		if (!at || (at != err->text && (!text_starts_with(err->text, "row ") ||
 						strchr(err->text, ':') + 2 != at)))
 			continue;
+		if (strlen(err->text) + is - was >= sizeof err->text)
+			continue;
 		memmove(at + is, at + was, strlen(at + was) + 1);
-		memcpy(at, names[i].option, is);
-		return;
+		memcpy(at, names->option, is);
+		return true;
 	}
+	return false;
+}
+
+void submission_explain(struct error *err)
+{
+	static const struct conditions_name names[] = {
+	    {"request: pin: ", "--device: "},    {"request: vram_bytes: ", "--vram: "},
+	    {"request: ram_bytes: ", "--ram: "}, {"request: cpus: ", "--cpus: "},
+	    {"request: gpus: ", "--gpus: "},     {},
+	};
+	static const struct conditions_name rest[] = {{"request: ", ""}, {}};
+
+	if (!put_option(err, names) && !put_option(err, conditions_names))
+		(void)put_option(err, rest);
 }
 
 int submission_build(const struct options *options, json_t **ret_body, struct error *err)

@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include "cli/conditions.h"
 #include "cli/options.h"
 #include "cli/rows.h"
 #include "util/jsonx.h"
@@ -11,7 +12,7 @@
 extern const char *const submission_policies[];
 extern const char *const submission_cpu_modes[];
 
-/* The options all three verbs know; goes into their tables. */
+/* The options all three verbs know, beside those of conditions.h; goes into their tables. */
 #define SUBMISSION_OPTIONS                                                                         \
 	{"vram",                                                                                   \
 	 0,                                                                                        \
@@ -85,7 +86,8 @@ extern const char *const submission_cpu_modes[];
 						  .help = "what it is called in lists"             \
 	}
 
-/* Members that a task and a batch share: cwd, env, umask, priority, policy, weight_memory. */
+/* Members that a task and a batch share: cwd, env, umask, priority, policy, weight_memory, and the
+ * conditions. */
 int submission_shared(const struct options *options, json_t **ret_object,
 		      struct error *err) MUST_CHECK;
 

@@ -1,4 +1,5 @@
-/* What a person names on the command line: a task (`17`, `t17`) or a batch (`b3`). */
+/* What a person names on the command line: a task (`17`, `t17`) or a batch (`b3`, `batch:3`), or
+ * several tasks that follow each other (`12-20`). */
 #pragma once
 
 #include "util/error.h"
@@ -18,9 +19,23 @@ int target_parse(const char *text, struct target *ret_target, struct error *err)
 /* The same, but a batch is refused: "...: a task is meant". */
 int target_parse_task(const char *text, uint64_t *ret_id, struct error *err) MUST_CHECK;
 
-/* All of a list; the first that is neither fails it. The caller frees the array. */
-int targets_parse(const struct strings *texts, struct target **ret_targets,
+#define TARGETS_MAX 100000 /* in one call */
+
+/* `struct targets t = {};` is empty. */
+struct targets {
+	struct target *items;
+	size_t n, room;
+};
+void targets_finish(struct targets *targets);
+#define auto_targets CLEANUP(targets_finish)
+
+/* One word of a person's, which may be a range. */
+int targets_add(struct targets *targets, const char *text, struct error *err) MUST_CHECK;
+/* All of a list; the first that is none of them fails it. */
+int targets_parse(const struct strings *texts, struct targets *ret_targets,
 		  struct error *err) MUST_CHECK;
+/* A comma-separated list of words. */
+int targets_parse_list(const char *text, struct targets *targets, struct error *err) MUST_CHECK;
 
 /* {"tasks": [...], "batches": [...]}: what is told of several, as one JSON document. */
 json_t *target_document(void);

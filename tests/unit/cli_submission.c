@@ -12,7 +12,8 @@
 #include <errno.h>
 #include <string.h>
 
-static const struct option_spec specs[] = {SUBMISSION_OPTIONS, {}};
+static const struct option_spec specs[] = {
+    SUBMISSION_OPTIONS, CONDITIONS_OPTIONS, CONDITIONS_LATER_OPTIONS, {}};
 
 static struct options parse(const char *const *words)
 {

@@ -78,7 +78,10 @@ static char *more_dump(const struct sched_task *task)
 	(void)json_object_set_new(json, "not_before_ms", json_integer(task->not_before_ms));
 	(void)json_object_set_new(json, "failures", jsonx_u64(task->failures));
 	(void)json_object_set_new(json, "requeues", jsonx_u64(task->requeues));
+	(void)json_object_set_new(json, "start_failures", jsonx_u64(task->start_failures));
+	(void)json_object_set_new(json, "queued_at_ms", json_integer(task->queued_at_ms));
 	(void)json_object_set_new(json, "stopping", json_boolean(task->stopping));
+	(void)json_object_set_new(json, "overtime", json_boolean(task->overtime));
 	if (task->n_after > 0)
 		(void)json_object_set_new(json, "after_left",
 					  after_items_to_json(task->after, task->n_after));
@@ -305,7 +308,10 @@ static int more_load(const struct store_task *row, struct sched_task *task, stru
 	task->not_before_ms = jsonx_get_i64(more, "not_before_ms", 0);
 	task->failures = (unsigned)jsonx_get_u64(more, "failures", 0);
 	task->requeues = (unsigned)jsonx_get_u64(more, "requeues", 0);
+	task->start_failures = (unsigned)jsonx_get_u64(more, "start_failures", 0);
+	task->queued_at_ms = jsonx_get_i64(more, "queued_at_ms", 0);
 	task->stopping = jsonx_get_bool(more, "stopping", false);
+	task->overtime = jsonx_get_bool(more, "overtime", false);
 	task->n_after = after_items_load(json_object_get(more, "after_left"), &task->after);
 	return 0;
 }

@@ -17,12 +17,6 @@ static const char *const on_failure_names[SCHED_ON_FAILURE_COUNT] = {
     [SCHED_CONTINUE] = "continue",
 };
 
-static const char *const after_on_names[SCHED_AFTER_ON_COUNT] = {
-    [SCHED_AFTER_SUCCESS] = "success",
-    [SCHED_AFTER_FAILURE] = "failure",
-    [SCHED_AFTER_END] = "end",
-};
-
 static const char *const batch_state_names[SCHED_BATCH_STATE_COUNT] = {
     [SCHED_BATCH_RUNNING] = "running",
     [SCHED_BATCH_ASKING] = "asking",
@@ -50,22 +44,6 @@ int sched_on_failure_parse(const char *name, enum sched_on_failure *ret_on_failu
 		}
 	}
 	return error_set(err, -EINVAL, "on_failure '%s' is none of stop, ask, continue", name);
-}
-
-const char *sched_after_on_name(enum sched_after_on on)
-{
-	return after_on_names[on];
-}
-
-int sched_after_on_parse(const char *name, enum sched_after_on *ret_on, struct error *err)
-{
-	for (unsigned i = 0; i < SCHED_AFTER_ON_COUNT; i++) {
-		if (strcmp(name, after_on_names[i]) == 0) {
-			*ret_on = (enum sched_after_on)i;
-			return 0;
-		}
-	}
-	return error_set(err, -EINVAL, "'%.64s' is none of success, failure, end", name);
 }
 
 int sched_batch_state_parse(const char *name, enum sched_batch_state *ret_state, struct error *err)
@@ -100,6 +78,7 @@ void batch_settle(struct sched *sched, struct batch_node *b, int64_t now_ms)
 			b->pub.state = SCHED_BATCH_DONE;
 		b->pub.ended_at_ms = now_ms;
 		batch_changed(sched, b);
+		after_batch_ended(sched, b);
 	} else if (b->pub.state == SCHED_BATCH_ASKING && not_started(b) == 0) {
 		b->pub.state = SCHED_BATCH_RUNNING; /* nothing left to ask about */
 		batch_changed(sched, b);
@@ -241,6 +220,7 @@ int sched_batch_cancel(struct sched *sched, uint64_t batch, int64_t now_ms, stru
 			(void)task_move(sched, t, SCHED_EV_CANCEL, now_ms);
 	}
 	batch_settle(sched, b, now_ms);
+	after_settle(sched, now_ms);
 	sched_touch(sched);
 	return 0;
 }

@@ -5,22 +5,21 @@
  */
 #include "sched/sched_priv.h"
 
+#include "util/duration.h"
 #include "util/size.h"
 
 #include <errno.h>
 #include <string.h>
 
-/* The first pause after a start the machine could not do; doubled each time. */
-#define RESTART_PAUSE_MS 1000
+/* The first pause after a start the machine could not do. */
+#define START_PAUSE_MS 1000
 
 static void state_set(struct sched *sched, struct task_node *t, enum sched_state next,
 		      int64_t now_ms)
 {
-	sched->counts[t->pub.state]--;
-	t->batch->pub.counts[t->pub.state]--;
+	task_count(sched, t, t->pub.state, -1);
 	t->pub.state = next;
-	sched->counts[next]++;
-	t->batch->pub.counts[next]++;
+	task_count(sched, t, next, 1);
 	t->pub.updated_at_ms = now_ms;
 	task_changed(sched, t);
 	batch_changed(sched, t->batch);
@@ -65,8 +64,12 @@ int task_move(struct sched *sched, struct task_node *t, enum sched_event event, 
 		return -EALREADY;
 	effect_do(sched, t, move.effect, now_ms);
 	state_set(sched, t, move.next, now_ms);
-	if (sched_state_is_final(move.next))
+	if (sched_state_is_final(move.next)) {
+		after_unlink(sched, t);
+		after_task_ended(sched, t);
 		batch_task_ended(sched, t, now_ms);
+		after_settle(sched, now_ms);
+	}
 	return 0;
 }
 
@@ -77,6 +80,10 @@ int sched_started(struct sched *sched, uint64_t task, unsigned attempt, int64_t 
 	time_seen(sched, now_ms);
 	if (!t || !t->run || task_current(t)->number != attempt || t->pub.state != SCHED_STARTING)
 		return -ESTALE;
+	t->run->since_ms = now_ms;
+	t->pub.start_failures = 0;
+	sched->start_failures = 0;
+	sched->brake_until_ms = 0;
 	return task_move(sched, t, SCHED_EV_STARTED, now_ms);
 }
 
@@ -95,6 +102,27 @@ static bool may_repeat(const struct sched *sched, const struct task_node *t)
 	return t->batch == &sched->singles || t->batch->pub.state != SCHED_BATCH_CANCELED;
 }
 
+/* The nth pause: doubled each time. */
+static int64_t pause_of(int64_t first_ms, int64_t max_ms, unsigned n)
+{
+	unsigned doublings = MIN_OF(n - 1, 20U);
+
+	return MIN_OF(MIN_OF(first_ms, max_ms) << doublings, max_ms);
+}
+
+/*
+ * The machine cannot start processes. Trying the whole queue would end in as many failures: nothing
+ * is started for a while, and then one task at a time until one starts.
+ */
+static void brake(struct sched *sched, const struct task_node *t, const char *text, int64_t now_ms)
+{
+	sched->start_failures++;
+	sched->brake_until_ms =
+	    now_ms + pause_of(START_PAUSE_MS, SCHED_START_PAUSE_MAX_MS, sched->start_failures);
+	(void)snprintf(sched->brake_text, sizeof sched->brake_text, "task %llu: %s",
+		       (unsigned long long)t->pub.id, text);
+}
+
 int sched_start_failed(struct sched *sched, uint64_t task, unsigned attempt, const char *text,
 		       bool transient, int64_t now_ms)
 {
@@ -109,23 +137,32 @@ int sched_start_failed(struct sched *sched, uint64_t task, unsigned attempt, con
 		return task_move(sched, t, SCHED_EV_STOPPED, now_ms);
 	}
 	attempt_close(t, SCHED_ERROR, now_ms);
-	if (transient && t->pub.requeues < SCHED_REQUEUES_MAX && may_repeat(sched, t)) {
-		t->pub.not_before_ms = now_ms + ((int64_t)RESTART_PAUSE_MS << t->pub.requeues);
-		t->pub.requeues++;
+	if (!transient) {
 		task_reason(t, "could not be started: %s", text);
-		return task_move(sched, t, SCHED_EV_AGAIN, now_ms);
+		return task_move(sched, t, SCHED_EV_FAIL, now_ms);
 	}
+	brake(sched, t, text, now_ms);
+	if (!may_repeat(sched, t)) {
+		task_reason(t, "not started: its batch is canceled, and %s", text);
+		return task_move(sched, t, SCHED_EV_STOPPED, now_ms);
+	}
+	t->pub.start_failures++;
+	t->pub.not_before_ms =
+	    now_ms + pause_of(START_PAUSE_MS, SCHED_START_PAUSE_MAX_MS, t->pub.start_failures);
 	task_reason(t, "could not be started: %s", text);
-	return task_move(sched, t, SCHED_EV_FAIL, now_ms);
+	return task_move(sched, t, SCHED_EV_AGAIN, now_ms);
 }
 
 /* The event an unsuccessful end is, counting it. May correct the outcome. */
 static enum sched_event failure_event(struct sched *sched, struct task_node *t,
-				      const struct sched_end *end, enum sched_outcome *outcome)
+				      const struct sched_end *end, enum sched_outcome *outcome,
+				      int64_t now_ms)
 {
 	bool repeat = may_repeat(sched, t);
+	int64_t pause = t->pub.spec.retry_delay_ms;
 
-	if ((*outcome == SCHED_ERROR || *outcome == SCHED_OOM) && loss_seen(t, end))
+	if ((*outcome == SCHED_ERROR || *outcome == SCHED_OOM || *outcome == SCHED_TIMEOUT) &&
+	    loss_seen(t, end))
 		*outcome = SCHED_GPU_LOST;
 	if (*outcome == SCHED_GPU_LOST && repeat && t->pub.requeues < SCHED_REQUEUES_MAX) {
 		t->pub.requeues++;
@@ -133,6 +170,8 @@ static enum sched_event failure_event(struct sched *sched, struct task_node *t,
 	}
 	if (*outcome != SCHED_GPU_LOST && repeat && t->pub.failures < t->pub.spec.retries) {
 		t->pub.failures++;
+		t->pub.not_before_ms = now_ms + pause_of(pause > 0 ? pause : SCHED_RETRY_DELAY_MS,
+							 SCHED_RETRY_DELAY_MAX_MS, t->pub.failures);
 		return SCHED_EV_AGAIN;
 	}
 	return *outcome == SCHED_OUTCOME_LOST ? SCHED_EV_VANISHED : SCHED_EV_FAIL;
@@ -149,46 +188,63 @@ static void end_how(const struct sched_end *end, char *buf, size_t size)
 		(void)snprintf(buf, size, "exit code %d", end->exit_code);
 }
 
-static void end_reason(struct task_node *t, const struct sched_end *end, enum sched_outcome outcome,
-		       enum sched_event event)
+/* What an attempt died of, in words. */
+static void outcome_text(const struct task_node *t, const struct sched_end *end,
+			 enum sched_outcome outcome, char *text, size_t size)
 {
-	const struct sched_attempt *attempt = task_current(t);
-	char how[128], text[SCHED_REASON_MAX / 2];
+	const struct sched_attempt *attempt = &t->pub.attempts[t->pub.n_attempts - 1];
+	unsigned gpu = attempt->n_gpus ? attempt->gpus[0].index : 0;
+	char how[96], limit[128];
 
 	end_how(end, how, sizeof how);
 	switch (outcome) {
-	case SCHED_OK:
-		task_reason(t, NULL);
-		return;
-	case SCHED_OUTCOME_CANCELED:
-		if (!t->pub.reason)
-			task_reason(t, "canceled while it ran (%s)", how);
-		return;
 	case SCHED_OOM:
-		(void)snprintf(text, sizeof text, "out of GPU memory on GPU %u, granted %s (%s)",
-			       attempt->n_gpus ? attempt->gpus[0].index : 0,
+		(void)snprintf(text, size, "out of GPU memory on GPU %u, granted %s (%s)", gpu,
 			       SIZE_TEXT(attempt->n_gpus ? attempt->gpus[0].vram_bytes : 0), how);
 		break;
 	case SCHED_HOST_OOM:
-		(void)snprintf(text, sizeof text, "out of host memory (%s)", how);
+		(void)snprintf(text, size, "out of host memory (%s)", how);
 		break;
 	case SCHED_TIMEOUT:
-		(void)snprintf(text, sizeof text, "ran out of time (%s)", how);
+		(void)limits_judge(t, end, limit, sizeof limit);
+		(void)snprintf(text, size, "%s (%s)", limit[0] ? limit : "ran out of time", how);
 		break;
 	case SCHED_GPU_LOST:
-		(void)snprintf(text, sizeof text, "its GPU %u was lost (%s)",
-			       attempt->n_gpus ? attempt->gpus[0].index : 0, how);
+		(void)snprintf(text, size, "its GPU %u was lost (%s)", gpu, how);
 		break;
+	case SCHED_OK:
+	case SCHED_OUTCOME_CANCELED:
 	case SCHED_ERROR:
 	case SCHED_OUTCOME_LOST:
 	case SCHED_OUTCOME_NONE:
 	case SCHED_OUTCOME_COUNT:
-		(void)snprintf(text, sizeof text, "%s", how);
+		(void)snprintf(text, size, "%s", how);
 		break;
 	}
+}
+
+static void end_reason(struct task_node *t, const struct sched_end *end, enum sched_outcome outcome,
+		       enum sched_event event)
+{
+	char text[256], again[64] = "";
+
+	outcome_text(t, end, outcome, text, sizeof text);
+	if (outcome == SCHED_OK) {
+		if (limits_judge(t, end, text, sizeof text))
+			task_reason(t, "%s, and ended well", text);
+		else
+			task_reason(t, NULL);
+		return;
+	}
+	if (outcome == SCHED_OUTCOME_CANCELED) {
+		if (!t->pub.reason)
+			task_reason(t, "canceled while it ran (%s)", text);
+		return;
+	}
+	if (event == SCHED_EV_AGAIN && outcome == SCHED_GPU_LOST)
+		(void)snprintf(again, sizeof again, "; put back into the queue");
 	task_reason(t, "%s%s%s%s", text, end->text && *end->text ? ": " : "",
-		    end->text ? end->text : "",
-		    event == SCHED_EV_AGAIN ? "; put back into the queue" : "");
+		    end->text ? end->text : "", again);
 }
 
 int end_apply(struct sched *sched, struct task_node *t, const struct sched_end *end, int64_t now_ms)
@@ -208,53 +264,27 @@ int end_apply(struct sched *sched, struct task_node *t, const struct sched_end *
 	} else if (outcome == SCHED_OK) {
 		event = SCHED_EV_OK;
 	} else {
-		event = failure_event(sched, t, end, &outcome);
+		event = failure_event(sched, t, end, &outcome, now_ms);
 	}
 	attempt_close(t, outcome, end->ended_at_ms > 0 ? end->ended_at_ms : now_ms);
 	end_reason(t, end, outcome, event);
+	t->pub.start_failures = 0;
+	t->pub.overtime = false;
 	return task_move(sched, t, event, now_ms);
 }
 
-int sched_ended(struct sched *sched, const struct sched_end *end, int64_t now_ms)
+int sched_ended(struct sched *sched, const struct sched_end *given, int64_t now_ms)
 {
-	struct task_node *t = task_find(sched, end->task);
+	struct task_node *t = task_find(sched, given->task);
+	struct sched_end end = *given;
+	char text[128];
 
 	time_seen(sched, now_ms);
-	if (!t || !t->run || t->run->end_waits || task_current(t)->number != end->attempt)
+	if (!t || !t->run || t->run->end_waits || task_current(t)->number != end.attempt)
 		return -ESTALE;
-	return loss_await(sched, t, end, now_ms) ? 0 : end_apply(sched, t, end, now_ms);
-}
-
-static int wish(struct sched *sched, uint64_t id, enum sched_event event, int64_t now_ms,
-		struct error *err)
-{
-	struct task_node *t = task_find(sched, id);
-
-	time_seen(sched, now_ms);
-	if (!t)
-		return error_set(err, -ESRCH, "there is no task %llu", (unsigned long long)id);
-	if (task_move(sched, t, event, now_ms) < 0)
-		return error_set(err, -EALREADY, "task %llu is %s: it cannot be %s",
-				 (unsigned long long)id, sched_state_name(t->pub.state),
-				 event == SCHED_EV_CANCEL ? "canceled"
-				 : event == SCHED_EV_HOLD ? "held"
-							  : "released");
-	if (t->pub.state == SCHED_CANCELED && !t->pub.reason)
-		task_reason(t, "canceled while it waited");
-	return 0;
-}
-
-int sched_cancel(struct sched *sched, uint64_t task, int64_t now_ms, struct error *err)
-{
-	return wish(sched, task, SCHED_EV_CANCEL, now_ms, err);
-}
-
-int sched_hold(struct sched *sched, uint64_t task, int64_t now_ms, struct error *err)
-{
-	return wish(sched, task, SCHED_EV_HOLD, now_ms, err);
-}
-
-int sched_release(struct sched *sched, uint64_t task, int64_t now_ms, struct error *err)
-{
-	return wish(sched, task, SCHED_EV_RELEASE, now_ms, err);
+	if (end.ended_at_ms <= 0)
+		end.ended_at_ms = now_ms;
+	if (end.outcome == SCHED_ERROR && limits_judge(t, &end, text, sizeof text))
+		end.outcome = SCHED_TIMEOUT;
+	return loss_await(sched, t, &end, now_ms) ? 0 : end_apply(sched, t, &end, now_ms);
 }

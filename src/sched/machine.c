@@ -13,6 +13,8 @@
  */
 #include "sched/sched_priv.h"
 
+#include "util/size.h"
+
 #include <errno.h>
 #include <string.h>
 
@@ -23,20 +25,18 @@
 #define LOAD_GUESS_PERCENT 50
 /* Less measured time than this tells nothing. */
 #define SHARE_SECONDS_MIN 0.2
+/* Use that grew by no more than this, or 2 %, for so long has settled; where the GPU does not tell,
+ * any that is so old has. */
+#define RAMP_SLACK_BYTES (64 * MIB)
+#define RAMP_QUIET_MS    5000
+#define RAMP_BLIND_MS    30000
 /* A sample speaks for no more than this: the driver's own window is up to a second. */
 #define SHARE_SPAN_MAX_MS 2000
 
-/* Pauses of delayed tasks, shifted alike: their order stays. */
-static void delayed_shift(struct sched *sched, int64_t back)
+static void ramps_shift(struct task_node *t, int64_t back)
 {
-	size_t n = order_size(&sched->delayed);
-	auto_free struct order_node **nodes = mem_calloc(n + 1, sizeof(struct order_node *));
-
-	n = order_take(&sched->delayed, nodes, n);
-	for (size_t i = 0; i < n; i++) {
-		nodes[i]->rank -= back;
-		task_of_order(nodes[i])->pub.not_before_ms = nodes[i]->rank;
-	}
+	for (unsigned g = 0; g < task_current(t)->n_gpus; g++)
+		t->run->ramps[g].since_ms -= back;
 }
 
 /*
@@ -54,6 +54,9 @@ void time_seen(struct sched *sched, int64_t now_ms)
 	for (struct task_node *t = sched->active; t; t = t->active_next) {
 		if (t->run->kill_at_ms > 0)
 			t->run->kill_at_ms = MAX_OF(t->run->kill_at_ms - back, 1);
+		if (t->run->since_ms > 0)
+			t->run->since_ms = MAX_OF(t->run->since_ms - back, 1);
+		ramps_shift(t, back);
 		t->run->accounted_ms = MIN_OF(t->run->accounted_ms, now_ms);
 		t->run->share_ms = MIN_OF(t->run->share_ms, now_ms);
 		t->run->fault_ms = MIN_OF(t->run->fault_ms, now_ms);
@@ -61,7 +64,14 @@ void time_seen(struct sched *sched, int64_t now_ms)
 		t->run->end.ended_at_ms = MIN_OF(t->run->end.ended_at_ms, now_ms);
 	}
 	sched->population_ms = MIN_OF(sched->population_ms, now_ms);
-	delayed_shift(sched, back);
+	if (sched->brake_until_ms > 0)
+		sched->brake_until_ms = MAX_OF(sched->brake_until_ms - back, 1);
+	if (sched->stagger_wake_ms > 0)
+		sched->stagger_wake_ms = MAX_OF(sched->stagger_wake_ms - back, 1);
+	for (size_t i = 0; i < sched->n_gpu_starts; i++)
+		sched->gpu_starts[i].at_ms -= back;
+	users_clock_back(sched, now_ms);
+	waiting_shift(sched, back);
 }
 
 size_t gpu_position(const struct sched *sched, const char *uuid)
@@ -87,13 +97,18 @@ double model_speed(const struct sched *sched, const char *model)
 		   : 0;
 }
 
-/* Did GPU i have time to spare, by a sample taken since somebody came or went? */
-static bool has_time_left(const struct sched *sched, size_t i)
+/* Did GPU i have time to spare when it was sampled? One that does not tell is not said to. */
+static bool is_unsaturated(const struct sched *sched, size_t i)
 {
 	const struct gpu *gpu = &sched->gpus->gpus[i];
 
-	return gpu_has(gpu, GPU_UTILIZATION) && gpu->utilization_percent < SATURATED_PERCENT &&
-	       sched->gpus->sampled_at_ms > sched->population_ms;
+	return gpu_has(gpu, GPU_UTILIZATION) && gpu->utilization_percent < SATURATED_PERCENT;
+}
+
+/* And was that since somebody came or went? */
+static bool has_time_left(const struct sched *sched, size_t i)
+{
+	return is_unsaturated(sched, i) && sched->gpus->sampled_at_ms > sched->population_ms;
 }
 
 /* What all on each GPU would take alone, per cent. */
@@ -168,6 +183,21 @@ static void load_ask_kind(struct sched *sched, struct task_node *t, const char *
 					    : MAX_OF(run->load_percent, known.utilization_percent);
 }
 
+static void gpu_start_note(struct sched *sched, const char *uuid, int64_t now_ms)
+{
+	for (size_t i = 0; i < sched->n_gpu_starts; i++) {
+		if (strcmp(sched->gpu_starts[i].uuid, uuid) == 0) {
+			sched->gpu_starts[i].at_ms = MAX_OF(sched->gpu_starts[i].at_ms, now_ms);
+			return;
+		}
+	}
+	ARRAY_GROW(sched->gpu_starts, sched->n_gpu_starts, sched->gpu_starts_room);
+	sched->gpu_starts[sched->n_gpu_starts++] = (struct gpu_start){
+	    .uuid = string_pool_get(&sched->strings, uuid),
+	    .at_ms = now_ms,
+	};
+}
+
 void run_begin(struct sched *sched, struct task_node *t, int64_t now_ms)
 {
 	const struct sched_attempt *attempt = task_current(t);
@@ -178,6 +208,12 @@ void run_begin(struct sched *sched, struct task_node *t, int64_t now_ms)
 	if (attempt->n_gpus > 0)
 		load_ask_kind(sched, t, model);
 	t->run->work_known = true;
+	t->run->ramps = mem_calloc(attempt->n_gpus + 1, sizeof *t->run->ramps);
+	for (unsigned g = 0; g < attempt->n_gpus; g++) {
+		t->run->ramps[g].since_ms = now_ms;
+		gpu_start_note(sched, attempt->gpus[g].uuid, now_ms);
+	}
+	user_run(sched, t, 1, now_ms);
 	sched->population_ms = now_ms;
 }
 
@@ -196,30 +232,33 @@ static void ghost_take(struct sched *sched, const struct ghost *ghost)
 		gpu->vram.free_bytes += bytes;
 }
 
-/*
- * Its work: the time it took, times the pace it had on average. What was accounted while it ran
- * stood on what was known then; at the end its mean share of the GPU is known, and what it takes
- * alone at least as well as before. 0 = unknown.
- */
-static double run_work(const struct run *run, const struct sched_attempt *attempt)
+/* Its mean share of the GPU's time while it was measured, per cent; false: too little of that. */
+static bool run_share(const struct run *run, double *ret_percent)
 {
-	double elapsed = (double)(run->accounted_ms - attempt->started_at_ms) / 1000;
-
-	if (!run->work_known)
-		return 0;
-	if (run->share_seconds < SHARE_SECONDS_MIN || run->load_percent <= 0)
-		return run->work_seconds;
-	return elapsed * MIN_OF(1.0, run->share_integral / run->share_seconds / run->load_percent);
+	if (!run->work_known || run->share_seconds < SHARE_SECONDS_MIN)
+		return false;
+	*ret_percent = run->share_integral / run->share_seconds;
+	return true;
 }
 
-/* The GPU's time it got, in seconds of all of the GPU; 0 = not measured. */
-static double run_busy(const struct run *run, const struct sched_attempt *attempt)
+/*
+ * What it did, by the time it took: its work, which is that time at the pace it had on average, and
+ * the GPU's time it got, in seconds of all of the GPU. What was accounted while it ran stood on
+ * what was known then; at the end its mean share of the GPU is known, and what it takes alone at
+ * least as well as before. 0 = unknown.
+ */
+static void run_sum_up(struct task_node *t)
 {
-	double elapsed = (double)(run->accounted_ms - attempt->started_at_ms) / 1000;
+	const struct run *run = t->run;
+	double elapsed = (double)(run->accounted_ms - task_current(t)->started_at_ms) / 1000;
+	double share;
+	bool measured = run_share(run, &share);
 
-	if (!run->work_known || run->share_seconds < SHARE_SECONDS_MIN)
-		return 0;
-	return elapsed * run->share_integral / run->share_seconds / 100;
+	t->busy_seconds = measured ? (float)(elapsed * share / 100) : 0;
+	if (measured && run->load_percent > 0)
+		t->work_seconds = (float)(elapsed * MIN_OF(1.0, share / run->load_percent));
+	else
+		t->work_seconds = run->work_known ? (float)run->work_seconds : 0;
 }
 
 /* What one such task takes alone, by this run's measurements: false when there are none. Where they
@@ -297,11 +336,11 @@ void run_end(struct sched *sched, struct task_node *t, int64_t now_ms)
 		/* Others of its kind may have told more since its last sample. */
 		if (attempt->n_gpus > 0 && !t->run->load_exact)
 			load_ask_kind(sched, t, gpu_model(sched, attempt->gpus[0].uuid));
-		t->work_seconds = (float)run_work(t->run, attempt);
-		t->busy_seconds = (float)run_busy(t->run, attempt);
+		run_sum_up(t);
 		run_learn(sched, t);
 	}
 	run_gone(sched, t);
+	user_run(sched, t, -1, now_ms);
 	active_remove(sched, t);
 	sched->population_ms = now_ms;
 }
@@ -344,10 +383,14 @@ static bool gpu_is_lost(const struct sched *sched, const char *uuid)
 
 void sched_set_gpus(struct sched *sched, const struct gpu_list *list, int64_t now_ms)
 {
+	bool first = sched->gpus->state == GPU_SOURCE_UNKNOWN;
+
 	time_seen(sched, now_ms);
 	work_account(sched, now_ms);
 	gpu_list_destroy(sched->gpus);
 	sched->gpus = gpu_list_copy(list);
+	if (first)
+		users_weigh_runs(sched, now_ms);
 	/* A list that is stale as a whole has no healthy GPU, whatever its last good sample said.
 	 */
 	for (size_t i = 0; list->state == GPU_SOURCE_STALE && i < sched->gpus->n; i++) {
@@ -413,7 +456,7 @@ static bool any_time_left(const struct sched *sched, const struct sched_attempt 
 	for (unsigned g = 0; g < attempt->n_gpus; g++) {
 		size_t i = gpu_position(sched, attempt->gpus[g].uuid);
 
-		if (i != SIZE_MAX && sched->gpus->gpus[i].utilization_percent < SATURATED_PERCENT)
+		if (i != SIZE_MAX && is_unsaturated(sched, i))
 			return true;
 	}
 	return false;
@@ -462,6 +505,33 @@ static bool alone_utilization(const struct sched *sched, const struct task_node 
 	return true;
 }
 
+/* A start holds its full request until what it uses has stopped growing. */
+static void ramp_note(struct ramp *ramp, const struct sched_grant *grant, int64_t started_at_ms,
+		      int64_t now_ms)
+{
+	uint64_t slack = MAX_OF(ramp->level_bytes / 50, RAMP_SLACK_BYTES);
+
+	if (!grant->used_known) {
+		ramp->settled = now_ms - started_at_ms >= RAMP_BLIND_MS;
+		return;
+	}
+	if (grant->used_bytes > ramp->level_bytes + slack || ramp->level_bytes == 0) {
+		ramp->level_bytes = grant->used_bytes;
+		ramp->since_ms = now_ms;
+	}
+	ramp->settled = grant->used_bytes > 0 && now_ms - ramp->since_ms >= RAMP_QUIET_MS;
+}
+
+static bool run_is_settled(const struct task_node *t)
+{
+	const struct sched_attempt *attempt = &t->pub.attempts[t->pub.n_attempts - 1];
+	bool settled = true;
+
+	for (unsigned g = 0; g < attempt->n_gpus; g++)
+		settled &= t->run->ramps[g].settled;
+	return settled;
+}
+
 int sched_set_usage(struct sched *sched, const struct sched_usage *usage, int64_t now_ms)
 {
 	struct task_node *t = task_find(sched, usage->task);
@@ -481,6 +551,7 @@ int sched_set_usage(struct sched *sched, const struct sched_usage *usage, int64_
 		grant->used_bytes = usage->vram_known ? usage->vram_bytes : 0;
 		grant->peak_bytes = MAX_OF(grant->peak_bytes, grant->used_bytes);
 		attempt->peak_vram_bytes = MAX_OF(attempt->peak_vram_bytes, grant->used_bytes);
+		ramp_note(&t->run->ramps[g], grant, attempt->started_at_ms, now_ms);
 		if (usage->utilization_known || alone_utilization(sched, t, usage->uuid, &percent))
 			share_note(sched, t, percent, now_ms);
 		sched_touch(sched);
@@ -504,11 +575,13 @@ int sched_set_ram(struct sched *sched, uint64_t task, uint64_t ram_bytes, int64_
 }
 
 /* The grants of a task in force, one per GPU, or one for the CPU. */
-static void allocations_add(const struct task_node *t, struct ledger_allocation **allocations,
-			    size_t *n, size_t *room)
+static void allocations_add(const struct sched *sched, const struct task_node *t,
+			    struct ledger_allocation **allocations, size_t *n, size_t *room)
 {
 	const struct sched_attempt *attempt = &t->pub.attempts[t->pub.n_attempts - 1];
 	const struct place_request *request = &t->pub.spec.request;
+	double since = (double)MAX_OF(sched->last_ms - attempt->started_at_ms, 0) / 1000;
+	bool settled = run_is_settled(t);
 	unsigned g = 0;
 
 	do {
@@ -518,7 +591,8 @@ static void allocations_add(const struct task_node *t, struct ledger_allocation 
 		a = &(*allocations)[(*n)++];
 		*a = (struct ledger_allocation){.exclusive = request->exclusive,
 						.start_lock = request->start_lock,
-						.settled = true};
+						.settled = settled,
+						.seconds_since_start = since};
 		if (g == 0) {
 			a->ram_bytes = request->ram_bytes;
 			a->ram_used_bytes = t->run->ram_used_bytes;
@@ -533,16 +607,31 @@ static void allocations_add(const struct task_node *t, struct ledger_allocation 
 	} while (++g < attempt->n_gpus);
 }
 
+/* Negative: nothing ever did. */
+static double since_start(const struct sched *sched, const char *uuid)
+{
+	for (size_t i = 0; i < sched->n_gpu_starts; i++)
+		if (strcmp(sched->gpu_starts[i].uuid, uuid) == 0)
+			return (double)MAX_OF(sched->last_ms - sched->gpu_starts[i].at_ms, 0) /
+			       1000;
+	return -1;
+}
+
 struct ledger *ledger_now(const struct sched *sched, const struct batch_node *without)
 {
 	auto_free struct ledger_allocation *allocations = NULL;
+	struct ledger *ledger;
 	size_t n = 0, room = 0;
 
 	for (const struct task_node *t = sched->active; t; t = t->active_next) {
 		if (!without || t->batch != without)
-			allocations_add(t, &allocations, &n, &room);
+			allocations_add(sched, t, &allocations, &n, &room);
 	}
-	return ledger_create(sched->gpus, allocations, n, &sched->host, &sched->ledger_options);
+	ledger = ledger_create(sched->gpus, allocations, n, &sched->host, &sched->ledger_options);
+	/* Also of tasks that started there and are gone. */
+	for (size_t i = 0; i < ledger->n_gpus; i++)
+		ledger->gpus[i].seconds_since_start = since_start(sched, ledger->gpus[i].uuid);
+	return ledger;
 }
 
 struct ledger *sched_ledger(const struct sched *sched)

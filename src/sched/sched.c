@@ -23,6 +23,7 @@ struct sched *sched_create(const struct sched_options *options)
 		sched->rules[i] = options->ledger.rules[i];
 	sched->ledger_options.rules = sched->rules;
 	sched->stop_grace_ms = options->stop_grace_ms > 0 ? options->stop_grace_ms : STOP_GRACE_MS;
+	sched_configure(sched, &(struct sched_config){}, 0);
 	return sched;
 }
 
@@ -35,15 +36,15 @@ void sched_destroy(struct sched *sched)
 	while (sched->first)
 		task_destroy(sched, sched->first);
 	/* Tasks leave no lane when the whole queue goes: nobody walks them any more. */
-	sched->ready = NULL;
-	while (sched->first_batch) {
-		for (struct lane *lane = sched->first_batch->lanes; lane; lane = lane->next)
-			lane->order.root = NULL;
+	while (sched->first_batch)
 		batch_destroy(sched, sched->first_batch);
-	}
-	for (struct lane *lane = sched->singles.lanes; lane; lane = lane->next)
-		lane->order.root = NULL;
-	lanes_destroy(sched, &sched->singles);
+	for (size_t i = 0; i < sched->n_users; i++)
+		lanes_destroy(sched, &sched->users[i]->singles);
+	users_destroy(sched);
+	after_finish(sched);
+	free(sched->user_configs);
+	free(sched->pause);
+	free(sched->gpu_starts);
 	free(sched->buckets);
 	gpu_list_destroy(sched->gpus);
 	estimates_destroy(sched->estimates);
@@ -108,61 +109,108 @@ static int room_check(const struct sched *sched, size_t n, struct error *err)
 	return 0;
 }
 
-static struct task_node *submit(struct sched *sched, struct batch_node *b,
-				const struct sched_spec *spec, int64_t now_ms)
+static int request_check(struct sched *sched, const struct ledger *ledger,
+			 const struct sched_spec *spec, struct error *err)
+{
+	int r = spec_check(ledger, spec, err);
+
+	if (r == 0)
+		r = user_check(user_get(sched, spec->uid), &spec->request, 0, err);
+	return r < 0 ? r : after_check(sched, spec->after, err);
+}
+
+static struct task_node *task_new(struct sched *sched, struct batch_node *b,
+				  const struct sched_spec *spec, int64_t now_ms)
 {
 	struct task_node *t = task_create(sched, ++sched->last_task_id, b, spec);
 
 	t->pub.state = spec->held ? SCHED_HELD : SCHED_WAITING;
 	t->pub.submitted_at_ms = t->pub.updated_at_ms = now_ms;
-	sched->counts[t->pub.state]++;
-	t->batch->pub.counts[t->pub.state]++;
-	if (t->pub.state == SCHED_WAITING)
-		waiting_add(sched, t);
+	t->pub.not_before_ms = spec->not_before_ms;
+	waiting_queue(sched, t, now_ms);
+	task_count(sched, t, t->pub.state, 1);
 	task_changed(sched, t);
 	return t;
+}
+
+/* Into the queue; or out of it at once, when what it waits for can never come. */
+static void task_admit(struct sched *sched, struct task_node *t, int64_t now_ms)
+{
+	char why[SCHED_REASON_MAX];
+	bool may_come = after_begin(sched, t, false, why, sizeof why);
+
+	if (t->pub.state == SCHED_WAITING)
+		waiting_add(sched, t);
+	if (may_come)
+		return;
+	task_reason(t, "%s", why);
+	(void)task_move(sched, t, SCHED_EV_CANCEL, now_ms);
 }
 
 int sched_submit(struct sched *sched, const struct sched_spec *spec, int64_t now_ms,
 		 uint64_t *ret_id, struct error *err)
 {
 	struct ledger *ledger = check_ledger(sched);
+	struct task_node *t;
 	int r = room_check(sched, 1, err);
 
 	time_seen(sched, now_ms);
 	if (r == 0)
-		r = spec_check(ledger, spec, err);
+		r = request_check(sched, ledger, spec, err);
+	if (r == 0)
+		r = user_check(user_get(sched, spec->uid), NULL, 1, err);
 	ledger_destroy(ledger);
 	if (r < 0)
 		return r;
-	*ret_id = submit(sched, NULL, spec, now_ms)->pub.id;
+	t = task_new(sched, NULL, spec, now_ms);
+	sched->wishes_given = NULL;
+	task_admit(sched, t, now_ms);
+	after_settle(sched, now_ms);
+	*ret_id = t->pub.id;
 	sched_touch(sched);
 	return 0;
 }
 
-static int batch_check(const struct sched *sched, const struct sched_batch_spec *spec,
-		       struct error *err)
+/* Tasks of several users in one batch: each is counted for his own. */
+static int batch_users_check(struct sched *sched, const struct sched_batch_spec *spec,
+			     struct error *err)
+{
+	size_t n = 0;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < spec->n_tasks; i++) {
+		n++;
+		if (i + 1 < spec->n_tasks && spec->tasks[i + 1].uid == spec->tasks[i].uid)
+			continue;
+		r = user_check(user_get(sched, spec->tasks[i].uid), NULL, n, err);
+		n = 0;
+	}
+	return r;
+}
+
+static int batch_check(struct sched *sched, const struct sched_batch_spec *spec, struct error *err)
 {
 	struct ledger *ledger = check_ledger(sched);
 	int r = room_check(sched, spec->n_tasks, err);
 
 	for (size_t i = 0; r == 0 && i < spec->n_tasks; i++) {
-		r = spec_check(ledger, &spec->tasks[i], err);
+		r = request_check(sched, ledger, &spec->tasks[i], err);
 		if (r < 0)
 			r = error_prefix(err, r, "row %u",
 					 spec->tasks[i].row ? spec->tasks[i].row : (unsigned)i + 1);
 	}
 	ledger_destroy(ledger);
-	return r;
+	return r < 0 ? r : batch_users_check(sched, spec, err);
 }
 
 int sched_submit_batch(struct sched *sched, const struct sched_batch_spec *spec, int64_t now_ms,
 		       uint64_t *ret_batch, uint64_t *ret_first_task, struct error *err)
 {
 	struct batch_node *b;
-	int r = batch_check(sched, spec, err);
+	int r;
 
 	time_seen(sched, now_ms);
+	r = batch_check(sched, spec, err);
 	if (r < 0)
 		return r;
 	b = batch_create(sched, ++sched->last_batch_id, spec->name);
@@ -173,9 +221,13 @@ int sched_submit_batch(struct sched *sched, const struct sched_batch_spec *spec,
 	b->pub.total = (unsigned)spec->n_tasks;
 	*ret_first_task = sched->last_task_id + 1;
 	for (size_t i = 0; i < spec->n_tasks; i++)
-		(void)submit(sched, b, &spec->tasks[i], now_ms);
+		(void)task_new(sched, b, &spec->tasks[i], now_ms);
+	sched->wishes_given = NULL;
+	for (struct task_node *t = b->first; t; t = t->batch_next)
+		task_admit(sched, t, now_ms);
 	batch_changed(sched, b);
 	batch_settle(sched, b, now_ms);
+	after_settle(sched, now_ms);
 	*ret_batch = b->pub.id;
 	sched_touch(sched);
 	return 0;
@@ -191,10 +243,9 @@ static void withdraw(struct sched *sched, struct task_node *t)
 			sched->actions[kept++] = sched->actions[i];
 	}
 	sched->n_actions = kept;
-	if (t->lane || t->delayed)
+	if (t->pub.state == SCHED_WAITING)
 		waiting_remove(sched, t);
-	sched->counts[t->pub.state]--;
-	t->batch->pub.counts[t->pub.state]--;
+	task_count(sched, t, t->pub.state, -1);
 	task_destroy(sched, t);
 	sched_touch(sched);
 }
@@ -298,6 +349,15 @@ static bool state_is_active(enum sched_state state)
 	return state == SCHED_STARTING || state == SCHED_RUNNING;
 }
 
+static void queued_restore(struct sched *sched, struct task_node *t, const struct sched_task *from)
+{
+	t->pub.queued_at_ms = from->queued_at_ms;
+	if (t->pub.queued_at_ms == 0)
+		waiting_queue(sched, t, from->submitted_at_ms);
+	else if (t->pub.queued_at_ms != t->pub.spec.not_before_ms)
+		sched->last_queued_ms = MAX_OF(sched->last_queued_ms, t->pub.queued_at_ms);
+}
+
 int sched_restore_task(struct sched *sched, const struct sched_task *task, struct error *err)
 {
 	struct batch_node *b = task->batch ? batch_find(sched, task->batch) : NULL;
@@ -319,12 +379,21 @@ int sched_restore_task(struct sched *sched, const struct sched_task *task, struc
 	t->pub.not_before_ms = task->not_before_ms;
 	t->pub.failures = task->failures;
 	t->pub.requeues = task->requeues;
+	t->pub.start_failures = task->start_failures;
 	t->pub.stopping = task->stopping;
+	t->pub.overtime = task->overtime;
+	queued_restore(sched, t, task);
+	if (task->n_after > 0 && t->pub.spec.after) {
+		t->pub.after = mem_alloc(task->n_after * sizeof *t->pub.after);
+		memcpy(t->pub.after, task->after, task->n_after * sizeof *t->pub.after);
+		t->pub.n_after = task->n_after;
+		after_link(sched, t);
+	}
+	sched->wishes_given = NULL;
 	task_reason(t, task->reason ? "%s" : NULL, task->reason);
 	for (unsigned i = 0; i < task->n_attempts; i++)
 		attempt_restore(sched, t, &task->attempts[i]);
-	sched->counts[t->pub.state]++;
-	t->batch->pub.counts[t->pub.state]++;
+	task_count(sched, t, t->pub.state, 1);
 	t->stored = true;
 	sched->last_task_id = MAX_OF(sched->last_task_id, task->id);
 	if (t->pub.state == SCHED_WAITING)
@@ -332,6 +401,8 @@ int sched_restore_task(struct sched *sched, const struct sched_task *task, struc
 	if (state_is_active(t->pub.state)) {
 		run_begin(sched, t, task_current(t)->started_at_ms);
 		t->run->work_known = false;
+		if (t->pub.state == SCHED_RUNNING)
+			t->run->since_ms = task_current(t)->started_at_ms;
 	}
 	sums_restore(sched, t);
 	sched_touch(sched);
@@ -476,8 +547,11 @@ static bool task_may_go(const struct sched *sched, const struct task_node *t)
 
 void sched_forget(struct sched *sched, size_t keep)
 {
-	size_t n_ended = sched->n_tasks - open_tasks(sched);
+	size_t n_ended;
 	struct task_node *next;
+
+	after_settle(sched, sched->last_ms);
+	n_ended = sched->n_tasks - open_tasks(sched);
 
 	for (struct task_node *t = sched->first; t && n_ended > keep; t = next) {
 		next = t->next;
@@ -497,4 +571,5 @@ void sched_forget(struct sched *sched, size_t keep)
 		    n_ended >= keep)
 			batch_destroy(sched, b);
 	}
+	users_forget(sched);
 }

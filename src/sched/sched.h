@@ -21,9 +21,10 @@
 #include <sys/types.h>
 
 #define SCHED_TASKS_MAX          1000000 /* not ended; submits beyond are refused with -EDQUOT */
-#define SCHED_REQUEUES_MAX       3       /* times the system may put a task back before it fails */
+#define SCHED_REQUEUES_MAX       3       /* GPUs it may lose before it fails */
 #define SCHED_REASON_MAX         (PLACE_REASON_MAX + 128)
 #define SCHED_STATE_BIT(s)       (1u << (s))
+#define SCHED_START_PAUSE_MAX_MS 30000 /* between starts the machine cannot do; 1 s at first */
 #define SCHED_RETRY_DELAY_MS     1000
 #define SCHED_RETRY_DELAY_MAX_MS 600000
 
@@ -136,10 +137,15 @@ struct sched_task {
 	enum sched_state state;
 	char *reason; /* of an ended task: why; NULL = none. Of a waiting one see sched_reason() */
 	int64_t submitted_at_ms, updated_at_ms;
+	int64_t queued_at_ms;  /* its place in the queue and its ageing count from here: its submit,
+				  its spec.not_before_ms or its last retry by hand. Restored with 0:
+				  worked out from the others */
 	int64_t not_before_ms; /* 0 = any time */
 	unsigned failures;     /* of its own, counted against spec.retries */
-	unsigned requeues;     /* put back by the system */
-	bool stopping;         /* a cancel was asked for while it ran */
+	unsigned requeues;     /* put back because its GPU was lost */
+	unsigned start_failures; /* starts in a row that the machine could not do */
+	bool stopping;           /* a cancel was asked for while it ran */
+	bool overtime;           /* its soft limit passed in the present attempt: it was signaled */
 	/* What of spec.after is still to come, allocated; NULL when nothing. Changes are stored;
 	 * a task is restored with what was left. */
 	struct sched_after_item *after;
@@ -277,8 +283,10 @@ int sched_set_ram(struct sched *sched, uint64_t task, uint64_t ram_bytes, int64_
 
 /*
  * Submit one task. -E2BIG / -ENODEV from place_check() (with the largest room in the text), -EDQUOT
- * when there are SCHED_TASKS_MAX, -EINVAL. Before the first GPU list, and while NVML is stale,
- * requests are accepted unchecked: they wait.
+ * when there are SCHED_TASKS_MAX or its user has all his limits allow, or it asks for more than
+ * they ever will; -ESRCH when it is to run after something that is not there; -EINVAL. What can
+ * never be met any more is accepted and canceled at once, as it would be had it come earlier.
+ * Before the first GPU list, and while NVML is stale, requests are accepted unchecked: they wait.
  */
 int sched_submit(struct sched *sched, const struct sched_spec *spec, int64_t now_ms,
 		 uint64_t *ret_id, struct error *err) MUST_CHECK;
@@ -314,8 +322,9 @@ void sched_restore_ids(struct sched *sched, uint64_t last_task, uint64_t last_ba
  * report): ignore. `sched_ended` may come without `sched_started`. */
 int sched_started(struct sched *sched, uint64_t task, unsigned attempt, int64_t now_ms);
 
-/* It could not be started. `transient`: the machine's fault (no more processes ...): put back after
- * a pause, at most SCHED_REQUEUES_MAX times; else the task's own (no such command). */
+/* It could not be started. `transient`: the machine's fault (no more processes ...): put back for
+ * as long as the cause lasts, and until a start succeeds only one task at a time is tried, after a
+ * pause of 1 s doubled to SCHED_START_PAUSE_MAX_MS; else the task's own (no such command). */
 int sched_start_failed(struct sched *sched, uint64_t task, unsigned attempt, const char *text,
 		       bool transient, int64_t now_ms);
 
@@ -347,7 +356,9 @@ int sched_release(struct sched *sched, uint64_t task, int64_t now_ms, struct err
 int sched_batch_cancel(struct sched *sched, uint64_t batch, int64_t now_ms,
 		       struct error *err) MUST_CHECK;
 /* Once more: of a task that failed, was canceled or got lost. Its counts of failures start anew. A
- * batch that has ended goes on. Of a task or batch that is no more in memory, restore it first. */
+ * batch that has ended goes on. Of a task or batch that is no more in memory, restore it first. Of
+ * what it was to run after, it waits for what has not ended; who retries knows about the rest. What
+ * was canceled because of it stays canceled: retry that too. */
 int sched_retry(struct sched *sched, uint64_t task, int64_t now_ms, struct error *err) MUST_CHECK;
 /* Of a task that has not started. */
 int sched_set_priority(struct sched *sched, uint64_t task, int priority, int64_t now_ms,

@@ -8,19 +8,47 @@
 #include "sched/sched.h"
 #include "sched/strings.h"
 
+struct task_node;
+
 /*
- * Waiting tasks of one batch (or of none) that ask for alike: same kind of device, same pin, same
- * count, VRAM of the same power of two. The placer sees PLACE_WINDOW tasks; taking some from every
- * lane keeps a thousand tasks that cannot start now from hiding the one behind them that can.
+ * Waiting tasks of one user and one batch (or none) that ask for alike: same kind of device, same
+ * pin, same count, VRAM of the same power of two. The placer sees PLACE_WINDOW tasks; taking some
+ * from every lane keeps a thousand tasks that cannot start now from hiding the one behind them that
+ * can. A lane is there while it holds tasks.
  */
 struct lane {
 	struct batch_node *batch;
-	struct lane *next; /* of the batch */
+	struct user_node *user;
+	struct lane *next, **slot; /* of the batch, or of the user's singles */
 	enum place_cpu_mode cpu;
 	unsigned gpus, vram_log2;
 	const char *pin_uuid; /* of the pool, as its tasks' are; NULL = any */
 	struct order order;
-	struct lane *ready_next, *ready_prev; /* lanes with tasks */
+	struct lane *ready_next, *ready_prev; /* all there are */
+};
+
+/* Somebody who has or had tasks here. */
+struct user_node {
+	uid_t uid;
+	struct sched_user_limits limits;
+	unsigned tasks;         /* in memory, ended ones included */
+	unsigned queued;        /* not ended */
+	unsigned running, gpus; /* starting or running, and what those were granted */
+	uint64_t vram_bytes;
+	double usage, rate; /* whole GPUs x seconds, decayed to usage_ms; whole GPUs now */
+	int64_t usage_ms;
+	int64_t offset_ms;    /* added to the rank of his tasks, as of the last users_weigh() */
+	double share, fair;   /* of the same */
+	struct lane *singles; /* lanes of his tasks without a batch */
+	bool blocked;         /* waiting_window(): a task of his waits for his limit first */
+};
+
+/* A task waits for something to end: one for each item of its `after`, in the list of that. */
+struct watch {
+	struct watch *next, **slot; /* slot NULL: in no list */
+	struct task_node *waiter;
+	uint64_t id;
+	bool is_batch;
 };
 
 /* What is kept of one GPU while a batch runs. */
@@ -37,6 +65,7 @@ struct batch_node {
 	struct batch_node *next, *prev;
 	struct task_node *first, *last;
 	struct lane *lanes;
+	struct watch *watchers;
 	unsigned active; /* starting or running */
 	unsigned oom_recovered, on_cpu;
 	struct batch_gpu *gpus;
@@ -45,6 +74,13 @@ struct batch_node {
 	struct place_yardsticks yardsticks;
 	unsigned yardsticks_at; /* 1 + tasks ended when they were worked out; 0 = never */
 	bool changed, stored;
+};
+
+/* Is its use of one GPU still growing? */
+struct ramp {
+	uint64_t level_bytes; /* last grown to */
+	int64_t since_ms;     /* when that was */
+	bool settled;
 };
 
 /* A task that holds an allocation. */
@@ -60,7 +96,11 @@ struct run {
 	double alone_integral, alone_seconds;
 	double share_percent; /* the last */
 	int64_t share_ms;     /* when that was; 0 = never */
+	int64_t since_ms;     /* its process runs; 0 = not yet. Limits of time count from here */
 	int64_t kill_at_ms;   /* 0 = no stop under way */
+	bool out_of_time;     /* its hard limit has passed: it was killed */
+	double share_of_gpus; /* fair share's: whole GPUs it holds */
+	struct ramp *ramps;   /* one for each GPU */
 	uint64_t ram_used_bytes, ram_peak_bytes;
 	bool gpu_lost;        /* a sample since its start said so */
 	int64_t fault_ms;     /* when one of its GPUs last reported an XID of its own; 0 = never */
@@ -76,14 +116,18 @@ struct task_node {
 	struct task_node *active_next, *active_prev;
 	struct task_node *hash_next;
 	struct batch_node *batch; /* the singles' when it has none */
-	struct lane *lane;        /* while it waits in one */
-	struct order_node order;  /* in its lane, or in sched->delayed */
-	struct run *run;          /* while starting or running */
+	struct user_node *user;
+	struct watch *watchers;  /* who waits for it */
+	struct watch *watches;   /* pub.n_after of them at first: what it waits for; or NULL */
+	struct lane *lane;       /* while it waits in one */
+	struct order_node order; /* in its lane, or in sched->delayed */
+	struct run *run;         /* while starting or running */
 	/* Of the attempt that ended well: its work, alone; and the GPU's time it got, which is
 	 * known even where work and utilisation are not to be told apart. 0 = unknown. */
 	float work_seconds, busy_seconds;
 	void *text; /* one allocation: argv, name and the like */
-	bool delayed, changed, stored;
+	unsigned n_watches;
+	bool delayed, blocked, changed, stored;
 };
 
 /* VRAM of an attempt that ended after the sample was taken: still in that sample, no more on the
@@ -101,7 +145,19 @@ struct step_view {
 	struct place_view view;
 	struct place_task *waiting;
 	struct task_node **nodes; /* of `waiting` */
+	struct place_user *users;
 	bool *taken;
+};
+
+/* When a GPU was last given to somebody. */
+struct gpu_start {
+	const char *uuid; /* of the pool */
+	int64_t at_ms;
+};
+
+struct ended_item {
+	struct task_node *task; /* or */
+	struct batch_node *batch;
 };
 
 struct sched {
@@ -111,7 +167,9 @@ struct sched {
 	struct task_node *first, *last;
 	struct task_node *active;
 	struct batch_node *first_batch, *last_batch;
-	struct batch_node singles; /* holds the lanes of tasks without a batch */
+	struct batch_node singles; /* of tasks without a batch */
+	struct user_node **users;  /* by uid */
+	size_t n_users, users_room;
 	struct lane *ready;
 	struct order delayed; /* waiting tasks with a not_before_ms, by it */
 	uint64_t last_task_id, last_batch_id;
@@ -127,7 +185,28 @@ struct sched {
 	size_t n_ghosts, ghosts_room;
 	uint64_t round_robin;
 	int64_t stop_grace_ms;
-	int64_t last_ms; /* time of the last call */
+	int64_t last_ms;        /* time of the last call */
+	int64_t last_queued_ms; /* the latest of all tasks: a clock set back changes no order */
+
+	struct sched_config config; /* defaults filled in */
+	struct sched_user_config *user_configs;
+	char *pause; /* why nothing new starts; NULL = it does */
+	/* Starts the machine could not do: in a row, and until when none is tried. */
+	unsigned start_failures;
+	int64_t brake_until_ms;
+	char brake_text[PLACE_REASON_MAX];
+	struct gpu_start *gpu_starts;
+	size_t n_gpu_starts, gpu_starts_room;
+	int64_t stagger_wake_ms; /* when a start that is put off becomes possible; 0 = none is */
+
+	/* Ended, and watched: to be told to who waits. And who has not been linked yet. */
+	struct ended_item *ended;
+	size_t n_ended, ended_room;
+	bool draining;
+	uint64_t *unlinked;
+	size_t n_unlinked, unlinked_room;
+	/* While a batch is submitted: what its last task's wishes became. */
+	const struct place_wishes *wishes_given, *wishes_kept;
 
 	bool dirty; /* something happened since the last step */
 	struct step_view view;
@@ -174,16 +253,70 @@ void task_changed(struct sched *sched, struct task_node *t);
 void batch_changed(struct sched *sched, struct batch_node *b);
 void active_add(struct sched *sched, struct task_node *t, int64_t now_ms);
 void active_remove(struct sched *sched, struct task_node *t);
+/* It is in `state` now (1), or not any more (-1): all the counts. */
+void task_count(struct sched *sched, struct task_node *t, enum sched_state state, int by);
+
+/* spec.c: what was asked for, kept. */
+void spec_keep(struct sched *sched, struct task_node *t, const struct sched_spec *spec);
+void spec_drop(struct sched *sched, struct task_node *t);
 
 /* lanes.c: the order of the waiting. */
 void waiting_add(struct sched *sched, struct task_node *t);
 void waiting_remove(struct sched *sched, struct task_node *t);
 void waiting_wake(struct sched *sched, int64_t now_ms); /* those whose not_before_ms came */
-/* The window, in queue order; returns how many. */
+void waiting_shift(struct sched *sched, int64_t back);  /* the clock was set back by this */
+void waiting_rank_all(struct sched *sched);             /* by a new configuration */
+/* Set queued_at_ms: a clock set back puts nobody before those who are there. */
+void waiting_queue(struct sched *sched, struct task_node *t, int64_t now_ms);
+/* The window, in queue order; returns how many. After users_weigh(). */
 size_t waiting_window(const struct sched *sched, struct task_node **ret_nodes);
-/* How many waiting tasks come before it. */
-size_t waiting_before(const struct sched *sched, const struct task_node *t);
-void lanes_destroy(struct sched *sched, struct batch_node *b);
+/* How many waiting tasks come before it; and of those, how many are of other users and come first
+ * only because of their users' shares. */
+size_t waiting_before(const struct sched *sched, const struct task_node *t,
+		      size_t *ret_by_fairness);
+/* Its priority with what its wait and its user's share make of it. */
+int waiting_level(const struct sched *sched, const struct task_node *t, int64_t now_ms);
+void lanes_destroy(struct sched *sched, struct lane **lanes);
+
+/* users.c: shares and limits. */
+struct user_node *user_get(struct sched *sched, uid_t uid);
+void users_weigh(struct sched *sched, int64_t now_ms); /* offsets, as of now */
+bool users_compete(const struct sched *sched);         /* two or more have something waiting */
+void users_configure(struct sched *sched);
+void users_forget(struct sched *sched);
+/* Those with limits, for the placer; the caller frees the array. */
+struct place_user *users_limited(const struct sched *sched, size_t *ret_n);
+void users_destroy(struct sched *sched);
+void users_clock_back(struct sched *sched, int64_t now_ms);
+/* Of a task that comes to or leaves its GPUs: `by` is 1 or -1. */
+void user_run(struct sched *sched, struct task_node *t, int by, int64_t now_ms);
+void users_weigh_runs(struct sched *sched, int64_t now_ms); /* sizes of GPUs got known */
+/* Which limit of his keeps a task from starting now; and how it is said. */
+enum user_limit { USER_FREE, USER_RUNNING, USER_GPUS, USER_VRAM };
+enum user_limit user_limit_met(const struct user_node *user, const struct place_request *request);
+int user_check(const struct user_node *user, const struct place_request *request, size_t n,
+	       struct error *err);
+
+/* after.c: what waits for what. */
+int after_check(const struct sched *sched, const struct sched_after *after, struct error *err);
+/* What is still to come of spec.after goes into pub.after. False: it can never come. */
+bool after_begin(struct sched *sched, struct task_node *t, bool again, char *ret_why, size_t size);
+/* Watch what pub.after holds, at the next after_settle(). */
+void after_link(struct sched *sched, struct task_node *t);
+void after_unlink(struct sched *sched, struct task_node *t); /* it waits for nothing any more */
+void after_task_ended(struct sched *sched, struct task_node *t);
+void after_batch_ended(struct sched *sched, struct batch_node *b);
+/* Tell those who wait for what has ended. No recursion, however long the chain. */
+void after_settle(struct sched *sched, int64_t now_ms);
+void after_abandon(struct sched *sched, struct watch *watchers); /* the watched one goes away */
+void after_reason(const struct sched *sched, const struct task_node *t, char *buf, size_t size);
+void after_finish(struct sched *sched);
+
+/* limits.c: of time. */
+void limits_signal(struct sched *sched, struct task_node *t, int64_t now_ms);
+int64_t limits_deadline(const struct task_node *t); /* 0 = none */
+/* An error that is the end of its time becomes a timeout; the text says which. */
+bool limits_judge(const struct task_node *t, const struct sched_end *end, char *text, size_t size);
 
 /* machine.c: GPUs, use, work. */
 void time_seen(struct sched *sched, int64_t now_ms);
@@ -223,6 +356,9 @@ void batch_settle(struct sched *sched, struct batch_node *b, int64_t now_ms);
 void batch_sample(struct sched *sched, int64_t now_ms);
 struct batch_gpu *batch_gpu_get(struct sched *sched, struct batch_node *b, const char *uuid,
 				unsigned index);
+
+/* reason.c */
+void view_refresh(struct sched *sched, int64_t now_ms); /* step.c: build it when it is not valid */
 
 /* Something happened. */
 static inline void sched_touch(struct sched *sched)

@@ -44,6 +44,9 @@ static const struct sched_move table[SCHED_STATE_COUNT][SCHED_EVENT_COUNT] = {
 	    [SCHED_EV_VANISHED] = MOVE(SCHED_LOST, SCHED_DO_FREE),
 	    [SCHED_EV_CANCEL] = MOVE(SCHED_RUNNING, SCHED_DO_STOP),
 	},
+    [SCHED_FAILED] = {[SCHED_EV_RETRY] = MOVE(SCHED_WAITING, SCHED_DO_ENQUEUE)},
+    [SCHED_CANCELED] = {[SCHED_EV_RETRY] = MOVE(SCHED_WAITING, SCHED_DO_ENQUEUE)},
+    [SCHED_LOST] = {[SCHED_EV_RETRY] = MOVE(SCHED_WAITING, SCHED_DO_ENQUEUE)},
 };
 
 static const char *const state_names[SCHED_STATE_COUNT] = {
@@ -71,12 +74,17 @@ static const struct {
     [SCHED_EV_STARTED] = {"started", "its process exists"},
     [SCHED_EV_OK] = {"ok", "the attempt ended well"},
     [SCHED_EV_FAIL] = {"fail", "the attempt failed and is not to be repeated"},
-    [SCHED_EV_AGAIN] = {"again", "the attempt failed, or its GPU was lost, and is to be repeated"},
-    [SCHED_EV_STOPPED] = {"stopped", "the attempt ended after a cancel"},
+    [SCHED_EV_AGAIN] = {"again", "the attempt failed, its GPU was lost or the machine could not "
+				 "start it; it is to be repeated"},
+    [SCHED_EV_STOPPED] =
+	{"stopped", "the attempt ended after a cancel, or never began and its batch is canceled"},
     [SCHED_EV_VANISHED] = {"vanished", "the attempt ended and nobody knows how"},
-    [SCHED_EV_CANCEL] = {"cancel", "somebody asked to cancel it"},
+    [SCHED_EV_CANCEL] =
+	{"cancel",
+	 "somebody asked to cancel it, its batch stops, or what it waits for can never come"},
     [SCHED_EV_HOLD] = {"hold", "somebody asked to hold it"},
     [SCHED_EV_RELEASE] = {"release", "somebody asked to release it"},
+    [SCHED_EV_RETRY] = {"retry", "somebody asked to run it once more"},
 };
 
 static const char *const effect_names[SCHED_EFFECT_COUNT] = {

@@ -45,6 +45,7 @@ enum sched_event {
 	SCHED_EV_CANCEL,
 	SCHED_EV_HOLD,
 	SCHED_EV_RELEASE,
+	SCHED_EV_RETRY,
 	SCHED_EVENT_COUNT,
 };
 
@@ -72,6 +73,7 @@ struct sched_move sched_move(enum sched_state state, enum sched_event event);
 /* As Markdown. */
 void sched_table_print(FILE *out);
 
+/* It has ended: nothing but a retry by hand changes it any more. */
 static inline bool sched_state_is_final(enum sched_state state)
 {
 	return state >= SCHED_DONE;

@@ -1,7 +1,8 @@
 /*
  * The step: wake what was put off, send the signals that are due, and ask the placer until nothing
- * more starts. The view it worked with is kept until something happens: a question "why does it
- * wait" is answered from it.
+ * more starts. Where users compete, or the machine is only tried out, the window is made afresh for
+ * each start: who has just got something stands further back. The view it worked with is kept until
+ * something happens: a question "why does it wait" is answered from it.
  */
 #include "sched/sched_priv.h"
 
@@ -19,22 +20,27 @@ void view_drop(struct sched *sched)
 	free(v->waiting);
 	free(v->nodes);
 	free(v->taken);
+	free(v->users);
 	*v = (struct step_view){};
 }
 
-static struct place_task place_task_of(const struct task_node *t)
+static struct place_task place_task_of(const struct sched *sched, const struct task_node *t,
+				       int64_t now_ms)
 {
 	const struct sched_spec *spec = &t->pub.spec;
 
 	return (struct place_task){
 	    .id = t->pub.id,
 	    .batch = t->pub.batch,
-	    .priority = spec->priority,
+	    .priority = waiting_level(sched, t, now_ms),
 	    .kind = spec->kind,
 	    .request = &spec->request,
 	    .policy = spec->policy,
 	    .weight_memory = spec->weight_memory,
 	    .work_hint = spec->work_hint,
+	    .uid = spec->uid,
+	    .waited_seconds = (double)MAX_OF(now_ms - t->pub.queued_at_ms, 0) / 1000,
+	    .hard_limit_seconds = (double)spec->hard_limit_ms / 1000,
 	};
 }
 
@@ -42,7 +48,7 @@ static struct place_task running_of(const struct sched *sched, const struct task
 				    int64_t now_ms)
 {
 	const struct sched_attempt *attempt = &t->pub.attempts[t->pub.n_attempts - 1];
-	struct place_task running = place_task_of(t);
+	struct place_task running = place_task_of(sched, t, now_ms);
 
 	for (unsigned g = 0; g < attempt->n_gpus; g++) {
 		size_t i = gpu_position(sched, attempt->gpus[g].uuid);
@@ -62,13 +68,14 @@ static void view_build(struct sched *sched, int64_t now_ms)
 
 	view_drop(sched);
 	work_account(sched, now_ms);
+	users_weigh(sched, now_ms);
 	v->ledger = ledger_now(sched, NULL);
 	v->nodes = mem_alloc(PLACE_WINDOW * sizeof(struct task_node *));
 	v->view.n_waiting = waiting_window(sched, v->nodes);
 	v->waiting = mem_calloc(v->view.n_waiting + 1, sizeof *v->waiting);
 	v->taken = mem_calloc(v->view.n_waiting + 1, sizeof *v->taken);
 	for (size_t i = 0; i < v->view.n_waiting; i++)
-		v->waiting[i] = place_task_of(v->nodes[i]);
+		v->waiting[i] = place_task_of(sched, v->nodes[i], now_ms);
 	v->view.running_room = n_active + 8;
 	v->view.running = mem_calloc(v->view.running_room, sizeof *v->view.running);
 	for (const struct task_node *t = sched->active; t; t = t->active_next)
@@ -78,7 +85,16 @@ static void view_build(struct sched *sched, int64_t now_ms)
 	v->view.waiting = v->waiting;
 	v->view.taken = v->taken;
 	v->view.round_robin = sched->round_robin;
+	v->users = users_limited(sched, &v->view.n_users);
+	v->view.users = v->users;
+	v->view.reserve_after_seconds = MAX_OF(0.0, (double)sched->config.reserve_after_ms / 1000);
 	v->valid = true;
+}
+
+void view_refresh(struct sched *sched, int64_t now_ms)
+{
+	if (!sched->view.valid)
+		view_build(sched, now_ms);
 }
 
 void action_add(struct sched *sched, enum sched_action_type type, const struct task_node *t,
@@ -123,13 +139,14 @@ static void start(struct sched *sched, struct task_node *t, const struct place_d
 	action_add(sched, SCHED_START, t, 0);
 }
 
-static size_t place_all(struct sched *sched, int64_t now_ms)
+/* Returns how many it started, at most `max`. */
+static size_t place_some(struct sched *sched, size_t max, int64_t now_ms)
 {
 	struct step_view *v = &sched->view;
 	struct place_decision decision;
 	size_t started = 0;
 
-	while (place_next(&v->view, &decision) > 0) {
+	while (started < max && place_next(&v->view, &decision) > 0) {
 		struct task_node *t = v->nodes[decision.waiting];
 
 		place_book(&v->view, &decision);
@@ -140,44 +157,106 @@ static size_t place_all(struct sched *sched, int64_t now_ms)
 	return started;
 }
 
+static void stop_signal(struct sched *sched, struct task_node *t, int64_t now_ms)
+{
+	struct run *run = t->run;
+
+	if (run->kill_at_ms > now_ms)
+		return;
+	action_add(sched, SCHED_SIGNAL, t, run->kill_at_ms == 0 ? SIGTERM : SIGKILL);
+	run->kill_at_ms = now_ms + sched->stop_grace_ms;
+}
+
 static void signals_send(struct sched *sched, int64_t now_ms)
 {
 	for (struct task_node *t = sched->active; t; t = t->active_next) {
-		struct run *run = t->run;
+		if (t->pub.state != SCHED_RUNNING || t->run->end_waits)
+			continue;
+		if (t->pub.stopping)
+			stop_signal(sched, t, now_ms);
+		else
+			limits_signal(sched, t, now_ms);
+	}
+}
 
-		if (!t->pub.stopping || t->pub.state != SCHED_RUNNING || run->end_waits)
+/* How many may start: none while nothing is to start, one while it is tried out whether the machine
+ * can. */
+static size_t starts_allowed(const struct sched *sched, int64_t now_ms)
+{
+	if (sched->pause || !sched->ready || sched->brake_until_ms > now_ms)
+		return 0;
+	if (sched->start_failures > 0)
+		return sched->counts[SCHED_STARTING] > 0 ? 0 : 1;
+	return users_compete(sched) ? 1 : PLACE_WINDOW;
+}
+
+/* When does a start that only the pause between two starts on a GPU puts off become possible? */
+static void stagger_plan(struct sched *sched, int64_t now_ms)
+{
+	const struct step_view *v = &sched->view;
+
+	sched->stagger_wake_ms = 0;
+	for (size_t i = 0; v->ledger && i < v->view.n_waiting; i++) {
+		unsigned ms = MAX_OF(v->waiting[i].request->stagger_ms, sched->config.stagger_ms);
+
+		if (ms == 0 || v->taken[i])
 			continue;
-		if (run->kill_at_ms > now_ms)
-			continue;
-		action_add(sched, SCHED_SIGNAL, t, run->kill_at_ms == 0 ? SIGTERM : SIGKILL);
-		run->kill_at_ms = now_ms + sched->stop_grace_ms;
+		for (size_t g = 0; g < sched->n_gpu_starts; g++) {
+			int64_t at_ms = sched->gpu_starts[g].at_ms + ms;
+
+			if (at_ms > now_ms &&
+			    (sched->stagger_wake_ms == 0 || at_ms < sched->stagger_wake_ms))
+				sched->stagger_wake_ms = at_ms;
+		}
+	}
+}
+
+/* Pauses that are over are something that happened. */
+static void pauses_end(struct sched *sched, int64_t now_ms)
+{
+	if (sched->brake_until_ms > 0 && sched->brake_until_ms <= now_ms) {
+		sched->brake_until_ms = 0;
+		sched_touch(sched);
+	}
+	if (sched->stagger_wake_ms > 0 && sched->stagger_wake_ms <= now_ms) {
+		sched->stagger_wake_ms = 0;
+		sched_touch(sched);
 	}
 }
 
 size_t sched_step(struct sched *sched, int64_t now_ms)
 {
-	size_t started = 0, n;
+	size_t started = 0, allowed, n;
 	bool more;
 
 	time_seen(sched, now_ms);
+	after_settle(sched, now_ms);
 	waiting_wake(sched, now_ms);
 	loss_judge(sched, now_ms);
 	signals_send(sched, now_ms);
+	pauses_end(sched, now_ms);
 	if (!sched->dirty)
 		return 0;
-	while (sched->ready) {
+	while ((allowed = starts_allowed(sched, now_ms)) > 0) {
 		view_build(sched, now_ms);
-		more = sched->view.view.n_waiting == PLACE_WINDOW;
-		n = place_all(sched, now_ms);
-		started += n;
 		/* With a full window there may be more behind it that can start now. */
+		more = sched->view.view.n_waiting == PLACE_WINDOW || allowed < PLACE_WINDOW;
+		n = place_some(sched, allowed, now_ms);
+		started += n;
+		stagger_plan(sched, now_ms);
 		if (n == 0 || !more)
 			break;
 	}
 	sched->dirty = false;
 	/* Starting invalidated the view although it was kept up by place_book(). */
-	sched->view.valid = sched->view.ledger != NULL && started == 0;
+	sched->view.valid = sched->view.valid && sched->view.ledger != NULL && started == 0;
 	return started;
+}
+
+static void deadline_add(int64_t *deadline, int64_t at_ms)
+{
+	if (at_ms > 0 && (*deadline == 0 || at_ms < *deadline))
+		*deadline = at_ms;
 }
 
 int64_t sched_deadline(const struct sched *sched)
@@ -185,78 +264,15 @@ int64_t sched_deadline(const struct sched *sched)
 	const struct order_node *first = order_first(&sched->delayed);
 	int64_t deadline = first ? first->rank : 0;
 
+	deadline_add(&deadline, sched->brake_until_ms);
+	deadline_add(&deadline, sched->stagger_wake_ms);
 	for (const struct task_node *t = sched->active; t; t = t->active_next) {
-		int64_t at = t->run->end_waits ? t->run->judge_until_ms : t->run->kill_at_ms;
-
-		if (at > 0 && (deadline == 0 || at < deadline))
-			deadline = at;
+		if (t->run->end_waits) {
+			deadline_add(&deadline, t->run->judge_until_ms);
+			continue;
+		}
+		deadline_add(&deadline, t->run->kill_at_ms);
+		deadline_add(&deadline, limits_deadline(t));
 	}
 	return deadline;
-}
-
-static void reason_waiting(struct sched *sched, const struct task_node *t,
-			   char reason[SCHED_REASON_MAX])
-{
-	const struct sched_batch *batch = t->pub.batch ? &t->batch->pub : NULL;
-	size_t before;
-	char explained[PLACE_REASON_MAX];
-
-	if (t->delayed) {
-		(void)snprintf(reason, SCHED_REASON_MAX, "%s%stried again in %s",
-			       t->pub.reason ? t->pub.reason : "", t->pub.reason ? "; " : "",
-			       DURATION_TEXT(MAX_OF(t->pub.not_before_ms - sched->last_ms, 0)));
-		return;
-	}
-	if (batch && batch->state == SCHED_BATCH_ASKING) {
-		(void)snprintf(reason, SCHED_REASON_MAX,
-			       "batch %llu waits for an answer: %u failed; continue or cancel it",
-			       (unsigned long long)batch->id,
-			       batch->counts[SCHED_FAILED] + batch->counts[SCHED_LOST]);
-		return;
-	}
-	if (!sched->view.valid)
-		view_build(sched, sched->last_ms);
-	for (size_t i = 0; i < sched->view.view.n_waiting; i++) {
-		if (sched->view.nodes[i] != t)
-			continue;
-		place_explain(&sched->view.view, i, explained);
-		(void)snprintf(reason, SCHED_REASON_MAX, "%s", explained);
-		return;
-	}
-	if (batch && t->pub.spec.request.threads > 0 &&
-	    t->batch->active >= t->pub.spec.request.threads) {
-		(void)snprintf(reason, SCHED_REASON_MAX,
-			       "%u of its batch run at once already (limit %u)", t->batch->active,
-			       t->pub.spec.request.threads);
-		return;
-	}
-	before = waiting_before(sched, t);
-	(void)snprintf(reason, SCHED_REASON_MAX, "behind %zu other%s", before,
-		       before == 1 ? "" : "s");
-}
-
-const char *sched_reason(struct sched *sched, const struct sched_task *task,
-			 char reason[SCHED_REASON_MAX])
-{
-	const struct task_node *t = task_of(task);
-	const struct sched_attempt *attempt = sched_task_attempt(task);
-	const char *text = task->reason ? task->reason : "";
-
-	reason[0] = '\0';
-	if (task->state == SCHED_WAITING) {
-		reason_waiting(sched, t, reason);
-		return reason;
-	}
-	if (task->state == SCHED_HELD)
-		text = "held until it is released";
-	else if (t->run && t->run->end_waits)
-		text = "its process ended with an error; a new look at its GPU is awaited";
-	else if (t->run && t->run->gpu_lost)
-		text = "its GPU is lost; it runs on until its process ends, then it is put back";
-	else if (t->run && task->stopping)
-		text = "is being stopped";
-	else if (t->run && attempt->reason)
-		text = attempt->reason;
-	(void)snprintf(reason, SCHED_REASON_MAX, "%s", text);
-	return reason;
 }

@@ -1,34 +1,26 @@
-/* See strings.h: a hash table with chains; the text stands behind its entry. */
+/* See strings.h: a hash table with chains; the content stands behind its entry. */
 #include "sched/strings.h"
 
 #include "util/cleanup.h"
 
+#include <stdalign.h>
 #include <stdint.h>
 #include <string.h>
 
 struct string_entry {
 	struct string_entry *next;
-	size_t references;
-	uint32_t hash;
-	char text[];
+	uint32_t references, hash;
+	size_t size;
+	alignas(max_align_t) char bytes[];
 };
 
-static uint32_t hash_of(const char *s)
+static uint32_t hash_of(const char *bytes, size_t size)
 {
 	uint32_t hash = 2166136261u;
 
-	for (; *s; s++)
-		hash = (hash ^ (unsigned char)*s) * 16777619u;
+	for (size_t i = 0; i < size; i++)
+		hash = (hash ^ (unsigned char)bytes[i]) * 16777619u;
 	return hash;
-}
-
-static struct string_entry **slot_of(const struct string_pool *pool, const char *s, uint32_t hash)
-{
-	struct string_entry **slot = &pool->buckets[hash & (pool->n_buckets - 1)];
-
-	while (*slot && ((*slot)->hash != hash || strcmp((*slot)->text, s) != 0))
-		slot = &(*slot)->next;
-	return slot;
 }
 
 static void pool_grow(struct string_pool *pool)
@@ -50,42 +42,64 @@ static void pool_grow(struct string_pool *pool)
 	pool->n_buckets = n;
 }
 
-const char *string_pool_get(struct string_pool *pool, const char *s)
+const void *string_pool_get_bytes(struct string_pool *pool, const void *bytes, size_t size)
 {
+	uint32_t hash = hash_of(bytes, size);
 	struct string_entry **slot, *entry;
-	uint32_t hash;
-	size_t len;
 
-	s = s ? s : "";
-	hash = hash_of(s);
 	if (pool->n >= pool->n_buckets)
 		pool_grow(pool);
-	slot = slot_of(pool, s, hash);
-	if (*slot) {
-		(*slot)->references++;
-		return (*slot)->text;
+	slot = &pool->buckets[hash & (pool->n_buckets - 1)];
+	for (entry = *slot; entry; entry = entry->next) {
+		if (entry->hash != hash || entry->size != size ||
+		    memcmp(entry->bytes, bytes, size) != 0)
+			continue;
+		entry->references++;
+		return entry->bytes;
 	}
-	len = strlen(s) + 1;
-	entry = mem_alloc(sizeof *entry + len);
-	entry->next = NULL;
-	entry->references = 1;
-	entry->hash = hash;
-	memcpy(entry->text, s, len);
+	entry = mem_alloc(sizeof *entry + size);
+	*entry = (struct string_entry){
+	    .next = *slot,
+	    .references = 1,
+	    .hash = hash,
+	    .size = size,
+	};
+	memcpy(entry->bytes, bytes, size);
 	*slot = entry;
 	pool->n++;
-	return entry->text;
+	return entry->bytes;
 }
 
-void string_pool_put(struct string_pool *pool, const char *s)
+const char *string_pool_get(struct string_pool *pool, const char *s)
+{
+	s = s ? s : "";
+	return string_pool_get_bytes(pool, s, strlen(s) + 1);
+}
+
+static struct string_entry *entry_of(const void *bytes)
+{
+	return (struct string_entry *)((uintptr_t)bytes - offsetof(struct string_entry, bytes));
+}
+
+const void *string_pool_get_again(struct string_pool *pool, const void *bytes)
+{
+	(void)pool;
+	entry_of(bytes)->references++;
+	return bytes;
+}
+
+void string_pool_put(struct string_pool *pool, const void *bytes)
 {
 	struct string_entry **slot, *entry;
 
-	if (!s)
+	if (!bytes)
 		return;
-	slot = slot_of(pool, s, hash_of(s));
-	entry = *slot;
-	if (!entry || --entry->references > 0)
+	entry = entry_of(bytes);
+	if (--entry->references > 0)
 		return;
+	slot = &pool->buckets[entry->hash & (pool->n_buckets - 1)];
+	while (*slot != entry)
+		slot = &(*slot)->next;
 	*slot = entry->next;
 	pool->n--;
 	free(entry);

@@ -1,7 +1,6 @@
 /*
  * Keeping tasks and batches: by id in a hash table, in id order in lists (of all, of a batch), the
- * active ones in a list of their own. A task's texts are one allocation; what many share is in the
- * pool. A waiting task costs about 450 bytes and its own texts.
+ * active ones in a list of their own. A waiting task costs about 600 bytes and its own texts.
  */
 #include "sched/sched_priv.h"
 
@@ -52,55 +51,6 @@ struct batch_node *batch_find(const struct sched *sched, uint64_t id)
 	return b;
 }
 
-static size_t text_size(const char *s)
-{
-	return s ? strlen(s) + 1 : 0;
-}
-
-static const char *text_put(char **at, const char *s)
-{
-	size_t len = text_size(s);
-	char *was = *at;
-
-	if (!s)
-		return NULL;
-	memcpy(was, s, len);
-	*at += len;
-	return was;
-}
-
-/* The spec with all its texts in memory of the task's. */
-static void spec_copy(struct sched *sched, struct task_node *t, const struct sched_spec *spec)
-{
-	struct sched_spec *own = &t->pub.spec;
-	size_t argc = 0, size;
-	const char **argv;
-	char *at;
-
-	while (spec->argv && spec->argv[argc])
-		argc++;
-	size = (argc + 1) * sizeof(char *) + text_size(spec->name ? spec->name : "") +
-	       text_size(spec->log_path) + text_size(spec->fingerprint);
-	for (size_t i = 0; i < argc; i++)
-		size += text_size(spec->argv[i]);
-	t->text = mem_alloc(size);
-	argv = t->text;
-	at = (char *)(argv + argc + 1);
-	*own = *spec;
-	for (size_t i = 0; i < argc; i++)
-		argv[i] = text_put(&at, spec->argv[i]);
-	argv[argc] = NULL;
-	own->argv = argv;
-	own->name = text_put(&at, spec->name ? spec->name : "");
-	own->log_path = text_put(&at, spec->log_path);
-	own->fingerprint = text_put(&at, spec->fingerprint);
-	own->kind = string_pool_get(&sched->strings, spec->kind);
-	own->cwd = string_pool_get(&sched->strings, spec->cwd);
-	own->rlimits = spec->rlimits ? string_pool_get(&sched->strings, spec->rlimits) : NULL;
-	if (spec->request.pin_uuid)
-		own->request.pin_uuid = string_pool_get(&sched->strings, spec->request.pin_uuid);
-}
-
 /* Into the list of all, which is in id order; nearly always at its end. */
 static void list_insert(struct sched *sched, struct task_node *t)
 {
@@ -135,7 +85,9 @@ struct task_node *task_create(struct sched *sched, uint64_t id, struct batch_nod
 	t->pub.id = id;
 	t->pub.batch = batch ? batch->pub.id : 0;
 	t->batch = batch ? batch : &sched->singles;
-	spec_copy(sched, t, spec);
+	t->user = user_get(sched, spec->uid);
+	t->user->tasks++;
+	spec_keep(sched, t, spec);
 	if (sched->n_tasks >= sched->n_buckets)
 		buckets_grow(sched);
 	slot = bucket_of(sched, id);
@@ -187,16 +139,16 @@ void task_destroy(struct sched *sched, struct task_node *t)
 		*(t->batch_next ? &t->batch_next->batch_prev : &t->batch->last) = t->batch_prev;
 	}
 	changed_remove(sched, t);
-	if (t->run)
+	if (t->run) {
+		user_run(sched, t, -1, sched->last_ms);
 		active_remove(sched, t);
+	}
+	after_unlink(sched, t);
+	after_abandon(sched, t->watchers);
 	attempts_free(sched, t);
-	string_pool_put(&sched->strings, t->pub.spec.kind);
-	string_pool_put(&sched->strings, t->pub.spec.cwd);
-	if (t->pub.spec.rlimits)
-		string_pool_put(&sched->strings, t->pub.spec.rlimits);
-	string_pool_put(&sched->strings, t->pub.spec.request.pin_uuid);
+	spec_drop(sched, t);
+	t->user->tasks--;
 	free(t->pub.reason);
-	free(t->text);
 	free(t);
 }
 
@@ -223,7 +175,8 @@ void batch_destroy(struct sched *sched, struct batch_node *b)
 			(--sched->n_changed_batches - i) * sizeof(struct sched_batch *));
 		break;
 	}
-	lanes_destroy(sched, b);
+	lanes_destroy(sched, &b->lanes);
+	after_abandon(sched, b->watchers);
 	for (size_t i = 0; i < b->n_gpus; i++)
 		string_pool_put(&sched->strings, b->gpus[i].uuid);
 	free(b->gpus);
@@ -275,6 +228,14 @@ void batch_changed(struct sched *sched, struct batch_node *b)
 	sched->changed_batches[sched->n_changed_batches++] = &b->pub;
 }
 
+void task_count(struct sched *sched, struct task_node *t, enum sched_state state, int by)
+{
+	sched->counts[state] += (unsigned)by;
+	t->batch->pub.counts[state] += (unsigned)by;
+	if (!sched_state_is_final(state))
+		t->user->queued += (unsigned)by;
+}
+
 void active_add(struct sched *sched, struct task_node *t, int64_t now_ms)
 {
 	t->run = mem_calloc(1, sizeof *t->run);
@@ -295,6 +256,7 @@ void active_remove(struct sched *sched, struct task_node *t)
 	t->active_next = t->active_prev = NULL;
 	t->batch->active--;
 	free((char *)(uintptr_t)t->run->end.text);
+	free(t->run->ramps);
 	free(t->run);
 	t->run = NULL;
 }

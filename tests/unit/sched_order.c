@@ -76,11 +76,14 @@ static void test_random(void **state)
 static void test_strings(void **state)
 {
 	struct string_pool pool = {};
-	const char *names[300];
+	const char *names[300], *empty;
 	char text[32];
 
 	(void)state;
-	assert_string_equal(string_pool_get(&pool, NULL), "");
+	empty = string_pool_get(&pool, NULL);
+	assert_string_equal(empty, "");
+	assert_ptr_equal(string_pool_get_again(&pool, empty), empty);
+	string_pool_put(&pool, empty);
 	for (int i = 0; i < 300; i++) {
 		(void)snprintf(text, sizeof text, "kind %d", i);
 		names[i] = string_pool_get(&pool, text);
@@ -93,7 +96,8 @@ static void test_strings(void **state)
 		assert_string_equal(names[i], text); /* one reference is left */
 		string_pool_put(&pool, names[i]);
 	}
-	string_pool_put(&pool, "");
+	string_pool_put(&pool, empty);
+	string_pool_put(&pool, NULL);
 	assert_int_equal(pool.n, 0);
 	string_pool_finish(&pool);
 }

@@ -278,6 +278,9 @@ static void test_retries(void **state)
 	(void)step(b);
 	ended(b, id, SCHED_OUTCOME_LOST);
 	assert_int_equal(state_of(b, id), SCHED_WAITING);
+	assert_int_equal(step(b), 0);
+	assert_non_null(strstr(reason_of(b, id), "tried again in 1.0 s, retry 1 of 1"));
+	b->now += SCHED_RETRY_DELAY_MS;
 	assert_int_equal(step(b), 1);
 	ended(b, id, SCHED_OUTCOME_LOST);
 	assert_int_equal(state_of(b, id), SCHED_LOST);
@@ -746,6 +749,7 @@ static void test_summary(void **state)
 	struct sched_summary s;
 
 	spec.retries = 1;
+	spec.retry_delay_ms = 1;
 	batch = submit_batch(b, spec, 4, SCHED_CONTINUE, &first);
 	assert_int_equal(step(b), 3);
 	box_sample(b);
@@ -756,6 +760,7 @@ static void test_summary(void **state)
 	set_use(b, first, 0, 3.5, -1);
 	set_use(b, first + 1, 0, 3.5, -1);
 	ended(b, first, SCHED_OOM);
+	b->now++;
 	assert_int_equal(step(b), 1);
 	for (uint64_t id = first; id < first + 4; id++) {
 		if (state_of(b, id) == SCHED_WAITING)

@@ -1,12 +1,14 @@
 /* plimsoll serve: the daemon itself. The other verbs start it with --background when it is needed.
  */
 #include "api/client.h"
+#include "cli/serve_options.h"
 #include "cli/verbs.h"
-#include "daemon/serve.h"
 #include "util/paths.h"
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 /* Where the daemon meant lies: the machine's, or the user's own (all NULL). */
 struct place {
@@ -54,74 +56,55 @@ static int stop(const struct options *options)
 /* Asked for by hand: the way other verbs start it, which waits until it answers. */
 static int start_in_background(const struct options *options)
 {
-	static const char *const settings[] = {"interval", "log-cap", "grace"};
+	static const char *const without[] = {"background", NULL};
 	auto_api_client struct api_client *client = NULL;
 	auto_place struct place place = place_of(options);
-	const char *arguments[API_START_ARGUMENTS + 1] = {};
-	struct text words[ARRAY_LEN(settings)] = {};
+	auto_strings struct strings words = {};
 	struct error err = {};
-	size_t n = 0;
 	int r;
 
-	for (size_t i = 0; i < ARRAY_LEN(settings); i++)
-		if (options_flag(options, settings[i])) {
-			text_printf(&words[n], "--%s=%s", settings[i],
-				    options_text(options, settings[i], ""));
-			arguments[n] = words[n].data;
-			n++;
-		}
-	if (place.is_system)
-		arguments[n] = "--system";
-	r = api_client_create(&(struct api_client_options){.auto_start = true,
-							   .root_only = place.is_system,
-							   .socket_path = place.socket_path,
-							   .runtime_dir = place.runtime_dir,
-							   .state_dir = place.state_dir,
-							   .arguments = arguments},
-			      &client, &err);
-	for (size_t i = 0; i < n; i++)
-		text_finish(&words[i]);
+	serve_options_words(options, without, &words);
+	r = api_client_create(
+	    &(struct api_client_options){.auto_start = true,
+					 .root_only = place.is_system,
+					 .socket_path = place.socket_path,
+					 .runtime_dir = place.runtime_dir,
+					 .state_dir = place.state_dir,
+					 .arguments = (const char *const *)words.items},
+	    &client, &err);
 	if (r < 0)
 		return verb_complain(EXIT_CANNOT, "%s", error_text(&err));
 	return EXIT_DONE;
 }
 
+/* This process becomes the daemon. */
+static int become_daemon(const struct options *options)
+{
+	auto_strings struct strings words = {};
+	auto_free char *program = NULL;
+	struct error err = {};
+
+	if (paths_find_helper("plimsoll-daemon", &program, &err) < 0)
+		return verb_complain(EXIT_CANNOT, "%s", error_text(&err));
+	strings_add(&words, "plimsoll");
+	strings_add(&words, "serve");
+	serve_options_words(options, NULL, &words);
+	(void)execv(program, words.items);
+	return verb_complain(EXIT_CANNOT, "cannot run %s: %s", program, strerror(errno));
+}
+
 static int run(const struct options *options)
 {
-	struct error err = {};
-	struct daemon_options daemon_options = {
-	    .background = options_flag(options, "background"),
-	    .system = options_flag(options, "system"),
-	    .ready_fd = (int)options_int(options, "ready-fd", -1),
-	    .interval_ms = (unsigned)options_get(options, "interval")->ms,
-	    .log_cap_bytes = options_get(options, "log-cap")->bytes,
-	    .stop_grace_ms = options_get(options, "grace")->ms,
-	};
+	bool background = options_flag(options, "background");
 
-	if (options_flag(options, "stop") && daemon_options.background)
+	if (options_flag(options, "stop") && background)
 		return verb_complain(EXIT_USAGE, "serve: --stop contradicts --background");
 	if (options_flag(options, "stop"))
 		return stop(options);
-	if (daemon_options.background && daemon_options.ready_fd < 0)
+	if (background && !options_flag(options, "ready-fd"))
 		return start_in_background(options);
-	return daemon_run(&daemon_options, &err) < 0 ? verb_complain(EXIT_CANNOT, "%s", err.text)
-						     : EXIT_DONE;
+	return become_daemon(options);
 }
-
-static const struct option_spec serve_options[] = {
-    {"system", 0, OPTION_FLAG,
-     .help = "for the whole machine: every user may send tasks, each runs as its sender (root)"},
-    {"stop", 0, OPTION_FLAG,
-     .help = "end the daemon that runs; tasks run on, a new one takes over"},
-    {"interval", 0, OPTION_DURATION, "TIME", .help = "between looks at the GPUs (default 1s)"},
-    {"log-cap", 0, OPTION_SIZE, "SIZE",
-     .help = "of one attempt's log; above it the middle is cut out (default 64M)"},
-    {"grace", 0, OPTION_DURATION, "TIME",
-     .help = "a canceled task has from SIGTERM to SIGKILL (default 10s)"},
-    {"background", 0, OPTION_FLAG, .help = "start it, wait until it answers, leave it running"},
-    {"ready-fd", 0, OPTION_INT, "FD", .help = "where to say \"ready\"", .min = 3, .max = 65535},
-    {},
-};
 
 const struct verb verb_serve = {
     .name = "serve",

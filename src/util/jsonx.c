@@ -16,11 +16,20 @@ json_t *jsonx_u64_if(bool known, uint64_t value)
 	return known ? jsonx_u64(value) : json_null();
 }
 
+/* Without libm: the supervisor and the NVML helper would map it for this alone. */
 json_t *jsonx_real_if(bool known, double value, int decimals)
 {
-	double scale = pow(10, decimals);
+	double scaled, scale = 1;
 
-	return known && isfinite(value) ? json_real(round(value * scale) / scale) : json_null();
+	if (!known || !isfinite(value))
+		return json_null();
+	for (int i = 0; i < decimals; i++)
+		scale *= 10;
+	scaled = value * scale;
+	/* From 2^52 on there is nothing behind the point. */
+	if (scaled < 0x1p52 && scaled > -0x1p52)
+		scaled = (double)(int64_t)(scaled + (scaled < 0 ? -0.5 : 0.5));
+	return json_real(scaled / scale);
 }
 
 json_t *jsonx_string_if(const char *s)

@@ -22,6 +22,9 @@ static void what_is_unknown_is_null(void **state)
 	check_dump(jsonx_u64_if(true, 0), "0");
 	check_dump(jsonx_u64_if(false, 5), "null");
 	check_dump(jsonx_real_if(true, 45.678, 1), "45.7");
+	check_dump(jsonx_real_if(true, -45.678, 1), "-45.7");
+	check_dump(jsonx_real_if(true, -0.04, 1), "0.0");
+	check_dump(jsonx_real_if(true, 12.5, 0), "13.0");
 	check_dump(jsonx_real_if(false, 45.678, 1), "null");
 	check_dump(jsonx_real_if(true, (double)NAN, 1), "null");
 	check_dump(jsonx_real_if(true, (double)INFINITY, 1), "null");

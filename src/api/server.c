@@ -550,8 +550,13 @@ static bool share_is_used_up(const struct api_server *server, const struct api_p
 	return n >= API_CONNECTIONS_PER_USER;
 }
 
-/* Who gives way: first who has not even begun a request, then who has been at it for longest. NULL:
- * all are being answered. */
+/* Who gives way: first who is one too many of his user, then who has not even begun a request, then
+ * who has been at it for longest. NULL: all are being answered. */
+static int willingness(const struct connection *c)
+{
+	return c->over_share ? 2 : !c->request;
+}
+
 static struct connection *connection_to_close(const struct api_server *server)
 {
 	struct connection *found = NULL;
@@ -560,8 +565,9 @@ static struct connection *connection_to_close(const struct api_server *server)
 		if (c->closing || c->quiet_since_ms == 0)
 			continue;
 		/* The list is newest first. */
-		if (!found || (!c->request && found->request) ||
-		    (!c->request == !found->request && c->quiet_since_ms <= found->quiet_since_ms))
+		if (!found || willingness(c) > willingness(found) ||
+		    (willingness(c) == willingness(found) &&
+		     c->quiet_since_ms <= found->quiet_since_ms))
 			found = c;
 	}
 	return found;

@@ -14,6 +14,7 @@
 #include "daemon/hub.h"
 #include "daemon/listing.h"
 #include "daemon/logs.h"
+#include "daemon/notify.h"
 #include "daemon/restore.h"
 #include "daemon/runner.h"
 #include "daemon/tick.h"
@@ -285,6 +286,7 @@ static int daemon_live(struct daemon *daemon, struct error *err)
 		return r;
 	log_info("ready (pid %d, state in %s)", (int)getpid(), daemon->state_dir);
 	ready_say(daemon, DAEMON_READY);
+	notify_ready();
 	(void)uv_run(&daemon->loop, UV_RUN_DEFAULT);
 	(void)unlink(socket_path);
 	(void)unlink(pid_path);

@@ -20,6 +20,7 @@
 #include "daemon/tick.h"
 #include "daemon/usage.h"
 #include "daemon/waiters.h"
+#include "run/cgroup.h"
 #include "util/file.h"
 #include "util/log.h"
 #include "util/paths.h"
@@ -304,6 +305,7 @@ int daemon_run(const struct daemon_options *options, struct error *err)
 	signals_start(&daemon, &signals);
 	if (chdir("/") < 0)
 		log_warning("cannot leave the working folder: %s", strerror(errno));
+	cgroup_leave_task();
 	r = folders_create(&daemon, err);
 	if (r == 0)
 		r = daemon_live(&daemon, err);

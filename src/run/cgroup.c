@@ -111,15 +111,28 @@ static int file_write(const char *folder, const char *name, const char *text)
 	return fd < 0 ? -errno : fd_write_all(fd, text, strlen(text));
 }
 
-/* Out of the cgroup of a task, see cgroups_init(). */
-static int leave_task(char *own)
+/* Our own cgroup, once we are out of that of a task; NULL: there is none, or we cannot get out. */
+static char *own_path(void)
 {
-	char *inside = strstr(own, "/" FOLDER_PREFIX);
+	auto_text struct text group = {}, mounts = {};
+	auto_free char *own = NULL;
+	char *inside;
 
-	if (!inside)
-		return 0;
-	*inside = '\0';
-	return file_write(own, "cgroup.procs", "0");
+	if (file_read("/proc/self/cgroup", TEXT_MAX, false, &group, NULL) < 0 ||
+	    file_read("/proc/self/mountinfo", TEXT_MAX, false, &mounts, NULL) < 0)
+		return NULL;
+	own = cgroup_own_path(group.data ? group.data : "", mounts.data ? mounts.data : "");
+	inside = own ? strstr(own, "/" FOLDER_PREFIX) : NULL;
+	if (inside)
+		*inside = '\0';
+	if (inside && file_write(own, "cgroup.procs", "0") < 0)
+		return NULL;
+	return TAKE(own);
+}
+
+void cgroup_leave_task(void)
+{
+	free(own_path());
 }
 
 /* Call `visit` for the folders in `path` whose name begins so. True: each call returned true. */
@@ -151,17 +164,11 @@ static bool folder_sweep(const char *path)
 
 void cgroups_init(struct cgroups *cgroups, const char *state_dir)
 {
-	auto_text struct text group = {}, mounts = {};
-	auto_free char *own = NULL, *path = NULL;
+	auto_free char *own = own_path(), *path = NULL;
 	struct stat st;
 
 	*cgroups = (struct cgroups){};
-	if (file_read("/proc/self/cgroup", TEXT_MAX, false, &group, NULL) < 0 ||
-	    file_read("/proc/self/mountinfo", TEXT_MAX, false, &mounts, NULL) < 0 ||
-	    stat(state_dir, &st) < 0)
-		return;
-	own = cgroup_own_path(group.data ? group.data : "", mounts.data ? mounts.data : "");
-	if (!own || leave_task(own) < 0)
+	if (!own || stat(state_dir, &st) < 0)
 		return;
 	path = mem_printf("%s/" FOLDER_PREFIX "%jx.%jx", own, (uintmax_t)st.st_dev,
 			  (uintmax_t)st.st_ino);

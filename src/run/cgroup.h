@@ -2,8 +2,8 @@
  * A cgroup (v2) for each attempt, where we may make some: then a process of a task is found however
  * often it has forked and whatever session it has gone into, all of them end with one write, and
  * what they used is counted by the kernel. Where there is none (no cgroup2 mounted, or our own
- * cgroup belongs to somebody else), sessions and process groups have to do. Private to the
- * supervisor.
+ * cgroup belongs to somebody else), sessions and process groups have to do. For the supervisor; the
+ * daemon only asks to be let out.
  *
  * <our own cgroup>/plimsoll.<state folder>/task-<attempt>: the first is the cgroup we were started
  * in, the second is ours alone (named by device and inode of the state folder, so that the next
@@ -30,9 +30,12 @@ struct cgroups {
  * /proc/self/cgroup and /proc/self/mountinfo. The caller frees it. */
 char *cgroup_own_path(const char *cgroup_text, const char *mountinfo_text);
 
-/* Never fails: without cgroups the struct is empty. A caller that finds itself in the cgroup of a
- * task (it was started by one) leaves it first, so as not to end with that task. What supervisors
- * that were killed have left behind empty, on whatever state folder, is removed. */
+/* A daemon or a supervisor that was started by a task (a verb in it needed one) would end with that
+ * task: move this process out of the task's cgroup. Nothing where it is in none, or may not. */
+void cgroup_leave_task(void);
+
+/* Never fails: without cgroups the struct is empty. Leaves the cgroup of a task first. What
+ * supervisors that were killed have left behind empty, on whatever state folder, is removed. */
 void cgroups_init(struct cgroups *cgroups, const char *state_dir);
 void cgroups_finish(struct cgroups *cgroups);
 

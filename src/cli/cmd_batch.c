@@ -4,6 +4,7 @@
 #include "cli/rows.h"
 #include "cli/session.h"
 #include "cli/submission.h"
+#include "cli/table.h"
 #include "cli/term.h"
 
 #include <errno.h>
@@ -134,25 +135,92 @@ static int submit_rows(const struct options *options, const struct rows *rows, c
 	return code;
 }
 
-static int run(const struct options *options)
+/* What would be sent, and nothing is. */
+static int print_rows(const struct options *options, const json_t *tasks)
+{
+	static const struct table_column columns[] = {
+	    {.title = "row", .right = true}, {.title = "name"}, {.title = "command", .shrinks = true}};
+	auto_table struct table *table = table_create(columns, ARRAY_LEN(columns));
+	auto_text struct text text = {};
+	const json_t *task, *word;
+	size_t i, k;
+
+	if (options_flag(options, "json")) {
+		term_print_json(stdout, tasks);
+		return EXIT_DONE;
+	}
+	json_array_foreach (tasks, i, task) {
+		auto_text struct text line = {};
+
+		json_array_foreach (json_object_get(task, "command"), k, word)
+			text_printf(&line, "%s%s", k > 0 ? " " : "", json_string_value(word));
+		table_add(table, "%zu", i + 1);
+		table_add(table, "%s", jsonx_get_string(task, "name", ""));
+		table_add(table, "%s", line.data);
+	}
+	table_render(table, term_table_width(stdout), &text);
+	text_add(&text, "\n");
+	(void)fputs(text.data, stdout);
+	return EXIT_DONE;
+}
+
+/* The rows of the file, if there is one, times those of the sweeps, if there are any. */
+static int load(const struct options *options, struct rows **ret_rows, struct error *err)
 {
 	const struct option_value *format = options_get(options, "format");
+	const char *array = options_text(options, "array", NULL);
+	auto_free char *array_sweep = array ? rows_array_sweep(array) : NULL;
+	auto_strings struct strings sweeps = {};
+	auto_rows struct rows *rows = NULL;
+	int r = 0;
+
+	for (size_t i = 0; i < options_list(options, "sweep")->n; i++)
+		strings_add(&sweeps, options_list(options, "sweep")->items[i]);
+	if (array)
+		strings_add(&sweeps, array_sweep);
+	if (options->operands.n > 0)
+		r = rows_load(options->operands.items[0],
+			      format->given ? (enum rows_format)format->choice : ROWS_AUTO, &rows,
+			      err);
+	else if (sweeps.n == 0)
+		r = error_set(err, -EINVAL,
+			      "batch: rows are missing: name a file, or - for standard input, or "
+			      "give --sweep KEY=VALUES");
+	else if (format->given)
+		r = error_set(err, -EINVAL, "batch: --format says how a file is read, and none is");
+	if (r < 0)
+		return r;
+	if (sweeps.n == 0) {
+		*ret_rows = TAKE(rows);
+		return 0;
+	}
+	r = rows_sweep(rows, &sweeps, ret_rows, err);
+	return r < 0 ? error_prefix(err, r, array && sweeps.n == 1 ? "--array" : "--sweep") : 0;
+}
+
+static int run(const struct options *options)
+{
 	auto_rows struct rows *rows = NULL;
 	auto_json json_t *body = NULL;
 	struct error err = {};
 
 	/* Whatever is wrong with the rows is the user's to mend: status 2, also for a file that is
 	 * not there. */
-	if (rows_load(options->operands.items[0],
-		      format->given ? (enum rows_format)format->choice : ROWS_AUTO, &rows,
-		      &err) < 0)
+	if (load(options, &rows, &err) < 0 || build(options, rows, &body, &err) < 0)
 		return verb_complain(EXIT_USAGE, "%s", error_text(&err));
-	if (build(options, rows, &body, &err) < 0)
-		return verb_complain(EXIT_USAGE, "%s", error_text(&err));
+	if (options_flag(options, "dry-run"))
+		return print_rows(options, json_object_get(body, "tasks"));
 	return submit_rows(options, rows, body);
 }
 
 static const struct option_spec batch_options[] = {
+    {"sweep", 0, OPTION_STRING, "KEY=VALUES", .repeats = true,
+     .help = "a row for each of VALUES, {KEY} in the command: lr=1e-3,1e-4 or seed=0..9 or "
+	     "0..90:10; several --sweep give all combinations, of each row of ROWS if there is "
+	     "one"},
+    {"array", 0, OPTION_STRING, "LIST",
+     .help = "the same for {index}: 0-9, 0-90:10, 1,3,5-7"},
+    {"dry-run", 0, OPTION_FLAG, NULL, .help = "show the tasks there would be, and send nothing"},
     {"threads", 't', OPTION_INT, "N", .min = 1, .max = THREADS_MAX,
      .help = "tasks of this batch at once, on all GPUs (as many as fit)"},
     {"max-per-gpu", 0, OPTION_INT, "M", .min = 1, .max = THREADS_MAX,
@@ -173,7 +241,7 @@ static const struct option_spec batch_options[] = {
 const struct verb verb_batch = {
     .name = "batch",
     .summary = "a command over many rows, balanced over the GPUs",
-    .usage = "ROWS [options] -- CMD [ARG]...",
+    .usage = "[ROWS] [--sweep KEY=VALUES]... [options] -- CMD [ARG]...",
     .description =
 	"Runs CMD once for each row of ROWS (- is standard input): a JSON array of objects or\n"
 	"strings, JSON lines, CSV with a header, or plain lines. {key} in the command (and in\n"
@@ -181,7 +249,7 @@ const struct verb verb_batch = {
 	"--work, --kind, --name) is the row's value of that name, {a.b} a nested one; {line} is\n"
 	"a plain line or string, {row} the row's number. {device} {gpu} {uuid} {vram_mib}\n"
 	"{batch_size} are filled in when the task starts. {{ and }} are braces. No shell is\n"
-	"involved.\n"
+	"involved. --sweep makes rows without a file: all combinations of the values named.\n"
 	"\n"
 	"Each task starts on a GPU where its --vram fits below the load line; tasks without "
 	"--vram\n"
@@ -194,10 +262,12 @@ const struct verb verb_batch = {
 	"--device {device}\n"
 	"  plimsoll batch runs.csv --vram '{vram}' -t 8 --max-per-gpu 3 -y -- ./train.sh {config}\n"
 	"  ls *.wav | plimsoll batch - --vram 1G -- whisper {line} --device {device}\n"
+	"  plimsoll batch --sweep lr=1e-3,1e-4 --sweep seed=0..9 --vram 4G -- python3 train.py "
+	"--lr {lr} --seed {seed}\n"
+	"  plimsoll batch --array 0-99 --cpu only -- ./part.sh {index}\n"
 	"  plimsoll batch assets.json --resume --json -- ./convert {file} > result.json\n",
     .style = OPTIONS_OPERANDS_COMMAND,
     .options = batch_options,
-    .operands_min = 1,
     .operands_max = 1,
     .needs_command = true,
     .run = run,

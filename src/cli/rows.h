@@ -17,6 +17,7 @@
 #include "util/error.h"
 #include "util/text.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #define ROWS_MAX       1000000
@@ -55,3 +56,19 @@ int rows_value(const struct rows *rows, size_t i, const char *key, struct text *
 
 /* Append the keys row `i` has, for messages; at most `max`. */
 void rows_keys(const struct rows *rows, size_t i, size_t max, struct strings *keys);
+
+/*
+ * Sweeps: each is "KEY=VALUE[,VALUE]", where a value may be a range of numbers: 0..9, 0..90:10,
+ * 0.1..0.5:0.1, 009..000. The rows are all combinations, the last sweep running fastest; of `base`
+ * (NULL = none) every row with each of them. -E2BIG: more than ROWS_SWEEP_MAX, found out before any
+ * is made; -EINVAL.
+ */
+#define ROWS_SWEEP_MAX 200000 /* tasks the daemon takes in one batch */
+int rows_sweep(const struct rows *base, const struct strings *sweeps, struct rows **ret_rows,
+	       struct error *err) MUST_CHECK;
+bool rows_is_swept(const struct rows *rows, const char *key);
+bool rows_are_only_swept(const struct rows *rows);
+/* "lr=1e-3 seed=0"; nothing when nothing is swept. */
+void rows_sweep_label(const struct rows *rows, size_t i, struct text *text);
+/* "0-9", "1,3,5-7" as a sweep of `index`. The caller frees. */
+char *rows_array_sweep(const char *text);

@@ -15,6 +15,8 @@ struct rows {
 	struct strings columns; /* of csv and lines */
 	struct row *items;
 	size_t n, room;
+	size_t swept; /* so many columns, the last ones, are axes of a sweep */
+	bool only_swept;
 };
 
 /* A place in the input. */

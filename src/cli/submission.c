@@ -208,6 +208,15 @@ static bool is_number(const char *text)
 	return *end == '\0' || size_parse(text, &bytes, NULL) == 0;
 }
 
+static void name_cut(struct text *name)
+{
+	for (char *p = name->data; *p; p++)
+		if ((unsigned char)*p < ' ')
+			*p = ' ';
+	while (text_columns(name->data) > NAME_COLUMNS_MAX || name->len > NAME_BYTES_MAX)
+		name->data[--name->len] = '\0';
+}
+
 /* What the row is about: the first value of the row in this word of the command that is more than a
  * number, without its folders; false when there is none. */
 static bool name_from_word(const char *word, const struct rows *rows, size_t i, struct text *name)
@@ -220,27 +229,38 @@ static bool name_from_word(const char *word, const struct rows *rows, size_t i, 
 		if (!end)
 			return false;
 		key = mem_strndup(begin + 1, (size_t)(end - begin - 1));
-		if (rows_value(rows, i, key, &value) < 0 || value.len == 0 || is_number(value.data))
+		if (rows_is_swept(rows, key) || rows_value(rows, i, key, &value) < 0 ||
+		    value.len == 0 || is_number(value.data))
 			continue;
-		for (char *p = value.data; *p; p++)
-			if ((unsigned char)*p < ' ')
-				*p = ' ';
 		text_add(name, base_name(value.data));
-		while (text_columns(name->data) > NAME_COLUMNS_MAX || name->len > NAME_BYTES_MAX)
-			name->data[--name->len] = '\0';
+		name_cut(name);
 		return true;
 	}
 	return false;
 }
 
+/* What is swept tells the rows apart: "lr=1e-3 seed=0", after what the row of a file is about. */
+static char *swept_name(const struct rows *rows, size_t i, struct text *name)
+{
+	text_add(name, name->len > 0 ? " " : "");
+	rows_sweep_label(rows, i, name);
+	name_cut(name);
+	return text_take(name);
+}
+
 static char *default_name(const struct options *options, const struct rows *rows, size_t i)
 {
-	auto_text struct text name = {};
+	auto_text struct text name = {}, label = {};
+	bool found = false;
 
-	for (size_t k = 0; rows && k < options->command.n; k++)
-		if (name_from_word(options->command.items[k], rows, i, &name))
-			return text_take(&name);
-	return rows ? mem_printf("row %zu", i + 1) : submission_program(options->command.items);
+	if (!rows)
+		return submission_program(options->command.items);
+	for (size_t k = 0; !found && k < options->command.n; k++)
+		found = name_from_word(options->command.items[k], rows, i, &name);
+	rows_sweep_label(rows, i, &label);
+	if (label.len > 0)
+		return swept_name(rows, i, &name);
+	return found ? text_take(&name) : mem_printf("row %zu", i + 1);
 }
 
 /* The bytes of the files that this word of the command names through its row. */

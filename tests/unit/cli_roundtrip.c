@@ -6,13 +6,17 @@
 #include "cli/rows.h"
 #include "cli/template.h"
 #include "daemon/expand.h"
+#include "daemon/submit_parse.h"
 #include "unit.h"
 #include "util/duration.h"
 #include "util/jsonx.h"
 #include "util/size.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
+
+static_assert(ROWS_SWEEP_MAX == SUBMIT_TASKS_MAX, "a sweep is refused before it is made");
 
 #define ROUNDS  400
 #define COLUMNS 5

@@ -104,16 +104,19 @@ static const char *const fates[SCHED_STATE_COUNT] = {
 };
 
 /* "task 12 failed: exit code 1", "batch 3 ended with 2 of 10 done", "task 4 is not there". */
-static void fate_text(const struct sched *sched, const struct sched_after_item *item, char *buf,
-		      size_t size)
+static void fate_text(const struct sched *sched, const struct sched_after_item *item, uid_t reader,
+		      char *buf, size_t size)
 {
 	const struct task_node *t = item->is_batch ? NULL : task_find(sched, item->id);
 	const struct batch_node *b = item->is_batch ? batch_find(sched, item->id) : NULL;
 	unsigned long long id = item->id;
+	/* A reason may quote the task's output, which is its owner's. */
+	const char *reason =
+	    t && (reader == 0 || reader == t->pub.spec.uid) && t->pub.reason ? t->pub.reason : "";
 
 	if (t)
 		(void)snprintf(buf, size, "task %llu %s%s%.120s", id, fates[t->pub.state],
-			       t->pub.reason ? ": " : "", t->pub.reason ? t->pub.reason : "");
+			       *reason ? ": " : "", reason);
 	else if (b)
 		(void)snprintf(buf, size, "batch %llu ended with %u of %u done", id,
 			       b->pub.counts[SCHED_DONE], b->pub.total);
@@ -126,12 +129,13 @@ static void fate_text(const struct sched *sched, const struct sched_after_item *
 }
 
 /* "not started: waited for task 12 to succeed; task 12 failed: exit code 1" */
-static void never_text(const struct sched *sched, const struct sched_after *after,
+static void never_text(const struct sched *sched, const struct sched_spec *spec,
 		       const struct sched_after_item *item, char *buf, size_t size)
 {
+	const struct sched_after *after = spec->after;
 	char fate[SCHED_REASON_MAX / 2];
 
-	fate_text(sched, item, fate, sizeof fate);
+	fate_text(sched, item, spec->uid, fate, sizeof fate);
 	if (after->any && after->n > 1)
 		(void)snprintf(buf, size, "not started: waited for one of %zu to %s; the last, %s",
 			       after->n, on_verbs[after->on], fate);
@@ -165,7 +169,7 @@ bool after_begin(struct sched *sched, struct task_node *t, bool again, char *ret
 		met |= verdict == MET;
 	}
 	if (!again && never && (!after->any || (n == 0 && !met))) {
-		never_text(sched, after, never, ret_why, size);
+		never_text(sched, &t->pub.spec, never, ret_why, size);
 		free(left);
 		return false;
 	}
@@ -249,7 +253,7 @@ static void give_up(struct sched *sched, struct task_node *t, const struct sched
 {
 	char why[SCHED_REASON_MAX];
 
-	never_text(sched, t->pub.spec.after, item, why, sizeof why);
+	never_text(sched, &t->pub.spec, item, why, sizeof why);
 	task_reason(t, "%s", why);
 	(void)task_move(sched, t, SCHED_EV_CANCEL, now_ms);
 }

@@ -201,12 +201,12 @@ def full_of_secrets(machine, alice):
     """One task of each kind, and a batch."""
     folder = machine.box.dir / "cwdsecret"
     folder.mkdir(mode=0o755)
-    say = "echo logsecret CUDA out of memory; exec sleep 600"
+    say = "echo CUDA error: out of memory logsecret; exec sleep 600"
     request = {"vram_bytes": 1 << 30}
     more = {"kind": "kindsecret", "cwd": str(folder)}
     runs = alice.task("sh", "-c", say, "commandsecret", name="seen", request=request, **more)
     private = alice.task("sleep", "600", name="privatesecret", private=True, request=request, **more)
-    failed = alice.task("sh", "-c", "echo logsecret CUDA out of memory; exit 1", "commandsecret", name="oom", **more)
+    failed = alice.task("sh", "-c", "echo CUDA error: out of memory logsecret; exit 1", "commandsecret", name="oom", request=request, **more)
     gone = alice.task("/no/such/commandsecret", name="gone", **more)
     never = alice.task("true", "commandsecret", name="large", request={"vram_bytes": 11 << 30}, **more)
     rows = [{"command": ["sh", "-c", "exit 3", "commandsecret"], "name": "row", "fingerprint": "rowsecret", "request": CPU}]
@@ -277,6 +277,22 @@ def test_what_is_seen_of_others_explains_the_queue(machine):
     assert "train" in text and "secret" not in text
     shown = machine.cli(BOB, "show", task, check=0).stdout
     assert "train" in shown
+
+
+def test_who_waits_for_anothers_task_is_not_told_what_it_said(machine):
+    """How it ended is for all to see; the reason may quote its output."""
+    alice, bob = machine.user(ALICE), machine.user(BOB)
+    go = machine.box.dir / "go"
+    wait = f"while ! test -e {go}; do sleep 0.05; done; echo CUDA error: out of memory logsecret; exit 1"
+    task = alice.task("sh", "-c", wait, request={"vram_bytes": 1 << 30})
+    after = {"after": {"tasks": [task], "on": "success"}}
+    waits, own = bob.task("true", **after), alice.task("true", **after)
+    assert f"task {task}" in bob.get(f"/v1/tasks/{waits}/why")["reason"]
+    go.touch()
+    assert "logsecret" in alice.wait(task)["reason"], "the reason quotes the output"
+    ended = bob.wait(waits)
+    assert ended["state"] == "canceled" and f"task {task} failed" in ended["reason"] and "logsecret" not in ended["reason"]
+    assert "logsecret" in alice.wait(own)["reason"]
 
 
 def test_nobody_touches_what_is_not_his(machine):

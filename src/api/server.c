@@ -30,6 +30,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+/* A request or answer above this leaves several times as much behind in freed pieces of JSON. */
+#define LARGE_BYTES          (1 << 20)
 #define ARRIVAL_MS           30000 /* for a request to arrive whole */
 #define PROGRESS_SECONDS     60u   /* without a byte taken while an answer is sent */
 #define SWEEP_MS             1000
@@ -69,6 +71,7 @@ struct api_request {
 	bool suspended, queued;
 	struct text body;
 	size_t body_bytes; /* arrived, also what was not kept */
+	size_t reply_bytes;
 	json_t *json;
 	struct MHD_Response *response;
 	unsigned status;
@@ -142,7 +145,7 @@ void api_reply(struct api_request *request, unsigned status, json_t *json)
 		return;
 	text_add(&body, dumped);
 	text_add(&body, "\n");
-	len = body.len;
+	len = request->reply_bytes = body.len;
 	request->response =
 	    MHD_create_response_from_buffer(len, text_take(&body), MHD_RESPMEM_MUST_FREE);
 	response_add_headers(request->response, "application/json");
@@ -498,12 +501,14 @@ static void on_request_completed(void *cls, struct MHD_Connection *mhd, void **r
 				 enum MHD_RequestTerminationCode code)
 {
 	struct api_request *request = *request_cls;
+	bool was_large;
 
 	(void)cls;
 	(void)mhd;
 	(void)code;
 	if (!request)
 		return;
+	was_large = request->body_bytes + request->reply_bytes > LARGE_BYTES;
 	request->suspended = false;
 	/* The handler has it still: in WAITING and STREAMING, or when it was cut from those. */
 	if (request->state == REQUEST_WAITING || request->state == REQUEST_STREAMING ||
@@ -521,6 +526,8 @@ static void on_request_completed(void *cls, struct MHD_Connection *mhd, void **r
 	text_finish(&request->out);
 	free(request);
 	*request_cls = NULL;
+	if (was_large)
+		mem_give_back();
 }
 
 /* Connections. */

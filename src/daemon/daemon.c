@@ -241,6 +241,7 @@ static int modules_create(struct daemon *daemon, struct error *err)
 		r = runner_create(daemon, &daemon->runner, err);
 	if (r == 0)
 		r = restore_all(daemon, err);
+	mem_give_back();
 	if (r == 0)
 		r = gpu_sampler_create(&daemon->loop, &sampler_options, &daemon->sampler, err);
 	return r;

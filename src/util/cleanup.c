@@ -2,6 +2,7 @@
 #include "util/cleanup.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <string.h>
@@ -38,6 +39,11 @@ void cleanup_file(FILE **file)
 		(void)fclose(*file);
 	*file = NULL;
 	errno = saved;
+}
+
+void mem_give_back(void)
+{
+	(void)malloc_trim(0);
 }
 
 void *mem_alloc(size_t size)

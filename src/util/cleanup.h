@@ -42,6 +42,10 @@ int fd_close(int fd);
 void *mem_alloc(size_t size) __attribute__((malloc, returns_nonnull));
 void *mem_calloc(size_t count, size_t size) __attribute__((malloc, returns_nonnull));
 void *mem_realloc(void *p, size_t count, size_t size) __attribute__((returns_nonnull));
+/* What was freed goes back to the system. After work that took many MiB for a moment: malloc keeps
+ * what lies between pieces still in use. Takes a while where there is much, so not for each
+ * request. */
+void mem_give_back(void);
 char *mem_strdup(const char *s) __attribute__((malloc, returns_nonnull, nonnull));
 char *mem_strndup(const char *s, size_t len) __attribute__((malloc, returns_nonnull, nonnull));
 char *mem_printf(const char *fmt, ...) PRINTF(1, 2) __attribute__((malloc, returns_nonnull));

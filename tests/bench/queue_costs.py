@@ -58,6 +58,11 @@ def memory(pids):
     return rss, pss
 
 
+def peak_memory(pid):
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024
+
+
 def cpu_seconds(pids):
     fields = [pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in pids]
     return sum(int(f[11]) + int(f[12]) for f in fields) / TICKS
@@ -195,10 +200,12 @@ def queued(table, n):
         full = memory([daemon.process.pid])[0]
         table.row("memory of the daemon after it", full / MIB, "MiB", most=100)
         table.row("  a queued task", (full - empty) / n, "bytes")
+        table.row("  its peak, while the request was being read", peak_memory(daemon.process.pid) / MIB, "MiB")
         table.row("queue --json | head -c 1000", least(lambda: listing_seconds(box)), "s", most=0.5)
         restart = restart_seconds(daemon, n)
         table.row("restart until it answers", restart, "s", most=2)
         table.row("memory of the daemon after a restart", memory([daemon.process.pid])[0] / MIB, "MiB", most=100)
+        table.row("  its peak, while it started", peak_memory(daemon.process.pid) / MIB, "MiB")
         daemon.stop()
     finally:
         box.close()
@@ -218,13 +225,15 @@ def idle(table, window):
         time.sleep(3)  # the quiet that is measured: nothing is waited for
         pids = ours(box, daemon)
         assert set(pids) == {"daemon", "supervisor", "NVML helper"}, pids
-        before = cpu_seconds(pids.values())
+        before = {name: cpu_seconds([pid]) for name, pid in pids.items()}
         time.sleep(window)
-        used = cpu_seconds(pids.values()) - before
+        each = {name: cpu_seconds([pid]) - before[name] for name, pid in pids.items()}
+        used = sum(each.values())
         for name, pid in pids.items():
             rss, pss = memory([pid])
-            table.row(f"{name}: PSS, its fair share of shared pages", pss / MIB, "MiB")
+            table.row(f"{name}: CPU", each[name] / window * 100, "% of a core")
             table.row(f"{name}: RSS", rss / MIB, "MiB")
+            table.row(f"{name}: PSS, shared pages divided", pss / MIB, "MiB")
         rss, pss = memory(pids.values())
         table.row("CPU of all three", used / window * 100, "% of a core", most=0.5)
         table.row("RSS of all three, shared pages counted thrice", rss / MIB, "MiB", most=12)

@@ -208,13 +208,27 @@ static void watch_in(struct watch *watch, struct watch **list)
 	*list = watch;
 }
 
+static struct ties *ties_get(struct task_node *t)
+{
+	if (!t->ties)
+		t->ties = mem_calloc(1, sizeof *t->ties);
+	return t->ties;
+}
+
+static struct watch **watchers_of(struct task_node *t)
+{
+	return &ties_get(t)->watchers;
+}
+
 static void watches_drop(struct task_node *t)
 {
-	for (unsigned i = 0; i < t->n_watches; i++)
-		watch_out(&t->watches[i]);
-	free(t->watches);
-	t->watches = NULL;
-	t->n_watches = 0;
+	if (!t->ties)
+		return;
+	for (size_t i = 0; i < t->ties->n_watches; i++)
+		watch_out(&t->ties->watches[i]);
+	free(t->ties->watches);
+	t->ties->watches = NULL;
+	t->ties->n_watches = 0;
 }
 
 void after_unlink(struct sched *sched, struct task_node *t)
@@ -226,7 +240,8 @@ void after_unlink(struct sched *sched, struct task_node *t)
 	t->pub.n_after = 0;
 }
 
-void after_abandon(struct sched *sched, struct watch *watchers)
+/* They look again, and find that it is gone. */
+static void abandon(struct sched *sched, struct watch *watchers)
 {
 	while (watchers) {
 		struct watch *watch = watchers;
@@ -235,6 +250,21 @@ void after_abandon(struct sched *sched, struct watch *watchers)
 		watch->slot = NULL;
 		after_link(sched, watch->waiter);
 	}
+}
+
+void after_forget_task(struct sched *sched, struct task_node *t)
+{
+	after_unlink(sched, t);
+	if (t->ties)
+		abandon(sched, t->ties->watchers);
+	free(t->ties);
+	t->ties = NULL;
+}
+
+void after_forget_batch(struct sched *sched, struct batch_node *b)
+{
+	abandon(sched, b->watchers);
+	b->watchers = NULL;
 }
 
 static void free_to_go(struct sched *sched, struct task_node *t)
@@ -288,16 +318,18 @@ static void link_now(struct sched *sched, struct task_node *t, int64_t now_ms)
 	const struct sched_after *after = t->pub.spec.after;
 	struct sched_after_item *items;
 	size_t n = t->pub.n_after;
+	struct ties *ties;
 
 	watches_drop(t);
 	if (n == 0 || !after || sched_state_is_final(t->pub.state))
 		return;
-	t->watches = mem_calloc(n, sizeof *t->watches);
-	t->n_watches = (unsigned)n;
+	ties = ties_get(t);
+	ties->watches = mem_calloc(n, sizeof *ties->watches);
+	ties->n_watches = n;
 	items = mem_alloc(n * sizeof *items);
 	memcpy(items, t->pub.after, n * sizeof *items);
-	for (size_t i = 0; i < n && t->watches; i++) {
-		struct watch *watch = &t->watches[i];
+	for (size_t i = 0; i < n && ties->watches; i++) {
+		struct watch *watch = &ties->watches[i];
 		enum verdict v = verdict_here(sched, after->on, items[i].id, items[i].is_batch);
 
 		*watch =
@@ -311,7 +343,7 @@ static void link_now(struct sched *sched, struct task_node *t, int64_t now_ms)
 		else if (items[i].is_batch)
 			watch_in(watch, &batch_find(sched, items[i].id)->watchers);
 		else
-			watch_in(watch, &task_find(sched, items[i].id)->watchers);
+			watch_in(watch, watchers_of(task_find(sched, items[i].id)));
 	}
 	free(items);
 }
@@ -324,7 +356,7 @@ static void ended_add(struct sched *sched, struct ended_item item)
 
 void after_task_ended(struct sched *sched, struct task_node *t)
 {
-	if (t->watchers)
+	if (t->ties && t->ties->watchers)
 		ended_add(sched, (struct ended_item){.task = t});
 }
 
@@ -336,7 +368,7 @@ void after_batch_ended(struct sched *sched, struct batch_node *b)
 
 static void tell(struct sched *sched, struct ended_item item, int64_t now_ms)
 {
-	struct watch **list = item.task ? &item.task->watchers : &item.batch->watchers;
+	struct watch **list = item.task ? watchers_of(item.task) : &item.batch->watchers;
 	bool well =
 	    item.task ? item.task->pub.state == SCHED_DONE : batch_went_well(&item.batch->pub);
 

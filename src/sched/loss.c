@@ -86,7 +86,7 @@ void loss_judge(struct sched *sched, int64_t now_ms)
 		struct sched_end end;
 		auto_free char *text = NULL;
 
-		next = t->active_next;
+		next = t->run->next;
 		if (!t->run->end_waits || !can_be_judged(sched, t, now_ms))
 			continue;
 		end = t->run->end;
@@ -109,7 +109,7 @@ void sched_gpu_event(struct sched *sched, const struct gpu_event *event, int64_t
 	time_seen(sched, now_ms);
 	if (event->type != GPU_EVENT_XID || !event->uuid[0] || !is_gpu_fault(event->xid))
 		return;
-	for (struct task_node *t = sched->active; t; t = t->active_next) {
+	for (struct task_node *t = sched->active; t; t = t->run->next) {
 		const struct sched_attempt *attempt = task_current(t);
 
 		for (unsigned g = 0; g < attempt->n_gpus; g++)

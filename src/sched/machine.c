@@ -51,7 +51,7 @@ void time_seen(struct sched *sched, int64_t now_ms)
 	sched->last_ms = now_ms;
 	if (back <= 0)
 		return;
-	for (struct task_node *t = sched->active; t; t = t->active_next) {
+	for (struct task_node *t = sched->active; t; t = t->run->next) {
 		if (t->run->kill_at_ms > 0)
 			t->run->kill_at_ms = MAX_OF(t->run->kill_at_ms - back, 1);
 		if (t->run->since_ms > 0)
@@ -116,7 +116,7 @@ static void loads_compute(const struct sched *sched, double *loads)
 {
 	for (size_t i = 0; i < sched->gpus->n; i++)
 		loads[i] = 0;
-	for (const struct task_node *t = sched->active; t; t = t->active_next) {
+	for (const struct task_node *t = sched->active; t; t = t->run->next) {
 		const struct sched_attempt *attempt = &t->pub.attempts[t->pub.n_attempts - 1];
 
 		for (unsigned g = 0; g < attempt->n_gpus; g++) {
@@ -147,7 +147,7 @@ void work_account(struct sched *sched, int64_t now_ms)
 {
 	auto_free double *loads = NULL;
 
-	for (struct task_node *t = sched->active; t; t = t->active_next) {
+	for (struct task_node *t = sched->active; t; t = t->run->next) {
 		double pace = 1, seconds = (double)(now_ms - t->run->accounted_ms) / 1000;
 		const struct sched_attempt *attempt = task_current(t);
 
@@ -398,7 +398,7 @@ void sched_set_gpus(struct sched *sched, const struct gpu_list *list, int64_t no
 			sched->gpus->gpus[i].health = GPU_HEALTH_STALE;
 	}
 	ghosts_renew(sched);
-	for (struct task_node *t = sched->active; t; t = t->active_next) {
+	for (struct task_node *t = sched->active; t; t = t->run->next) {
 		const struct sched_attempt *attempt = task_current(t);
 
 		for (unsigned g = 0; g < attempt->n_gpus; g++)
@@ -493,7 +493,7 @@ static bool alone_utilization(const struct sched *sched, const struct task_node 
 	if (!gpu || !gpu_has(gpu, GPU_UTILIZATION) ||
 	    sched->gpus->sampled_at_ms <= sched->population_ms)
 		return false;
-	for (const struct task_node *o = sched->active; o; o = o->active_next) {
+	for (const struct task_node *o = sched->active; o; o = o->run->next) {
 		const struct sched_attempt *attempt = &o->pub.attempts[o->pub.n_attempts - 1];
 
 		for (unsigned g = 0; o != t && g < attempt->n_gpus; g++) {
@@ -623,7 +623,7 @@ struct ledger *ledger_now(const struct sched *sched, const struct batch_node *wi
 	struct ledger *ledger;
 	size_t n = 0, room = 0;
 
-	for (const struct task_node *t = sched->active; t; t = t->active_next) {
+	for (const struct task_node *t = sched->active; t; t = t->run->next) {
 		if (!without || t->batch != without)
 			allocations_add(sched, t, &allocations, &n, &room);
 	}

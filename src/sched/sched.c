@@ -529,9 +529,9 @@ const struct sched_task *sched_first_active(const struct sched *sched)
 
 const struct sched_task *sched_next_active(const struct sched_task *task)
 {
-	const struct task_node *next = task_of(task)->active_next;
+	const struct run *run = task_of(task)->run;
 
-	return next ? &next->pub : NULL;
+	return run && run->next ? &run->next->pub : NULL;
 }
 
 const unsigned *sched_counts(const struct sched *sched)

@@ -84,19 +84,19 @@ struct sched_spec {
 	int priority; /* higher first */
 	struct place_request request;
 	enum place_policy policy;
+	unsigned retries; /* failures of its own it may repeat */
 	double weight_memory;
 	double work_hint;       /* its size beside others of its kind (place_task); 0 = none */
-	unsigned retries;       /* failures of its own it may repeat */
 	int64_t retry_delay_ms; /* pause before the first repetition, doubled each time, at most
 				   SCHED_RETRY_DELAY_MAX_MS; 0 = SCHED_RETRY_DELAY_MS */
-	bool held;              /* submitted as held */
-	bool is_private;        /* other users do not even see its name */
 	int64_t not_before_ms;  /* realtime; 0 = any time */
 	const struct sched_after *after; /* NULL = nothing */
-	/* Counted from its start: at the soft one its group gets soft_signal, at the hard one
+	bool held;                       /* submitted as held */
+	bool is_private;                 /* other users do not even see its name */
+	/* Counted from its start: at the soft limit its group gets soft_signal, at the hard one
 	 * SIGKILL. 0 = no limit. */
+	int soft_signal; /* 0 = SIGTERM */
 	int64_t soft_limit_ms, hard_limit_ms;
-	int soft_signal;     /* 0 = SIGTERM */
 	const char *tty;     /* "/dev/pts/N" its standard streams are; NULL = none */
 	const char *rlimits; /* of the sender, as the daemon's JSON text; NULL = the daemon's own */
 };
@@ -135,6 +135,8 @@ struct sched_task {
 	uint64_t batch; /* 0 = none */
 	struct sched_spec spec;
 	enum sched_state state;
+	unsigned n_attempts;
+	struct sched_attempt *attempts;
 	char *reason; /* of an ended task: why; NULL = none. Of a waiting one see sched_reason() */
 	int64_t submitted_at_ms, updated_at_ms;
 	int64_t queued_at_ms;  /* its place in the queue and its ageing count from here: its submit,
@@ -150,8 +152,6 @@ struct sched_task {
 	 * a task is restored with what was left. */
 	struct sched_after_item *after;
 	size_t n_after;
-	struct sched_attempt *attempts;
-	unsigned n_attempts;
 };
 
 /* The attempt that is starting or running, else the last; NULL when there was none. */

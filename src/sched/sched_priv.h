@@ -51,6 +51,13 @@ struct watch {
 	bool is_batch;
 };
 
+/* Who waits for a task; and what that waits for, pub.n_after of them at first. */
+struct ties {
+	struct watch *watchers;
+	struct watch *watches;
+	size_t n_watches;
+};
+
 /* What is kept of one GPU while a batch runs. */
 struct batch_gpu {
 	const char *uuid; /* of the pool */
@@ -85,9 +92,10 @@ struct ramp {
 
 /* A task that holds an allocation. */
 struct run {
-	double work_seconds;  /* done, contention taken out */
-	bool work_known;      /* false after a restart: part of it was not watched */
-	int64_t accounted_ms; /* up to which work_seconds goes */
+	struct task_node *next, *prev; /* all there are */
+	double work_seconds;           /* done, contention taken out */
+	bool work_known;               /* false after a restart: part of it was not watched */
+	int64_t accounted_ms;          /* up to which work_seconds goes */
 	double load_percent; /* utilisation of one such task alone, or a floor of it; 0 = unknown */
 	bool load_exact;     /* it is no floor and no guess */
 	/* Its measured share of the GPU's time, percent x seconds; and of that, what was measured
@@ -113,20 +121,16 @@ struct task_node {
 	struct sched_task pub; /* first */
 	struct task_node *next, *prev;
 	struct task_node *batch_next, *batch_prev;
-	struct task_node *active_next, *active_prev;
 	struct task_node *hash_next;
 	struct batch_node *batch; /* the singles' when it has none */
 	struct user_node *user;
-	struct watch *watchers;  /* who waits for it */
-	struct watch *watches;   /* pub.n_after of them at first: what it waits for; or NULL */
+	struct ties *ties;       /* NULL: nobody waits for it, and it for nothing */
 	struct lane *lane;       /* while it waits in one */
 	struct order_node order; /* in its lane, or in sched->delayed */
 	struct run *run;         /* while starting or running */
 	/* Of the attempt that ended well: its work, alone; and the GPU's time it got, which is
 	 * known even where work and utilisation are not to be told apart. 0 = unknown. */
 	float work_seconds, busy_seconds;
-	void *text; /* one allocation: argv, name and the like */
-	unsigned n_watches;
 	bool delayed, blocked, changed, stored;
 };
 
@@ -308,7 +312,8 @@ void after_task_ended(struct sched *sched, struct task_node *t);
 void after_batch_ended(struct sched *sched, struct batch_node *b);
 /* Tell those who wait for what has ended. No recursion, however long the chain. */
 void after_settle(struct sched *sched, int64_t now_ms);
-void after_abandon(struct sched *sched, struct watch *watchers); /* the watched one goes away */
+void after_forget_task(struct sched *sched, struct task_node *t); /* it goes away */
+void after_forget_batch(struct sched *sched, struct batch_node *b);
 void after_reason(const struct sched *sched, const struct task_node *t, char *buf, size_t size);
 void after_finish(struct sched *sched);
 

@@ -88,6 +88,7 @@ void spec_keep(struct sched *sched, struct task_node *t, const struct sched_spec
 	bool has_after = spec->after && spec->after->n > 0;
 	size_t argc = 0, size;
 	const char **argv;
+	void *text;
 	char *at;
 
 	while (spec->argv && spec->argv[argc])
@@ -97,14 +98,14 @@ void spec_keep(struct sched *sched, struct task_node *t, const struct sched_spec
 	       text_size(spec->fingerprint);
 	for (size_t i = 0; i < argc; i++)
 		size += text_size(spec->argv[i]);
-	t->text = mem_alloc(size);
+	text = mem_alloc(size);
 	*own = *spec;
 	own->after = NULL;
-	argv = t->text;
+	argv = text;
 	if (has_after) {
-		after_keep(sched, t->text, spec->after);
-		own->after = t->text;
-		argv = (void *)((struct sched_after *)t->text + 1);
+		after_keep(sched, text, spec->after);
+		own->after = text;
+		argv = (void *)((struct sched_after *)text + 1);
 	}
 	at = (char *)(argv + argc + 1);
 	for (size_t i = 0; i < argc; i++)
@@ -134,5 +135,6 @@ void spec_drop(struct sched *sched, struct task_node *t)
 	string_pool_put(&sched->strings, own->request.wishes);
 	if (own->after)
 		string_pool_put(&sched->strings, own->after->items);
-	free(t->text);
+	/* What spec_keep() put first. */
+	free(own->after ? (void *)(uintptr_t)own->after : (void *)(uintptr_t)own->argv);
 }

@@ -78,7 +78,7 @@ static void view_build(struct sched *sched, int64_t now_ms)
 		v->waiting[i] = place_task_of(sched, v->nodes[i], now_ms);
 	v->view.running_room = n_active + 8;
 	v->view.running = mem_calloc(v->view.running_room, sizeof *v->view.running);
-	for (const struct task_node *t = sched->active; t; t = t->active_next)
+	for (const struct task_node *t = sched->active; t; t = t->run->next)
 		v->view.running[v->view.n_running++] = running_of(sched, t, now_ms);
 	v->view.ledger = v->ledger;
 	v->view.estimates = sched->estimates;
@@ -169,7 +169,7 @@ static void stop_signal(struct sched *sched, struct task_node *t, int64_t now_ms
 
 static void signals_send(struct sched *sched, int64_t now_ms)
 {
-	for (struct task_node *t = sched->active; t; t = t->active_next) {
+	for (struct task_node *t = sched->active; t; t = t->run->next) {
 		if (t->pub.state != SCHED_RUNNING || t->run->end_waits)
 			continue;
 		if (t->pub.stopping)
@@ -266,7 +266,7 @@ int64_t sched_deadline(const struct sched *sched)
 
 	deadline_add(&deadline, sched->brake_until_ms);
 	deadline_add(&deadline, sched->stagger_wake_ms);
-	for (const struct task_node *t = sched->active; t; t = t->active_next) {
+	for (const struct task_node *t = sched->active; t; t = t->run->next) {
 		if (t->run->end_waits) {
 			deadline_add(&deadline, t->run->judge_until_ms);
 			continue;

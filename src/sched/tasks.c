@@ -143,8 +143,7 @@ void task_destroy(struct sched *sched, struct task_node *t)
 		user_run(sched, t, -1, sched->last_ms);
 		active_remove(sched, t);
 	}
-	after_unlink(sched, t);
-	after_abandon(sched, t->watchers);
+	after_forget_task(sched, t);
 	attempts_free(sched, t);
 	spec_drop(sched, t);
 	t->user->tasks--;
@@ -176,7 +175,7 @@ void batch_destroy(struct sched *sched, struct batch_node *b)
 		break;
 	}
 	lanes_destroy(sched, &b->lanes);
-	after_abandon(sched, b->watchers);
+	after_forget_batch(sched, b);
 	for (size_t i = 0; i < b->n_gpus; i++)
 		string_pool_put(&sched->strings, b->gpus[i].uuid);
 	free(b->gpus);
@@ -240,23 +239,23 @@ void active_add(struct sched *sched, struct task_node *t, int64_t now_ms)
 {
 	t->run = mem_calloc(1, sizeof *t->run);
 	t->run->accounted_ms = now_ms;
-	t->active_prev = NULL;
-	t->active_next = sched->active;
+	t->run->next = sched->active;
 	if (sched->active)
-		sched->active->active_prev = t;
+		sched->active->run->prev = t;
 	sched->active = t;
 	t->batch->active++;
 }
 
 void active_remove(struct sched *sched, struct task_node *t)
 {
-	*(t->active_prev ? &t->active_prev->active_next : &sched->active) = t->active_next;
-	if (t->active_next)
-		t->active_next->active_prev = t->active_prev;
-	t->active_next = t->active_prev = NULL;
+	struct run *run = t->run;
+
+	*(run->prev ? &run->prev->run->next : &sched->active) = run->next;
+	if (run->next)
+		run->next->run->prev = run->prev;
 	t->batch->active--;
-	free((char *)(uintptr_t)t->run->end.text);
-	free(t->run->ramps);
-	free(t->run);
+	free((char *)(uintptr_t)run->end.text);
+	free(run->ramps);
+	free(run);
 	t->run = NULL;
 }

@@ -171,7 +171,7 @@ void user_run(struct sched *sched, struct task_node *t, int by, int64_t now_ms)
 
 void users_weigh_runs(struct sched *sched, int64_t now_ms)
 {
-	for (struct task_node *t = sched->active; t; t = t->active_next) {
+	for (struct task_node *t = sched->active; t; t = t->run->next) {
 		usage_settle(sched, t->user, now_ms);
 		t->user->rate -= t->run->share_of_gpus;
 		t->run->share_of_gpus = share_of_gpus(sched, t);

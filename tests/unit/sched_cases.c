@@ -80,14 +80,19 @@ static struct gpu *gpu_at(struct story *s, size_t i)
 	return &s->list->gpus[n];
 }
 
-static uint64_t id_at(struct story *s, size_t i, bool batch)
+static uint64_t id_named(struct story *s, const char *name, bool batch)
 {
 	for (size_t k = 0; k < s->n_names; k++) {
-		if (s->names[k].is_batch == batch && strcmp(s->names[k].name, word(s, i)) == 0)
+		if (s->names[k].is_batch == batch && strcmp(s->names[k].name, name) == 0)
 			return s->names[k].id;
 	}
-	STORY_FAIL(s, "nothing is called %s", word(s, i));
+	STORY_FAIL(s, "nothing is called %s", name);
 	return 0;
+}
+
+static uint64_t id_at(struct story *s, size_t i, bool batch)
+{
+	return id_named(s, word(s, i), batch);
 }
 
 static void name_add(struct story *s, const char *name, unsigned number_of, uint64_t id, bool batch)
@@ -121,62 +126,208 @@ static void cmd_gpu(struct story *s)
 	sample(s);
 }
 
-static struct sched_spec spec_at(struct story *s, size_t at, enum sched_on_failure *on_failure)
+/* What a line asks for. */
+struct asked {
+	struct sched_spec spec;
+	struct sched_after after;
+	struct sched_after_item items[8];
+	enum sched_on_failure on_failure;
+};
+
+static int64_t duration_of(struct story *s, const char *text)
+{
+	int64_t ms = 0;
+	struct error err = {};
+
+	if (duration_parse(text, &ms, &err) < 0)
+		STORY_FAIL(s, "%s", err.text);
+	return ms;
+}
+
+static int signed_of(struct story *s, const char *text)
+{
+	return *text == '-' ? -(int)number(s, text + 1) : (int)number(s, text);
+}
+
+static void opt_priority(struct story *s, struct asked *a, char *value)
+{
+	a->spec.priority = signed_of(s, value);
+}
+
+static void opt_pin(struct story *s, struct asked *a, char *value)
+{
+	a->spec.request.pin_uuid = gpu_name(number(s, value));
+}
+
+static void opt_gpus(struct story *s, struct asked *a, char *value)
+{
+	a->spec.request.gpus = number(s, value);
+}
+
+static void opt_exclusive(struct story *s, struct asked *a, char *value)
+{
+	(void)s, (void)value;
+	a->spec.request.exclusive = true;
+}
+
+static void opt_retries(struct story *s, struct asked *a, char *value)
+{
+	a->spec.retries = number(s, value);
+}
+
+static void opt_delay(struct story *s, struct asked *a, char *value)
+{
+	a->spec.retry_delay_ms = duration_of(s, value);
+}
+
+static void opt_held(struct story *s, struct asked *a, char *value)
+{
+	(void)s, (void)value;
+	a->spec.held = true;
+}
+
+static void opt_threads(struct story *s, struct asked *a, char *value)
+{
+	a->spec.request.threads = number(s, value);
+}
+
+static void opt_max(struct story *s, struct asked *a, char *value)
+{
+	a->spec.request.max_per_gpu = number(s, value);
+}
+
+static void opt_policy(struct story *s, struct asked *a, char *value)
+{
+	struct error err = {};
+
+	if (place_policy_parse(value, &a->spec.policy, &err) < 0)
+		STORY_FAIL(s, "%s", err.text);
+}
+
+static void opt_on(struct story *s, struct asked *a, char *value)
+{
+	struct error err = {};
+
+	if (sched_on_failure_parse(value, &a->on_failure, &err) < 0)
+		STORY_FAIL(s, "%s", err.text);
+}
+
+static void opt_soft(struct story *s, struct asked *a, char *value)
+{
+	a->spec.soft_limit_ms = duration_of(s, value);
+}
+
+static void opt_hard(struct story *s, struct asked *a, char *value)
+{
+	a->spec.hard_limit_ms = duration_of(s, value);
+}
+
+static void opt_at(struct story *s, struct asked *a, char *value)
+{
+	a->spec.not_before_ms = s->now + duration_of(s, value);
+}
+
+static void opt_user(struct story *s, struct asked *a, char *value)
+{
+	a->spec.uid = (uid_t)number(s, value);
+}
+
+static void opt_stagger(struct story *s, struct asked *a, char *value)
+{
+	a->spec.request.stagger_ms = (unsigned)duration_of(s, value);
+}
+
+static void opt_lock(struct story *s, struct asked *a, char *value)
+{
+	(void)s, (void)value;
+	a->spec.request.start_lock = true;
+}
+
+/* a,b,@batch; an unknown name becomes an id that is not there. */
+static void opt_after(struct story *s, struct asked *a, char *value)
+{
+	char *save = NULL;
+
+	for (char *w = strtok_r(value, ",", &save); w; w = strtok_r(NULL, ",", &save)) {
+		struct sched_after_item *item = &a->items[a->after.n++];
+
+		assert_true(a->after.n <= ARRAY_LEN(a->items));
+		item->is_batch = *w == '@';
+		item->id = strcmp(w, "?") == 0 ? 999 : id_named(s, w + item->is_batch, *w == '@');
+	}
+	a->after.items = a->items;
+	a->spec.after = &a->after;
+}
+
+static void opt_when(struct story *s, struct asked *a, char *value)
+{
+	struct error err = {};
+
+	if (sched_after_on_parse(value, &a->after.on, &err) < 0)
+		STORY_FAIL(s, "%s", err.text);
+}
+
+static void opt_any(struct story *s, struct asked *a, char *value)
+{
+	(void)s, (void)value;
+	a->after.any = true;
+}
+
+static const struct {
+	const char *name;
+	void (*set)(struct story *s, struct asked *a, char *value);
+} options[] = {
+    {"priority", opt_priority},   {"pin", opt_pin},         {"gpus", opt_gpus},
+    {"exclusive", opt_exclusive}, {"retries", opt_retries}, {"delay", opt_delay},
+    {"held", opt_held},           {"threads", opt_threads}, {"max", opt_max},
+    {"policy", opt_policy},       {"on", opt_on},           {"soft", opt_soft},
+    {"hard", opt_hard},           {"at", opt_at},           {"user", opt_user},
+    {"stagger", opt_stagger},     {"lock", opt_lock},       {"after", opt_after},
+    {"when", opt_when},           {"any", opt_any},
+};
+
+static void option_set(struct story *s, struct asked *a, char *key)
+{
+	char *value = strchr(key, '=');
+	static char empty[1];
+
+	if (value)
+		*value++ = '\0';
+	for (size_t i = 0; i < ARRAY_LEN(options); i++) {
+		if (strcmp(options[i].name, key) == 0) {
+			options[i].set(s, a, value ? value : empty);
+			return;
+		}
+	}
+	STORY_FAIL(s, "unknown option %s", key);
+}
+
+static void asked_read(struct story *s, size_t at, struct asked *a)
 {
 	static const char *const argv[] = {"true", NULL};
-	struct sched_spec spec = {
-	    .name = word(s, 1), .argv = argv, .policy = PLACE_FIRST_FIT, .request = {.gpus = 1}};
-	struct error err = {};
-	int r = 0;
 
+	*a = (struct asked){.spec = {.name = word(s, 1),
+				     .argv = argv,
+				     .policy = PLACE_FIRST_FIT,
+				     .request = {.gpus = 1}}};
 	if (strcmp(word(s, at), "cpu") == 0) {
-		spec.request.gpus = 0;
-		spec.request.cpu = PLACE_CPU_ONLY;
+		a->spec.request.gpus = 0;
+		a->spec.request.cpu = PLACE_CPU_ONLY;
 	} else {
-		spec.request.vram_bytes = size_at(s, at);
+		a->spec.request.vram_bytes = size_at(s, at);
 	}
-	for (size_t i = at + 1; r == 0 && i < s->n_words; i++) {
-		char *value = strchr(s->words[i], '=');
-		const char *key = s->words[i];
-
-		if (value)
-			*value++ = '\0';
-		if (strcmp(key, "priority") == 0)
-			spec.priority = value && *value == '-' ? -(int)number(s, value + 1)
-							       : (int)number(s, value);
-		else if (strcmp(key, "pin") == 0)
-			spec.request.pin_uuid = gpu_name(number(s, value));
-		else if (strcmp(key, "gpus") == 0)
-			spec.request.gpus = number(s, value);
-		else if (strcmp(key, "exclusive") == 0)
-			spec.request.exclusive = true;
-		else if (strcmp(key, "retries") == 0)
-			spec.retries = number(s, value);
-		else if (strcmp(key, "held") == 0)
-			spec.held = true;
-		else if (strcmp(key, "threads") == 0)
-			spec.request.threads = number(s, value);
-		else if (strcmp(key, "max") == 0)
-			spec.request.max_per_gpu = number(s, value);
-		else if (strcmp(key, "policy") == 0)
-			r = place_policy_parse(value, &spec.policy, &err);
-		else if (strcmp(key, "on") == 0 && on_failure)
-			r = sched_on_failure_parse(value, on_failure, &err);
-		else
-			STORY_FAIL(s, "unknown option %s", key);
-	}
-	if (r < 0)
-		STORY_FAIL(s, "%s", err.text);
-	return spec;
+	for (size_t i = at + 1; i < s->n_words; i++)
+		option_set(s, a, s->words[i]);
 }
 
 static void cmd_submit(struct story *s)
 {
-	struct sched_spec spec = spec_at(s, 2, NULL);
+	struct asked a;
 	struct error err = {};
 	uint64_t id = 0;
 
-	if (sched_submit(s->sched, &spec, s->now, &id, &err) < 0)
+	asked_read(s, 2, &a);
+	if (sched_submit(s->sched, &a.spec, s->now, &id, &err) < 0)
 		STORY_FAIL(s, "%s", err.text);
 	name_add(s, word(s, 1), 0, id, false);
 }
@@ -186,13 +337,16 @@ static void cmd_batch(struct story *s)
 	struct sched_spec specs[32];
 	unsigned n = number(s, word(s, 2));
 	struct sched_batch_spec batch = {.name = word(s, 1), .tasks = specs, .n_tasks = n};
-	struct sched_spec spec = spec_at(s, 3, &batch.on_failure);
+	struct asked a;
 	struct error err = {};
 	uint64_t id = 0, first = 0;
 
+	asked_read(s, 3, &a);
+	batch.on_failure = a.on_failure;
+	batch.uid = a.spec.uid;
 	assert_true(n <= ARRAY_LEN(specs));
 	for (unsigned i = 0; i < n; i++) {
-		specs[i] = spec;
+		specs[i] = a.spec;
 		specs[i].row = i + 1;
 	}
 	if (sched_submit_batch(s->sched, &batch, s->now, &id, &first, &err) < 0)
@@ -257,7 +411,8 @@ static void cmd_step(struct story *s)
 
 static void cmd_signal(struct story *s)
 {
-	int wanted = strcmp(word(s, 2), "kill") == 0 ? SIGKILL : SIGTERM;
+	const char *name = word(s, 2);
+	int wanted = strcmp(name, "kill") == 0 ? SIGKILL : strcmp(name, "term") == 0 ? SIGTERM : 0;
 	const struct sched_action *actions;
 	size_t n;
 
@@ -266,6 +421,7 @@ static void cmd_signal(struct story *s)
 	if (n != 1 || actions[0].type != SCHED_SIGNAL || actions[0].signal != wanted ||
 	    actions[0].task != id_at(s, 1, false))
 		STORY_FAIL(s, "%zu actions, not this signal", n);
+	sched_changes_clear(s->sched);
 	sched_actions_clear(s->sched);
 }
 
@@ -288,9 +444,15 @@ static void cmd_end(struct story *s)
 	struct error err = {};
 
 	end.attempt = attempt_of(s, end.task);
-	if (sched_outcome_parse(word(s, 2), &end.outcome, &err) < 0)
+	if (strcmp(word(s, 2), "killed") == 0) {
+		end.outcome = SCHED_ERROR;
+		end.exit_code = -1;
+		end.signal = SIGKILL;
+	} else if (sched_outcome_parse(word(s, 2), &end.outcome, &err) < 0) {
 		STORY_FAIL(s, "%s", err.text);
-	end.exit_code = end.outcome != SCHED_OK;
+	} else {
+		end.exit_code = end.outcome != SCHED_OK;
+	}
 	if (sched_ended(s->sched, &end, s->now) < 0)
 		STORY_FAIL(s, "%s was not running", word(s, 1));
 	/* The daemon asks for a sample at each end. */
@@ -298,27 +460,169 @@ static void cmd_end(struct story *s)
 	sample(s);
 }
 
+/* fail TASK machine|task WORDS: it could not be started */
+static void cmd_fail(struct story *s)
+{
+	uint64_t id = id_at(s, 1, false);
+	bool machine = strcmp(word(s, 2), "machine") == 0;
+
+	if (sched_start_failed(s->sched, id, attempt_of(s, id), "no more processes", machine,
+			       s->now) < 0)
+		STORY_FAIL(s, "%s was not starting", word(s, 1));
+}
+
+static const struct {
+	const char *name;
+	int (*task)(struct sched *sched, uint64_t task, int64_t now_ms, struct error *err);
+	int (*batch)(struct sched *sched, uint64_t batch, int64_t now_ms, unsigned *ret_n,
+		     struct error *err);
+} wishes[] = {
+    {"cancel", sched_cancel, NULL},
+    {"hold", sched_hold, sched_batch_hold},
+    {"release", sched_release, sched_batch_release},
+    {"retry", sched_retry, sched_batch_retry},
+};
+
+/* "hold TASK", "hold-batch BATCH"; "no" before it: it is refused. */
 static void cmd_wish(struct story *s)
 {
 	const char *wish = word(s, 0);
-	bool batch = strstr(wish, "batch") || strstr(wish, "continue");
+	bool batch = strstr(wish, "-batch") || strstr(wish, "continue");
 	uint64_t id = id_at(s, 1, batch);
 	struct error err = {};
-	int r;
+	unsigned n = 0;
+	int r = -1;
 
-	if (strcmp(wish, "cancel") == 0)
-		r = sched_cancel(s->sched, id, s->now, &err);
-	else if (strcmp(wish, "hold") == 0)
-		r = sched_hold(s->sched, id, s->now, &err);
-	else if (strcmp(wish, "release") == 0)
-		r = sched_release(s->sched, id, s->now, &err);
-	else if (strcmp(wish, "cancel-batch") == 0)
+	if (strcmp(wish, "cancel-batch") == 0)
 		r = sched_batch_cancel(s->sched, id, s->now, &err);
-	else
+	else if (strstr(wish, "continue"))
 		r = sched_batch_continue(s->sched, id, strcmp(wish, "continue-all") == 0, s->now,
 					 &err);
+	else
+		for (size_t i = 0; i < ARRAY_LEN(wishes); i++) {
+			if (strncmp(wishes[i].name, wish, strlen(wishes[i].name)) == 0)
+				r = batch ? wishes[i].batch(s->sched, id, s->now, &n, &err)
+					  : wishes[i].task(s->sched, id, s->now, &err);
+		}
 	if (r < 0)
 		STORY_FAIL(s, "%s", err.text);
+}
+
+static void cmd_priority(struct story *s)
+{
+	struct error err = {};
+
+	if (sched_set_priority(s->sched, id_at(s, 1, false), signed_of(s, word(s, 2)), s->now,
+			       &err) < 0)
+		STORY_FAIL(s, "%s", err.text);
+}
+
+static void cmd_pause(struct story *s)
+{
+	sched_set_pause(s->sched, word(s, 1), s->now);
+}
+
+static void cmd_resume(struct story *s)
+{
+	sched_set_pause(s->sched, NULL, s->now);
+}
+
+static void config_key(struct story *s, struct sched_config *config,
+		       struct sched_user_limits *limits, char *key)
+{
+	char *value = strchr(key, '=');
+
+	if (!value)
+		STORY_FAIL(s, "%s needs a value", key);
+	*value++ = '\0';
+	if (strcmp(key, "ageing") == 0)
+		config->ageing_ms = strcmp(value, "none") == 0 ? -1 : duration_of(s, value);
+	else if (strcmp(key, "half-life") == 0)
+		config->fair_half_life_ms = strcmp(value, "none") == 0 ? -1 : duration_of(s, value);
+	else if (strcmp(key, "reserve") == 0)
+		config->reserve_after_ms = strcmp(value, "none") == 0 ? -1 : duration_of(s, value);
+	else if (strcmp(key, "stagger") == 0)
+		config->stagger_ms = (unsigned)duration_of(s, value);
+	else if (strcmp(key, "running") == 0)
+		limits->max_running = number(s, value);
+	else if (strcmp(key, "queued") == 0)
+		limits->max_queued = number(s, value);
+	else if (strcmp(key, "gpus") == 0)
+		limits->max_gpus = number(s, value);
+	else if (strcmp(key, "weight") == 0)
+		limits->weight = number(s, value);
+	else if (strcmp(key, "vram") == 0)
+		limits->max_vram_bytes = (uint64_t)number(s, value) * GIB;
+	else
+		STORY_FAIL(s, "unknown setting %s", key);
+}
+
+/* config KEY=VALUE ..: of all; after "user=N" of that user. All others as they are by default. */
+static void cmd_config(struct story *s)
+{
+	struct sched_user_config users[4] = {};
+	struct sched_config config = {.users = users};
+	struct sched_user_limits *limits = &config.limits;
+
+	for (size_t i = 1; i < s->n_words; i++) {
+		if (strncmp(s->words[i], "user=", 5) == 0) {
+			assert_true(config.n_users < ARRAY_LEN(users));
+			users[config.n_users].uid = (uid_t)number(s, s->words[i] + 5);
+			limits = &users[config.n_users++].limits;
+			continue;
+		}
+		config_key(s, &config, limits, s->words[i]);
+	}
+	sched_configure(s->sched, &config, s->now);
+}
+
+/* drain GPU WORDS; drain alone: all are open */
+static void cmd_drain(struct story *s)
+{
+	struct ledger_rule rule = {.closed = true};
+
+	if (s->n_words > 1) {
+		(void)snprintf(rule.uuid, sizeof rule.uuid, "%s", gpu_at(s, 1)->uuid);
+		(void)snprintf(rule.text, sizeof rule.text, "%s", s->rest ? s->rest : "drained");
+	}
+	sched_set_rules(s->sched, &rule, s->n_words > 1, s->now);
+}
+
+/* use TASK GPU SIZE: what it is measured to use there */
+static void cmd_use(struct story *s)
+{
+	const struct sched_usage usage = {.task = id_at(s, 1, false),
+					  .uuid = gpu_at(s, 2)->uuid,
+					  .vram_known = true,
+					  .vram_bytes = size_at(s, 3)};
+
+	if (sched_set_usage(s->sched, &usage, s->now) < 0)
+		STORY_FAIL(s, "%s is not there", word(s, 1));
+}
+
+/* The daemon dies and comes back; all it has is what was stored. */
+static void cmd_crash(struct story *s)
+{
+	struct sched *again = sched_create(&(struct sched_options){.stop_grace_ms = 10000});
+	struct error err = {};
+
+	for (const struct sched_batch *b = sched_first_batch(s->sched); b; b = sched_next_batch(b))
+		assert_int_equal(sched_restore_batch(again, b, &err), 0);
+	for (const struct sched_task *t = sched_first(s->sched); t; t = sched_next(t))
+		assert_int_equal(sched_restore_task(again, t, &err), 0);
+	sched_destroy(s->sched);
+	s->sched = again;
+	sample(s);
+}
+
+/* deadline DURATION|none: when the queue wants to be asked again */
+static void cmd_deadline(struct story *s)
+{
+	int64_t at = sched_deadline(s->sched);
+	int64_t wanted = strcmp(word(s, 1), "none") == 0 ? 0 : s->now + duration_of(s, word(s, 1));
+
+	if (at != wanted)
+		STORY_FAIL(s, "the deadline is in %lld ms", (long long)(at ? at - s->now : -1));
 }
 
 static void cmd_health(struct story *s)
@@ -353,12 +657,13 @@ static void cmd_nvml(struct story *s)
 
 static void cmd_after(struct story *s)
 {
-	int64_t ms = 0;
-	struct error err = {};
+	s->now += duration_of(s, word(s, 1));
+	sample(s);
+}
 
-	if (duration_parse(word(s, 1), &ms, &err) < 0)
-		STORY_FAIL(s, "%s", err.text);
-	s->now += ms;
+static void cmd_back(struct story *s)
+{
+	s->now -= duration_of(s, word(s, 1));
 }
 
 static void cmd_state(struct story *s)
@@ -387,17 +692,26 @@ static void cmd_reason(struct story *s)
 		STORY_FAIL(s, "the reason is: %s", reason);
 }
 
+/* refused SIZE OPT.. : WORDS */
 static void cmd_refused(struct story *s)
 {
-	static const char *const argv[] = {"true", NULL};
-	const struct sched_spec spec = {.argv = argv,
-					.request = {.gpus = 1, .vram_bytes = size_at(s, 1)}};
+	const char *words = s->rest;
+	struct asked a;
 	struct error err = {};
 	uint64_t id;
 
-	if (sched_submit(s->sched, &spec, s->now, &id, &err) == 0)
+	for (size_t i = 2; i < s->n_words; i++) {
+		if (strcmp(s->words[i], ":") == 0) {
+			s->n_words = i;
+			words = strstr(s->rest, ": ") + 2;
+		}
+	}
+	if (words == s->rest)
+		s->n_words = 2;
+	asked_read(s, 1, &a);
+	if (sched_submit(s->sched, &a.spec, s->now, &id, &err) == 0)
 		STORY_FAIL(s, "was accepted");
-	if (!strstr(err.text, s->rest))
+	if (!strstr(err.text, words))
 		STORY_FAIL(s, "refused with: %s", err.text);
 }
 
@@ -422,6 +736,20 @@ static const struct {
     {"foreign", cmd_foreign},
     {"nvml", cmd_nvml},
     {"after", cmd_after},
+    {"back", cmd_back},
+    {"fail", cmd_fail},
+    {"retry", cmd_wish},
+    {"hold-batch", cmd_wish},
+    {"release-batch", cmd_wish},
+    {"retry-batch", cmd_wish},
+    {"priority", cmd_priority},
+    {"pause", cmd_pause},
+    {"resume", cmd_resume},
+    {"config", cmd_config},
+    {"drain", cmd_drain},
+    {"use", cmd_use},
+    {"crash", cmd_crash},
+    {"deadline", cmd_deadline},
     {"state", cmd_state},
     {"batch-state", cmd_batch_state},
     {"reason", cmd_reason},

@@ -119,7 +119,8 @@ static void brake(struct sched *sched, const struct task_node *t, const char *te
 	sched->start_failures++;
 	sched->brake_until_ms =
 	    now_ms + pause_of(START_PAUSE_MS, SCHED_START_PAUSE_MAX_MS, sched->start_failures);
-	(void)snprintf(sched->brake_text, sizeof sched->brake_text, "task %llu: %s",
+	sched->brake_uid = t->pub.spec.uid;
+	(void)snprintf(sched->brake_text, sizeof sched->brake_text, " (task %llu: %s)",
 		       (unsigned long long)t->pub.id, text);
 }
 

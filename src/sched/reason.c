@@ -84,23 +84,19 @@ static bool reason_of_user(const struct task_node *t, char reason[SCHED_REASON_M
 }
 
 /* Starts fail: of this one and of all others. */
-static bool reason_of_machine(const struct sched *sched, char reason[SCHED_REASON_MAX])
+static bool reason_of_machine(const struct sched *sched, const struct task_node *t,
+			      char reason[SCHED_REASON_MAX])
 {
-	char when[DURATION_TEXT_MAX];
+	bool told = t->pub.spec.uid == 0 || t->pub.spec.uid == sched->brake_uid;
+	char when[DURATION_TEXT_MAX], next[64] = "another start is being tried";
 
 	if (sched->start_failures == 0)
 		return false;
 	if (sched->brake_until_ms > sched->last_ms)
-		SAY(reason,
-		    "the machine could not start anything, %u times so far (%s); the next start is "
-		    "tried in %s",
-		    sched->start_failures, sched->brake_text,
-		    in_time(when, sched, sched->brake_until_ms));
-	else
-		SAY(reason,
-		    "the machine could not start anything, %u times so far (%s); another start is "
-		    "being tried",
-		    sched->start_failures, sched->brake_text);
+		(void)snprintf(next, sizeof next, "the next start is tried in %s",
+			       in_time(when, sched, sched->brake_until_ms));
+	SAY(reason, "the machine could not start anything, %u times so far%s; %s",
+	    sched->start_failures, told ? sched->brake_text : "", next);
 	return true;
 }
 
@@ -150,7 +146,7 @@ static void reason_waiting(struct sched *sched, const struct task_node *t,
 		return;
 	}
 	if (reason_of_batch(t, reason) || reason_of_user(t, reason) ||
-	    reason_of_machine(sched, reason))
+	    reason_of_machine(sched, t, reason))
 		return;
 	view_refresh(sched, sched->last_ms);
 	if (!reason_of_placer(sched, t, reason))

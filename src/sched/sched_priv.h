@@ -198,6 +198,7 @@ struct sched {
 	/* Starts the machine could not do: in a row, and until when none is tried. */
 	unsigned start_failures;
 	int64_t brake_until_ms;
+	uid_t brake_uid; /* whose start failed last; the text is for his eyes */
 	char brake_text[PLACE_REASON_MAX];
 	struct gpu_start *gpu_starts;
 	size_t n_gpu_starts, gpu_starts_room;

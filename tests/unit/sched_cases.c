@@ -15,7 +15,7 @@
 #include <signal.h>
 #include <string.h>
 
-#define WORDS_MAX 16
+#define WORDS_MAX 32
 #define NAMES_MAX 64
 
 struct named {

@@ -2,6 +2,7 @@
  * plimsoll gpus: asks the daemon when one runs, since it knows the tasks; else looks for itself. It
  * starts no daemon: looking must change nothing.
  */
+#include "cli/control.h"
 #include "cli/gpusview.h"
 #include "cli/session.h"
 #include "cli/term.h"
@@ -95,6 +96,10 @@ static int run(const struct options *options)
 	bool problem = false;
 	int code;
 
+	if (options->operands.n > 0)
+		return control_gpus(options);
+	if (options_flag(options, "reason"))
+		return verb_complain(EXIT_USAGE, "gpus: --reason goes with drain");
 	do {
 		code = show(options, watch->given, &problem);
 	} while (watch->given && code == EXIT_DONE && !ferror(stdout) &&
@@ -107,6 +112,7 @@ static const struct option_spec gpus_options[] = {
      .help = "again every so often (2 s), until Ctrl-C"},
     {"deadline", 0, OPTION_DURATION, "TIME",
      .help = "how long the driver may take to answer (10s)"},
+    {"reason", 0, OPTION_STRING, "TEXT", .help = "of a drain: shown wherever it makes tasks wait"},
     {"json", 0, OPTION_FLAG, NULL, .help = "print as JSON"},
     {},
 };
@@ -114,15 +120,18 @@ static const struct option_spec gpus_options[] = {
 const struct verb verb_gpus = {
     .name = "gpus",
     .summary = "what GPUs there are and what holds their memory",
-    .usage = "[--watch [SECONDS]] [--json]",
+    .usage = "[--watch [SECONDS]] [--json] | " CONTROL_GPUS_USAGE,
+    .operands_max = 257,
     .description =
 	"For each GPU its memory (# is used, | is the load line, which nothing is started above),\n"
 	"what was promised to tasks, what foreign processes use, the reserve and the room left;\n"
 	"then who holds it. Sizes are in GiB. Called out: CRITICAL (95 % used or more, or above\n"
 	"the load line), IDLE (half of it free while another GPU is critical), LOST, STALE.\n"
+	"A drained GPU gets nothing new until it is resumed; what runs there goes on.\n"
 	"Status 1 when there is no GPU, no driver, or one of them does not answer as it should.\n",
     .examples = "  plimsoll gpus\n"
 		"  plimsoll gpus --watch 5\n"
+		"  plimsoll gpus drain 1 --reason 'fan is loud'\n"
 		"  plimsoll gpus --json | jq '.gpus[] | {name, room: .vram.room_bytes}'\n",
     .style = OPTIONS_OPERANDS,
     .options = gpus_options,

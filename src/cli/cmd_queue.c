@@ -2,6 +2,7 @@
  * plimsoll queue: the tasks, those that wait and run first of all. As JSON the daemon's answer goes
  * through as it comes, however long it is: who reads only its head has it at once.
  */
+#include "cli/control.h"
 #include "cli/session.h"
 #include "cli/target.h"
 #include "cli/tasktable.h"
@@ -170,6 +171,10 @@ static int run(const struct options *options)
 	uint64_t batch = 0;
 	int code;
 
+	if (options->operands.n > 0)
+		return control_queue(options);
+	if (options_flag(options, "reason"))
+		return verb_complain(EXIT_USAGE, "queue: --reason goes with pause");
 	if (build_path(options, &path, &batch, &err) < 0)
 		return verb_complain(EXIT_USAGE, "%s", error_text(&err));
 	path.data[--path.len] = '\0'; /* the last "&" or "?" */
@@ -202,6 +207,7 @@ static const struct option_spec queue_options[] = {
     {"all", 'a', OPTION_FLAG, NULL, .help = "all of them, however many ended"},
     {"newest", 0, OPTION_FLAG, NULL, .help = "the newest first"},
     {"oldest", 0, OPTION_FLAG, NULL, .help = "the oldest first"},
+    {"reason", 0, OPTION_STRING, "TEXT", .help = "of a pause: shown wherever it makes tasks wait"},
     {"json", 0, OPTION_FLAG, NULL, .help = "print as JSON"},
     {"export", 0, OPTION_FLAG, NULL,
      .help = "print the whole history as JSON lines: each task with its attempts, the oldest "
@@ -214,7 +220,8 @@ const struct verb verb_queue = {
     .summary = "the tasks that wait and run, and the last that ended",
     .usage = "[--state STATE,...] [--kind KIND] [--user USER] [--batch BATCH] [--name PATTERN] "
 	     "[--since WHEN] [--until WHEN] [--limit N [--page P] | --all] [--newest | --oldest] "
-	     "[--json | --export]",
+	     "[--json | --export] | " CONTROL_QUEUE_USAGE,
+    .operands_max = 1,
     .description =
 	"First what has not ended, in the order of its submission, then what has, the newest "
 	"first.\n"
@@ -222,6 +229,7 @@ const struct verb verb_queue = {
     .examples = "  plimsoll queue\n"
 		"  plimsoll queue --state failed,lost --since yesterday\n"
 		"  plimsoll queue --kind whisper-large --limit 20 --page 2\n"
+		"  plimsoll queue pause --reason 'new power supply'\n"
 		"  plimsoll queue --json | jq '.tasks[] | select(.state == \"running\").name'\n"
 		"  plimsoll queue --export > history.jsonl\n",
     .style = OPTIONS_OPERANDS,

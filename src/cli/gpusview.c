@@ -114,6 +114,11 @@ enum gpusview_note gpusview_note(const json_t *gpus, size_t i, struct text *word
 	}
 	if (is_critical(gpu))
 		return note_critical(vram, words);
+	if (jsonx_has(gpu, "closed")) {
+		text_printf(words, "nothing new starts here: %s",
+			    jsonx_get_string(gpu, "closed", ""));
+		return GPUSVIEW_CLOSED;
+	}
 	critical = other_critical(list, i);
 	if (critical < 0 || total <= 0 || room < total * IDLE_ROOM_SHARE)
 		return GPUSVIEW_NONE;
@@ -122,17 +127,22 @@ enum gpusview_note gpusview_note(const json_t *gpus, size_t i, struct text *word
 	return GPUSVIEW_IDLE;
 }
 
+static const struct {
+	const char *word; /* of a sick one its health is the word */
+	enum term_style style;
+} notes[] = {
+    [GPUSVIEW_NONE] = {"", TERM_PLAIN},           [GPUSVIEW_SICK] = {"", TERM_RED},
+    [GPUSVIEW_CRITICAL] = {"CRITICAL", TERM_RED}, [GPUSVIEW_CLOSED] = {"CLOSED", TERM_YELLOW},
+    [GPUSVIEW_IDLE] = {"IDLE", TERM_YELLOW},
+};
+
+const char *gpusview_note_name(enum gpusview_note note)
+{
+	return notes[note].word;
+}
+
 static void add_note(const json_t *gpus, size_t i, FILE *file, struct text *text)
 {
-	static const struct {
-		const char *word;
-		enum term_style style;
-	} notes[] = {
-	    [GPUSVIEW_NONE] = {"", TERM_PLAIN},
-	    [GPUSVIEW_SICK] = {NULL, TERM_RED},
-	    [GPUSVIEW_CRITICAL] = {"CRITICAL", TERM_RED},
-	    [GPUSVIEW_IDLE] = {"IDLE", TERM_YELLOW},
-	};
 	const json_t *gpu = json_array_get(json_object_get(gpus, "gpus"), i);
 	auto_text struct text words = {}, label = {};
 	enum gpusview_note note = gpusview_note(gpus, i, &words);
@@ -140,7 +150,7 @@ static void add_note(const json_t *gpus, size_t i, FILE *file, struct text *text
 	if (note == GPUSVIEW_NONE)
 		return;
 	text_add(&label,
-		 notes[note].word ? notes[note].word : jsonx_get_string(gpu, "health", "?"));
+		 notes[note].word[0] ? notes[note].word : jsonx_get_string(gpu, "health", "?"));
 	for (char *p = label.data; *p; p++)
 		if (*p >= 'a' && *p <= 'z')
 			*p = (char)(*p - 'a' + 'A');

@@ -10,8 +10,10 @@ enum gpusview_note {
 	GPUSVIEW_NONE,
 	GPUSVIEW_SICK,     /* lost, stale, needs a reset: no work is placed there */
 	GPUSVIEW_CRITICAL, /* 95 % of its memory or more is used, or it is above its load line */
+	GPUSVIEW_CLOSED,   /* people took it out of service: drained, switched off, not its hour */
 	GPUSVIEW_IDLE,     /* has lots of room while another one is critical */
 };
+const char *gpusview_note_name(enum gpusview_note note); /* "CRITICAL"; "" for none and sick */
 
 /* What is to be called out about GPU `i`, and in words. */
 enum gpusview_note gpusview_note(const json_t *gpus, size_t i, struct text *words);

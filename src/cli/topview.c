@@ -119,6 +119,7 @@ static attr_t note_attributes(enum gpusview_note note)
 	case GPUSVIEW_SICK:
 	case GPUSVIEW_CRITICAL:
 		return COLOR_PAIR(PAIR_BAD) | A_BOLD;
+	case GPUSVIEW_CLOSED:
 	case GPUSVIEW_IDLE:
 		return COLOR_PAIR(PAIR_WARN);
 	case GPUSVIEW_NONE:
@@ -201,8 +202,7 @@ static bool draw_gpu_note(const struct top *top, size_t i, int y)
 	if (note == GPUSVIEW_SICK)
 		text_printf(&line, "   %s: %s ", jsonx_get_string(gpu, "health", "?"), words.data);
 	else if (note != GPUSVIEW_NONE)
-		text_printf(&line, "   %s: %s ", note == GPUSVIEW_IDLE ? "IDLE" : "CRITICAL",
-			    words.data);
+		text_printf(&line, "   %s: %s ", gpusview_note_name(note), words.data);
 	json_array_foreach (json_object_get(gpu, "holders"), k, holder) {
 		if (is_ours(holder) || is_tall())
 			continue;

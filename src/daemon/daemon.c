@@ -16,6 +16,7 @@
 #include "daemon/logs.h"
 #include "daemon/notify.h"
 #include "daemon/restore.h"
+#include "daemon/rules.h"
 #include "daemon/runner.h"
 #include "daemon/tick.h"
 #include "daemon/usage.h"
@@ -64,6 +65,7 @@ static void on_gpus(void *data, const struct gpu_list *list)
 		return;
 	host_refresh(daemon, now);
 	sched_set_gpus(daemon->sched, list, now);
+	rules_gpus(daemon->rules, list);
 	usage_sample(daemon->usage, list, now);
 	hub_gpus(daemon->hub, list);
 	parked_release(daemon->parked);
@@ -238,6 +240,8 @@ static int modules_create(struct daemon *daemon, struct error *err)
 	daemon->listings = listings_create(daemon);
 	r = tick_create(daemon, &daemon->tick, err);
 	if (r == 0)
+		r = rules_create(daemon, &daemon->rules, err);
+	if (r == 0)
 		r = runner_create(daemon, &daemon->runner, err);
 	if (r == 0)
 		r = restore_all(daemon, err);
@@ -258,6 +262,7 @@ static void modules_destroy(struct daemon *daemon)
 	parked_destroy(daemon->parked);
 	waiters_destroy(daemon->waiters);
 	hub_destroy(daemon->hub);
+	rules_destroy(daemon->rules);
 	tick_destroy(daemon->tick);
 	usage_destroy(daemon->usage);
 	sched_destroy(daemon->sched);

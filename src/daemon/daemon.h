@@ -25,6 +25,7 @@ struct hub;
 struct listings;
 struct logs;
 struct parked;
+struct rules;
 struct runner;
 struct tick;
 struct usage;
@@ -43,6 +44,7 @@ struct daemon {
 	struct gpu_sampler *sampler;
 	struct runner *runner;     /* the tasks' processes */
 	struct usage *usage;       /* whose is a process on a GPU */
+	struct rules *rules;       /* configuration, drained GPUs, the pause */
 	struct tick *tick;         /* decide, store, act */
 	struct hub *hub;           /* who listens to events */
 	struct waiters *waiters;   /* who waits for a task's end */

@@ -4,6 +4,7 @@
 
 #include "daemon/access.h"
 #include "daemon/daemon.h"
+#include "daemon/rules.h"
 #include "daemon/usage.h"
 #include "daemon/waiters.h"
 #include "host/process.h"
@@ -126,6 +127,7 @@ void handle_gpus(void *data, struct api_request *request)
 	    sched_gpus(daemon->sched), ledger,
 	    &(struct gpus_json_options){
 		.tasks = tasks.items, .n_tasks = tasks.n, .owner = owner, .data = daemon});
+	rules_mark_gpus(daemon->rules, json);
 	(void)json_object_set_new(json, "host", host_to_json(daemon, ledger));
 	api_reply(request, 200, json);
 	ledger_destroy(ledger);

@@ -5,6 +5,7 @@
 #include "daemon/logs.h"
 #include "daemon/queries.h"
 #include "daemon/record.h"
+#include "daemon/rules.h"
 #include "daemon/submit.h"
 #include "daemon/waiters.h"
 
@@ -58,6 +59,10 @@ const struct api_route ROUTES[] = {
 	/* method, path, role, scope, query, body, handler */
 	{"GET",  "/v1/status", VIEW, API_OPEN, NULL, 0, handle_status},
 	{"GET",  "/v1/gpus", VIEW, API_OPEN, NULL, 0, handle_gpus},
+	{"POST", "/v1/gpus/drain", ADMIN, API_OPEN, NULL, API_BODY_SMALL, handle_gpu_drain},
+	{"POST", "/v1/gpus/resume", ADMIN, API_OPEN, NULL, API_BODY_SMALL, handle_gpu_resume},
+	{"POST", "/v1/queue/pause", ADMIN, API_OPEN, NULL, API_BODY_SMALL, handle_queue_pause},
+	{"POST", "/v1/queue/resume", ADMIN, API_OPEN, NULL, 0, handle_queue_resume},
 	{"GET",  "/v1/tasks", VIEW, API_OPEN, LIST_MEMBERS, 0, handle_tasks},
 	{"POST", "/v1/tasks", OPERATE, API_OPEN, NULL, API_BODY_SMALL, handle_submit_task},
 	{"GET",  "/v1/tasks/{id}", VIEW, API_OPEN, NULL, 0, handle_task},

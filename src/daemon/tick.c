@@ -8,6 +8,7 @@
 #include "daemon/hub.h"
 #include "daemon/queries.h"
 #include "daemon/record.h"
+#include "daemon/rules.h"
 #include "daemon/runner.h"
 #include "daemon/task_json.h"
 #include "daemon/waiters.h"
@@ -92,7 +93,7 @@ static int commit(struct daemon *daemon, bool in_trouble, struct error *err)
 	int r;
 
 	if (changes.n_tasks == 0 && changes.n_batches == 0 && !store_in_unit(daemon->store) &&
-	    !in_trouble)
+	    !rules_are_new(daemon->rules) && !in_trouble)
 		return 0;
 	if (!store_in_unit(daemon->store)) {
 		r = store_begin(daemon->store, err);
@@ -100,6 +101,8 @@ static int commit(struct daemon *daemon, bool in_trouble, struct error *err)
 			return r;
 	}
 	r = put_all(daemon, &changes, err);
+	if (r == 0 && rules_are_new(daemon->rules))
+		r = rules_put(daemon->rules, err);
 	if (r == 0 && in_trouble)
 		r = store_put_meta(daemon->store, "written_at", TIMESTAMP_TEXT(timestamp_now_ms()),
 				   err);
@@ -118,6 +121,10 @@ static void reply_good(struct daemon *daemon, const struct tick_reply *reply)
 
 	if (!reply->request)
 		return;
+	if (reply->type == TICK_RULES) {
+		api_reply(reply->request, 200, rules_to_json(daemon->rules));
+		return;
+	}
 	if (reply->type == TICK_TASK) {
 		api_reply(reply->request, 200,
 			  json_pack("{s:o?}", "task", query_task(daemon, reply->id)));
@@ -179,6 +186,7 @@ static void turn_failed(struct tick *tick, int code, struct error *err)
 	if (!tick->in_trouble)
 		log_error("state cannot be written, nothing new is started: %s", error_text(err));
 	tick->in_trouble = true;
+	rules_take_back(tick->daemon->rules);
 	tick->n_replies = 0;
 	/* The newest first, so that their ids are free again. */
 	for (size_t i = n; i-- > 0;)
@@ -203,6 +211,7 @@ static void turn(struct tick *tick)
 	if (tick->in_trouble)
 		log_info("state can be written again");
 	tick->in_trouble = false;
+	rules_stored(daemon->rules);
 	runner_committed(daemon->runner);
 	tell_all(tick);
 	sched_changes_clear(daemon->sched);

@@ -16,7 +16,7 @@ void tick_destroy(struct tick *tick);
 void tick_request(struct tick *tick);
 
 /* An answer that has to wait for the commit. */
-enum tick_reply_type { TICK_TASK, TICK_BATCH };
+enum tick_reply_type { TICK_TASK, TICK_BATCH, TICK_RULES };
 struct tick_reply {
 	struct api_request *request;
 	enum tick_reply_type type;

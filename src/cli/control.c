@@ -1,0 +1,94 @@
+/* See control.h. Both need a daemon: what they say must outlive them. */
+#include "cli/control.h"
+
+#include "cli/session.h"
+#include "cli/term.h"
+
+#include <string.h>
+
+static void say_gpu(const char *gpu, bool drain)
+{
+	if (drain)
+		(void)printf("GPU %s is drained: what runs there goes on, nothing new starts; "
+			     "`plimsoll gpus resume %s` takes it back\n",
+			     gpu, gpu);
+	else
+		(void)printf("GPU %s is in service\n", gpu);
+}
+
+static int change_gpu(struct api_client *client, const struct options *options, const char *gpu,
+		      bool drain)
+{
+	auto_json json_t *answer = NULL;
+	auto_json json_t *body = json_pack("{s:s}", "gpu", gpu);
+	int code;
+
+	if (!body)
+		return verb_complain(EXIT_USAGE, "the GPU's name is not UTF-8");
+	if (drain)
+		(void)json_object_set_new(body, "reason",
+					  jsonx_string_if(options_text(options, "reason", NULL)));
+	code =
+	    session_call(client, "POST", body, &answer, "/v1/gpus/%s", drain ? "drain" : "resume");
+	if (code == EXIT_DONE && options_flag(options, "json"))
+		term_print_json(stdout, answer);
+	else if (code == EXIT_DONE)
+		say_gpu(gpu, drain);
+	return code;
+}
+
+int control_gpus(const struct options *options)
+{
+	auto_api_client struct api_client *client = NULL;
+	const char *action = options->operands.items[0];
+	bool drain = strcmp(action, "drain") == 0;
+	int code, worst = EXIT_DONE;
+
+	if (!drain && strcmp(action, "resume") != 0)
+		return verb_complain(EXIT_USAGE, "gpus: \"%.64s\" is neither drain nor resume",
+				     action);
+	if (options->operands.n < 2)
+		return verb_complain(EXIT_USAGE, "gpus %s: which GPU? its index, PCI id or UUID",
+				     action);
+	if (!drain && options_flag(options, "reason"))
+		return verb_complain(EXIT_USAGE, "gpus: --reason is for drain");
+	code = session_open(&client);
+	if (code != EXIT_DONE)
+		return code;
+	for (size_t i = 1; i < options->operands.n; i++) {
+		code = change_gpu(client, options, options->operands.items[i], drain);
+		worst = MAX_OF(worst, code);
+	}
+	return worst;
+}
+
+int control_queue(const struct options *options)
+{
+	auto_api_client struct api_client *client = NULL;
+	auto_json json_t *answer = NULL, *body = NULL;
+	const char *action = options->operands.items[0];
+	bool pause = strcmp(action, "pause") == 0;
+	int code;
+
+	if (!pause && strcmp(action, "resume") != 0)
+		return verb_complain(EXIT_USAGE, "queue: \"%.64s\" is neither pause nor resume",
+				     action);
+	if (!pause && options_flag(options, "reason"))
+		return verb_complain(EXIT_USAGE, "queue: --reason is for pause");
+	if (pause)
+		body = json_pack("{s:o}", "reason",
+				 jsonx_string_if(options_text(options, "reason", NULL)));
+	code = session_open(&client);
+	if (code == EXIT_DONE)
+		code = session_call(client, "POST", body, &answer, "/v1/queue/%s", action);
+	if (code != EXIT_DONE)
+		return code;
+	if (options_flag(options, "json"))
+		term_print_json(stdout, answer);
+	else if (pause)
+		(void)printf("the queue is paused: what runs goes on, nothing new starts; "
+			     "`plimsoll queue resume` goes on\n");
+	else
+		(void)printf("the queue goes on\n");
+	return EXIT_DONE;
+}

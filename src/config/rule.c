@@ -1,0 +1,61 @@
+/* See rule.h. */
+#include "config/rule.h"
+
+#include "util/duration.h"
+
+#include <stdio.h>
+#include <string.h>
+
+bool config_gpu_is_about(const struct config_gpu *entry, const struct gpu_list *list, size_t i)
+{
+	const struct gpu *named = NULL;
+
+	if (entry->model)
+		return strcasestr(list->gpus[i].name, entry->model) != NULL;
+	return gpu_list_resolve(list, entry->gpu, &named, NULL) == 0 && named == &list->gpus[i];
+}
+
+static void apply_hours(struct ledger_rule *rule, const struct hours *hours, unsigned minute)
+{
+	unsigned left = hours_until_change(hours, minute), opens = (minute + left) % (24 * 60);
+
+	rule->closed = !hours_is_open(hours, minute);
+	if (rule->closed)
+		(void)snprintf(rule->text, sizeof rule->text,
+			       "closed at this hour, opens at %02u:%02u, in %s", opens / 60,
+			       opens % 60, DURATION_TEXT((int64_t)left * 60000));
+}
+
+static void apply_entry(struct ledger_rule *rule, const struct config_gpu *entry,
+			const struct gpu *gpu, unsigned minute)
+{
+	if (entry->has_reserve || entry->role == CONFIG_DISPLAY) {
+		rule->has_reserve = true;
+		rule->reserve_bytes = entry->has_reserve ? entry->reserve_bytes
+							 : MAX_OF(CONFIG_DISPLAY_RESERVE,
+								  ledger_default_reserve(gpu));
+	}
+	if (entry->task_vram_max_bytes > 0)
+		rule->max_request_bytes = entry->task_vram_max_bytes;
+	if (entry->tasks_max > 0)
+		rule->max_tasks = entry->tasks_max;
+	if (entry->has_hours)
+		apply_hours(rule, &entry->hours, minute);
+	if (entry->role == CONFIG_OFF) {
+		rule->closed = true;
+		(void)snprintf(rule->text, sizeof rule->text, "switched off by %.120s",
+			       entry->where);
+	}
+}
+
+void config_rule(const struct config *config, const struct gpu_list *list, size_t i,
+		 unsigned minute, struct ledger_rule *ret_rule)
+{
+	struct ledger_rule rule = {};
+
+	(void)snprintf(rule.uuid, sizeof rule.uuid, "%s", list->gpus[i].uuid);
+	for (size_t k = 0; k < config->n_gpus; k++)
+		if (config_gpu_is_about(&config->gpus[k], list, i))
+			apply_entry(&rule, &config->gpus[k], &list->gpus[i], minute);
+	*ret_rule = rule;
+}

@@ -1,0 +1,14 @@
+/* What the configuration says about one GPU of a list, as a rule of the ledger. Pure. */
+#pragma once
+
+#include "config/config.h"
+#include "gpu/gpu.h"
+#include "place/ledger.h"
+
+/* Is this entry about GPU `i` of the list? */
+bool config_gpu_is_about(const struct config_gpu *entry, const struct gpu_list *list, size_t i);
+
+/* All entries about GPU `i` together, a later one over an earlier. `minute` of the week, for its
+ * hours. */
+void config_rule(const struct config *config, const struct gpu_list *list, size_t i,
+		 unsigned minute, struct ledger_rule *ret_rule);

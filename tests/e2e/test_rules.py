@@ -1,0 +1,178 @@
+"""plimsoll.yaml, `gpus drain`, `queue pause`: what people say about their machine is kept to, told, and outlives the daemon."""
+
+import os
+import pathlib
+import signal
+import time
+
+from conftest import wait_until
+
+LONG = ("--", "sleep", "1000")
+
+
+def configure(box, text):
+    path = box.dir / "config/plimsoll/plimsoll.yaml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def daemon_pid(box):
+    return int((box.dir / "run/plimsoll/daemon.pid").read_text().split()[0])
+
+
+def kill_daemon(box):
+    pid = daemon_pid(box)
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not pathlib.Path(f"/proc/{pid}/exe").exists(), what="the daemon's end")
+
+
+def submit(box, *options, command=LONG):
+    return box.json("submit", *options, *command)["id"]
+
+
+def state(box, task):
+    return box.json("show", task)["state"]
+
+
+def reason(box, task):
+    return box.json("why", task)["reason"]
+
+
+def wait_state(box, task, wanted):
+    wait_until(lambda: state(box, task) == wanted, what=f"task {task} {wanted}")
+
+
+def gpu_of(box, task):
+    return box.json("show", task)["attempts"][-1]["gpus"][0]["index"]
+
+
+def test_the_display_card_keeps_its_reserve(two_gpus):
+    configure(two_gpus, "gpus:\n  - {gpu: 0, reserve: 4GiB}\n  - {model: 2080, role: display}\n")
+    two_gpus.plimsoll("queue", check=0)
+    wait_until(lambda: two_gpus.json("gpus")["gpus"], what="the first sample")
+    vram = [gpu["vram"] for gpu in two_gpus.json("gpus")["gpus"]]
+    assert vram[0]["reserve_bytes"] == 4 << 30
+    assert vram[1]["reserve_bytes"] == 1 << 30
+    assert vram[0]["load_line_bytes"] == vram[0]["total_bytes"] - (4 << 30)
+    refused = two_gpus.plimsoll("submit", "--vram", "9G", "--", "true")
+    assert refused.returncode == 2 and "9 GiB" in refused.stderr
+    # Without a daemon the same is told.
+    two_gpus.plimsoll("serve", "--stop", check=0)
+    wait_until(lambda: not (two_gpus.dir / "run/plimsoll/daemon.pid").exists())
+    assert [gpu["vram"]["reserve_bytes"] for gpu in two_gpus.json("gpus")["gpus"]] == [4 << 30, 1 << 30]
+
+
+def test_small_tasks_only(two_gpus):
+    configure(two_gpus, "gpus:\n  - {gpu: 0, task_vram_max: 2GiB, tasks_max: 1}\n")
+    small = [submit(two_gpus, "--vram", "1G", "-d", "0") for _ in range(2)]
+    wait_state(two_gpus, small[0], "running")
+    assert state(two_gpus, small[1]) == "waiting" and "1 task" in reason(two_gpus, small[1])
+    big = submit(two_gpus, "--vram", "3G")
+    wait_state(two_gpus, big, "running")
+    assert gpu_of(two_gpus, big) == 1
+    refused = two_gpus.plimsoll("submit", "--vram", "3G", "-d", "0", "--", "true")
+    assert refused.returncode == 2 and "2 GiB" in refused.stderr
+
+
+def test_hours(two_gpus):
+    now = time.localtime()
+    closed = f"{(now.tm_hour + 2) % 24:02}:00-{(now.tm_hour + 3) % 24:02}:00"
+    configure(two_gpus, f"gpus:\n  - {{gpu: 0, hours: '{closed}'}}\n  - {{gpu: 1, hours: 'mon-sun'}}\n")
+    here, there = submit(two_gpus, "--vram", "1G", "-d", "0"), submit(two_gpus, "--vram", "1G")
+    wait_state(two_gpus, there, "running")
+    assert gpu_of(two_gpus, there) == 1
+    assert state(two_gpus, here) == "waiting" and f"opens at {closed[:5]}" in reason(two_gpus, here)
+    assert "opens at" in two_gpus.json("gpus")["gpus"][0]["closed"]
+    assert two_gpus.json("gpus")["gpus"][1]["closed"] is None
+    assert "CLOSED: nothing new starts here: closed at this hour" in two_gpus.plimsoll("gpus").stdout
+
+
+def test_a_drained_gpu_gets_nothing_new(two_gpus):
+    runs = submit(two_gpus, "--vram", "1G", "-d", "0")
+    wait_state(two_gpus, runs, "running")
+    told = two_gpus.plimsoll("gpus", "drain", "0", "--reason", "the fan is loud", check=0)
+    assert "GPU 0 is drained" in told.stdout
+    waits = submit(two_gpus, "--vram", "1G", "-d", "0")
+    other = submit(two_gpus, "--vram", "1G")
+    wait_state(two_gpus, other, "running")
+    assert gpu_of(two_gpus, other) == 1
+    assert state(two_gpus, runs) == "running", "what runs goes on"
+    kill_daemon(two_gpus)
+    wait_until(lambda: "the fan is loud" in (reason(two_gpus, waits) or ""), what="the reason after a restart")
+    assert "drained since" in two_gpus.json("gpus")["gpus"][0]["closed"]
+    two_gpus.plimsoll("gpus", "resume", "0", check=0)
+    wait_state(two_gpus, waits, "running")
+    assert two_gpus.json("gpus")["gpus"][0]["closed"] is None
+
+
+def test_drain_refuses_what_it_does_not_know(two_gpus):
+    for words, status, told in (
+        (("gpus", "drain", "7"), 2, "7"),
+        (("gpus", "drain"), 2, "which GPU"),
+        (("gpus", "drian", "0"), 2, "neither drain nor resume"),
+        (("gpus", "resume", "0", "--reason", "x"), 2, "--reason is for drain"),
+        (("queue", "stop"), 2, "neither pause nor resume"),
+        (("queue", "--reason", "x"), 2, "goes with pause"),
+        (("gpus", "drain", "0", "--reason", "x" * 101), 2, "at most 100 bytes"),
+    ):
+        done = two_gpus.plimsoll(*words)
+        assert done.returncode == status and told in done.stderr, (words, done.stderr)
+    two_gpus.plimsoll("gpus", "resume", "0", check=0)
+
+
+def test_a_paused_queue_starts_nothing(sandbox):
+    runs = submit(sandbox, "--cpu", "only")
+    wait_state(sandbox, runs, "running")
+    paused = sandbox.json("queue", "pause", "--reason", "new power supply")
+    assert paused["paused"]["reason"] == "new power supply" and paused["paused"]["since"].endswith("Z")
+    waits = submit(sandbox, "--cpu", "only", command=("--", "true"))
+    assert "new power supply" in reason(sandbox, waits)
+    kill_daemon(sandbox)
+    wait_until(lambda: "paused since" in (reason(sandbox, waits) or ""), what="the pause after a restart")
+    assert state(sandbox, runs) == "running" and state(sandbox, waits) == "waiting"
+    sandbox.plimsoll("queue", "resume", check=0)
+    wait_state(sandbox, waits, "done")
+
+
+def test_a_bad_configuration_is_refused_with_its_place(sandbox):
+    path = configure(sandbox, "queue:\n  ageing: 1h\n  fairshare: 2h\n")
+    done = sandbox.plimsoll("serve")
+    assert done.returncode == 3 and f"{path}:3:3" in done.stderr and "fair_share" in done.stderr
+    done = sandbox.plimsoll("queue")
+    assert done.returncode == 3 and f"{path}:3:3" in done.stderr
+
+
+def test_sighup_reads_it_again(two_gpus):
+    two_gpus.plimsoll("queue", check=0)
+    reserve = lambda: two_gpus.json("gpus")["gpus"][0]["vram"]["reserve_bytes"]  # noqa: E731
+    before = reserve()
+    path = configure(two_gpus, "gpus:\n  - {gpu: 0, reserve: 3GiB}\n")
+    os.kill(daemon_pid(two_gpus), signal.SIGHUP)
+    wait_until(lambda: reserve() == 3 << 30, what="the new reserve")
+    path.write_text("gpus: nonsense\n")
+    os.kill(daemon_pid(two_gpus), signal.SIGHUP)
+    log = two_gpus.dir / "state/plimsoll/daemon.log"
+    wait_until(lambda: "stays as it was" in log.read_text(), what="the refusal in the log")
+    assert reserve() == 3 << 30
+    path.unlink()
+    os.kill(daemon_pid(two_gpus), signal.SIGHUP)
+    wait_until(lambda: reserve() == before, what="the default reserve")
+
+
+def test_a_gpu_that_is_not_there_is_mentioned(two_gpus):
+    configure(two_gpus, "gpus:\n  - {gpu: 5, reserve: 3GiB}\n")
+    two_gpus.plimsoll("run", "--vram", "1G", "--", "true", check=0)
+    log = (two_gpus.dir / "state/plimsoll/daemon.log").read_text()
+    assert 'plimsoll.yaml:2:5: there is no GPU "5" now' in log
+
+
+def test_limits_of_a_user(sandbox):
+    configure(sandbox, f"users:\n  default: {{running_max: 1}}\n  {os.getuid()}: {{running_max: 2, queued_max: 3}}\n")
+    tasks = [submit(sandbox, "--cpu", "only") for _ in range(3)]
+    wait_until(lambda: [state(sandbox, t) for t in tasks] == ["running", "running", "waiting"], what="two to run")
+    assert "2" in reason(sandbox, tasks[2]) and "limit" in reason(sandbox, tasks[2])
+    refused = sandbox.plimsoll("submit", "--cpu", "only", *LONG)
+    assert refused.returncode == 3 and "3" in refused.stderr
+    sandbox.plimsoll("cancel", tasks[0], check=0)
+    wait_state(sandbox, tasks[2], "running")

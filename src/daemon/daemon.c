@@ -10,6 +10,7 @@
 
 #include "api/start.h"
 #include "daemon/access.h"
+#include "daemon/fairshare.h"
 #include "daemon/gpus.h"
 #include "daemon/hub.h"
 #include "daemon/listing.h"
@@ -242,6 +243,8 @@ static int modules_create(struct daemon *daemon, struct error *err)
 	if (r == 0)
 		r = rules_create(daemon, &daemon->rules, err);
 	if (r == 0)
+		r = fairshare_create(daemon, &daemon->fairshare, err);
+	if (r == 0)
 		r = runner_create(daemon, &daemon->runner, err);
 	if (r == 0)
 		r = restore_all(daemon, err);
@@ -262,6 +265,7 @@ static void modules_destroy(struct daemon *daemon)
 	parked_destroy(daemon->parked);
 	waiters_destroy(daemon->waiters);
 	hub_destroy(daemon->hub);
+	fairshare_destroy(daemon->fairshare);
 	rules_destroy(daemon->rules);
 	tick_destroy(daemon->tick);
 	usage_destroy(daemon->usage);

@@ -21,6 +21,7 @@
 
 #define DAEMON_PID "daemon.pid" /* in the runtime folder: "<pid> <start_time>\n" */
 
+struct fairshare;
 struct hub;
 struct listings;
 struct logs;
@@ -42,15 +43,16 @@ struct daemon {
 	struct catalogue *catalogue;
 	struct sched *sched;
 	struct gpu_sampler *sampler;
-	struct runner *runner;     /* the tasks' processes */
-	struct usage *usage;       /* whose is a process on a GPU */
-	struct rules *rules;       /* configuration, drained GPUs, the pause */
-	struct tick *tick;         /* decide, store, act */
-	struct hub *hub;           /* who listens to events */
-	struct waiters *waiters;   /* who waits for a task's end */
-	struct parked *parked;     /* who waits for the first GPU sample */
-	struct logs *logs;         /* who follows a log */
-	struct listings *listings; /* who reads a list of tasks */
+	struct runner *runner;       /* the tasks' processes */
+	struct usage *usage;         /* whose is a process on a GPU */
+	struct rules *rules;         /* configuration, drained GPUs, the pause */
+	struct fairshare *fairshare; /* what users had lately */
+	struct tick *tick;           /* decide, store, act */
+	struct hub *hub;             /* who listens to events */
+	struct waiters *waiters;     /* who waits for a task's end */
+	struct parked *parked;       /* who waits for the first GPU sample */
+	struct logs *logs;           /* who follows a log */
+	struct listings *listings;   /* who reads a list of tasks */
 	struct api_server *api;
 };
 

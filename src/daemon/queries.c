@@ -6,6 +6,7 @@
 
 #include "config.h"
 #include "daemon/access.h"
+#include "daemon/fairshare.h"
 #include "daemon/listing.h"
 #include "daemon/record.h"
 #include "daemon/rules.h"
@@ -113,6 +114,7 @@ void handle_status(void *data, struct api_request *request)
 	(void)json_object_set_new(json, "started_at", jsonx_time_if(daemon->started_at_ms));
 	(void)json_object_set_new(json, "nvml", nvml);
 	(void)json_object_set_new(json, "queue", queue);
+	(void)json_object_set_new(json, "users", fairshare_to_json(daemon->fairshare));
 	(void)json_object_set_new(json, "rules", rules_to_json(daemon->rules));
 	api_reply(request, 200, json);
 }

@@ -5,6 +5,7 @@
  */
 #include "daemon/tick.h"
 
+#include "daemon/fairshare.h"
 #include "daemon/hub.h"
 #include "daemon/queries.h"
 #include "daemon/record.h"
@@ -93,7 +94,7 @@ static int commit(struct daemon *daemon, bool in_trouble, struct error *err)
 	int r;
 
 	if (changes.n_tasks == 0 && changes.n_batches == 0 && !store_in_unit(daemon->store) &&
-	    !rules_are_new(daemon->rules) && !in_trouble)
+	    !rules_are_new(daemon->rules) && !fairshare_is_due(daemon->fairshare) && !in_trouble)
 		return 0;
 	if (!store_in_unit(daemon->store)) {
 		r = store_begin(daemon->store, err);
@@ -103,6 +104,8 @@ static int commit(struct daemon *daemon, bool in_trouble, struct error *err)
 	r = put_all(daemon, &changes, err);
 	if (r == 0 && rules_are_new(daemon->rules))
 		r = rules_put(daemon->rules, err);
+	if (r == 0 && fairshare_is_due(daemon->fairshare))
+		r = fairshare_put(daemon->fairshare, err);
 	if (r == 0 && in_trouble)
 		r = store_put_meta(daemon->store, "written_at", TIMESTAMP_TEXT(timestamp_now_ms()),
 				   err);

@@ -6,9 +6,11 @@
 #include "cli/gpusview.h"
 #include "cli/session.h"
 #include "cli/term.h"
+#include "config/rule.h"
 #include "gpu/sampler.h"
 #include "host/process.h"
 #include "place/gpus_json.h"
+#include "util/timestamp.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -38,19 +40,42 @@ static uint64_t owner(void *data, const struct gpu_process *process,
 	return 0;
 }
 
+/* What plimsoll.yaml says counts here too. */
+static int rules_of(const struct gpu_list *list, struct ledger_rule **ret_rules, struct error *err)
+{
+	auto_config struct config *config = NULL;
+	char **paths = config_paths(false);
+	int r = config_load((const char *const *)paths, &config, err);
+
+	config_paths_free(paths);
+	if (r < 0)
+		return r;
+	*ret_rules = mem_calloc(list->n + 1, sizeof **ret_rules);
+	for (size_t i = 0; i < list->n; i++)
+		config_rule(config, list, i, config_week_minute(timestamp_now_ms()),
+			    &(*ret_rules)[i]);
+	return 0;
+}
+
 static int look(int64_t deadline_ms, json_t **ret_gpus, struct error *err)
 {
 	auto_gpu_list struct gpu_list *list = NULL;
 	auto_host struct host *host = NULL;
+	auto_free struct ledger_rule *rules = NULL;
+	struct ledger_options options = {};
 	struct ledger *ledger;
 	int r = gpu_sample_once((unsigned)deadline_ms, &list, err);
 
+	if (r == 0)
+		r = rules_of(list, &rules, err);
 	if (r < 0)
 		return r;
 	/* Without /proc, processes have no container; that is all. */
 	if (host_open(NULL, NULL, &host, NULL) < 0)
 		host = NULL;
-	ledger = ledger_create(list, NULL, 0, &(struct ledger_host){}, NULL);
+	options.rules = rules;
+	options.n_rules = list->n;
+	ledger = ledger_create(list, NULL, 0, &(struct ledger_host){}, &options);
 	*ret_gpus =
 	    gpus_to_json(list, ledger, &(struct gpus_json_options){.owner = owner, .data = host});
 	ledger_destroy(ledger);

@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 bool config_gpu_is_about(const struct config_gpu *entry, const struct gpu_list *list, size_t i)
 {
@@ -13,6 +14,15 @@ bool config_gpu_is_about(const struct config_gpu *entry, const struct gpu_list *
 	if (entry->model)
 		return strcasestr(list->gpus[i].name, entry->model) != NULL;
 	return gpu_list_resolve(list, entry->gpu, &named, NULL) == 0 && named == &list->gpus[i];
+}
+
+unsigned config_week_minute(int64_t now_ms)
+{
+	time_t now = (time_t)(now_ms / 1000);
+	struct tm tm = {};
+
+	(void)localtime_r(&now, &tm);
+	return (unsigned)(((tm.tm_wday + 6) % 7 * 24 + tm.tm_hour) * 60 + tm.tm_min);
 }
 
 static void apply_hours(struct ledger_rule *rule, const struct hours *hours, unsigned minute)

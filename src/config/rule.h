@@ -8,6 +8,9 @@
 /* Is this entry about GPU `i` of the list? */
 bool config_gpu_is_about(const struct config_gpu *entry, const struct gpu_list *list, size_t i);
 
+/* The minute of the week (hours.h) at that time, by the clock on the wall. */
+unsigned config_week_minute(int64_t now_ms);
+
 /* All entries about GPU `i` together, a later one over an earlier. `minute` of the week, for its
  * hours. */
 void config_rule(const struct config *config, const struct gpu_list *list, size_t i,

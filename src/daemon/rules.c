@@ -35,16 +35,6 @@ struct rules {
 
 /* GPUs. */
 
-/* A minute of the week, Monday 00:00 = 0, by the clock on the wall. */
-static unsigned minute_of_week(int64_t now_ms)
-{
-	time_t now = (time_t)(now_ms / 1000);
-	struct tm tm = {};
-
-	(void)localtime_r(&now, &tm);
-	return (unsigned)(((tm.tm_wday + 6) % 7 * 24 + tm.tm_hour) * 60 + tm.tm_min);
-}
-
 static void apply_drain(struct ledger_rule *rule, const json_t *drain)
 {
 	const char *reason = jsonx_get_string(drain, "reason", "");
@@ -81,7 +71,7 @@ static uint64_t until_next_hour(const struct config *config, int64_t now_ms)
 
 		if (!config->gpus[i].has_hours)
 			continue;
-		minutes = hours_until_change(&config->gpus[i].hours, minute_of_week(now_ms));
+		minutes = hours_until_change(&config->gpus[i].hours, config_week_minute(now_ms));
 		ms = minutes > 0 ? (uint64_t)minutes * 60000 - (uint64_t)(now_ms % 60000)
 				 : LOOK_MAX_MS;
 		soonest = soonest == 0 ? ms : MIN_OF(soonest, ms);
@@ -100,7 +90,7 @@ static void apply(struct rules *rules, const struct gpu_list *list)
 
 	rules->n = 0;
 	for (size_t i = 0; i < list->n; i++)
-		config_rule(rules->config, list, i, minute_of_week(now),
+		config_rule(rules->config, list, i, config_week_minute(now),
 			    rule_add(rules, list->gpus[i].uuid));
 	json_object_foreach ((json_t *)(uintptr_t)drained, uuid, drain) {
 		struct ledger_rule *rule = NULL;

@@ -17,8 +17,16 @@ def configure(box, text):
     return path
 
 
+def pid_file(box):
+    return pathlib.Path(box.env["XDG_RUNTIME_DIR"]) / "plimsoll/daemon.pid"
+
+
+def daemon_log(box):
+    return (pathlib.Path(box.env["XDG_STATE_HOME"]) / "plimsoll/daemon.log").read_text()
+
+
 def daemon_pid(box):
-    return int((box.dir / "run/plimsoll/daemon.pid").read_text().split()[0])
+    return int(pid_file(box).read_text().split()[0])
 
 
 def kill_daemon(box):
@@ -59,7 +67,7 @@ def test_the_display_card_keeps_its_reserve(two_gpus):
     assert refused.returncode == 2 and "9 GiB" in refused.stderr
     # Without a daemon the same is told.
     two_gpus.plimsoll("serve", "--stop", check=0)
-    wait_until(lambda: not (two_gpus.dir / "run/plimsoll/daemon.pid").exists())
+    wait_until(lambda: not pid_file(two_gpus).exists())
     assert [gpu["vram"]["reserve_bytes"] for gpu in two_gpus.json("gpus")["gpus"]] == [4 << 30, 1 << 30]
 
 
@@ -152,8 +160,7 @@ def test_sighup_reads_it_again(two_gpus):
     wait_until(lambda: reserve() == 3 << 30, what="the new reserve")
     path.write_text("gpus: nonsense\n")
     os.kill(daemon_pid(two_gpus), signal.SIGHUP)
-    log = two_gpus.dir / "state/plimsoll/daemon.log"
-    wait_until(lambda: "stays as it was" in log.read_text(), what="the refusal in the log")
+    wait_until(lambda: "stays as it was" in daemon_log(two_gpus), what="the refusal in the log")
     assert reserve() == 3 << 30
     path.unlink()
     os.kill(daemon_pid(two_gpus), signal.SIGHUP)
@@ -163,8 +170,7 @@ def test_sighup_reads_it_again(two_gpus):
 def test_a_gpu_that_is_not_there_is_mentioned(two_gpus):
     configure(two_gpus, "gpus:\n  - {gpu: 5, reserve: 3GiB}\n")
     two_gpus.plimsoll("run", "--vram", "1G", "--", "true", check=0)
-    log = (two_gpus.dir / "state/plimsoll/daemon.log").read_text()
-    assert 'plimsoll.yaml:2:5: there is no GPU "5" now' in log
+    assert 'plimsoll.yaml:2:5: there is no GPU "5" now' in daemon_log(two_gpus)
 
 
 def test_limits_of_a_user(sandbox):

@@ -10,6 +10,7 @@
 #include "util/size.h"
 
 #include <errno.h>
+#include <math.h>
 #include <string.h>
 
 /* GPUs named one by one in an answer. */
@@ -266,8 +267,56 @@ static void explain_room(const struct ledger_gpu *g, struct reason *reason)
 		reason_add(reason, ")");
 }
 
+/* "starts in about 3 m", as far as that is known. */
+static void say_start_time(const struct reserve *reserve, struct reason *reason)
+{
+	if (isinf(reserve->start_seconds))
+		reason_add(reason, "starts when enough of what runs has ended");
+	else
+		reason_add(reason, "starts in about %s", SECONDS_TEXT(reserve->start_seconds));
+}
+
+/* "is kept for task 12 (20 GiB, waited 12 m, starts in about 3 m): this one would end later" */
+static void say_reserved(const struct place_view *view, const struct fit_counts *counts,
+			 const struct place_task *task, enum reserve_verdict verdict,
+			 struct reason *reason)
+{
+	const struct reserve *reserve = fit_counts_reserve(counts);
+	const struct place_request *request;
+
+	if (!reserve)
+		return;
+	request = reserve->task->request;
+	reason_add(reason, "kept for task %llu (", (unsigned long long)reserve->task->id);
+	if (request->gpus > 1)
+		reason_add(reason, "%u GPUs, ", request->gpus);
+	if (request->vram_bytes > 0)
+		reason_add(reason, "%s, ", SIZE_TEXT(request->vram_bytes));
+	reason_add(reason, "waited %s, ", SECONDS_TEXT(reserve->task->waited_seconds));
+	say_start_time(reserve, reason);
+	reason_add(reason, "): this one would ");
+	if (verdict == RESERVE_SLOWS)
+		reason_add(reason, "slow what it waits for");
+	else if (reserve_is_end_known(view, task))
+		reason_add(reason, "end later");
+	else
+		reason_add(reason, "end nobody knows when");
+}
+
+/* Of the task that has the reservation: where and when. */
+static void say_own_reserve(const struct place_view *view, const struct reserve *reserve,
+			    struct reason *reason)
+{
+	for (size_t i = 0; i < reserve->n_gpus; i++)
+		reason_add(reason, "%s%u", i == 0 ? "; kept for it: GPU " : " + ",
+			   view->ledger->gpus[reserve->gpus[i].gpu].index);
+	reason_add(reason, reserve->n_gpus > 0 ? ", " : "; ");
+	say_start_time(reserve, reason);
+}
+
 static void explain_gpu(const struct place_view *view, const struct fit_counts *counts,
-			const struct place_task *task, size_t gpu, struct reason *reason)
+			const struct place_task *task, size_t gpu, bool *said_reserved,
+			struct reason *reason)
 {
 	const struct ledger_gpu *g = &view->ledger->gpus[gpu];
 	enum fit fit = fit_gpu(view->ledger, counts, task, gpu);
@@ -325,6 +374,17 @@ static void explain_gpu(const struct place_view *view, const struct fit_counts *
 			   SECONDS_TEXT(g->seconds_since_start),
 			   SECONDS_TEXT(fit_moment_seconds(view->ledger, task->request, gpu)));
 		break;
+	case FIT_RESERVED:
+		if (*said_reserved) {
+			reason_add(reason, "too");
+			break;
+		}
+		*said_reserved = true;
+		reason_add(reason, "is ");
+		say_reserved(view, counts, task,
+			     reserve_gpu_verdict(fit_counts_reserve(counts), view, task, gpu),
+			     reason);
+		break;
 	case FIT_PINNED:
 	case FIT_RAM:
 	case FIT_CPUS:
@@ -375,10 +435,14 @@ static void explain_gpus(const struct place_view *view, const struct fit_counts 
 			 const struct place_task *task, struct reason *reason)
 {
 	const struct ledger *ledger = view->ledger;
+	const struct reserve *reserve = fit_counts_reserve(counts);
 	size_t named = 0, others = 0, ruled_out = 0;
 	double soonest = -1;
+	bool said_reserved = false;
 
 	explain_needs(task->request, reason);
+	if (reserve && reserve->task == task)
+		say_own_reserve(view, reserve, reason);
 	if (ledger->n_gpus == 0) {
 		reason_add(reason, "; there is none%s%s", ledger->source_text[0] ? ": " : "",
 			   ledger->source_text);
@@ -399,7 +463,7 @@ static void explain_gpus(const struct place_view *view, const struct fit_counts 
 		if (named++ >= NAMED_MAX)
 			continue;
 		reason_add(reason, "%s GPU %u ", named == 1 ? ";" : ",", ledger->gpus[g].index);
-		explain_gpu(view, counts, task, g, reason);
+		explain_gpu(view, counts, task, g, &said_reserved, reason);
 	}
 	if (named > NAMED_MAX)
 		reason_add(reason, ", %zu more GPUs as full", named - NAMED_MAX);
@@ -410,6 +474,20 @@ static void explain_gpus(const struct place_view *view, const struct fit_counts 
 	if (soonest >= 0)
 		reason_add(reason, "; next expected end in %s",
 			   DURATION_TEXT((int64_t)(soonest * 1000)));
+}
+
+static void explain_host_reserved(const struct place_view *view, const struct fit_counts *counts,
+				  const struct place_task *task, struct reason *reason)
+{
+	const struct reserve *reserve = fit_counts_reserve(counts);
+
+	if (reserve->ram && task->request->ram_bytes > reserve->spare_ram)
+		reason_add(reason, "needs %s of host RAM; all but %s is ",
+			   SIZE_TEXT(task->request->ram_bytes), SIZE_TEXT(reserve->spare_ram));
+	else
+		reason_add(reason, "needs %.3g CPUs; all but %.3g are ",
+			   task->request->cpu_milli / 1000.0, (double)reserve->spare_cpu / 1000.0);
+	say_reserved(view, counts, task, RESERVE_ENDS_LATER, reason);
 }
 
 /* Is there a place for it now? */
@@ -433,6 +511,7 @@ void place_explain(const struct place_view *view, size_t index, char reason_text
 	const struct place_request *request = task->request;
 	enum fit host = fit_host(ledger, counts, task);
 	struct reason reason = {.text = reason_text, .room = PLACE_REASON_MAX};
+	const struct reserve *reserve = fit_counts_reserve(counts);
 
 	reason_text[0] = '\0';
 	if (host == FIT_THREADS)
@@ -448,9 +527,13 @@ void place_explain(const struct place_view *view, size_t index, char reason_text
 		reason_add(&reason, "needs %.3g CPUs; %.3g of %.3g are left",
 			   request->cpu_milli / 1000.0, ledger->cpu_milli_room / 1000.0,
 			   ledger->cpu_milli_total / 1000.0);
+	else if (host == FIT_RESERVED)
+		explain_host_reserved(view, counts, task, &reason);
 	else if (!fits_now(view, counts, task))
 		explain_gpus(view, counts, task, &reason);
 	else if (task->policy != PLACE_AUTO || fit_is_cpu_only(request) ||
 		 !auto_explain(view, counts, index, reason_text))
 		reason_add(&reason, "about to start");
+	if ((host == FIT_RAM || host == FIT_CPUS) && reserve && reserve->task == task)
+		say_own_reserve(view, reserve, &reason);
 }

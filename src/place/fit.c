@@ -26,6 +26,9 @@ struct fit_counts {
 	size_t n_batches, room;
 	size_t n_gpus;
 	unsigned *unsized; /* per GPU */
+	const struct place_view *view;
+	bool reserved;
+	struct reserve reserve;
 };
 
 static struct batch_counts *find_batch(const struct fit_counts *counts, uint64_t batch)
@@ -73,6 +76,7 @@ struct fit_counts *fit_counts_create(const struct place_view *view)
 {
 	struct fit_counts *counts = mem_calloc(1, sizeof *counts);
 
+	counts->view = view;
 	counts->users = mem_calloc(view->n_users + 1, sizeof *counts->users);
 	counts->n_users = view->n_users;
 	for (size_t i = 0; i < view->n_users; i++)
@@ -98,6 +102,7 @@ struct fit_counts *fit_counts_create(const struct place_view *view)
 				counts->unsized[task->gpus[g]]++;
 		}
 	}
+	counts->reserved = reserve_find(view, counts, &counts->reserve);
 	return counts;
 }
 
@@ -110,6 +115,8 @@ void fit_counts_destroy(struct fit_counts *counts)
 	free(counts->batches);
 	free(counts->unsized);
 	free(counts->users);
+	if (counts->reserved)
+		reserve_finish(&counts->reserve);
 	free(counts);
 }
 
@@ -139,6 +146,11 @@ bool fit_counts_user(const struct fit_counts *counts, uid_t uid, struct fit_user
 	if (user)
 		*ret_user = *user;
 	return user != NULL;
+}
+
+const struct reserve *fit_counts_reserve(const struct fit_counts *counts)
+{
+	return counts->reserved ? &counts->reserve : NULL;
 }
 
 bool fit_is_cpu_only(const struct place_request *request)
@@ -234,6 +246,22 @@ double fit_moment_seconds(const struct ledger *ledger, const struct place_reques
 	return fit == FIT_OK || fit == FIT_STAGGER ? stagger : MAX_OF(stagger, FIT_SETTLE_SECONDS);
 }
 
+enum fit fit_state(const struct ledger_gpu *g, const struct place_request *request,
+		   unsigned of_batch, unsigned unsized)
+{
+	if (g->held_exclusive || (request->exclusive && g->n_tasks > 0))
+		return FIT_HELD;
+	if (g->max_tasks > 0 && g->n_tasks >= g->max_tasks)
+		return FIT_MAX_TASKS;
+	if (request->vram_bytes > 0 && !g->vram_known)
+		return FIT_VRAM_UNKNOWN;
+	if (g->vram_known && (g->room_bytes == 0 || request->vram_bytes > g->room_bytes))
+		return FIT_ROOM;
+	if (request->max_per_gpu > 0)
+		return of_batch >= request->max_per_gpu ? FIT_MAX_PER_GPU : FIT_OK;
+	return request->vram_bytes == 0 && unsized > 0 ? FIT_UNSIZED : FIT_OK;
+}
+
 enum fit fit_gpu(const struct ledger *ledger, const struct fit_counts *counts,
 		 const struct place_task *task, size_t gpu)
 {
@@ -247,21 +275,14 @@ enum fit fit_gpu(const struct ledger *ledger, const struct fit_counts *counts,
 		return FIT_CLOSED;
 	if (!g->usable)
 		return FIT_UNUSABLE;
-	if (g->held_exclusive || (request->exclusive && g->n_tasks > 0))
-		return FIT_HELD;
-	if (g->max_tasks > 0 && g->n_tasks >= g->max_tasks)
-		return FIT_MAX_TASKS;
-	if (request->vram_bytes > 0 && !g->vram_known)
-		return FIT_VRAM_UNKNOWN;
-	if (g->vram_known && (g->room_bytes == 0 || request->vram_bytes > g->room_bytes))
-		return FIT_ROOM;
-	if (request->max_per_gpu > 0) {
-		if (fit_counts_on_gpu(counts, task->batch, gpu) >= request->max_per_gpu)
-			return FIT_MAX_PER_GPU;
-	} else if (request->vram_bytes == 0 && fit_counts_unsized(counts, gpu) > 0) {
-		return FIT_UNSIZED;
-	}
-	return fit_moment(ledger, request, gpu);
+	fit = fit_state(g, request, fit_counts_on_gpu(counts, task->batch, gpu),
+			fit_counts_unsized(counts, gpu));
+	if (fit == FIT_OK)
+		fit = fit_moment(ledger, request, gpu);
+	if (fit == FIT_OK && counts->reserved &&
+	    reserve_gpu_verdict(&counts->reserve, counts->view, task, gpu) != RESERVE_ALLOWS)
+		fit = FIT_RESERVED;
+	return fit;
 }
 
 /* One more task of his. */
@@ -293,5 +314,8 @@ enum fit fit_host(const struct ledger *ledger, const struct fit_counts *counts,
 		return FIT_RAM;
 	if (ledger->cpu_milli_total > 0 && request->cpu_milli > ledger->cpu_milli_room)
 		return FIT_CPUS;
+	if (counts->reserved &&
+	    reserve_host_verdict(&counts->reserve, counts->view, task) != RESERVE_ALLOWS)
+		return FIT_RESERVED;
 	return FIT_OK;
 }

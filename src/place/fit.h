@@ -1,11 +1,12 @@
 /*
  * Does a task fit a GPU now? Every rule that may forbid a start stands here, once: health, pins,
- * exclusiveness, room, the limits of its batch, host RAM and CPUs. All policies, `auto` included,
- * start nothing this does not allow.
+ * exclusiveness, room, the limits of its batch, host RAM and CPUs, the reservation. All policies,
+ * `auto` included, start nothing this does not allow.
  */
 #pragma once
 
 #include "place/place.h"
+#include "place/reserve.h"
 
 enum fit {
 	FIT_OK,
@@ -26,6 +27,7 @@ enum fit {
 	FIT_START_LOCK,   /* what sizes itself from free memory has just started there */
 	FIT_RAMPING,      /* it has to know what is free, and what is there has not settled */
 	FIT_STAGGER,      /* the last start there is too recent */
+	FIT_RESERVED,     /* kept for one that has waited long (reserve.h); of the host too */
 	/* of the host and of the batch */
 	FIT_RAM,
 	FIT_CPUS,
@@ -58,11 +60,18 @@ struct fit_user {
 };
 bool fit_counts_user(const struct fit_counts *counts, uid_t uid, struct fit_user *ret_user);
 
+/* The reservation in force; NULL when there is none. */
+const struct reserve *fit_counts_reserve(const struct fit_counts *counts);
+
 bool fit_is_cpu_only(const struct place_request *request);
 
 /* What the request and the rule of the GPU say, whatever runs there and however healthy it is:
  * FIT_OK, or FIT_PINNED to FIT_TOO_LARGE. */
 enum fit fit_rules(const struct ledger_gpu *gpu, const struct place_request *request);
+
+/* A GPU in a state that may be another than the present: FIT_OK, or FIT_HELD to FIT_MAX_PER_GPU. */
+enum fit fit_state(const struct ledger_gpu *gpu, const struct place_request *request,
+		   unsigned of_batch, unsigned unsized);
 
 /* How much the request likes a GPU: 0 is best. */
 unsigned fit_tier(const struct ledger_gpu *gpu, const struct place_request *request);

@@ -64,8 +64,10 @@ static size_t class_of(struct model *m, const struct place_task *task, size_t on
 static void read_lanes(struct model *m, const struct place_view *view)
 {
 	const struct ledger *ledger = view->ledger;
-	auto_fit_counts struct fit_counts *counts = fit_counts_create(view);
 
+	m->view = view;
+	m->counts = fit_counts_create(view);
+	m->reserve = fit_counts_reserve(m->counts);
 	m->n_gpus = ledger->n_gpus;
 	m->n_lanes = m->n_gpus + 1;
 	m->lanes = mem_calloc(m->n_lanes, sizeof *m->lanes);
@@ -80,7 +82,7 @@ static void read_lanes(struct model *m, const struct place_view *view)
 		lane->n_tasks = g->n_tasks;
 		lane->held = g->held_exclusive;
 		lane->max_tasks = g->max_tasks;
-		lane->unsized = fit_counts_unsized(counts, i);
+		lane->unsized = fit_counts_unsized(m->counts, i);
 		lane->like = i;
 		for (size_t j = 0; j < i && lane->like == i; j++)
 			if (ledger->gpus[j].speed == g->speed &&
@@ -369,9 +371,17 @@ static int compare_times(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+static void add_moment(struct model *m, double seconds)
+{
+	ARRAY_GROW(m->moments, m->n_moments, m->moments_room);
+	m->moments[m->n_moments++] = seconds;
+}
+
 /* What cannot start on a lane for a moment although there is room. */
 static void read_moments(struct model *m, const struct place_view *view)
 {
+	if (m->reserve && isfinite(m->reserve->start_seconds) && m->reserve->start_seconds > 0)
+		add_moment(m, m->reserve->start_seconds);
 	for (size_t at = 0; at < m->n_classes * m->n_lanes; at++) {
 		const struct class *c = &m->classes[at / m->n_lanes];
 		size_t lane = at % m->n_lanes;
@@ -382,11 +392,10 @@ static void read_moments(struct model *m, const struct place_view *view)
 		seconds = fit_moment_seconds(view->ledger, c->task->request, lane);
 		if (seconds <= 0)
 			continue;
-		if (!m->ready) {
+		if (!m->ready)
 			m->ready = mem_calloc(m->n_classes * m->n_lanes, sizeof *m->ready);
-			m->moments = mem_calloc(m->n_classes * m->n_lanes, sizeof *m->moments);
-		}
-		m->ready[at] = m->moments[m->n_moments++] = seconds;
+		m->ready[at] = seconds;
+		add_moment(m, seconds);
 	}
 	if (m->n_moments > 0)
 		qsort(m->moments, m->n_moments, sizeof *m->moments, compare_times);
@@ -408,6 +417,8 @@ struct model *model_create(const struct place_view *view, const struct model_opt
 	measure_unknown(m, view);
 	count_batches(m);
 	read_moments(m, view);
+	if (m->reserve)
+		m->allowed = mem_calloc(m->n_items * m->n_lanes + 1, sizeof *m->allowed);
 	m->watched = SIZE_MAX;
 	play_init(m);
 	return m;
@@ -428,6 +439,8 @@ void model_destroy(struct model *m)
 	free(m->users);
 	free(m->ready);
 	free(m->moments);
+	free(m->allowed);
+	fit_counts_destroy(m->counts);
 	free(m->found);
 	free(m);
 }

@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include "place/fit.h"
 #include "place/model.h"
 
 #define NO_LANE         ((size_t)-1)
@@ -120,10 +121,16 @@ struct model {
 	 * started there is left out: it is a matter of seconds, and the decision is taken anew
 	 * before. */
 	double *ready;
-	double *moments; /* the times in it, ascending */
-	size_t n_moments;
+	double *moments; /* the times in it and that of the reservation, ascending */
+	size_t n_moments, moments_room;
 	struct found *found;
 	size_t n_found;
+	/* The reservation, and what it lets start now: [item][lane], the last lane for the host;
+	 * filled in as it is asked for. Until it is over what it forbids now stays forbidden. */
+	const struct place_view *view;
+	struct fit_counts *counts;
+	const struct reserve *reserve; /* NULL: there is none */
+	unsigned char *allowed;        /* 0 = not asked yet */
 	bool ram_known, cpu_known;
 	uint64_t ram_room, cpu_room;
 
@@ -134,6 +141,7 @@ struct model {
 	size_t *taken, *order; /* per class: tasks started; classes by key */
 	double *keys;          /* per class, of its next task */
 	unsigned *running, *on_lane;
+	bool reserve_over; /* its task has started, or its time has come */
 	struct user *user_states;
 	size_t moment; /* the next of `moments` */
 	uint64_t ram, cpu;

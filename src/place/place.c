@@ -62,6 +62,29 @@ int place_next(const struct place_view *view, struct place_decision *ret_decisio
 	return 0;
 }
 
+double place_wake_seconds(const struct place_view *view)
+{
+	auto_fit_counts struct fit_counts *counts = fit_counts_create(view);
+	double soonest = -1;
+
+	for (size_t i = 0; i < view->n_waiting; i++) {
+		const struct place_task *task = &view->waiting[i];
+
+		if ((view->taken && view->taken[i]) || fit_is_cpu_only(task->request))
+			continue;
+		for (size_t gpu = 0; gpu < view->ledger->n_gpus; gpu++) {
+			double seconds;
+
+			if (fit_gpu(view->ledger, counts, task, gpu) != FIT_STAGGER)
+				continue;
+			seconds = fit_moment_seconds(view->ledger, task->request, gpu);
+			if (soonest < 0 || seconds < soonest)
+				soonest = seconds;
+		}
+	}
+	return soonest;
+}
+
 void place_book(struct place_view *view, const struct place_decision *decision)
 {
 	const struct place_task *task = &view->waiting[decision->waiting];

@@ -108,6 +108,10 @@ struct place_decision {
 /* The next start. 1 = *ret_decision holds one; 0 = nothing can (or should) start now. */
 int place_next(const struct place_view *view, struct place_decision *ret_decision);
 
+/* Seconds after which place_next() may have another answer although nothing happened: the pause
+ * between starts on a GPU is over. Negative: nothing waits for that. */
+double place_wake_seconds(const struct place_view *view);
+
 /* Book a decision into the view: ledger, running, taken, round-robin turn. */
 void place_book(struct place_view *view, const struct place_decision *decision);
 

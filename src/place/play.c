@@ -321,7 +321,6 @@ static void resort_class(struct model *m, size_t position)
 
 static void reset_order(struct model *m)
 {
-	memset(m->taken, 0, m->n_classes * sizeof *m->taken);
 	for (size_t c = 0; c < m->n_classes; c++) {
 		size_t at = c;
 
@@ -330,6 +329,28 @@ static void reset_order(struct model *m)
 			m->order[at] = m->order[at - 1];
 		m->order[at] = c;
 	}
+}
+
+/* What the reservation says of the next task of a class; the last lane stands for the host. */
+static bool is_allowed(const struct model *m, size_t class, size_t lane)
+{
+	size_t item = m->classes[class].first + m->taken[class];
+	unsigned char *known = &m->allowed[item * m->n_lanes + lane];
+	const struct place_task *task = &m->view->waiting[m->items[item].waiting];
+
+	if (*known == 0) {
+		enum reserve_verdict verdict =
+		    lane == m->n_gpus ? reserve_host_verdict(m->reserve, m->view, task)
+				      : reserve_gpu_verdict(m->reserve, m->view, task, lane);
+
+		*known = verdict == RESERVE_ALLOWS ? 1 : 2;
+	}
+	return *known == 1;
+}
+
+static bool is_reserved(const struct model *m)
+{
+	return m->reserve && !m->reserve_over && m->now < m->reserve->start_seconds;
 }
 
 /* Does the lane take the class now, by the rules of fit.h? */
@@ -349,6 +370,8 @@ static bool lane_fits(const struct model *m, size_t class, size_t lane)
 		return false;
 	if (m->ready && m->ready[class * m->n_lanes + lane] > m->now)
 		return false;
+	if (m->reserve && is_reserved(m) && !is_allowed(m, class, lane))
+		return false;
 	if (m->lanes[lane].vram_known && (s->room == 0 || request->vram_bytes > s->room))
 		return false;
 	if (request->max_per_gpu > 0)
@@ -366,7 +389,8 @@ static bool host_fits(const struct model *m, size_t class)
 		 m->running[c->batch] >= request->threads) &&
 	       !(m->ram_known && request->ram_bytes > m->ram) &&
 	       !(m->cpu_known && request->cpu_milli > m->cpu) &&
-	       user_fits(&m->user_states[c->user], request);
+	       user_fits(&m->user_states[c->user], request) &&
+	       !(m->reserve && is_reserved(m) && !is_allowed(m, class, m->n_gpus));
 }
 
 /* Expected end of a task on a lane, seconds from the start of the play: as if the lane stayed as
@@ -517,6 +541,7 @@ static void start(struct model *m, size_t class, const size_t *lanes, size_t n)
 	double work = 0, luck;
 
 	note_start(m, item, lanes, n);
+	m->reserve_over |= m->reserve && m->reserve->waiting == item->waiting;
 	for (size_t i = 0; i < n; i++) {
 		size_t at = class * m->n_lanes + lanes[i];
 
@@ -783,6 +808,8 @@ static void reset(struct model *m)
 	m->cpu = m->cpu_room;
 	m->n_left = m->n_items;
 	m->host_full = false;
+	m->reserve_over = false;
+	memset(m->taken, 0, m->n_classes * sizeof *m->taken);
 	reset_lanes(m);
 	reset_running(m);
 }

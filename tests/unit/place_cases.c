@@ -444,6 +444,9 @@ static void run_case(void **state)
 	if (place_next(&scene->view, &decision) != 0)
 		fail_msg("%s: task %llu starts too: %s", path,
 			 (unsigned long long)scene->waiting[decision.waiting].id, decision.reason);
+	if (jsonx_has(scene->json, "wake") &&
+	    place_wake_seconds(&scene->view) != jsonx_get_real(scene->json, "wake", 0))
+		fail_msg("%s: wakes in %g s", path, place_wake_seconds(&scene->view));
 	json_object_foreach (json_object_get(scene->json, "explain"), id, json) {
 		char reason[PLACE_REASON_MAX];
 

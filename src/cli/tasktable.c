@@ -52,7 +52,33 @@ double tasktable_seconds(const json_t *task, int64_t now_ms)
 	return attempt_seconds(newest_attempt(task), now_ms);
 }
 
-static void add_row(struct table *table, const json_t *task, int64_t now_ms)
+/* Somebody else's, of which the daemon told only what everybody may see. */
+static bool is_foreign(const json_t *task)
+{
+	return jsonx_has(task, "uid") && !jsonx_has(task, "command") &&
+	       !jsonx_get_bool(task, "archived", false);
+}
+
+static const char *name_of(const json_t *task)
+{
+	return jsonx_get_string(task, "name",
+				jsonx_get_bool(task, "private", false) ? "(private)" : "");
+}
+
+/* Are the tasks of more than one user, or of one who is not the reader? */
+static bool has_users(const json_t *tasks)
+{
+	uint64_t first = jsonx_get_u64(json_array_get(tasks, 0), "uid", 0);
+	const json_t *task;
+	size_t i;
+
+	json_array_foreach (tasks, i, task)
+		if (is_foreign(task) || jsonx_get_u64(task, "uid", first) != first)
+			return true;
+	return false;
+}
+
+static void add_row(struct table *table, const json_t *task, bool with_user, int64_t now_ms)
 {
 	const char *state = jsonx_get_string(task, "state", "?"),
 		   *reason = jsonx_get_string(task, "reason", "");
@@ -67,7 +93,9 @@ static void add_row(struct table *table, const json_t *task, int64_t now_ms)
 			  summary_batch_name(json_object_get(task, "batch"), (char[32]){0}));
 	else
 		table_add(table, "-");
-	table_add(table, "%s", jsonx_get_string(task, "name", ""));
+	if (with_user)
+		table_add(table, "%s", jsonx_get_string(task, "user", "?"));
+	table_add(table, "%s", name_of(task));
 	table_add(table, "%s", state);
 	table_add(table, "%s", where);
 	table_add(table, "%s",
@@ -75,7 +103,7 @@ static void add_row(struct table *table, const json_t *task, int64_t now_ms)
 		      ? SIZE_TEXT(jsonx_get_u64(request, "vram_bytes", 0))
 		      : "-");
 	table_add(table, "%s", seconds < 0 ? "-" : DURATION_TEXT((int64_t)(seconds * 1000)));
-	if (!summary_did_not_start(task) &&
+	if (!is_foreign(task) && !summary_did_not_start(task) &&
 	    (strcmp(state, "failed") == 0 || strcmp(state, "lost") == 0))
 		table_add(table, "%s", summary_outcome(task, (char[64]){0}));
 	else
@@ -87,6 +115,7 @@ void tasktable_render(const json_t *tasks, int64_t now_ms, unsigned width, struc
 	static const struct table_column columns[] = {
 	    {.title = "ID", .right = true},
 	    {.title = "batch"},
+	    {.title = "user"},
 	    {.title = "name", .shrinks = true},
 	    {.title = "state"},
 	    {.title = "GPU"},
@@ -94,12 +123,18 @@ void tasktable_render(const json_t *tasks, int64_t now_ms, unsigned width, struc
 	    {.title = "ran", .right = true},
 	    {.title = "why", .shrinks = true, .wide_only = true},
 	};
-	auto_table struct table *table = table_create(columns, ARRAY_LEN(columns));
+	struct table_column shown[ARRAY_LEN(columns)];
+	bool with_user = has_users(tasks);
+	auto_table struct table *table = NULL;
 	const json_t *task;
-	size_t i;
+	size_t i, n = 0;
 
+	for (i = 0; i < ARRAY_LEN(columns); i++)
+		if (with_user || strcmp(columns[i].title, "user") != 0)
+			shown[n++] = columns[i];
+	table = table_create(shown, n);
 	json_array_foreach (tasks, i, task)
-		add_row(table, task, now_ms);
+		add_row(table, task, with_user, now_ms);
 	table_render(table, width, text);
 }
 
@@ -174,7 +209,7 @@ static void add_request(struct text *text, const json_t *request)
 	add_line(text, "asks for", "%s", line.data);
 }
 
-static void add_attempt(struct text *text, const json_t *attempt)
+static void add_attempt(struct text *text, const json_t *attempt, bool foreign)
 {
 	double seconds = attempt_seconds(attempt, 0);
 	char where[64], peak[SIZE_TEXT_MAX], ram[SIZE_TEXT_MAX];
@@ -183,13 +218,16 @@ static void add_attempt(struct text *text, const json_t *attempt)
 	text_printf(text, "  attempt %llu\n",
 		    (unsigned long long)jsonx_get_u64(attempt, "number", 0));
 	add_line(text, "  on", "%s%s", strcmp(where, "cpu") == 0 ? "" : "GPU ", where);
-	add_line(text, "  chosen by", "%s: %s", jsonx_get_string(attempt, "policy", ""),
-		 jsonx_get_string(attempt, "reason", ""));
+	if (!foreign)
+		add_line(text, "  chosen by", "%s: %s", jsonx_get_string(attempt, "policy", ""),
+			 jsonx_get_string(attempt, "reason", ""));
 	add_line(text, "  started", "%s", jsonx_get_string(attempt, "started_at", ""));
 	if (!jsonx_has(attempt, "ended_at"))
 		return;
 	add_line(text, "  ended", "%s, after %s", jsonx_get_string(attempt, "ended_at", ""),
 		 seconds >= 0 ? DURATION_TEXT((int64_t)(seconds * 1000)) : "an unknown time");
+	if (foreign)
+		return;
 	if (jsonx_has(attempt, "signal"))
 		add_line(text, "  outcome", "%s, signal %lld",
 			 jsonx_get_string(attempt, "outcome", "unknown"),
@@ -207,11 +245,15 @@ static void add_attempt(struct text *text, const json_t *attempt)
 
 void tasktable_render_one(const json_t *task, struct text *text)
 {
+	bool foreign = is_foreign(task);
 	const json_t *attempt;
 	size_t i;
 
 	text_printf(text, "task %llu\n", (unsigned long long)jsonx_get_u64(task, "id", 0));
-	add_line(text, "name", "%s", jsonx_get_string(task, "name", ""));
+	add_line(text, "name", "%s", name_of(task));
+	if (foreign)
+		add_line(text, "user", "%s; what it runs and how it ends are his to see",
+			 jsonx_get_string(task, "user", "?"));
 	if (jsonx_has(task, "batch"))
 		add_line(text, "batch", "%s",
 			 summary_batch_name(json_object_get(task, "batch"), (char[32]){0}));
@@ -224,5 +266,5 @@ void tasktable_render_one(const json_t *task, struct text *text)
 	add_line(text, "folder", "%s", jsonx_get_string(task, "cwd", ""));
 	add_line(text, "submitted", "%s", jsonx_get_string(task, "submitted_at", ""));
 	json_array_foreach (json_object_get(task, "attempts"), i, attempt)
-		add_attempt(text, attempt);
+		add_attempt(text, attempt, foreign);
 }

@@ -274,9 +274,10 @@ def test_what_is_seen_of_others_explains_the_queue(machine):
     assert "kind: finds your own" in bob.refused("GET", f"/v1/tasks?kind=sleep&user={ALICE}")
     assert bob.get("/v1/tasks?name=secret")["tasks"] == []
     text = machine.cli(BOB, "queue", check=0).stdout
-    assert "train" in text and "secret" not in text
+    assert "train" in text and "(private)" in text and "secret" not in text and f" {ALICE} " in text
     shown = machine.cli(BOB, "show", task, check=0).stdout
-    assert "train" in shown
+    assert "train" in shown and f"{ALICE}; what it runs" in shown and "unknown" not in shown
+    assert f" {ALICE} " not in machine.cli(ALICE, "queue", check=0).stdout, "a column for nothing but himself"
 
 
 def test_who_waits_for_anothers_task_is_not_told_what_it_said(machine):

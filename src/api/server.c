@@ -24,6 +24,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <microhttpd.h>
 #include <poll.h>
 #include <string.h>
@@ -38,6 +39,7 @@
 #define BODY_THROWN_AWAY_MAX (2 * API_BODY_MAX)
 #define CONNECTIONS_SPARE    8 /* beyond the limit: told so, or being closed */
 #define CONNECTIONS_ALL      (API_CONNECTIONS_MAX + CONNECTIONS_SPARE)
+#define BODY_LARGE           ((size_t)1 << 20)
 #define STREAM_BLOCK_BYTES   ((size_t)32 << 10)
 
 struct connection {
@@ -524,6 +526,10 @@ static void on_request_completed(void *cls, struct MHD_Connection *mhd, void **r
 	json_decref(request->json);
 	text_finish(&request->body);
 	text_finish(&request->out);
+	/* What a large body was read into lies between what was made of it: not at the heap's end,
+	 * where the allocator would give it back by itself. */
+	if (request->body_bytes >= BODY_LARGE)
+		(void)malloc_trim(0);
 	free(request);
 	*request_cls = NULL;
 	if (was_large)

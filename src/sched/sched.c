@@ -394,6 +394,7 @@ int sched_restore_task(struct sched *sched, const struct sched_task *task, struc
 	for (unsigned i = 0; i < task->n_attempts; i++)
 		attempt_restore(sched, t, &task->attempts[i]);
 	task_count(sched, t, t->pub.state, 1);
+	t->batch->pub.is_private |= t->pub.spec.is_private;
 	t->stored = true;
 	sched->last_task_id = MAX_OF(sched->last_task_id, task->id);
 	if (t->pub.state == SCHED_WAITING)

@@ -63,6 +63,9 @@ static void text_where(const struct store_query *query, struct text *text)
 		text_printf(text, " AND (updated_at >= ?%d OR " IS_OPEN ")", BIND_SINCE);
 	if (query->until_ms > 0)
 		text_printf(text, " AND submitted_at < ?%d", BIND_UNTIL);
+	if (query->unended)
+		text_add(text, " AND (" IS_OPEN " OR batch IN (SELECT id FROM batch WHERE "
+			       "ended_at = 0))");
 	if (query->above_id > 0)
 		text_printf(text, " AND id > ?%d", BIND_ABOVE);
 	if (query->below_id > 0)

@@ -144,7 +144,8 @@ struct store_query {
 	int64_t since_ms;            /* not ended yet, or ended at or after this */
 	int64_t until_ms;            /* submitted before this */
 	uint64_t above_id, below_id; /* id > this, id < this */
-	bool archived;               /* those of the archive too; else only the others */
+	bool unended;  /* not ended yet, or of a batch that goes on: what a daemon begins with */
+	bool archived; /* those of the archive too; else only the others */
 	bool newest_first;
 	uint64_t limit, offset; /* limit 0 = all */
 };

@@ -20,6 +20,7 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -162,32 +163,51 @@ static bool folder_sweep(const char *path)
 	return all;
 }
 
+/* The lock says that a supervisor lives which may just be about to fork into one that is empty. */
+static int folder_lock(const char *path)
+{
+	auto_close int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0 ? -1 : TAKE_FD(fd);
+}
+
+static bool stranger_sweep(const char *path)
+{
+	auto_close int fd = folder_lock(path);
+
+	return fd >= 0 && folder_sweep(path);
+}
+
 void cgroups_init(struct cgroups *cgroups, const char *state_dir)
 {
 	auto_free char *own = own_path(), *path = NULL;
 	struct stat st;
 
-	*cgroups = (struct cgroups){};
+	*cgroups = (struct cgroups){.lock_fd = -1};
 	if (!own || stat(state_dir, &st) < 0)
 		return;
 	path = mem_printf("%s/" FOLDER_PREFIX "%jx.%jx", own, (uintmax_t)st.st_dev,
 			  (uintmax_t)st.st_ino);
+	(void)folders_each(own, FOLDER_PREFIX, stranger_sweep);
 	if (mkdir(path, 0755) < 0 && errno != EEXIST)
 		return;
 	cgroups->path = TAKE(path);
-	folders_each(own, FOLDER_PREFIX, folder_sweep);
+	cgroups->lock_fd = folder_lock(cgroups->path);
 	cgroups_sweep(cgroups);
 }
 
 void cgroups_finish(struct cgroups *cgroups)
 {
 	cgroups_sweep(cgroups);
+	cgroups->lock_fd = fd_close(cgroups->lock_fd);
 	free(TAKE(cgroups->path));
 }
 
 void cgroups_sweep(struct cgroups *cgroups)
 {
 	cgroups->swept = !cgroups->path || folder_sweep(cgroups->path);
+	if (cgroups->path && access(cgroups->path, F_OK) < 0)
+		cgroups->lock_fd = fd_close(cgroups->lock_fd);
 }
 
 /* Attempt ids are any text; ours are digits and a dot, and stay readable. */
@@ -204,17 +224,29 @@ static char *folder_name(const char *attempt)
 	return mem_printf(TASK_PREFIX "~%016" PRIx64, hash);
 }
 
-static int folder_make(const struct cgroups *cgroups, const char *path)
+/* Our folder, while an attempt needs it. Another supervisor may sweep it until it is locked. */
+static void parent_make(struct cgroups *cgroups)
 {
-	if (mkdir(path, 0755) == 0)
-		return 0;
-	if (errno == ENOENT && (mkdir(cgroups->path, 0755) == 0 || errno == EEXIST)) {
-		/* Only where it was handed down to our folder; nobody is in there, so it may be. */
-		(void)file_write(cgroups->path, "cgroup.subtree_control", "+memory");
-		return mkdir(path, 0755) < 0 ? -errno : 0;
+	cgroups->lock_fd = fd_close(cgroups->lock_fd);
+	if (mkdir(cgroups->path, 0755) < 0 && errno != EEXIST)
+		return;
+	cgroups->lock_fd = folder_lock(cgroups->path);
+	/* Only where it was handed down to our folder; nobody is in there, so it may be. */
+	(void)file_write(cgroups->path, "cgroup.subtree_control", "+memory");
+}
+
+static int folder_make(struct cgroups *cgroups, const char *path)
+{
+	for (int i = 0; i < 3; i++) {
+		if (mkdir(path, 0755) == 0)
+			return 0;
+		if (errno == ENOENT)
+			parent_make(cgroups);
+		/* Left behind by a start that was never let through its gate. */
+		else if (errno != EEXIST || !cgroup_remove(path))
+			return -errno;
 	}
-	/* Left behind by a start that was never let through its gate. */
-	return errno == EEXIST && cgroup_remove(path) && mkdir(path, 0755) == 0 ? 0 : -errno;
+	return -EAGAIN;
 }
 
 int cgroups_add(struct cgroups *cgroups, const char *attempt, char **ret_path, int *ret_fd)

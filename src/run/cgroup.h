@@ -22,8 +22,9 @@
 #include <sys/types.h>
 
 struct cgroups {
-	char *path; /* of our folder, there while an attempt needs it; NULL: no cgroups here */
-	bool swept; /* no folder is known to be left over because somebody was still in it */
+	char *path;  /* of our folder, there while an attempt needs it; NULL: no cgroups here */
+	int lock_fd; /* on our folder, locked: in use; -1: it is not there */
+	bool swept;  /* no folder is known to be left over because somebody was still in it */
 };
 
 /* The path in the file system of our own cgroup, or NULL. The arguments are the texts of

@@ -113,6 +113,22 @@ def test_one_that_is_deaf_and_stopped_is_killed(link, tmp_path):
     assert not runs(int((tmp_path / "pid").read_text()))
 
 
+def test_one_that_never_stands_still(supervisor, link, tmp_path):
+    """Each of them forks the next, in a session of its own, and leaves: no list of pids is true for long."""
+    code = ("import os\n"
+            "if os.fork() == 0:\n"
+            "    while True:\n"
+            "        os.setsid() if os.getpid() != os.getsid(0) else None\n"
+            f"        open({str(tmp_path / 'runs')!r}, 'w').close()\n"
+            "        if os.fork() != 0: os._exit(0)\n"
+            "import time; time.sleep(60)\n")
+    link.start("1.1", "/usr/bin/python3", "-c", code)
+    wait_until((tmp_path / "runs").exists, "it runs")
+    link.send(op="signal", attempt="1.1", signal=9)
+    assert link.wait("ended", "1.1")["signal"] == 9
+    wait_until(lambda: not folder_of(supervisor).exists(), "nobody is in its cgroup", 5)
+
+
 def test_a_cgroup_below_its_own(supervisor, link, tmp_path):
     """A task may divide what it has; all of it ends, and all of it is cleared away."""
     if os.geteuid() != 0:

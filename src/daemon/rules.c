@@ -225,9 +225,9 @@ static void configure(struct rules *rules)
 	sched_configure(rules->daemon->sched, &sched, timestamp_now_ms());
 }
 
-static int config_read(struct config **ret_config, struct error *err)
+static int config_read(const struct daemon *daemon, struct config **ret_config, struct error *err)
 {
-	char **paths = config_paths(false);
+	char **paths = config_paths(daemon->options.system);
 	int r = config_load((const char *const *)paths, ret_config, err);
 
 	config_paths_free(paths);
@@ -241,7 +241,7 @@ static void on_hangup(uv_signal_t *handle, int number)
 	struct error err = {};
 
 	(void)number;
-	if (config_read(&config, &err) < 0) {
+	if (config_read(rules->daemon, &config, &err) < 0) {
 		log_error("the configuration stays as it was: %s", error_text(&err));
 		return;
 	}
@@ -462,7 +462,7 @@ void handle_gpu_resume(void *data, struct api_request *request)
 int rules_create(struct daemon *daemon, struct rules **ret_rules, struct error *err)
 {
 	struct rules *rules = mem_calloc(1, sizeof *rules);
-	int r = config_read(&rules->config, err);
+	int r = config_read(daemon, &rules->config, err);
 
 	rules->daemon = daemon;
 	(void)uv_timer_init(&daemon->loop, &rules->hours);

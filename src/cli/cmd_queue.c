@@ -160,7 +160,7 @@ static int print_table(struct api_client *client, const struct options *options,
 			      "%zu of %llu tasks; --limit and --page show more, --state, --kind, "
 			      "--since and others choose\n",
 			      shown, (unsigned long long)total);
-	return EXIT_DONE;
+	return control_tell_pause(client);
 }
 
 static int run(const struct options *options)
@@ -225,7 +225,9 @@ const struct verb verb_queue = {
     .description =
 	"First what has not ended, in the order of its submission, then what has, the newest "
 	"first.\n"
-	"Without any condition, of what has ended only the last 50 are listed.\n",
+	"Without any condition, of what has ended only the last 50 are listed.\n"
+	"`pause` lets nothing new start until `resume`; `users` shows who had how much of the\n"
+	"GPUs lately, which is what decides between users whose tasks wait.\n",
     .examples = "  plimsoll queue\n"
 		"  plimsoll queue --state failed,lost --since yesterday\n"
 		"  plimsoll queue --kind whisper-large --limit 20 --page 2\n"

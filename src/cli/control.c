@@ -2,6 +2,7 @@
 #include "cli/control.h"
 
 #include "cli/session.h"
+#include "cli/table.h"
 #include "cli/term.h"
 
 #include <string.h>
@@ -62,6 +63,64 @@ int control_gpus(const struct options *options)
 	return worst;
 }
 
+static int show_users(const struct options *options)
+{
+	static const struct table_column columns[] = {
+	    {.title = "user"},
+	    {.title = "running", .right = true},
+	    {.title = "queued", .right = true},
+	    {.title = "GPU hours", .right = true},
+	    {.title = "share", .right = true},
+	};
+	auto_table struct table *table = table_create(columns, ARRAY_LEN(columns));
+	auto_api_client struct api_client *client = NULL;
+	auto_json json_t *status = NULL;
+	auto_text struct text text = {};
+	const json_t *users, *user;
+	size_t i;
+	int code = session_open(&client);
+
+	if (code == EXIT_DONE)
+		code = session_call(client, "GET", NULL, &status, "/v1/status");
+	if (code != EXIT_DONE)
+		return code;
+	users = json_object_get(status, "users");
+	if (options_flag(options, "json")) {
+		auto_json json_t *document = json_pack("{s:O}", "users", users);
+
+		term_print_json(stdout, document);
+		return EXIT_DONE;
+	}
+	json_array_foreach (users, i, user) {
+		if (jsonx_has(user, "user"))
+			table_add(table, "%s", jsonx_get_string(user, "user", ""));
+		else
+			table_add(table, "%llu", (unsigned long long)jsonx_get_u64(user, "uid", 0));
+		table_add(table, "%llu", (unsigned long long)jsonx_get_u64(user, "running", 0));
+		table_add(table, "%llu", (unsigned long long)jsonx_get_u64(user, "queued", 0));
+		table_add(table, "%.2f", jsonx_get_real(user, "usage_gpu_seconds", 0) / 3600);
+		table_add(table, "%.0f%%", jsonx_get_real(user, "usage_share_percent", 0));
+	}
+	table_render(table, term_table_width(stdout), &text);
+	(void)fputs(json_array_size(users) > 0 ? text.data : "nobody has used anything lately\n",
+		    stdout);
+	return EXIT_DONE;
+}
+
+int control_tell_pause(struct api_client *client)
+{
+	auto_json json_t *status = NULL;
+	int code = session_call(client, "GET", NULL, &status, "/v1/status");
+	const json_t *paused = json_object_get(json_object_get(status, "rules"), "paused");
+
+	if (code == EXIT_DONE && json_is_object(paused))
+		(void)fprintf(
+		    stderr, "the queue is paused since %s%s%s; `plimsoll queue resume` goes on\n",
+		    jsonx_get_string(paused, "since", "?"), jsonx_has(paused, "reason") ? ": " : "",
+		    jsonx_get_string(paused, "reason", ""));
+	return code;
+}
+
 int control_queue(const struct options *options)
 {
 	auto_api_client struct api_client *client = NULL;
@@ -70,8 +129,10 @@ int control_queue(const struct options *options)
 	bool pause = strcmp(action, "pause") == 0;
 	int code;
 
+	if (strcmp(action, "users") == 0)
+		return show_users(options);
 	if (!pause && strcmp(action, "resume") != 0)
-		return verb_complain(EXIT_USAGE, "queue: \"%.64s\" is neither pause nor resume",
+		return verb_complain(EXIT_USAGE, "queue: \"%.64s\" is none of pause, resume, users",
 				     action);
 	if (!pause && options_flag(options, "reason"))
 		return verb_complain(EXIT_USAGE, "queue: --reason is for pause");

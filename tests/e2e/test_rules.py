@@ -120,7 +120,7 @@ def test_drain_refuses_what_it_does_not_know(two_gpus):
         (("gpus", "drain"), 2, "which GPU"),
         (("gpus", "drian", "0"), 2, "neither drain nor resume"),
         (("gpus", "resume", "0", "--reason", "x"), 2, "--reason is for drain"),
-        (("queue", "stop"), 2, "neither pause nor resume"),
+        (("queue", "stop"), 2, "none of pause, resume, users"),
         (("queue", "--reason", "x"), 2, "goes with pause"),
         (("gpus", "drain", "0", "--reason", "x" * 101), 2, "at most 100 bytes"),
     ):
@@ -136,6 +136,7 @@ def test_a_paused_queue_starts_nothing(sandbox):
     assert paused["paused"]["reason"] == "new power supply" and paused["paused"]["since"].endswith("Z")
     waits = submit(sandbox, "--cpu", "only", command=("--", "true"))
     assert "new power supply" in reason(sandbox, waits)
+    assert "the queue is paused since" in sandbox.plimsoll("queue", check=0).stderr
     kill_daemon(sandbox)
     wait_until(lambda: "paused since" in (reason(sandbox, waits) or ""), what="the pause after a restart")
     assert state(sandbox, runs) == "running" and state(sandbox, waits) == "waiting"
@@ -182,3 +183,13 @@ def test_limits_of_a_user(sandbox):
     assert refused.returncode == 3 and "3" in refused.stderr
     sandbox.plimsoll("cancel", tasks[0], check=0)
     wait_state(sandbox, tasks[2], "running")
+
+
+def test_who_had_how_much(two_gpus):
+    task = submit(two_gpus, "--vram", "11G")
+    wait_state(two_gpus, task, "running")
+    me = wait_until(lambda: [u for u in two_gpus.json("queue", "users")["users"] if u["usage_gpu_seconds"] > 0])[0]
+    assert (me["uid"], me["running"], me["queued"], me["usage_share_percent"]) == (os.getuid(), 1, 1, 100)
+    assert "100%" in two_gpus.plimsoll("queue", "users", check=0).stdout
+    kill_daemon(two_gpus)
+    two_gpus.plimsoll("cancel", task, check=0)

@@ -24,8 +24,9 @@ class UnixConnection(http.client.HTTPConnection):
 class Daemon:
     """The daemon of a sandbox, started in the foreground of it."""
 
-    def __init__(self, box, *options):
+    def __init__(self, box, *options, **popen):
         self.box = box
+        self.popen = popen  # how it is started: env, user ...
         # A simulation has folders of its own.
         self.runtime = pathlib.Path(box.env["XDG_RUNTIME_DIR"]) / "plimsoll"
         self.state = pathlib.Path(box.env["XDG_STATE_HOME"]) / "plimsoll"
@@ -38,7 +39,7 @@ class Daemon:
     def launch(self):
         """Without waiting for it."""
         with open(self.log, "a") as log:
-            self.process = self.box.start(BUILD / "plimsoll", "serve", *self.options, stderr=log)
+            self.process = self.box.start(BUILD / "plimsoll", "serve", *self.options, stderr=log, **self.popen)
 
     def start(self):
         self.launch()

@@ -28,6 +28,7 @@
 #include <microhttpd.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -37,8 +38,9 @@
 #define PROGRESS_SECONDS     60u   /* without a byte taken while an answer is sent */
 #define SWEEP_MS             1000
 #define BODY_THROWN_AWAY_MAX (2 * API_BODY_MAX)
-#define CONNECTIONS_SPARE    8 /* beyond the limit: told so, or being closed */
-#define CONNECTIONS_ALL      (API_CONNECTIONS_MAX + CONNECTIONS_SPARE)
+#define CONNECTIONS_SPARE    8  /* beyond the limit: told so, or being closed */
+#define FDS_FOR_OTHERS       32 /* the store, the supervisor, the sampler, logs being read ... */
+#define CONNECTIONS_MIN      4
 #define BODY_LARGE           ((size_t)1 << 20)
 #define STREAM_BLOCK_BYTES   ((size_t)32 << 10)
 
@@ -91,6 +93,7 @@ struct api_server {
 	struct connection *connections;
 	size_t n_connections; /* without those that are closing */
 	size_t n_open;
+	size_t max_connections; /* API_CONNECTIONS_MAX, or what the limit of descriptors leaves */
 	uv_poll_t poll;
 	uv_timer_t timer; /* microhttpd's next timeout */
 	uv_timer_t sweep;
@@ -376,8 +379,8 @@ static int request_admit(struct api_request *request, const char *method, const 
 	int r;
 
 	if (connection->over_limit)
-		return error_set(err, -EUSERS, "%d connections are open already",
-				 API_CONNECTIONS_MAX);
+		return error_set(err, -EUSERS, "%zu connections are open already",
+				 connection->server->max_connections);
 	if (connection->over_share)
 		return error_set(err, -EUSERS, "user %u has %d connections open already",
 				 (unsigned)connection->peer.uid, API_CONNECTIONS_PER_USER);
@@ -591,7 +594,7 @@ static bool connection_make_room(struct api_server *server)
 {
 	struct connection *oldest;
 
-	if (server->n_connections < API_CONNECTIONS_MAX)
+	if (server->n_connections < server->max_connections)
 		return true;
 	oldest = connection_to_close(server);
 	if (!oldest)
@@ -688,7 +691,8 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 static void server_run(struct api_server *server)
 {
 	MHD_UNSIGNED_LONG_LONG timeout;
-	bool was_full = server->n_open >= CONNECTIONS_ALL;
+	size_t all = server->max_connections + CONNECTIONS_SPARE;
+	bool was_full = server->n_open >= all;
 
 	if (server->running || server->ending)
 		return;
@@ -696,7 +700,7 @@ static void server_run(struct api_server *server)
 	(void)MHD_run(server->mhd);
 	server->running = false;
 	/* Full, microhttpd does not listen, and begins to again only in its next run. */
-	if (was_full && server->n_open < CONNECTIONS_ALL)
+	if (was_full && server->n_open < all)
 		(void)uv_timer_start(&server->timer, on_timer, 0, 0);
 	else if (MHD_get_timeout(server->mhd, &timeout) == MHD_YES)
 		(void)uv_timer_start(&server->timer, on_timer, timeout, 0);
@@ -726,20 +730,32 @@ static int handles_start(struct api_server *server, uv_loop_t *loop, struct erro
 	return uv_poll_start(&server->poll, UV_READABLE, on_poll);
 }
 
+/* Clients must not take the descriptors that the daemon needs for its own work. */
+static size_t connections_max(void)
+{
+	struct rlimit limit;
+	rlim_t taken = FDS_FOR_OTHERS + CONNECTIONS_SPARE;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 ||
+	    limit.rlim_cur >= taken + API_CONNECTIONS_MAX) /* RLIM_INFINITY is the largest */
+		return API_CONNECTIONS_MAX;
+	return limit.rlim_cur < taken + CONNECTIONS_MIN ? CONNECTIONS_MIN : limit.rlim_cur - taken;
+}
+
 int api_server_create(uv_loop_t *loop, const struct api_server_options *options,
 		      struct api_server **ret_server, struct error *err)
 {
 	struct api_server *server = mem_calloc(1, sizeof *server);
 	int r, listen_fd = fcntl(options->listen_fd, F_DUPFD_CLOEXEC, 3);
 
-	*server = (struct api_server){.options = *options};
+	*server = (struct api_server){.options = *options, .max_connections = connections_max()};
 	server->mhd = MHD_start_daemon(
 	    MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, server,
 	    MHD_OPTION_LISTEN_SOCKET, listen_fd, MHD_OPTION_CONNECTION_LIMIT,
-	    (unsigned)CONNECTIONS_ALL, MHD_OPTION_CONNECTION_MEMORY_LIMIT, 4 * API_HEADER_MAX,
-	    MHD_OPTION_CONNECTION_TIMEOUT, PROGRESS_SECONDS, MHD_OPTION_NOTIFY_COMPLETED,
-	    on_request_completed, NULL, MHD_OPTION_NOTIFY_CONNECTION, on_connection, server,
-	    MHD_OPTION_END);
+	    (unsigned)(server->max_connections + CONNECTIONS_SPARE),
+	    MHD_OPTION_CONNECTION_MEMORY_LIMIT, 4 * API_HEADER_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
+	    PROGRESS_SECONDS, MHD_OPTION_NOTIFY_COMPLETED, on_request_completed, NULL,
+	    MHD_OPTION_NOTIFY_CONNECTION, on_connection, server, MHD_OPTION_END);
 	if (!server->mhd) {
 		fd_close(listen_fd);
 		free(server);

@@ -10,6 +10,7 @@
 #include "daemon/tick.h"
 #include "daemon/usage.h"
 #include "run/client.h"
+#include "run/protocol.h"
 #include "util/file.h"
 #include "util/jsonx.h"
 #include "util/log.h"
@@ -23,6 +24,7 @@
 #define ATTEMPT_MAX     64
 #define LOG_CAP_BYTES   (64 * MIB)
 #define LOGS_PER_FOLDER 1000
+#define RECORDS_LOST    "the supervisor's records of it were lost: it may be running still"
 
 struct attempt_id {
 	char text[ATTEMPT_MAX];
@@ -193,10 +195,11 @@ static int start_send(struct runner *runner, const struct sched_task *task, unsi
 				       err);
 }
 
-static bool is_transient(int code)
+/* The machine's fault: it is tried again. That a log cannot be made is the task's own fault when it
+ * said where. */
+static bool is_transient(const struct sched_task *task, int code)
 {
-	return code == EAGAIN || code == ENOMEM || code == EMFILE || code == ENFILE ||
-	       code == EIO || code == ENOSPC || code == EINTR;
+	return protocol_is_transient(code) || (code == EROFS && !(task && task->spec.log_path));
 }
 
 static void start(struct runner *runner, uint64_t task_id, unsigned number)
@@ -211,8 +214,8 @@ static void start(struct runner *runner, uint64_t task_id, unsigned number)
 	r = start_send(runner, task, number, &err);
 	if (r == 0)
 		return;
-	(void)sched_start_failed(runner->daemon->sched, task_id, number, err.text, is_transient(-r),
-				 timestamp_now_ms());
+	(void)sched_start_failed(runner->daemon->sched, task_id, number, err.text,
+				 is_transient(task, -r), timestamp_now_ms());
 	tick_request(runner->daemon->tick);
 }
 
@@ -356,11 +359,14 @@ static void on_ended(void *arg, const struct supervisor_ended *ended)
 			.attempt = attempt,
 			.outcome = outcome.outcome,
 			.exit_known = ended->how != SUPERVISOR_LOST,
+			.may_run_on = ended->may_run_on,
 			.exit_code = ended->how == SUPERVISOR_EXITED ? ended->exit_code : -1,
 			.signal = ended->how == SUPERVISOR_SIGNALED ? ended->signal : 0,
 			.peak_ram_bytes = ended->has_peak_ram ? ended->peak_ram_bytes : 0,
 			.ended_at_ms = ended->ended_at,
-			.text = outcome.text[0] ? outcome.text : NULL,
+			.text = outcome.text[0]     ? outcome.text
+				: ended->may_run_on ? RECORDS_LOST
+						    : NULL,
 		    },
 		    timestamp_now_ms()); /* -ESTALE: reported before */
 	}
@@ -377,9 +383,10 @@ static void on_failed(void *arg, const struct supervisor_failed *failed)
 
 	if (!attempt_is_ours(runner, failed->attempt, &id, &attempt))
 		return;
-	(void)sched_start_failed(runner->daemon->sched, id, attempt, failed->text,
-				 failed->transient,
-				 timestamp_now_ms()); /* -ESTALE: reported before */
+	(void)sched_start_failed(
+	    runner->daemon->sched, id, attempt, failed->text,
+	    failed->transient || is_transient(sched_find(runner->daemon->sched, id), failed->code),
+	    timestamp_now_ms()); /* -ESTALE: reported before */
 	ack_later(runner, failed->attempt);
 }
 
@@ -398,12 +405,14 @@ static void on_unknown(void *arg, const char *attempt_text)
 		start(runner, id, attempt);
 		return;
 	}
-	log_warning("attempt %s ran and its supervisor has lost it", attempt_text);
+	log_warning("attempt %s was running and the supervisor has never heard of it",
+		    attempt_text);
 	(void)sched_ended(runner->daemon->sched,
 			  &(struct sched_end){.task = id,
 					      .attempt = attempt,
 					      .outcome = SCHED_OUTCOME_LOST,
-					      .text = "the supervisor's own records were lost"},
+					      .may_run_on = true,
+					      .text = RECORDS_LOST},
 			  timestamp_now_ms());
 	tick_request(runner->daemon->tick);
 }

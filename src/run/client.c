@@ -29,6 +29,7 @@ struct entry {
 	struct idtable_node node;
 	char *attempt;
 	char *line;     /* the start request; NULL: only expected, or confirmed */
+	bool sent;      /* on some connection: the supervisor may have had it */
 	bool confirmed; /* the supervisor had it */
 	bool seen;      /* reported on this connection */
 	int signal;     /* to be sent after the next sync; 0: none */
@@ -54,6 +55,7 @@ struct supervisor_client {
 	uint64_t delay_ms;
 	unsigned handles; /* open handles of the client itself */
 	bool connected, synced, troubled, closing, just_spawned;
+	bool records_lost; /* said on this connection */
 };
 
 static void client_connect(struct supervisor_client *client);
@@ -205,10 +207,12 @@ static void sync_entry(struct supervisor_client *client, const char *attempt)
 
 	if (!entry)
 		return;
-	if (!entry->seen && entry->line) {
+	if (!entry->seen && entry->line && !(client->records_lost && entry->sent)) {
 		client_send(client, entry->line);
-	} else if (!entry->seen && entry->confirmed) {
-		struct supervisor_ended ended = {.attempt = attempt, .how = SUPERVISOR_LOST};
+		entry->sent = true;
+	} else if (!entry->seen && (entry->confirmed || client->records_lost)) {
+		struct supervisor_ended ended = {
+		    .attempt = attempt, .how = SUPERVISOR_LOST, .may_run_on = true};
 
 		entry_remove(client, entry);
 		if (client->cb.on_ended)
@@ -250,6 +254,10 @@ static void event_hello(struct supervisor_client *client, const json_t *event)
 
 	for (struct idtable_node **node = list; *node; node++)
 		IDTABLE_OF(*node, struct entry, node)->seen = false;
+	client->records_lost = jsonx_get_bool(event, "records_lost", false);
+	if (client->records_lost)
+		client_trouble(client, "its records were damaged or taken away: what was running "
+				       "and is not in them is lost, and may run on unwatched");
 	if (version != PROTOCOL_VERSION)
 		client_lost(client,
 			    "the supervisor that is running speaks another version; it leaves "
@@ -613,6 +621,7 @@ int supervisor_client_start(struct supervisor_client *client, const struct super
 		return error_set(err, -EEXIST, "attempt %s was started already", start->attempt);
 	entry = entry_get(client, start->attempt);
 	entry->line = TAKE(line);
+	entry->sent = client->synced;
 	if (client->synced)
 		client_send(client, entry->line);
 	return 0;

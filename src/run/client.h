@@ -47,6 +47,7 @@ struct supervisor_ended {
 	enum supervisor_how how;
 	int exit_code;
 	int signal;
+	bool may_run_on;              /* lost, and nobody can tell whether it is over at all */
 	int64_t started_at, ended_at; /* ms since 1970 */
 	bool has_peak_ram, has_cpu, has_cgroup_peak;
 	uint64_t peak_ram_bytes; /* of its processes together, sampled each second, at least the

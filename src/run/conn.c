@@ -158,9 +158,10 @@ static void op_hello(struct conn *conn, struct protocol_request *request)
 		start_time = 0;
 	conn->hello = true;
 	conn->usage = request->wants_usage;
-	conn_send(conn,
-		  json_pack("{s:s, s:i, s:i, s:o}", "event", "hello", "version", PROTOCOL_VERSION,
-			    "pid", (int)getpid(), "start_time", jsonx_u64(start_time)));
+	conn_send(conn, json_pack("{s:s, s:i, s:i, s:o, s:b}", "event", "hello", "version",
+				  PROTOCOL_VERSION, "pid", (int)getpid(), "start_time",
+				  jsonx_u64(start_time), "records_lost", supervisor->records_lost));
+	supervisor->records_lost = false;
 	for (struct idtable_node **node = list; *node; node++) {
 		json_t *event = attempt_event(IDTABLE_OF(*node, struct attempt, by_id));
 

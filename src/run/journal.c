@@ -30,8 +30,9 @@ struct journal {
 	size_t size;         /* of what is good in the file */
 	size_t size_compact; /* after it was written anew */
 	struct text noted;   /* not written yet */
-	struct place here;   /* of the machine as it runs now */
-	struct place read;   /* in which the lines being read were written */
+	bool opened, skipped;
+	struct place here; /* of the machine as it runs now */
+	struct place read; /* in which the lines being read were written */
 };
 
 static void line_add(struct text *text, json_t *record)
@@ -197,6 +198,7 @@ static void read_open(struct journal *journal, struct idtable *attempts, const j
 {
 	struct place place = {};
 
+	journal->opened = true;
 	(void)snprintf(place.boot, sizeof place.boot, "%s", jsonx_get_string(record, "boot", ""));
 	(void)snprintf(place.folder, sizeof place.folder, "%s",
 		       jsonx_get_string(record, "folder", ""));
@@ -246,8 +248,10 @@ static int journal_read(struct journal *journal, struct idtable *attempts,
 		if (!end)
 			break;
 		number++;
-		if (read_line(journal, attempts, line, (size_t)(end - line), &why) < 0 &&
-		    ret_warnings->n < WARNINGS_MAX)
+		if (read_line(journal, attempts, line, (size_t)(end - line), &why) == 0)
+			continue;
+		journal->skipped = true;
+		if (ret_warnings->n < WARNINGS_MAX)
 			strings_take(ret_warnings, mem_printf("%s:%u: skipped: %s", journal->path,
 							      number, why.text));
 	}
@@ -344,6 +348,11 @@ void journal_close(struct journal *journal)
 	text_finish(&journal->noted);
 	free(journal->path);
 	free(journal);
+}
+
+bool journal_is_incomplete(const struct journal *journal)
+{
+	return !journal->opened || journal->skipped;
 }
 
 void journal_note_end(struct journal *journal, const struct attempt *attempt)

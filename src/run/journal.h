@@ -27,6 +27,10 @@ int journal_open(const char *path, struct idtable *attempts, struct journal **re
 		 struct strings *ret_warnings, struct error *err) MUST_CHECK;
 void journal_close(struct journal *journal);
 
+/* Nothing was read, or a line had to be skipped: attempts may have been started that are not known
+ * here. So it is on the very first start too; the gates' file tells. */
+bool journal_is_incomplete(const struct journal *journal);
+
 /* Remember a record; it is written by the next commit, and by the one after that if the disk is
  * full meanwhile. */
 void journal_note_end(struct journal *journal, const struct attempt *attempt);

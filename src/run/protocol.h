@@ -46,7 +46,9 @@
  *	{"op": "quit"}			Leave as soon as no attempt runs and none waits for its ack.
  *
  * Events
- *	{"event": "hello", "version": 1, "pid", "start_time"}
+ *	{"event": "hello", "version": 1, "pid", "start_time", "records_lost": bool}
+ *		"records_lost": attempts may be running that are not reported; said to the first
+ *		that connects.
  *	{"event": "started", "attempt", "pid", "start_time", "started_at", "adopted": bool}
  *		The command is running: exec has succeeded. start_time as in struct pidref.
  *	{"event": "failed", "attempt", "errno", "text", "transient": bool, "ended_at"}

@@ -446,6 +446,8 @@ int supervisor_init(struct supervisor *supervisor, const struct supervisor_setup
 				 ret_warnings, err);
 	if (r == 0)
 		r = gates_init(&supervisor->gates, setup->gates_path, err);
+	supervisor->records_lost =
+	    r == 0 && supervisor->gates.opened > 0 && journal_is_incomplete(supervisor->journal);
 	if (r == 0)
 		r = gates_settle(supervisor, err);
 	sample_init(supervisor);

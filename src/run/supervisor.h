@@ -25,6 +25,7 @@ struct supervisor {
 	struct host *host;
 	struct journal *journal;
 	struct gates gates;
+	bool records_lost; /* found at the start; told once */
 	struct cgroups cgroups;
 	struct rlimit own_files; /* of descriptors, as we were given it: the tasks' own */
 	char *state_dir;

@@ -92,7 +92,8 @@ static void attempt_close(struct task_node *t, enum sched_outcome outcome, int64
 	struct sched_attempt *attempt = task_current(t);
 
 	attempt->outcome = outcome;
-	attempt->ended_at_ms = ended_at_ms;
+	/* Between a report and the step of the clock that preceded it, a little may be missing. */
+	attempt->ended_at_ms = MAX_OF(ended_at_ms, attempt->started_at_ms);
 	attempt->changed = true;
 }
 
@@ -159,7 +160,7 @@ static enum sched_event failure_event(struct sched *sched, struct task_node *t,
 				      const struct sched_end *end, enum sched_outcome *outcome,
 				      int64_t now_ms)
 {
-	bool repeat = may_repeat(sched, t);
+	bool repeat = may_repeat(sched, t) && !end->may_run_on;
 	int64_t pause = t->pub.spec.retry_delay_ms;
 
 	if ((*outcome == SCHED_ERROR || *outcome == SCHED_OOM || *outcome == SCHED_TIMEOUT) &&

@@ -52,6 +52,12 @@ void time_seen(struct sched *sched, int64_t now_ms)
 	if (back <= 0)
 		return;
 	for (struct task_node *t = sched->active; t; t = t->run->next) {
+		struct sched_attempt *attempt = task_current(t);
+
+		/* How long it ran stays true. */
+		attempt->started_at_ms = MAX_OF(attempt->started_at_ms - back, 1);
+		attempt->changed = true;
+		task_changed(sched, t);
 		if (t->run->kill_at_ms > 0)
 			t->run->kill_at_ms = MAX_OF(t->run->kill_at_ms - back, 1);
 		if (t->run->since_ms > 0)

@@ -334,6 +334,7 @@ struct sched_end {
 	enum sched_outcome outcome; /* not NONE; a canceled task's is set by sched; an error on a
 				       lost GPU becomes GPU_LOST */
 	bool exit_known;
+	bool may_run_on; /* nobody can tell whether it is over: it is not repeated */
 	int exit_code, signal;
 	uint64_t peak_vram_bytes, peak_ram_bytes; /* 0 = unknown: the largest sample is taken */
 	int64_t ended_at_ms;                      /* as the supervisor wrote it; 0 = now */

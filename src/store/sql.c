@@ -7,6 +7,7 @@
 #include "store/store_priv.h"
 
 #include <errno.h>
+#include <unistd.h>
 
 static const char *const texts[STMT_COUNT] = {
     [STMT_BEGIN] = "BEGIN IMMEDIATE",
@@ -79,6 +80,9 @@ static int code_of(struct store *store)
 
 	if (code != SQLITE_IOERR)
 		return code;
+	/* What it did after the failed call may have changed errno. */
+	if (access(store->path, W_OK) < 0 && errno == EROFS)
+		return SQLITE_READONLY;
 	switch (sqlite3_system_errno(store->db)) {
 	case ENOSPC:
 	case EDQUOT:
@@ -89,6 +93,14 @@ static int code_of(struct store *store)
 	default:
 		return code;
 	}
+}
+
+int store_damaged(const struct store *store, struct error *err, const char *doing, const char *how)
+{
+	return error_set(err, -EUCLEAN,
+			 "%s: %s is damaged (%s): stop the daemon, try `sqlite3 %s .recover`, or "
+			 "move the file away to start with an empty queue",
+			 doing, store->path, how, store->path);
 }
 
 int store_error(struct store *store, struct error *err, const char *doing)
@@ -117,10 +129,7 @@ int store_error(struct store *store, struct error *err, const char *doing)
 				 doing, path);
 	case SQLITE_CORRUPT:
 	case SQLITE_NOTADB:
-		return error_set(err, -EUCLEAN,
-				 "%s: %s is damaged (%s): stop the daemon, try `sqlite3 %s "
-				 ".recover`, or move the file away to start with an empty queue",
-				 doing, path, sqlite3_errmsg(store->db), path);
+		return store_damaged(store, err, doing, sqlite3_errmsg(store->db));
 	case SQLITE_TOOBIG:
 		return error_set(err, -EFBIG, "%s: a value is too large for %s", doing, path);
 	case SQLITE_CANTOPEN:

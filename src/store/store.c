@@ -19,6 +19,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+static int error_unwritable(struct error *err, int number, const char *path)
+{
+	return error_sys(err, number == EROFS || number == EACCES ? -EROFS : -number,
+			 "cannot write %s; check its owner and mode and whether its file system is "
+			 "mounted read-only",
+			 path);
+}
+
 static int lock_take(const char *folder, int *ret_fd, struct error *err)
 {
 	auto_free char *path = mem_printf("%s/lock", folder);
@@ -26,7 +34,7 @@ static int lock_take(const char *folder, int *ret_fd, struct error *err)
 	char pid[32] = "";
 
 	if (fd < 0)
-		return error_sys(err, -errno, "cannot open %s", path);
+		return error_unwritable(err, errno, path);
 	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
 		if (errno != EWOULDBLOCK)
 			return error_sys(err, -errno, "cannot lock %s", path);
@@ -50,17 +58,47 @@ static int file_make_private(const char *path, struct error *err)
 	auto_close int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 
 	if (fd < 0)
-		return error_sys(err, errno == EROFS || errno == EACCES ? -EROFS : -errno,
-				 "cannot write %s; check its owner and mode and whether its file "
-				 "system is mounted read-only",
-				 path);
+		return error_unwritable(err, errno, path);
 	if (fchmod(fd, 0600) < 0)
 		return error_sys(err, -errno, "cannot make %s private", path);
 	return 0;
 }
 
+/* While the loop runs, waiting for a lock is everybody's waiting: the next turn tries again. */
+#define BUSY_AT_OPEN_MS 2000
+#define BUSY_MS         100
+
+/* 100,000 tasks are 60 MB and take 0.2 s to look through. In a larger file a damaged page is found
+ * when it is read. */
+#define CHECK_BYTES_MAX ((off_t)256 << 20)
+
+/* Found before anything is written: what could be saved of the file stays as it is. */
+static int database_check(struct store *store, struct error *err)
+{
+	sqlite3_stmt *statement = NULL;
+	const char *found;
+	struct stat st;
+	int r;
+
+	if (stat(store->path, &st) == 0 && st.st_size > CHECK_BYTES_MAX)
+		return 0;
+	r = sqlite3_prepare_v2(store->db, "PRAGMA quick_check(1)", -1, &statement, NULL);
+	if (r == SQLITE_OK && sqlite3_step(statement) == SQLITE_ROW) {
+		found = (const char *)sqlite3_column_text(statement, 0);
+		r = found && strcmp(found, "ok") == 0
+			? 0
+			: store_damaged(store, err, "opening the state database",
+					found ? found : "unreadable");
+	} else {
+		r = store_error(store, err, "opening the state database");
+	}
+	(void)sqlite3_finalize(statement);
+	return r;
+}
+
 static int database_open(struct store *store, struct error *err)
 {
+	int r;
 	static const char setup[] = "PRAGMA journal_mode = WAL;"
 				    "PRAGMA synchronous = FULL;"
 				    "PRAGMA foreign_keys = OFF;"
@@ -71,10 +109,17 @@ static int database_open(struct store *store, struct error *err)
 			    SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
 			    NULL) != SQLITE_OK)
 		return store_error(store, err, "opening the state database");
-	(void)sqlite3_busy_timeout(store->db, 2000);
-	if (sqlite3_exec(store->db, setup, NULL, NULL, NULL) != SQLITE_OK)
-		return store_error(store, err, "opening the state database");
-	return store_migrate(store, err);
+	(void)sqlite3_busy_timeout(store->db, BUSY_AT_OPEN_MS);
+	r = database_check(store, err);
+	if (r == 0 && sqlite3_exec(store->db, setup, NULL, NULL, NULL) != SQLITE_OK)
+		r = store_error(store, err, "opening the state database");
+	if (r == 0)
+		r = store_migrate(store, err);
+	/* Nor may closing it move what is in the log into a damaged file. */
+	if (r == -EUCLEAN)
+		(void)sqlite3_db_config(store->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+	(void)sqlite3_busy_timeout(store->db, BUSY_MS);
+	return r;
 }
 
 int store_open(const char *folder, struct store **ret_store, struct error *err)

@@ -52,6 +52,7 @@ static inline void store_statement_done(sqlite3_stmt **statement)
 /* SQLite's last error as negative errno, with the way out in the text. `doing`: "storing task 7".
  */
 int store_error(struct store *store, struct error *err, const char *doing);
+int store_damaged(const struct store *store, struct error *err, const char *doing, const char *how);
 
 /* Run a statement that returns no rows. */
 int store_run(struct store *store, sqlite3_stmt *statement, const char *doing,

@@ -168,6 +168,11 @@ static int open_as(const char *name, const char *path, int flags, mode_t mode)
 OPEN_CALL(open)
 OPEN_CALL(open64)
 
+int access(const char *path, int mode)
+{
+	return (mode & W_OK) && fails(path) ? -1 : REAL(access)(path, mode);
+}
+
 int mkdir(const char *path, mode_t mode)
 {
 	return fails(path) ? -1 : REAL(mkdir)(path, mode);

@@ -7,6 +7,7 @@ import random
 import resource
 import shutil
 import signal
+import socket
 import sqlite3
 import struct
 import subprocess
@@ -72,9 +73,10 @@ def seconds_between(attempt):
 
 @pytest.mark.parametrize("hours", [-1, 1])
 def test_the_clock_is_set_by_an_hour(sandbox, faults, hours):
-    daemon = Daemon(sandbox, env=faults.env)
+    daemon = Daemon(sandbox, "--grace", "1s", env=faults.env)
     flag = sandbox.dir / "flag"
     runs = daemon.task("sh", "-c", f"while [ ! -e {flag} ]; do sleep 0.02; done", request=CPU)
+    submitted = time.monotonic()
     wait_until(lambda: state(daemon, runs) == "running")
     faults.set(fork_errno=11)
     put_back = daemon.task("true", request=CPU)
@@ -94,7 +96,9 @@ def test_the_clock_is_set_by_an_hour(sandbox, faults, hours):
     ended = daemon.wait(runs)
     assert ended["state"] == "done"
     if hours < 0:
-        assert 0 <= seconds_between(ended["attempts"][0]) < 1, ended
+        # A step is noticed with the next look at the GPUs, once a second.
+        took = time.monotonic() - submitted
+        assert took - 4 < seconds_between(ended["attempts"][0]) <= took + 0.1, ended
     # Its own clock forgets nothing over a restart.
     daemon.kill()
     faults.set()
@@ -195,29 +199,6 @@ def supervisor_limit(daemon, what, soft):
     return lambda: resource.prlimit(pid, what, before)
 
 
-@root_only
-def test_no_more_processes_for_a_while(sandbox):
-    """RLIMIT_NPROC, for a user of its own: nobody else's processes count."""
-    user = 54321
-    for path in (sandbox.dir, *sandbox.dir.iterdir()):
-        os.chown(path, user, user)
-    sandbox.env["PATH"] = f"{BUILD}:/usr/bin:/bin"
-    daemon = Daemon(sandbox, user=user, group=user, extra_groups=[])
-    command, notes = counter(sandbox)
-    os.chmod(sandbox.dir / "notes", 0o666)
-    first = daemon.task(*command, "0", request=CPU)
-    assert daemon.wait(first)["state"] == "done"
-    restore = supervisor_limit(daemon, resource.RLIMIT_NPROC, 1)
-    tasks = [daemon.task(*command, "0", request=CPU) for _ in range(5)]
-    wait_until(lambda: "limit of processes" in daemon.get(f"/v1/tasks/{tasks[0]}/why")["reason"], what="the reason")
-    # Far beyond the number of times that anything else is tried.
-    time.sleep(12)
-    assert {state(daemon, task) for task in tasks} <= {"waiting", "starting"}
-    restore()
-    assert {daemon.wait(task)["state"] for task in tasks} == {"done"}
-    assert len(notes()) == 6
-
-
 def test_no_more_descriptors_in_the_supervisor(sandbox):
     daemon = Daemon(sandbox)
     command, notes = counter(sandbox)
@@ -237,8 +218,6 @@ def test_a_daemon_with_few_descriptors(sandbox):
     command, notes = counter(sandbox)
     batch = daemon.batch([command + ["0.05"]] * 20, CPU, threads=1)["batch"]["id"]
     with contextlib.ExitStack() as crowd:
-        import socket
-
         for _ in range(100):
             one = crowd.enter_context(socket.socket(socket.AF_UNIX))
             one.settimeout(1)
@@ -288,21 +267,16 @@ def digest(path):
 
 
 def test_a_corrupt_page(sandbox):
-    """Every page in turn is overwritten in a copy: the daemon says so and changes nothing, or has every task."""
+    """A page is overwritten in a copy, one after the other: the daemon refuses, says what to do, and changes nothing."""
     daemon = Daemon(sandbox)
     command = ["sh", "-c", "true", "x" * 500]
     done = daemon.batch([command] * 30, CPU, threads=8)["batch"]["id"]
     daemon.wait_batch(done)
-    waits = [daemon.task(*command) for _ in range(0)] + [daemon.batch([["sleep", "60"]] + [command] * 40, CPU, threads=1)]
-    open_ones = {t["id"] for t in daemon.get("/v1/tasks?limit=1000&ended=0")["tasks"]}
-    assert waits and len(open_ones) >= 40
-    for task in daemon.get("/v1/tasks?state=running")["tasks"]:
-        daemon.post(f"/v1/tasks/{task['id']}/cancel")
-    daemon.post("/v1/shutdown")
-    daemon.process.wait()
+    daemon.batch([["sleep", "60"]] + [command] * 40, CPU, threads=1)
+    daemon.stop()
     whole = (daemon.state / "state.db").read_bytes()
     page = struct.unpack(">H", whole[16:18])[0]
-    assert not (daemon.state / "state.db-wal").exists() or (daemon.state / "state.db-wal").stat().st_size == 0
+    assert not (daemon.state / "state.db-wal").exists(), "all is in the one file"
     dice = random.Random(1)
     refused = 0
     pages = list(range(len(whole) // page))

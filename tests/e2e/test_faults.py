@@ -199,6 +199,34 @@ def supervisor_limit(daemon, what, soft):
     return lambda: resource.prlimit(pid, what, before)
 
 
+@root_only
+def test_no_more_processes_for_a_while(sandbox):
+    """RLIMIT_NPROC, for a user of its own: nobody else's processes count."""
+    user = 54321
+    for path in (sandbox.dir, *sandbox.dir.iterdir()):
+        os.chown(path, user, user)
+    sandbox.env["PATH"] = f"{BUILD}:/usr/bin:/bin"
+    daemon = Daemon(sandbox, user=user, group=user, extra_groups=[])
+    command, notes = counter(sandbox)
+    os.chmod(sandbox.dir / "notes", 0o666)
+    first = daemon.task(*command, "0", request=CPU)
+    assert daemon.wait(first)["state"] == "done"
+    # Only that user may change the limits of its processes, where root has no CAP_SYS_RESOURCE.
+    def limit(soft):
+        subprocess.run(["prlimit", "--pid", str(daemon.supervisor_pid()), f"--nproc={soft}:"], check=True,
+                       user=user, group=user, extra_groups=[])
+
+    limit(1)
+    tasks = [daemon.task(*command, "0", request=CPU) for _ in range(5)]
+    wait_until(lambda: "limit of processes" in daemon.get(f"/v1/tasks/{tasks[0]}/why")["reason"], what="the reason")
+    # Longer than the pauses of as many tries as a lost GPU gets (1 + 2 + 4 s): there is no last one.
+    time.sleep(8)
+    assert {state(daemon, task) for task in tasks} <= {"waiting", "starting"}
+    limit(1000)
+    assert {daemon.wait(task)["state"] for task in tasks} == {"done"}
+    assert len(notes()) == 6
+
+
 def test_no_more_descriptors_in_the_supervisor(sandbox):
     daemon = Daemon(sandbox)
     command, notes = counter(sandbox)

@@ -50,6 +50,7 @@ struct attempt {
 	uint64_t gate;     /* the number of its gate; 0: written by a version without */
 	bool adopted;      /* not our child: started by a supervisor before this one */
 	bool at_the_gate;  /* adopted before its exec */
+	bool unwatched;    /* adopted, and no descriptor to be had for it yet */
 	bool term_sent;    /* to what is left of its group, see ENDING */
 	int64_t ending_at; /* monotonic, when its leader was over */
 

@@ -129,6 +129,13 @@ static void on_sample(uv_timer_t *timer)
 	free(members.items);
 	for (size_t i = 0; list[i]; i++)
 		sample_done(IDTABLE_OF(list[i], struct attempt, by_pid), cpu_before[i], usage);
+	/* Last: one may be over, and is on no list then. */
+	for (size_t i = 0; list[i]; i++) {
+		struct attempt *attempt = IDTABLE_OF(list[i], struct attempt, by_pid);
+
+		if (attempt->unwatched)
+			watch_again(attempt);
+	}
 	if (conn_wants_usage(supervisor))
 		conn_broadcast_usage(supervisor,
 				     json_pack("{s:s, s:O}", "event", "usage", "attempts", usage));

@@ -95,6 +95,9 @@ void watch_child(struct attempt *attempt);
 /* Follow a process that is not our child; it may be over already. */
 void watch_adopted(struct attempt *attempt);
 
+/* Try again to follow one that is `unwatched`. */
+void watch_again(struct attempt *attempt);
+
 /* Reap every child that has ended. */
 void watch_reap(struct supervisor *supervisor);
 

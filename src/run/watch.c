@@ -34,6 +34,7 @@
 #define GIVE_UP_AFTER_MS 10000
 #define REAP_WAIT_MS     5000
 #define GROUPS_MAX       64
+#define FILES_KEPT_FREE  512 /* a batch of starts, 64 connections, a few files */
 
 /* linux/pidfd.h of 6.15; Debian 12's headers are older. */
 struct pidfd_info_v0 {
@@ -381,21 +382,62 @@ static void on_pidfd(uv_poll_t *poll, int status, int events)
 	adopted_check(attempt);
 }
 
-void watch_adopted(struct attempt *attempt)
+/* Descriptors that may be kept for following; the rest is for starts, connections and files. */
+static rlim_t files_to_watch(const struct supervisor *supervisor)
+{
+	rlim_t all = supervisor->own_files.rlim_max;
+
+	return all - MIN_OF(all / 2, (rlim_t)FILES_KEPT_FREE);
+}
+
+/* 0: its pidfd is watched. -ESRCH: it is over. Else (no descriptor left, a kernel before 5.3): it
+ * lives, and has to be asked for. */
+static int adopted_open(struct attempt *attempt)
 {
 	struct pidref ref = PIDREF_NONE;
+	int r = attempt->start_time == 0 ? -ESRCH
+					 : pidref_open(attempt->pid, attempt->start_time, &ref);
+
+	/* Numbers are given out from below: this one says how many there are. */
+	if (r == 0 && (rlim_t)ref.fd >= files_to_watch(attempt->supervisor)) {
+		pidref_finish(&ref);
+		return -EMFILE;
+	}
+	if (r == 0) {
+		attempt->watch_fd = ref.fd;
+		poll_start(attempt, on_pidfd);
+		return 0;
+	}
+	/* /proc needs a descriptor, too: only what was seen to be gone is. */
+	return r == -ESRCH || kill(attempt->pid, 0) < 0 ? -ESRCH : r;
+}
+
+void watch_adopted(struct attempt *attempt)
+{
 	struct host_process process;
+	int r;
 
 	attempt->has_oom_base = host_oom_kills(attempt->supervisor->host, &attempt->oom_base) == 0;
-	if (attempt->start_time == 0 || pidref_open(attempt->pid, attempt->start_time, &ref) < 0) {
-		adopted_over(attempt, true, 0);
-		return;
-	}
 	attempt->at_the_gate =
 	    host_process_read(attempt->supervisor->host, attempt->pid, &process) == 0 &&
-	    strcmp(process.name, SPAWN_GATE_NAME) == 0;
-	attempt->watch_fd = ref.fd;
-	poll_start(attempt, on_pidfd);
+	    process.start_time == attempt->start_time && strcmp(process.name, SPAWN_GATE_NAME) == 0;
+	r = adopted_open(attempt);
+	if (r == -ESRCH)
+		adopted_over(attempt, true, 0);
+	attempt->unwatched = r < 0 && r != -ESRCH;
+	if (attempt->unwatched)
+		sample_start(attempt->supervisor);
+}
+
+void watch_again(struct attempt *attempt)
+{
+	int r = adopted_open(attempt);
+
+	attempt->unwatched = r < 0 && r != -ESRCH;
+	if (r != -ESRCH)
+		return;
+	attempt->ended_at = timestamp_now_ms();
+	adopted_over(attempt, true, 0);
 }
 
 /* --- timers --- */

@@ -108,6 +108,28 @@ def test_no_more_descriptors(supervisor, link):
     wait_until(lambda: len(os.listdir(f"/proc/{supervisor.process.pid}/fd")) <= open_now, "none is lost")
 
 
+def test_more_tasks_to_adopt_than_descriptors(supervisor, link):
+    """Those that cannot be followed at once run on, and none is said to have ended that has not."""
+    pids = {}
+    for i in range(60):
+        link.start(f"{i}.1", "sleep", "60")
+    for i in range(60):
+        pids[f"{i}.1"] = link.wait("started", f"{i}.1")["pid"]
+    supervisor.kill()
+    supervisor.spawn(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40)))
+    again = supervisor.link(usage=True)
+    assert {again.wait("started", attempt)["pid"] for attempt in pids} == set(pids.values())
+    again.until(lambda e: e["event"] == "usage")
+    assert {a["state"] for a in again.list().values()} == {"running"}
+    assert all(runs(pid) for pid in pids.values())
+    # As descriptors become free, the others are followed; their ends are noticed in any case.
+    for attempt in pids:
+        again.send(op="signal", attempt=attempt, signal=15)
+    for attempt in pids:
+        ended = again.wait("ended", attempt)
+        assert ended.get("lost") is True or ended["signal"] == 15
+
+
 def test_the_task_has_the_usual_descriptors(tmp_path):
     """The supervisor takes all it may have, for itself."""
     def usual():

@@ -460,6 +460,37 @@ static bool body_is_bearable(struct MHD_Connection *mhd)
 	return length && text_to_u64(length, 1, BODY_THROWN_AWAY_MAX, &bytes);
 }
 
+/* All that a user is sending now is in memory. */
+static int body_share_check(const struct api_request *request, struct error *err)
+{
+	const struct api_peer *peer = &request->connection->peer;
+	size_t bytes = 0;
+
+	if (peer->role == API_ROLE_ADMIN || request->body.len <= API_BODY_SMALL)
+		return 0;
+	for (const struct connection *c = request->server->connections; c; c = c->next)
+		bytes += c->request && c->peer.uid == peer->uid ? c->request->body.len : 0;
+	if (bytes > API_BODIES_PER_USER)
+		return error_set(err, -EUSERS, "user %u sends more than %zu MiB at once",
+				 (unsigned)peer->uid, API_BODIES_PER_USER >> 20);
+	return 0;
+}
+
+static void body_add(struct api_request *request, const char *bytes, size_t len)
+{
+	struct error err = {};
+	int r;
+
+	if (request->state != REQUEST_ARRIVING || request->body_bytes > request->route->body_max)
+		return;
+	text_add_bytes(&request->body, bytes, len);
+	r = body_share_check(request, &err);
+	if (r < 0) {
+		text_finish(&request->body);
+		api_reply_error(request, r, &err);
+	}
+}
+
 static enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd, const char *url,
 				  const char *method, const char *version, const char *upload,
 				  size_t *upload_size, void **request_cls)
@@ -489,9 +520,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd, const c
 		request->body_bytes += *upload_size;
 		if (request->body_bytes > BODY_THROWN_AWAY_MAX)
 			return MHD_NO;
-		if (request->state == REQUEST_ARRIVING &&
-		    request->body_bytes <= request->route->body_max)
-			text_add_bytes(&request->body, upload, *upload_size);
+		body_add(request, upload, *upload_size);
 		*upload_size = 0;
 		return MHD_YES;
 	}

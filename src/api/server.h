@@ -11,7 +11,7 @@
  * longer the handler's either.
  *
  * Limits: API_CONNECTIONS_MAX (being answered; who only keeps a place gives it to the next),
- * API_CONNECTIONS_PER_USER of each user who is no ADMIN,
+ * API_CONNECTIONS_PER_USER and API_BODIES_PER_USER of each user who is no ADMIN,
  * API_HEADER_MAX, the route's body_max, API_UNREAD_MAX of a stream, 30 s for a request to arrive,
  * 60 s without progress while an answer is sent.
  */
@@ -27,6 +27,7 @@
 #define API_HEADER_MAX           ((size_t)16 << 10)
 #define API_BODY_MAX             ((size_t)64 << 20) /* a batch of 100,000 tasks is about 30 MiB */
 #define API_BODY_SMALL           ((size_t)2 << 20)
+#define API_BODIES_PER_USER      ((size_t)128 << 20) /* of one user who is no ADMIN, at once */
 #define API_UNREAD_MAX           ((size_t)4 << 20)
 
 struct api_server;

@@ -14,7 +14,7 @@ import subprocess
 
 import pytest
 from api_link import CPU, UnixConnection, is_alive
-from conftest import BUILD, PATIENCE, ROOT, wait_until
+from conftest import BUILD, PATIENCE, ROOT, SANITIZED, wait_until
 
 ALICE, BOB = 4242, 4343  # without accounts
 NOBODY = 65534
@@ -430,6 +430,32 @@ def test_one_user_does_not_keep_the_others_out(machine):
     assert "24 connections" in bob.refused("GET", "/v1/status", status=429)
     assert alice.output("echo", "served") == "served\n"
     assert machine.root("GET", "/v1/status")["queue"]
+
+
+def test_one_user_does_not_fill_the_daemons_memory(machine):
+    """Large bodies, each of them allowed and none of them finished."""
+    size, connections = 60 << 20, []
+    for _ in range(3):
+        connection = UnixConnection(machine.socket)
+        os.seteuid(BOB)
+        try:
+            connection.connect()
+        finally:
+            os.seteuid(0)
+        connections.append(connection)
+        connection.putrequest("POST", "/v1/batches")
+        connection.putheader("Content-Length", str(size))
+        connection.endheaders()
+        connection.send(b" " * (size - 1))
+    # The third is not kept: it is answered when its end has come, the first two wait for theirs.
+    connections[2].send(b" ")
+    answer = connections[2].getresponse()
+    assert answer.status == 429 and b"128 MiB" in answer.read()
+    resident = int(re.search(r"VmRSS:\s+(\d+) kB", open(f"/proc/{machine.pid('daemon')}/status").read())[1])
+    assert SANITIZED or resident < 300 << 10, f"{resident} kB"
+    assert machine.user(ALICE).output("echo", "served") == "served\n"
+    for connection in connections:
+        connection.close()
 
 
 def test_which_daemon_a_client_talks_to(machine):

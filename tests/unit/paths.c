@@ -34,6 +34,18 @@ static void relative_ones_are_ignored_as_the_specification_says(void **state)
 	check(paths_state_dir(), "/home/ada/.local/state/plimsoll");
 }
 
+static void the_machines_own_lie_where_all_find_them(void **state)
+{
+	(void)unsetenv("PLIMSOLL_SYSTEM_RUNTIME_DIR");
+	(void)setenv("PLIMSOLL_SYSTEM_STATE_DIR", "state", 1); /* relative: ignored */
+	check(paths_system_runtime_dir(), "/run/plimsoll");
+	check(paths_system_state_dir(), "/var/lib/plimsoll");
+	(void)setenv("PLIMSOLL_SYSTEM_RUNTIME_DIR", "/a", 1);
+	(void)setenv("PLIMSOLL_SYSTEM_STATE_DIR", "/b", 1);
+	check(paths_system_runtime_dir(), "/a");
+	check(paths_system_state_dir(), "/b");
+}
+
 static void without_any_there_is_still_a_folder_per_user(void **state)
 {
 	auto_free char *run = mem_printf("/run/user/%u/plimsoll", (unsigned)geteuid());
@@ -89,6 +101,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(xdg_folders_come_first),
 	    cmocka_unit_test(relative_ones_are_ignored_as_the_specification_says),
+	    cmocka_unit_test(the_machines_own_lie_where_all_find_them),
 	    cmocka_unit_test(without_any_there_is_still_a_folder_per_user),
 	    cmocka_unit_test(helpers_lie_beside_this_program),
 	    folder_test(data_is_found_where_the_user_said),

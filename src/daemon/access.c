@@ -164,6 +164,7 @@ static const char *deed(const struct api_route *route, char text[64])
 	static const char *const reading[][2] = {
 	    {"log", "read its log"},
 	    {"why", "ask for its reasons"},
+	    {"priority", "change its priority"},
 	};
 	const char *last = strrchr(route->path, '/') + 1;
 

@@ -9,6 +9,7 @@
 #include "daemon/runner.h"
 #include "util/log.h"
 
+#include <errno.h>
 #include <malloc.h>
 
 #define PAGE_TASKS 256
@@ -76,4 +77,61 @@ int restore_all(struct daemon *daemon, struct error *err)
 		log_info("%zu tasks restored", n);
 	(void)malloc_trim(0);
 	return r;
+}
+
+static bool all_are_there(const struct sched *sched, const struct sched_batch *batch)
+{
+	unsigned n = 0;
+
+	for (const struct sched_task *task = sched_batch_first(sched, batch->id); task;
+	     task = sched_batch_next(task))
+		n++;
+	return n == batch->total;
+}
+
+static int batch_row_restore(struct daemon *daemon, uint64_t id, struct error *err)
+{
+	auto_record_batches struct record_batches found = {};
+	int r = record_batches_load(daemon->store, id, false, &found, err);
+
+	if (r == 0 && found.n == 0)
+		r = error_set(err, -ENOENT, "there is no batch %llu", (unsigned long long)id);
+	if (r < 0)
+		return r;
+	return sched_restore_batch(daemon->sched, &found.batches[0], err);
+}
+
+int restore_batch(struct daemon *daemon, uint64_t id, struct error *err)
+{
+	const struct sched_batch *batch = sched_find_batch(daemon->sched, id);
+	auto_records struct records tasks = {};
+	int r;
+
+	if (batch && all_are_there(daemon->sched, batch))
+		return 0;
+	r = records_load(daemon->store, &(struct store_query){.batch = id}, &tasks, err);
+	if (r == 0 && !batch)
+		r = batch_row_restore(daemon, id, err);
+	for (size_t i = 0; i < tasks.n && r == 0; i++)
+		if (!sched_find(daemon->sched, tasks.tasks[i].id))
+			r = restore_one(daemon, &tasks.tasks[i], err);
+	return r;
+}
+
+int restore_task(struct daemon *daemon, uint64_t id, struct error *err)
+{
+	auto_records struct records found = {};
+	int r;
+
+	if (sched_find(daemon->sched, id))
+		return 0;
+	r = records_load(daemon->store, &(struct store_query){.id = id}, &found, err);
+	if (r == 0 && found.n == 0)
+		r = error_set(err, -ENOENT, "there is no task %llu that could be tried again",
+			      (unsigned long long)id);
+	if (r < 0)
+		return r;
+	if (found.tasks[0].batch > 0)
+		return restore_batch(daemon, found.tasks[0].batch, err);
+	return restore_one(daemon, &found.tasks[0], err);
 }

@@ -1,4 +1,5 @@
 /* The API as one table: docs/api.md says the same in words. */
+#include "daemon/change.h"
 #include "daemon/daemon.h"
 #include "daemon/gpus.h"
 #include "daemon/hub.h"
@@ -70,11 +71,19 @@ const struct api_route ROUTES[] = {
 	{"GET",  "/v1/tasks/{id}/log", VIEW, API_OWN_TASK, "attempt tail follow", 0, handle_log},
 	{"GET",  "/v1/tasks/{id}/wait", VIEW, API_OPEN, NULL, 0, handle_wait},
 	{"POST", "/v1/tasks/{id}/cancel", OPERATE, API_OWN_TASK, NULL, 0, handle_cancel},
+	{"POST", "/v1/tasks/{id}/hold", OPERATE, API_OWN_TASK, NULL, 0, handle_hold},
+	{"POST", "/v1/tasks/{id}/release", OPERATE, API_OWN_TASK, NULL, 0, handle_release},
+	{"POST", "/v1/tasks/{id}/retry", OPERATE, API_OWN_TASK, NULL, 0, handle_retry},
+	{"POST", "/v1/tasks/{id}/priority", OPERATE, API_OWN_TASK, NULL, API_BODY_SMALL, handle_priority},
 	{"GET",  "/v1/batches", VIEW, API_OPEN, NULL, 0, handle_batches},
 	{"POST", "/v1/batches", OPERATE, API_OPEN, NULL, API_BODY_MAX, handle_submit_batch},
 	{"GET",  "/v1/batches/{id}", VIEW, API_OPEN, "limit state", 0, handle_batch},
 	{"POST", "/v1/batches/{id}/cancel", OPERATE, API_OWN_BATCH, NULL, 0, handle_batch_cancel},
 	{"POST", "/v1/batches/{id}/continue", OPERATE, API_OWN_BATCH, NULL, API_BODY_SMALL, handle_batch_continue},
+	{"POST", "/v1/batches/{id}/hold", OPERATE, API_OWN_BATCH, NULL, 0, handle_batch_hold},
+	{"POST", "/v1/batches/{id}/release", OPERATE, API_OWN_BATCH, NULL, 0, handle_batch_release},
+	{"POST", "/v1/batches/{id}/retry", OPERATE, API_OWN_BATCH, NULL, 0, handle_batch_retry},
+	{"POST", "/v1/batches/{id}/priority", OPERATE, API_OWN_BATCH, NULL, API_BODY_SMALL, handle_batch_priority},
 	{"GET",  "/v1/events", VIEW, API_OPEN, "batch", 0, handle_events},
 	{"POST", "/v1/shutdown", ADMIN, API_OPEN, NULL, API_BODY_SMALL, handle_shutdown},
 };

@@ -84,19 +84,20 @@ static void set_owner(struct submit *submit, const struct owner *owner)
 static int submit_accept(struct daemon *daemon, struct submit *submit, uid_t uid,
 			 struct tick_reply *reply, struct error *err)
 {
+	struct sched_batch_spec batch = {.name = submit->name,
+					 .uid = uid,
+					 .is_private = submit->is_private,
+					 .on_failure = submit->on_failure,
+					 .tasks = submit->specs,
+					 .n_tasks = submit->n};
 	int64_t now = timestamp_now_ms();
 	uint64_t first;
+	int r = submit->is_batch
+		    ? sched_submit_batch(daemon->sched, &batch, now, &reply->id, &first, err)
+		    : sched_submit(daemon->sched, submit->specs, now, &reply->id, err);
 
-	if (!submit->is_batch)
-		return sched_submit(daemon->sched, submit->specs, now, &reply->id, err);
-	return sched_submit_batch(daemon->sched,
-				  &(struct sched_batch_spec){.name = submit->name,
-							     .uid = uid,
-							     .is_private = submit->is_private,
-							     .on_failure = submit->on_failure,
-							     .tasks = submit->specs,
-							     .n_tasks = submit->n},
-				  now, &reply->id, &first, err);
+	/* Not the task itself is missing, but one it names. */
+	return r == -ESRCH ? error_prefix(err, err->code = -EINVAL, "after") : r;
 }
 
 /* Without its key it could be accepted twice: what cannot be kept is taken back. */

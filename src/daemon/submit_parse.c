@@ -10,11 +10,10 @@
 #include <errno.h>
 #include <string.h>
 
-#define PRIORITY_MAX 1000000
-#define ROW_MAX      UINT32_MAX
-#define THREADS_MAX  100000
-#define WEIGHT_MAX   1e6
-#define WORK_MAX     1e18
+#define ROW_MAX     UINT32_MAX
+#define THREADS_MAX 100000
+#define WEIGHT_MAX  1e6
+#define WORK_MAX    1e18
 
 /* The task. */
 
@@ -97,9 +96,10 @@ static int read_priority(const json_t *value, struct target *t, struct error *er
 {
 	json_int_t priority = json_integer_value(value);
 
-	if (!json_is_integer(value) || priority < -PRIORITY_MAX || priority > PRIORITY_MAX)
+	if (!json_is_integer(value) || priority < -SUBMIT_PRIORITY_MAX ||
+	    priority > SUBMIT_PRIORITY_MAX)
 		return error_set(err, -EINVAL, "must be a whole number from %d to %d",
-				 -PRIORITY_MAX, PRIORITY_MAX);
+				 -SUBMIT_PRIORITY_MAX, SUBMIT_PRIORITY_MAX);
 	t->spec->priority = (int)priority;
 	return 0;
 }

@@ -10,12 +10,13 @@
 #include "util/jsonx.h"
 #include "util/text.h"
 
-#define SUBMIT_TASKS_MAX 200000
-#define SUBMIT_ARGS_MAX  4096
-#define SUBMIT_ARG_MAX   ((size_t)128 << 10) /* bytes; execve's own limit for one string */
-#define SUBMIT_ENV_MAX   4096
-#define SUBMIT_NAME_MAX  256
-#define SUBMIT_KEY_MAX   64
+#define SUBMIT_TASKS_MAX    200000
+#define SUBMIT_ARGS_MAX     4096
+#define SUBMIT_ARG_MAX      ((size_t)128 << 10) /* bytes; execve's own limit for one string */
+#define SUBMIT_ENV_MAX      4096
+#define SUBMIT_NAME_MAX     256
+#define SUBMIT_KEY_MAX      64
+#define SUBMIT_PRIORITY_MAX 1000000 /* and as far below 0 */
 /* Different ones in one batch: each takes 5 KiB. */
 #define SUBMIT_WISHES_MAX 4096
 /* What all tasks of one batch together may name to wait for: each may have to be looked up. */

@@ -136,6 +136,8 @@ static void reply_good(struct daemon *daemon, const struct tick_reply *reply)
 	json = json_pack("{s:o?}", "batch", query_batch(daemon, reply->id));
 	if (reply->is_submit)
 		(void)json_object_set_new(json, "skipped", jsonx_u64(reply->skipped));
+	if (reply->is_change && reply->type == TICK_BATCH)
+		(void)json_object_set_new(json, "changed", jsonx_u64(reply->changed));
 	api_reply(reply->request, 200, json);
 }
 

@@ -24,5 +24,7 @@ struct tick_reply {
 	bool is_submit;
 	bool is_new;    /* a submit to be taken back when the commit fails */
 	size_t skipped; /* rows of a batch not submitted */
+	bool is_change; /* of a batch: how many of its tasks it was done to is told */
+	unsigned changed;
 };
 void tick_reply_after(struct tick *tick, const struct tick_reply *reply);

@@ -358,6 +358,16 @@ static void queued_restore(struct sched *sched, struct task_node *t, const struc
 		sched->last_queued_ms = MAX_OF(sched->last_queued_ms, t->pub.queued_at_ms);
 }
 
+/* Of one that has ended, some tasks may have been forgotten, and are counted still. */
+static bool batch_counts_all(const struct batch_node *b)
+{
+	unsigned n = 0;
+
+	for (unsigned state = 0; state < SCHED_STATE_COUNT; state++)
+		n += b->pub.counts[state];
+	return n == b->pub.total;
+}
+
 int sched_restore_task(struct sched *sched, const struct sched_task *task, struct error *err)
 {
 	struct batch_node *b = task->batch ? batch_find(sched, task->batch) : NULL;
@@ -393,7 +403,10 @@ int sched_restore_task(struct sched *sched, const struct sched_task *task, struc
 	task_reason(t, task->reason ? "%s" : NULL, task->reason);
 	for (unsigned i = 0; i < task->n_attempts; i++)
 		attempt_restore(sched, t, &task->attempts[i]);
-	task_count(sched, t, t->pub.state, 1);
+	if (b && batch_counts_all(b))
+		sched->counts[t->pub.state]++;
+	else
+		task_count(sched, t, t->pub.state, 1);
 	t->batch->pub.is_private |= t->pub.spec.is_private;
 	t->stored = true;
 	sched->last_task_id = MAX_OF(sched->last_task_id, task->id);

@@ -25,6 +25,9 @@
 #define LOG_CAP_BYTES   (64 * MIB)
 #define LOGS_PER_FOLDER 1000
 #define RECORDS_LOST    "the supervisor's records of it were lost: it may be running still"
+/* Between looks at the GPUs asked for because something came to one or left it: a look costs
+ * milliseconds of NVML, and hundreds may come and go in a second. */
+#define LOOK_MS 100
 
 struct attempt_id {
 	char text[ATTEMPT_MAX];
@@ -38,6 +41,7 @@ struct runner {
 	int64_t environment; /* the one parsed below; 0 = none */
 	uid_t environment_uid;
 	struct strings env;
+	int64_t looked_at_ms;      /* monotonic; 0 = never */
 	struct attempt_id *to_ack; /* reported, not yet committed */
 	size_t n_to_ack, room_to_ack;
 };
@@ -275,6 +279,17 @@ void runner_committed(struct runner *runner)
 	runner->n_to_ack = kept;
 }
 
+/* `must`: something waits for a look that begins after this. */
+static void look_at_gpus(struct runner *runner, bool must)
+{
+	int64_t now = monotonic_now_ms();
+
+	if (!must && runner->looked_at_ms > 0 && now - runner->looked_at_ms < LOOK_MS)
+		return;
+	runner->looked_at_ms = now;
+	gpu_sampler_kick(runner->daemon->sampler);
+}
+
 /* The attempt is sched's current one of that task. What is not is reported here and left alone. */
 static bool attempt_is_ours(struct runner *runner, const char *text, uint64_t *ret_task,
 			    unsigned *ret_attempt)
@@ -321,7 +336,8 @@ static void on_started(void *arg, const struct supervisor_started *started)
 	}
 	usage_set_leader(daemon->usage, id, started->pid, started->start_time);
 	(void)sched_started(daemon->sched, id, attempt, timestamp_now_ms()); /* may be known */
-	gpu_sampler_kick(daemon->sampler);
+	if (current->n_gpus > 0)
+		look_at_gpus(runner, false);
 	tick_request(daemon->tick);
 }
 
@@ -348,9 +364,11 @@ static void on_ended(void *arg, const struct supervisor_ended *ended)
 		auto_owner_rights struct owner_rights rights =
 		    owner_rights_begin(daemon, &task->spec);
 		auto_free char *log_path = runner_log_path(daemon, task, attempt);
+		bool on_cpu = attempt_on_cpu(task, attempt);
 
-		outcome_classify(runner->patterns, ended, log_path, attempt_on_cpu(task, attempt),
-				 &outcome);
+		outcome_classify(runner->patterns, ended, log_path, on_cpu, &outcome);
+		if (!on_cpu)
+			look_at_gpus(runner, outcome.outcome != SCHED_OK);
 		owner_rights_end(&rights);
 		(void)sched_ended(
 		    daemon->sched,
@@ -371,7 +389,6 @@ static void on_ended(void *arg, const struct supervisor_ended *ended)
 		    timestamp_now_ms()); /* -ESTALE: reported before */
 	}
 	usage_remove(daemon->usage, id);
-	gpu_sampler_kick(daemon->sampler);
 	ack_later(runner, ended->attempt);
 }
 

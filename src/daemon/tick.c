@@ -180,8 +180,6 @@ static void act_all(struct tick *tick)
 	hub_starts(daemon->hub, copy, n);
 	for (size_t i = 0; i < n; i++)
 		runner_act(daemon->runner, &copy[i]);
-	if (n > 0)
-		gpu_sampler_kick(daemon->sampler);
 }
 
 static void turn_failed(struct tick *tick, int code, struct error *err)

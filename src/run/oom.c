@@ -263,12 +263,19 @@ void oom_classify_file(const struct oom_patterns *patterns, const struct oom_evi
 		       const char *log_path, struct oom_verdict *ret_verdict)
 {
 	struct oom_evidence with_log = *evidence;
-	auto_free char *tail = mem_alloc(OOM_LOG_BYTES);
-	auto_close int fd =
-	    log_path ? open(log_path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK) : -1;
-	off_t size = fd >= 0 ? lseek(fd, 0, SEEK_END) : 0;
+	auto_free char *tail = NULL;
+	auto_close int fd = -1;
+	off_t size;
 	ssize_t n = 0;
 
+	with_log.log = NULL;
+	oom_classify(patterns, &with_log, ret_verdict);
+	/* Most end well: what they wrote says nothing else about that. */
+	if (ret_verdict->outcome == OOM_OK || ret_verdict->outcome == OOM_HOST)
+		return;
+	fd = log_path ? open(log_path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK) : -1;
+	size = fd >= 0 ? lseek(fd, 0, SEEK_END) : 0;
+	tail = mem_alloc(OOM_LOG_BYTES);
 	if (size > 0)
 		n = pread(fd, tail, OOM_LOG_BYTES,
 			  size > (off_t)OOM_LOG_BYTES ? size - (off_t)OOM_LOG_BYTES : 0);

@@ -251,7 +251,13 @@ NVML_EXPORT int nvmlDeviceGetArchitecture(struct nvml_device *device, uint *arch
 NVML_EXPORT int nvmlDeviceGetBrand(struct nvml_device *device, uint *brand);
 NVML_EXPORT int nvmlDeviceGetNumGpuCores(struct nvml_device *device, uint *cores);
 NVML_EXPORT int nvmlDeviceGetMemoryBusWidth(struct nvml_device *device, uint *bits);
+
+/* nvml_link.c */
+NVML_EXPORT int nvmlDeviceGetTopologyCommonAncestor(struct nvml_device *device,
+						    struct nvml_device *other, uint *level);
 NVML_EXPORT int nvmlDeviceGetNvLinkState(struct nvml_device *device, uint link, uint *active);
+NVML_EXPORT int nvmlDeviceGetNvLinkRemoteDeviceType(struct nvml_device *device, uint link,
+						    uint *type);
 NVML_EXPORT int nvmlDeviceGetNvLinkRemotePciInfo_v2(struct nvml_device *device, uint link,
 						    struct nvml_pci *pci);
 

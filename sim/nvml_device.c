@@ -367,16 +367,3 @@ int nvmlDeviceGetMemoryBusWidth(struct nvml_device *device, uint *bits)
 	*bits = call.gpu->bus_width_bits;
 	return NVML_OK;
 }
-
-/* No simulated board has NVLink. */
-int nvmlDeviceGetNvLinkState(struct nvml_device *device, uint link, uint *active)
-{
-	CALL_BOARD_OR_RETURN(call, device);
-	return NVML_NOT_SUPPORTED;
-}
-
-int nvmlDeviceGetNvLinkRemotePciInfo_v2(struct nvml_device *device, uint link, struct nvml_pci *pci)
-{
-	CALL_BOARD_OR_RETURN(call, device);
-	return NVML_NOT_SUPPORTED;
-}

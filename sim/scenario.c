@@ -457,8 +457,8 @@ static int parse_versions(const struct yamlx *doc, struct sim_state *image, stru
 int scenario_parse(const struct yamlx *doc, const struct yamlx *catalogue,
 		   struct sim_state **ret_image, struct error *err)
 {
-	static const char *const keys[] = {"driver", "cuda",     "nvml",   "time_scale",
-					   "gpus",   "timeline", "quirks", NULL};
+	static const char *const keys[] = {"driver", "cuda",     "nvml",   "time_scale", "gpus",
+					   "links",  "timeline", "quirks", NULL};
 	auto_free struct sim_state *image = scenario_create_empty();
 	const struct yamlx_node *node;
 	int r;
@@ -477,6 +477,9 @@ int scenario_parse(const struct yamlx *doc, const struct yamlx *catalogue,
 		r = yamlx_error(doc, doc->root, -EINVAL, err, "`gpus` is missing");
 	if (r == 0)
 		r = parse_gpus(doc, node, catalogue, image, err);
+	node = yamlx_get(doc->root, "links");
+	if (r == 0 && node)
+		r = scenario_parse_links(doc, node, image, err);
 	node = yamlx_get(doc->root, "quirks");
 	if (r == 0 && node)
 		r = scenario_parse_quirks(doc, node, image, err);

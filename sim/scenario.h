@@ -39,3 +39,7 @@ int scenario_parse_listing(const struct yamlx *doc, const struct yamlx_node *nod
 /* A whole number in [min, max]. */
 int scenario_parse_int(const struct yamlx *doc, const struct yamlx_node *node, int64_t min,
 		       int64_t max, int64_t *ret_value, struct error *err) MUST_CHECK;
+
+/* `links`: between which GPUs is what. */
+int scenario_parse_links(const struct yamlx *doc, const struct yamlx_node *node,
+			 struct sim_state *image, struct error *err) MUST_CHECK;

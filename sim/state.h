@@ -16,7 +16,7 @@
 
 #define SIM_STATE_ENV   "PLIMSOLL_SIM_STATE"
 #define SIM_MAGIC       0x4d53304c4d494c50ULL /* "PLIML0SM" */
-#define SIM_LAYOUT      3U
+#define SIM_LAYOUT      4U
 #define SIM_GPUS_MAX    16
 #define SIM_MIGS_MAX    8
 #define SIM_PROCS_MAX   1024
@@ -119,6 +119,20 @@ struct sim_gpu {
 	uint64_t tasks_started;
 };
 
+/* How two GPUs reach each other. */
+enum sim_link {
+	SIM_LINK_UNKNOWN, /* the library does not support the question */
+	SIM_LINK_BOARD,
+	SIM_LINK_NVLINK,
+	SIM_LINK_NVSWITCH,
+	SIM_LINK_SWITCH,
+	SIM_LINK_SWITCHES,
+	SIM_LINK_HOST_BRIDGE,
+	SIM_LINK_NODE,
+	SIM_LINK_SYSTEM,
+	SIM_LINK_COUNT,
+};
+
 enum sim_kind { SIM_KIND_COMPUTE = 1, SIM_KIND_GRAPHICS = 2, SIM_KIND_MPS = 4 }; /* bits */
 
 struct sim_proc {
@@ -210,6 +224,7 @@ struct sim_state {
 
 	uint32_t n_gpus;
 	struct sim_gpu gpus[SIM_GPUS_MAX];
+	uint8_t links[SIM_GPUS_MAX][SIM_GPUS_MAX]; /* enum sim_link, the same both ways */
 	uint32_t n_events, next_event; /* sorted by time; those before next_event have happened */
 	struct sim_event events[SIM_EVENTS_MAX];
 	uint64_t n_xids; /* ever; the last SIM_XIDS_MAX are kept */

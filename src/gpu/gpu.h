@@ -211,6 +211,11 @@ int gpu_event_from_json(const json_t *json, struct gpu_event *ret_event,
 			struct error *err) MUST_CHECK;
 
 /* The helper process speaks this JSON; it is also what the API's raw sample is made of. */
+/* {"gpus": [uuid...], "links": [[name or null...]...]}, null when nothing is known. */
+json_t *gpu_topology_to_json(const struct gpu_topology *topology);
+/* Into an empty one; it is to be finished on failure too. */
+int gpu_topology_from_json(const json_t *json, struct gpu_topology *topology,
+			   struct error *err) MUST_CHECK;
 json_t *gpu_list_to_json(const struct gpu_list *list);
 int gpu_list_from_json(const json_t *json, struct gpu_list **ret_list,
 		       struct error *err) MUST_CHECK;

@@ -154,33 +154,6 @@ static json_t *gpu_to_json(const struct gpu *gpu)
 	return json;
 }
 
-static json_t *topology_to_json(const struct gpu_topology *topology)
-{
-	json_t *json, *uuids, *links;
-
-	if (topology->n == 0)
-		return json_null();
-	json = json_object();
-	uuids = json_array();
-	links = json_array();
-	for (size_t a = 0; a < topology->n; a++) {
-		json_t *row = json_array();
-
-		(void)json_array_append_new(uuids, json_string(topology->uuids[a]));
-		for (size_t b = 0; b < topology->n; b++) {
-			enum gpu_link link = topology->links[a * topology->n + b];
-
-			(void)json_array_append_new(row, link == GPU_LINK_UNKNOWN
-							     ? json_null()
-							     : json_string(gpu_link_name(link)));
-		}
-		(void)json_array_append_new(links, row);
-	}
-	(void)json_object_set_new(json, "gpus", uuids);
-	(void)json_object_set_new(json, "links", links);
-	return json;
-}
-
 json_t *gpu_list_to_json(const struct gpu_list *list)
 {
 	json_t *json = json_object(), *gpus = json_array();
@@ -195,7 +168,7 @@ json_t *gpu_list_to_json(const struct gpu_list *list)
 	for (size_t i = 0; i < list->n; i++)
 		(void)json_array_append_new(gpus, gpu_to_json(&list->gpus[i]));
 	(void)json_object_set_new(json, "gpus", gpus);
-	(void)json_object_set_new(json, "topology", topology_to_json(&list->topology));
+	(void)json_object_set_new(json, "topology", gpu_topology_to_json(&list->topology));
 	return json;
 }
 
@@ -342,52 +315,6 @@ static int gpu_from_json(const json_t *json, struct gpu *gpu, struct error *err)
 	return r;
 }
 
-/* One entry of the matrix; null is unknown. Both ways must say the same. */
-static int link_from_json(const json_t *value, struct gpu_topology *topology, size_t a, size_t b,
-			  struct error *err)
-{
-	int link =
-	    json_is_null(value) ? GPU_LINK_UNKNOWN : gpu_link_from_name(json_string_value(value));
-
-	if (link < 0)
-		return error_set(err, -EBADMSG, "\"links\" has an unknown kind of link");
-	if (a == b && link != GPU_LINK_UNKNOWN)
-		return error_set(err, -EBADMSG, "\"links\" has a link of a GPU with itself");
-	if (b < a && topology->links[a * topology->n + b] != link)
-		return error_set(err, -EBADMSG, "\"links\" is not the same both ways");
-	gpu_topology_set(topology, a, b, (enum gpu_link)link);
-	return 0;
-}
-
-static int topology_from_json(const json_t *json, struct gpu_topology *topology, struct error *err)
-{
-	const json_t *uuids = json_object_get(json, "gpus"),
-		     *links = json_object_get(json, "links");
-	size_t n = json_array_size(uuids);
-
-	if (!json || json_is_null(json))
-		return 0;
-	if (n > GPU_LIST_MAX || json_array_size(links) != n)
-		return error_set(err, -EBADMSG, "\"topology\" is not a matrix of at most %d GPUs",
-				 GPU_LIST_MAX);
-	gpu_topology_init(topology, n);
-	for (size_t a = 0; a < n; a++) {
-		const char *uuid = json_string_value(json_array_get(uuids, a));
-		const json_t *row = json_array_get(links, a);
-
-		if (!uuid || strlen(uuid) >= GPU_UUID_MAX || json_array_size(row) != n)
-			return error_set(err, -EBADMSG, "\"topology\" is not a matrix");
-		memcpy(topology->uuids[a], uuid, strlen(uuid) + 1);
-		for (size_t b = 0; b < n; b++) {
-			int r = link_from_json(json_array_get(row, b), topology, a, b, err);
-
-			if (r < 0)
-				return r;
-		}
-	}
-	return 0;
-}
-
 int gpu_list_from_json(const json_t *json, struct gpu_list **ret_list, struct error *err)
 {
 	auto_gpu_list struct gpu_list *list = gpu_list_create();
@@ -409,7 +336,7 @@ int gpu_list_from_json(const json_t *json, struct gpu_list **ret_list, struct er
 	for (size_t i = 0; r == 0 && i < json_array_size(gpus); i++)
 		r = gpu_from_json(json_array_get(gpus, i), gpu_list_append(list), err);
 	if (r == 0)
-		r = topology_from_json(json_object_get(json, "topology"), &list->topology, err);
+		r = gpu_topology_from_json(json_object_get(json, "topology"), &list->topology, err);
 	if (r < 0)
 		return r;
 	gpu_list_sort(list);

@@ -10,6 +10,7 @@
  */
 #include "gpu/nvml.h"
 
+#include "gpu/library_file.h"
 #include "gpu/nvml_abi.h"
 #include "gpu/nvml_codes.h"
 #include "gpu/procfs.h"
@@ -17,12 +18,9 @@
 #include "util/timestamp.h"
 
 #include <dlfcn.h>
-#include <limits.h>
-#include <link.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define NOT_AVAILABLE       UINT64_MAX
@@ -34,6 +32,8 @@
 #define PERCENT_MAX         100
 #define PROCESS_SAMPLES_MAX 256
 #define MIG_INSTANCE_MAX    64
+#define NVLINKS_MAX         18 /* of one GPU */
+#define REMOTE_IS_SWITCH    2
 
 struct functions {
 #define MEMBER(member, symbol, args) int(*member) args;
@@ -73,8 +73,7 @@ struct watched {
 struct nvml {
 	struct nvml_options options;
 	void *library;
-	char library_path[PATH_MAX];
-	struct stat library_file;
+	struct library_file library_file;
 	struct functions f;
 	bool up;
 	char driver_version[80], nvml_version[80];
@@ -88,6 +87,15 @@ struct nvml {
 	unsigned renew_ms;
 
 	struct gpu_list *last;
+
+	/* Links between GPUs are asked for once a session, with its first sample. */
+	bool topology_read;
+	struct gpu_topology topology;
+	struct board {
+		struct nvml_device *device;
+		char uuid[GPU_UUID_MAX], pci_bus_id[GPU_PCI_MAX];
+	} * boards; /* whole GPUs, while the topology is not read */
+	size_t n_boards, boards_room;
 
 	/* The newest time stamp of process utilisation seen on each GPU, in the driver's clock. */
 	struct stamp {
@@ -117,28 +125,6 @@ static bool code_means_no_such_version(int code)
 
 /* ---- the session ---- */
 
-static void library_remember(struct nvml *nvml)
-{
-	struct link_map *map = NULL;
-
-	nvml->library_path[0] = '\0';
-	if (dlinfo(nvml->library, RTLD_DI_LINKMAP, &map) == 0 && map && map->l_name[0] == '/' &&
-	    stat(map->l_name, &nvml->library_file) == 0)
-		(void)snprintf(nvml->library_path, sizeof nvml->library_path, "%s", map->l_name);
-}
-
-/* Has the driver's user space been replaced under us? This session goes on seeing the GPUs, but
- * whatever starts now loads the new file, and fails on the old kernel module: only a new session
- * tells (a mismatch). */
-static bool library_was_replaced(const struct nvml *nvml)
-{
-	struct stat now;
-
-	return nvml->library_path[0] &&
-	       (stat(nvml->library_path, &now) < 0 || now.st_dev != nvml->library_file.st_dev ||
-		now.st_ino != nvml->library_file.st_ino);
-}
-
 static int library_load(struct nvml *nvml, struct gpu_list *failure)
 {
 	const char *why;
@@ -158,7 +144,7 @@ static int library_load(struct nvml *nvml, struct gpu_list *failure)
 	}
 	if (!nvml->library)
 		return -1;
-	library_remember(nvml);
+	library_file_remember(&nvml->library_file, nvml->library);
 	for (size_t i = 0; i < ARRAY_LEN(function_table); i++) {
 		void *symbol = dlsym(nvml->library, function_table[i].symbol);
 
@@ -180,7 +166,8 @@ static void session_close(struct nvml *nvml)
 	free(TAKE(nvml->watched));
 	if (nvml->up)
 		(void)CALL(nvml, shutdown);
-	nvml->up = false;
+	nvml->up = nvml->topology_read = false;
+	gpu_topology_finish(&nvml->topology);
 	/* A driver that was upgraded brings a new library file: load it anew next time. */
 	if (nvml->library)
 		(void)dlclose(nvml->library);
@@ -586,6 +573,13 @@ static int sample_details(struct nvml *nvml, struct nvml_device *device, struct 
 	return NVML_SUCCESS;
 }
 
+static void pci_address(const struct nvml_pci *pci, char address[GPU_PCI_MAX])
+{
+	/* From the numbers, not from bus_id: the older call leaves that empty. */
+	(void)snprintf(address, GPU_PCI_MAX, "%08X:%02X:%02X.0", pci->domain, pci->bus,
+		       pci->device);
+}
+
 /* UUID, address and name. A GPU that does not even tell its UUID is nameless (see gpu_carry.c). */
 static int sample_identity(struct nvml *nvml, struct nvml_device *device, struct gpu *gpu)
 {
@@ -599,10 +593,8 @@ static int sample_identity(struct nvml *nvml, struct nvml_device *device, struct
 	if (note(gpu, code, "GetUUID", true))
 		return NVML_SUCCESS;
 	code = CALL2(nvml, pci_v3, pci_v2, device, &pci);
-	/* From the numbers, not from bus_id: the older call leaves that empty. */
 	if (code == NVML_SUCCESS)
-		(void)snprintf(gpu->pci_bus_id, sizeof gpu->pci_bus_id, "%08X:%02X:%02X.0",
-			       pci.domain, pci.bus, pci.device);
+		pci_address(&pci, gpu->pci_bus_id);
 	if (note(gpu, code, "GetPciInfo", false))
 		return NVML_SUCCESS;
 	code = CALL(nvml, name, device, gpu->name, sizeof gpu->name - 1);
@@ -677,6 +669,61 @@ static int sample_instances(struct nvml *nvml, struct nvml_device *device, struc
 	return NVML_SUCCESS;
 }
 
+/* ---- links between GPUs ---- */
+
+/* Mark whom a GPU reaches over its NVLinks in `reached` (one place for each board). True when some
+ * of them go to a switch: that leads to all GPUs that have such links. */
+static bool read_nvlinks(struct nvml *nvml, const struct board *board, bool *reached)
+{
+	bool switched = false;
+
+	for (unsigned link = 0; link < NVLINKS_MAX; link++) {
+		struct nvml_pci pci = {};
+		unsigned active = 0, type = 0;
+		char address[GPU_PCI_MAX];
+
+		if (CALL(nvml, nvlink_state, board->device, link, &active) != NVML_SUCCESS)
+			break; /* no NVLink, or no more of them */
+		if (!active)
+			continue;
+		if (CALL(nvml, nvlink_remote_type, board->device, link, &type) == NVML_SUCCESS)
+			switched |= type == REMOTE_IS_SWITCH;
+		if (CALL(nvml, nvlink_remote_pci, board->device, link, &pci) != NVML_SUCCESS)
+			continue;
+		pci_address(&pci, address);
+		for (size_t i = 0; i < nvml->n_boards; i++)
+			reached[i] |= strcmp(nvml->boards[i].pci_bus_id, address) == 0;
+	}
+	return switched;
+}
+
+static void read_topology(struct nvml *nvml)
+{
+	size_t n = nvml->n_boards;
+	auto_free bool *reached = mem_calloc(n * n + 1, sizeof *reached);
+	auto_free bool *switched = mem_calloc(n + 1, sizeof *switched);
+
+	nvml->topology_read = true;
+	gpu_topology_init(&nvml->topology, n > 1 ? n : 0);
+	for (size_t a = 0; n > 1 && a < n; a++) {
+		memcpy(nvml->topology.uuids[a], nvml->boards[a].uuid, GPU_UUID_MAX);
+		switched[a] = read_nvlinks(nvml, &nvml->boards[a], &reached[a * n]);
+		for (size_t b = 0; b < a; b++) {
+			bool nvlink = reached[a * n + b] || reached[b * n + a] ||
+				      (switched[a] && switched[b]);
+			enum gpu_link link = GPU_LINK_UNKNOWN;
+			unsigned level = 0;
+
+			if (CALL(nvml, common_ancestor, nvml->boards[a].device,
+				 nvml->boards[b].device, &level) == NVML_SUCCESS)
+				link = nvml_code_link(level);
+			if (nvlink && link != GPU_LINK_BOARD)
+				link = GPU_LINK_NVLINK;
+			gpu_topology_set(&nvml->topology, a, b, link);
+		}
+	}
+}
+
 /* ---- the sample ---- */
 
 static int sample_device(struct nvml *nvml, struct nvml_device *device, struct gpu *gpu,
@@ -688,6 +735,15 @@ static int sample_device(struct nvml *nvml, struct nvml_device *device, struct g
 		return code;
 	if (gpu->uuid[0])
 		watch_add(nvml, device, gpu->uuid);
+	if (gpu->uuid[0] && !nvml->topology_read) {
+		struct board *board;
+
+		ARRAY_GROW(nvml->boards, nvml->n_boards, nvml->boards_room);
+		board = &nvml->boards[nvml->n_boards++];
+		board->device = device;
+		memcpy(board->uuid, gpu->uuid, sizeof board->uuid);
+		memcpy(board->pci_bus_id, gpu->pci_bus_id, sizeof board->pci_bus_id);
+	}
 	if (gpu->health == GPU_HEALTH_OK && mig_is_on(nvml, device)) {
 		(void)sample_capability(nvml, device, gpu);
 		(void)sample_temperature(nvml, device, gpu);
@@ -706,6 +762,7 @@ static int sample_devices(struct nvml *nvml, unsigned count, struct gpu_list *li
 {
 	unsigned end = count;
 
+	nvml->n_boards = 0;
 	for (unsigned i = 0; i < end && list->n < GPU_LIST_MAX; i++) {
 		struct gpu gpu = {.index = i};
 		struct nvml_device *device = NULL;
@@ -786,6 +843,9 @@ static struct gpu_list *sample_session(struct nvml *nvml)
 		session_fail_code(nvml, code);
 	if (!nvml->up)
 		return gpu_list_copy(nvml->failure);
+	if (!nvml->topology_read)
+		read_topology(nvml);
+	gpu_topology_copy(&list->topology, &nvml->topology);
 	nvml->retry_ms = 0;
 	memcpy(list->driver_version, nvml->driver_version, sizeof list->driver_version);
 	memcpy(list->nvml_version, nvml->nvml_version, sizeof list->nvml_version);
@@ -798,7 +858,8 @@ struct gpu_list *nvml_sample(struct nvml *nvml)
 {
 	struct gpu_list *list;
 
-	if (nvml->up && library_was_replaced(nvml)) {
+	/* Only a new session tells of the mismatch that follows. */
+	if (nvml->up && library_file_was_replaced(&nvml->library_file)) {
 		session_close(nvml);
 		nvml->retry_at_ms = 0;
 	}
@@ -832,5 +893,6 @@ void nvml_destroy(struct nvml *nvml)
 	gpu_list_destroy(nvml->failure);
 	gpu_list_destroy(nvml->last);
 	free(nvml->stamps);
+	free(nvml->boards);
 	free(nvml);
 }

@@ -106,6 +106,13 @@ static_assert(sizeof(struct nvml_event) == 32, "ABI");
 	  (struct nvml_device *, unsigned *, void *))                                             \
 	X(graphics_v1, "nvmlDeviceGetGraphicsRunningProcesses",                                   \
 	  (struct nvml_device *, unsigned *, void *))                                             \
+	X(common_ancestor, "nvmlDeviceGetTopologyCommonAncestor",                                 \
+	  (struct nvml_device *, struct nvml_device *, unsigned *))                               \
+	X(nvlink_state, "nvmlDeviceGetNvLinkState", (struct nvml_device *, unsigned, unsigned *)) \
+	X(nvlink_remote_type, "nvmlDeviceGetNvLinkRemoteDeviceType",                              \
+	  (struct nvml_device *, unsigned, unsigned *))                                           \
+	X(nvlink_remote_pci, "nvmlDeviceGetNvLinkRemotePciInfo_v2",                               \
+	  (struct nvml_device *, unsigned, struct nvml_pci *))                                    \
 	X(event_set_create, "nvmlEventSetCreate", (struct nvml_event_set **))                     \
 	X(event_set_free, "nvmlEventSetFree", (struct nvml_event_set *))                          \
 	X(event_register, "nvmlDeviceRegisterEvents",                                             \

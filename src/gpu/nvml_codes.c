@@ -142,3 +142,13 @@ void nvml_code_describe_gpu(int code, const char *call, struct gpu *gpu)
 	(void)snprintf(gpu->health_text, sizeof gpu->health_text, "%s (NVML %d, %s); %s",
 		       nvml_code_name(code, buf), code, call, advice);
 }
+
+enum gpu_link nvml_code_link(unsigned level)
+{
+	static const enum gpu_link links[] = {GPU_LINK_BOARD,    GPU_LINK_SWITCH,
+					      GPU_LINK_SWITCHES, GPU_LINK_HOST_BRIDGE,
+					      GPU_LINK_NODE,     GPU_LINK_SYSTEM};
+
+	return level % 10 == 0 && level / 10 < ARRAY_LEN(links) ? links[level / 10]
+								: GPU_LINK_UNKNOWN;
+}

@@ -46,3 +46,7 @@ enum gpu_health nvml_code_health(int code, bool identity);
 
 /* gpu->health_text, for a health other than OK. `call` is NVML's name of the function. */
 void nvml_code_describe_gpu(int code, const char *call, struct gpu *gpu);
+
+/* What nvmlDeviceGetTopologyCommonAncestor answers (nvmlGpuTopologyLevel_t: 0, 10 ... 50). UNKNOWN
+ * for a number nobody has named. */
+enum gpu_link nvml_code_link(unsigned level);

@@ -196,5 +196,6 @@ json_t *gpus_to_json(const struct gpu_list *list, const struct ledger *ledger,
 	(void)json_object_set_new(json, "cuda_version",
 				  integer_if(list->cuda_version > 0, list->cuda_version));
 	(void)json_object_set_new(json, "gpus", gpus);
+	(void)json_object_set_new(json, "topology", gpu_topology_to_json(&list->topology));
 	return json;
 }

@@ -29,7 +29,8 @@ struct gpus_json_options {
 	void *data;
 };
 
-/* {"source", "text", "sampled_at", "stale_since", "driver_version", "cuda_version", "gpus": [...]}.
+/* {"source", "text", "sampled_at", "stale_since", "driver_version", "cuda_version", "gpus": [...],
+ * "topology"}.
  * `ledger` is made from `list`. A new reference. */
 json_t *gpus_to_json(const struct gpu_list *list, const struct ledger *ledger,
 		     const struct gpus_json_options *options);

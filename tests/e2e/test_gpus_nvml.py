@@ -93,6 +93,46 @@ def test_every_quirk_is_covered(sandbox):
         assert known <= used, f"no case for {known - used}"
 
 
+LINKS = [
+    ("board", "board"),
+    ("nvlink", "nvlink"),
+    ("nvswitch", "nvlink"),
+    ("switch", "switch"),
+    ("switches", "switches"),
+    ("host-bridge", "host-bridge"),
+    ("node", "node"),
+    ("unknown", None),
+]
+
+
+def test_links_between_gpus(simulated):
+    """Every kind of link, both ways, from the driver to `plimsoll gpus --json`; what is not said is far apart."""
+    pairs = [{"between": [0, i + 1], "link": given} for i, (given, _) in enumerate(LINKS)]
+    pairs.append({"between": [1, 3], "link": "nvswitch"})
+    box = simulated(scenario={"gpus": [{"model": "rtx-3090"}] * 9, "links": pairs})
+    sample = once(box)
+    topology = sample["topology"]
+    assert topology["gpus"] == [gpu["uuid"] for gpu in sample["gpus"]]
+    links = topology["links"]
+    assert links[0] == [None] + [seen for _, seen in LINKS]
+    assert [row[0] for row in links] == links[0]
+    assert links[1][3] == links[3][1] == "nvlink"  # through the switch: both have a link to it
+    assert links[1][2] == links[4][5] == "system"
+    done = box.plimsoll("gpus", "--json")
+    assert json.loads(done.stdout)["topology"] == topology
+
+
+def test_links_unknown(simulated):
+    """A driver that cannot say, and one without the functions."""
+    box = simulated(gpus="rtx-a5500,rtx-a400")
+    assert once(box)["topology"]["links"] == [[None, None], [None, None]]
+    quirks = {"missing_symbols": ["nvmlDeviceGetTopology*", "nvmlDeviceGetNvLink*"]}
+    given = {"gpus": [{"model": "rtx-3090"}] * 2, "links": [{"between": [0, 1], "link": "node"}], "quirks": quirks}
+    sample = once(simulated(scenario=given))
+    assert sample["state"] == "ok"
+    assert sample["topology"]["links"] == [[None, None], [None, None]]
+
+
 # ---- events: (what happens, what the sample must come to)
 
 EVENTS = {

@@ -397,6 +397,65 @@ static void stale_since_is_the_first_time(void **state)
 	assert_false(gpu_is_usable(&list->gpus[0]));
 }
 
+static void topology_travels_and_is_found_by_uuid(void **state)
+{
+	auto_gpu_list struct gpu_list *list = two_gpus(), *back = NULL, *next = NULL;
+	auto_json json_t *json = NULL;
+	const struct gpu *a, *other;
+	struct gpu *instance;
+
+	(void)state;
+	assert_int_equal(gpu_list_link(list, &list->gpus[0], &list->gpus[1]), GPU_LINK_UNKNOWN);
+	gpu_topology_init(&list->topology, 2);
+	/* In another order than the GPUs are listed in. */
+	memcpy(list->topology.uuids[0], list->gpus[1].uuid, GPU_UUID_MAX);
+	memcpy(list->topology.uuids[1], list->gpus[0].uuid, GPU_UUID_MAX);
+	gpu_topology_set(&list->topology, 0, 1, GPU_LINK_NVLINK);
+	json = gpu_list_to_json(list);
+	assert_int_equal(gpu_list_from_json(json, &back, NULL), 0);
+	assert_int_equal(gpu_list_link(back, &back->gpus[1], &back->gpus[0]), GPU_LINK_NVLINK);
+	assert_int_equal(gpu_list_link(back, &back->gpus[1], &back->gpus[1]), GPU_LINK_UNKNOWN);
+
+	/* Two instances of one GPU and another GPU; a sample that knows no links keeps those known.
+	 */
+	next = gpu_list_create();
+	next->state = GPU_SOURCE_OK;
+	for (unsigned i = 0; i < 2; i++) {
+		instance = add(next, GPU_MIG_INDEX(0, i), i ? "MIG-b" : "MIG-a", "a slice");
+		memcpy(instance->parent_uuid, back->gpus[0].uuid, GPU_UUID_MAX);
+	}
+	add(next, 1, back->gpus[1].uuid, "NVIDIA RTX A400");
+	gpu_list_carry_over(next, back);
+	a = gpu_list_find(next, "MIG-a");
+	other = gpu_list_find(next, back->gpus[1].uuid);
+	assert_int_equal(gpu_list_link(next, a, gpu_list_find(next, "MIG-b")), GPU_LINK_BOARD);
+	assert_int_equal(gpu_list_link(next, a, other), GPU_LINK_NVLINK);
+	assert_int_equal(gpu_list_link(next, other, a), GPU_LINK_NVLINK);
+}
+
+static void bad_topology_is_refused(void **state)
+{
+	static const char *const texts[] = {
+	    "{\"gpus\": [\"a\", \"b\"], \"links\": [[null, \"nvlink\"]]}",
+	    "{\"gpus\": [\"a\", \"b\"], \"links\": [[null, \"nvlink\"], [null, null]]}",
+	    "{\"gpus\": [\"a\", \"b\"], \"links\": [[null, \"usb\"], [\"usb\", null]]}",
+	    "{\"gpus\": [\"a\"], \"links\": [[\"board\"]]}",
+	    "{\"gpus\": [1], \"links\": [[null]]}",
+	    "{\"gpus\": [\"a\"], \"links\": [7]}",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+		auto_json json_t *json = json_loads(texts[i], 0, NULL);
+		struct gpu_topology topology = {};
+
+		assert_non_null(json);
+		if (gpu_topology_from_json(json, &topology, NULL) != -EBADMSG)
+			fail_msg("taken: %s", texts[i]);
+		gpu_topology_finish(&topology);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -405,6 +464,8 @@ int main(void)
 	    cmocka_unit_test(bad_json_is_refused),
 	    cmocka_unit_test(too_many_and_too_long_are_refused),
 	    cmocka_unit_test(events_travel),
+	    cmocka_unit_test(topology_travels_and_is_found_by_uuid),
+	    cmocka_unit_test(bad_topology_is_refused),
 	    cmocka_unit_test(resolve_understands_people),
 	    cmocka_unit_test(resolve_without_gpus_tells_why),
 	    cmocka_unit_test(copies_grow_on_their_own),

@@ -12,6 +12,12 @@
 
 /* Out. */
 
+static void set_count(json_t *json, const char *name, uint64_t value)
+{
+	if (value > 0)
+		(void)json_object_set_new(json, name, jsonx_u64(value));
+}
+
 /* Only what was asked for: most tasks have none of it, and there are many tasks. */
 static void terms_dump(const struct sched_spec *spec, json_t *json)
 {
@@ -44,6 +50,8 @@ static void terms_dump(const struct sched_spec *spec, json_t *json)
 	(void)json_object_set_new(json, "account", json_boolean(spec->has_account));
 }
 
+/* What is as it is when nothing is said (spec_load()) is left out: a hundred thousand of these are
+ * written in one submit, and read in one restart. */
 static char *spec_dump(const struct sched_spec *spec)
 {
 	json_t *json = json_object(), *command = json_array();
@@ -52,18 +60,22 @@ static char *spec_dump(const struct sched_spec *spec)
 
 	for (const char *const *arg = spec->argv; *arg; arg++)
 		(void)json_array_append_new(command, json_string(*arg));
-	(void)json_object_set_new(request, "max_per_gpu", jsonx_u64(spec->request.max_per_gpu));
-	(void)json_object_set_new(request, "threads", jsonx_u64(spec->request.threads));
+	set_count(request, "max_per_gpu", spec->request.max_per_gpu);
+	set_count(request, "threads", spec->request.threads);
 	(void)json_object_set_new(json, "command", command);
 	(void)json_object_set_new(json, "cwd", jsonx_string_if(spec->cwd));
-	(void)json_object_set_new(json, "log", jsonx_string_if(spec->log_path));
 	(void)json_object_set_new(json, "umask", jsonx_u64(spec->umask));
 	(void)json_object_set_new(json, "request", request);
-	(void)json_object_set_new(json, "policy", json_string(place_policy_name(spec->policy)));
-	(void)json_object_set_new(json, "weight_memory", json_real(spec->weight_memory));
-	(void)json_object_set_new(json, "work",
-				  jsonx_real_if(spec->work_hint > 0, spec->work_hint, 3));
-	(void)json_object_set_new(json, "retries", jsonx_u64(spec->retries));
+	if (spec->log_path)
+		(void)json_object_set_new(json, "log", jsonx_string_if(spec->log_path));
+	if (spec->policy != PLACE_AUTO)
+		(void)json_object_set_new(json, "policy",
+					  json_string(place_policy_name(spec->policy)));
+	if (spec->weight_memory != 0)
+		(void)json_object_set_new(json, "weight_memory", json_real(spec->weight_memory));
+	if (spec->work_hint > 0)
+		(void)json_object_set_new(json, "work", jsonx_real_if(true, spec->work_hint, 3));
+	set_count(json, "retries", spec->retries);
 	terms_dump(spec, json);
 	text = jsonx_dump(json);
 	json_decref(json);
@@ -75,13 +87,17 @@ static char *more_dump(const struct sched_task *task)
 	json_t *json = json_object();
 	char *text;
 
-	(void)json_object_set_new(json, "not_before_ms", json_integer(task->not_before_ms));
-	(void)json_object_set_new(json, "failures", jsonx_u64(task->failures));
-	(void)json_object_set_new(json, "requeues", jsonx_u64(task->requeues));
-	(void)json_object_set_new(json, "start_failures", jsonx_u64(task->start_failures));
-	(void)json_object_set_new(json, "queued_at_ms", json_integer(task->queued_at_ms));
-	(void)json_object_set_new(json, "stopping", json_boolean(task->stopping));
-	(void)json_object_set_new(json, "overtime", json_boolean(task->overtime));
+	if (task->not_before_ms != 0)
+		(void)json_object_set_new(json, "not_before_ms", json_integer(task->not_before_ms));
+	set_count(json, "failures", task->failures);
+	set_count(json, "requeues", task->requeues);
+	set_count(json, "start_failures", task->start_failures);
+	if (task->queued_at_ms != 0)
+		(void)json_object_set_new(json, "queued_at_ms", json_integer(task->queued_at_ms));
+	if (task->stopping)
+		(void)json_object_set_new(json, "stopping", json_true());
+	if (task->overtime)
+		(void)json_object_set_new(json, "overtime", json_true());
 	if (task->n_after > 0)
 		(void)json_object_set_new(json, "after_left",
 					  after_items_to_json(task->after, task->n_after));

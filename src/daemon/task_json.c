@@ -19,20 +19,27 @@ static json_t *argv_to_json(const char *const *argv)
 
 json_t *request_to_json(const struct place_request *request, bool all)
 {
+	bool cpu_only = request->cpu == PLACE_CPU_ONLY;
 	json_t *json = json_object();
 
-	(void)json_object_set_new(json, "vram_bytes",
-				  jsonx_u64_if(request->vram_bytes > 0, request->vram_bytes));
-	(void)json_object_set_new(json, "ram_bytes",
-				  jsonx_u64_if(request->ram_bytes > 0, request->ram_bytes));
-	(void)json_object_set_new(
-	    json, "cpus",
-	    jsonx_real_if(request->cpu_milli > 0, (double)request->cpu_milli / 1000, 3));
-	(void)json_object_set_new(json, "gpus", jsonx_u64(request->gpus));
-	(void)json_object_set_new(json, "cpu",
-				  json_string(request->cpu == PLACE_CPU_ONLY ? "only" : "never"));
-	(void)json_object_set_new(json, "exclusive", json_boolean(request->exclusive));
-	(void)json_object_set_new(json, "pin", jsonx_string_if(request->pin_uuid));
+	if (all || request->vram_bytes > 0)
+		(void)json_object_set_new(
+		    json, "vram_bytes", jsonx_u64_if(request->vram_bytes > 0, request->vram_bytes));
+	if (all || request->ram_bytes > 0)
+		(void)json_object_set_new(json, "ram_bytes",
+					  jsonx_u64_if(request->ram_bytes > 0, request->ram_bytes));
+	if (all || request->cpu_milli > 0)
+		(void)json_object_set_new(
+		    json, "cpus",
+		    jsonx_real_if(request->cpu_milli > 0, (double)request->cpu_milli / 1000, 3));
+	if (all || request->gpus != (cpu_only ? 0 : 1))
+		(void)json_object_set_new(json, "gpus", jsonx_u64(request->gpus));
+	if (all || cpu_only)
+		(void)json_object_set_new(json, "cpu", json_string(cpu_only ? "only" : "never"));
+	if (all || request->exclusive)
+		(void)json_object_set_new(json, "exclusive", json_boolean(request->exclusive));
+	if (all || request->pin_uuid)
+		(void)json_object_set_new(json, "pin", jsonx_string_if(request->pin_uuid));
 	wishes_to_json(request->wishes, all, json);
 	if (all || request->start_lock)
 		(void)json_object_set_new(json, "start_lock", json_boolean(request->start_lock));

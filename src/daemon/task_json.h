@@ -7,7 +7,8 @@
 /* `reason` is shown for it (a waiting task's is worked out elsewhere); NULL = the task's own. */
 json_t *task_to_json(const struct sched_task *task, const char *reason);
 
-/* The request alone: also what the store keeps. `all`: with the wishes that it does not have. */
+/* The request alone. `all`: every member; else only what differs from a request that says nothing,
+ * which is what the store keeps. */
 json_t *request_to_json(const struct place_request *request, bool all);
 
 /* `eta_seconds` negative = unknown. */

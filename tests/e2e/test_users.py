@@ -172,7 +172,7 @@ class Machine:
         if not home.exists():
             home.mkdir(mode=0o700)
             os.chown(home, uid, uid)
-        env = {name: str(home) for name in ("XDG_RUNTIME_DIR", "XDG_STATE_HOME", "HOME")}
+        env = {name: str(home) for name in ("XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "HOME")}
         env = {**env, "PLIMSOLL_SYSTEM": "", **options.pop("env", {})}  # a simulation says 0
         words = ["setpriv", "--reuid", uid, "--regid", uid, "--clear-groups", self.box.dir / "plimsoll", *args]
         return self.box.run(*words, env=env, cwd="/", **options)

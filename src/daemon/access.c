@@ -193,3 +193,13 @@ int access_admit(void *data, const struct api_peer *peer, const struct api_route
 			 is_task ? "task" : "batch", (unsigned long long)id, user_name(owner, name),
 			 name, deed(route, text));
 }
+
+int access_check_priority(const struct api_peer *peer, int priority, struct error *err)
+{
+	if (peer->role >= API_ROLE_ADMIN || priority <= 0)
+		return 0;
+	return error_set(err, -EPERM,
+			 "priority %d: above 0 is root's to give on a machine of many users; give "
+			 "less to those of your tasks that can wait",
+			 priority);
+}

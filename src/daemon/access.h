@@ -28,3 +28,7 @@ bool access_is_open(const struct api_peer *peer, uid_t owner);
 
 /* May the peer know the task's name? */
 bool access_sees_name(const struct api_peer *peer, const struct sched_task *task);
+
+/* May the peer give this priority? Above 0 is root's to give, or who asks for most would always be
+ * first; below it users rank their own tasks, and give way to others. -EPERM. */
+int access_check_priority(const struct api_peer *peer, int priority, struct error *err) MUST_CHECK;

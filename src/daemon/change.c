@@ -5,6 +5,7 @@
  */
 #include "daemon/change.h"
 
+#include "daemon/access.h"
 #include "daemon/daemon.h"
 #include "daemon/restore.h"
 #include "daemon/submit_parse.h"
@@ -116,9 +117,10 @@ void handle_batch_retry(void *data, struct api_request *request)
 		change_batch(daemon, request, sched_batch_retry, SCHED_STATE_BIT(SCHED_WAITING));
 }
 
-static int priority_parse(const json_t *body, int *ret_priority, struct error *err)
+static int priority_parse(const struct api_request *request, int *ret_priority, struct error *err)
 {
 	static const char *const known[] = {"priority", NULL};
+	const json_t *body = api_request_body(request);
 	const json_t *value = json_object_get(body, "priority");
 	json_int_t priority = json_integer_value(value);
 	int r = submit_check_members(body, known, "body", err);
@@ -128,6 +130,8 @@ static int priority_parse(const json_t *body, int *ret_priority, struct error *e
 		r = error_set(err, -EINVAL, "priority: must be a whole number from %d to %d",
 			      -SUBMIT_PRIORITY_MAX, SUBMIT_PRIORITY_MAX);
 	if (r == 0)
+		r = access_check_priority(api_request_peer(request), (int)priority, err);
+	if (r == 0)
 		*ret_priority = (int)priority;
 	return r;
 }
@@ -136,7 +140,7 @@ void handle_priority(void *data, struct api_request *request)
 {
 	struct daemon *daemon = data;
 	struct error err = {};
-	int priority, r = priority_parse(api_request_body(request), &priority, &err);
+	int priority, r = priority_parse(request, &priority, &err);
 
 	if (r == 0)
 		r = sched_set_priority(daemon->sched, api_request_id(request), priority,
@@ -178,7 +182,7 @@ void handle_batch_priority(void *data, struct api_request *request)
 	struct daemon *daemon = data;
 	struct error err = {};
 	unsigned n = 0;
-	int priority, r = priority_parse(api_request_body(request), &priority, &err);
+	int priority, r = priority_parse(request, &priority, &err);
 
 	if (r == 0)
 		r = batch_set_priority(daemon->sched, api_request_id(request), priority, &n, &err);

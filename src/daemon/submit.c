@@ -8,6 +8,7 @@
  */
 #include "daemon/submit.h"
 
+#include "daemon/access.h"
 #include "daemon/after.h"
 #include "daemon/daemon.h"
 #include "daemon/owner.h"
@@ -121,13 +122,26 @@ static int keep_key(struct daemon *daemon, const struct submit *submit, uid_t ui
 	return r;
 }
 
-static int submit_do(struct daemon *daemon, struct submit *submit, const struct owner *owner,
-		     struct tick_reply *reply, struct error *err)
+static int check_priorities(const struct submit *submit, const struct api_peer *peer,
+			    struct error *err)
 {
 	int r = 0;
 
+	for (size_t i = 0; i < submit->n && r == 0; i++) {
+		r = access_check_priority(peer, submit->specs[i].priority, err);
+		if (r < 0 && submit->is_batch)
+			r = error_prefix(err, r, "row %u", submit->specs[i].row);
+	}
+	return r;
+}
+
+static int submit_do(struct daemon *daemon, struct submit *submit, const struct owner *owner,
+		     struct tick_reply *reply, struct error *err)
+{
+	int r = check_priorities(submit, api_request_peer(reply->request), err);
+
 	set_owner(submit, owner);
-	if (submit->resume)
+	if (r == 0 && submit->resume)
 		r = skip_done(daemon, submit, &reply->skipped, err);
 	if (r == 0)
 		r = after_look_up(daemon, submit, err);

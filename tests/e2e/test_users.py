@@ -259,11 +259,11 @@ def test_a_stranger_walks_all_routes_and_learns_no_secret(machine):
 
 def test_what_is_seen_of_others_explains_the_queue(machine):
     alice, bob = machine.user(ALICE), machine.user(BOB)
-    task = alice.task("sleep", "600", name="train", priority=3, request={"vram_bytes": 1 << 30})
+    task = alice.task("sleep", "600", name="train", priority=-3, request={"vram_bytes": 1 << 30})
     private = alice.task("sleep", "600", name="secret", private=True, request={"vram_bytes": 1 << 30})
     running(alice, private)
     seen = bob.get(f"/v1/tasks/{task}")["task"]
-    assert (seen["name"], seen["user"], seen["uid"], seen["state"], seen["priority"]) == ("train", str(ALICE), ALICE, "running", 3)
+    assert (seen["name"], seen["user"], seen["uid"], seen["state"], seen["priority"]) == ("train", str(ALICE), ALICE, "running", -3)
     assert seen["request"]["vram_bytes"] == 1 << 30 and seen["submitted_at"] and not seen["command"]
     attempt = seen["attempts"][0]
     assert attempt["gpus"] and attempt["started_at"] and attempt["reason"] is None and attempt["exit_code"] is None
@@ -370,6 +370,17 @@ def test_an_environment_goes_nowhere_but_into_its_tasks(machine):
     assert "evil" not in machine.log.read_text() and "envsecret" not in machine.log.read_text()
     for member, value in (("uid", 0), ("gid", 0), ("user", "root"), ("limits", {}), ("rlimits", "{}"), ("groups", [0]), ("environment", 1)):
         assert f'"{member}"' in bob.refused("POST", "/v1/tasks", {**bob.body(["id"]), member: value}, status=400)
+
+
+def test_nobody_gives_himself_precedence(machine):
+    bob = machine.user(BOB)
+    assert "root's to give" in bob.refused("POST", "/v1/tasks", bob.body(["true"], priority=1))
+    rows = [{"command": ["true"], "request": CPU}, {"command": ["true"], "request": CPU, "priority": 7}]
+    assert "row 2: priority 7" in bob.refused("POST", "/v1/batches", {"tasks": rows})
+    task = bob.task("true", held=True, priority=-5)
+    assert "root's to give" in bob.refused("POST", f"/v1/tasks/{task}/priority", {"priority": 1})
+    assert bob.ask("POST", f"/v1/tasks/{task}/priority", {"priority": 0})["task"]["priority"] == 0
+    assert machine.root("POST", f"/v1/tasks/{task}/priority", {"priority": 9})["task"]["priority"] == 9
 
 
 def test_resume_knows_each_users_own_rows(machine):

@@ -2,6 +2,7 @@
  * plimsoll run: a task in the foreground. Ctrl-C (and SIGTERM, SIGHUP) cancel it; its exit status
  * is ours. Nothing of ours is printed to standard output.
  */
+#include "cli/relay.h"
 #include "cli/session.h"
 #include "cli/submission.h"
 #include "cli/summary.h"
@@ -22,7 +23,21 @@ struct foreground {
 	unsigned signals;
 	int last_signal;
 	struct api_client *cancel_client;
+	struct relay *relay; /* its terminal; NULL: it has none */
 };
+
+static void on_started(void *data)
+{
+	struct foreground *f = data;
+
+	relay_begin(f->relay);
+}
+
+/* Before anything of ours is printed: our terminal as it was, after all that the task printed. */
+static void relay_end(struct foreground *f)
+{
+	relay_destroy(TAKE(f->relay));
+}
 
 /* The stream's connection is busy; the cancel takes another. The stream goes on: what the task
  * prints while it ends is wanted too. A second signal gives up waiting for that. */
@@ -91,16 +106,36 @@ static int stand_by(struct api_client **client, struct foreground *f)
 					  .wait_notes = true,
 					  .signal_fd = f->signal_fd,
 					  .on_signal = on_signal,
+					  .on_started = f->relay ? on_started : NULL,
 					  .data = f};
 	auto_json json_t *task = NULL;
 	struct error err = {};
 	int r = tasklog_print(client, &options, &err);
 
+	if (r == 0 && f->signals < 2)
+		r = wait_for_end(client, f->id, &task, &err);
+	relay_end(f);
 	if (f->signals > 1)
 		return 128 + f->last_signal;
-	if (r == 0)
-		r = wait_for_end(client, f->id, &task, &err);
 	return r < 0 ? verb_fail(&err) : status_of(f, task);
+}
+
+/* Blocked before the task exists: a Ctrl-C in between must not leave it behind. */
+static int watch_signals(bool with_quit, struct error *err)
+{
+	static const int ours[] = {SIGINT, SIGTERM, SIGHUP};
+	sigset_t set;
+	int fd;
+
+	(void)sigemptyset(&set);
+	for (size_t i = 0; i < ARRAY_LEN(ours); i++)
+		(void)sigaddset(&set, ours[i]);
+	/* It would leave a terminal in raw mode behind. */
+	if (with_quit)
+		(void)sigaddset(&set, SIGQUIT);
+	(void)sigprocmask(SIG_BLOCK, &set, NULL);
+	fd = signalfd(-1, &set, SFD_CLOEXEC);
+	return fd < 0 ? error_sys(err, -errno, "cannot watch for signals") : fd;
 }
 
 static int run(const struct options *options)
@@ -109,26 +144,30 @@ static int run(const struct options *options)
 	auto_json json_t *body = NULL, *answer = NULL;
 	struct foreground f = {};
 	auto_close int signal_fd = -1;
+	bool on_tty = options_flag(options, "tty");
 	struct error err = {};
-	sigset_t set;
 	int code;
 
+	if (on_tty && !isatty(STDIN_FILENO))
+		return verb_complain(EXIT_USAGE, "run: -t gives the command this terminal, and "
+						 "standard input is none; leave out -t, then it "
+						 "reads nothing");
 	if (submission_build(options, &body, &err) < 0)
 		return verb_complain(EXIT_USAGE, "%s", error_text(&err));
 	code = session_open(&client);
 	if (code != EXIT_DONE)
 		return code;
-	/* Blocked before the task exists: a Ctrl-C in between must not leave it behind. */
-	(void)sigemptyset(&set);
-	(void)sigaddset(&set, SIGINT);
-	(void)sigaddset(&set, SIGTERM);
-	(void)sigaddset(&set, SIGHUP);
-	(void)sigprocmask(SIG_BLOCK, &set, NULL);
-	signal_fd = signalfd(-1, &set, SFD_CLOEXEC);
+	signal_fd = watch_signals(on_tty, &err);
 	if (signal_fd < 0)
-		return verb_complain(EXIT_CANNOT, "cannot watch for signals: %s", strerror(errno));
+		return verb_fail(&err);
 	f.signal_fd = signal_fd;
+	if (on_tty) {
+		if (relay_create(&f.relay, &err) < 0)
+			return verb_complain(EXIT_USAGE, "run: %s", error_text(&err));
+		(void)json_object_set_new(body, "tty", json_string(relay_tty(f.relay)));
+	}
 	if (session_submit(&client, "/v1/tasks", body, &answer, &err) < 0) {
+		relay_end(&f);
 		submission_explain(&err);
 		return verb_fail(&err);
 	}
@@ -139,6 +178,8 @@ static int run(const struct options *options)
 }
 
 static const struct option_spec run_options[] = {
+    {"tty", 't', OPTION_FLAG, NULL,
+     .help = "give the command this terminal: it can be typed to, and draw on it; it keeps no log"},
     SUBMISSION_OPTIONS,
     CONDITIONS_OPTIONS,
     CONDITIONS_NOT_LATER_OPTIONS,
@@ -154,10 +195,14 @@ const struct verb verb_run = {
 	"the command's own exit status, 128 + N when signal N ended it, or 127, and says why, "
 	"when\n"
 	"it could not be started. Ctrl-C cancels it. The command reads nothing from standard "
-	"input.\n",
+	"input,\n"
+	"unless -t gives it the terminal: then Ctrl-C, Ctrl-Z and all else go to the command once "
+	"it\n"
+	"runs. When this program is killed, its terminal goes with it (SIGHUP).\n",
     .examples = "  plimsoll run --vram 6G -- python3 train.py --device {device}\n"
 		"  plimsoll run --vram 2G -d cuda:1 -- nvidia-smi\n"
-		"  plimsoll run --cpu only -- ./check.sh\n",
+		"  plimsoll run --cpu only -- ./check.sh\n"
+		"  plimsoll run -t --vram 8G -- python3\n",
     .style = OPTIONS_COMMAND,
     .options = run_options,
     .needs_command = true,

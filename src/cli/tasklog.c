@@ -20,7 +20,7 @@ struct tasklog {
 	bool stopped, closed;     /* by a signal; standard output went away */
 	struct api_client *notes; /* a second connection: the first one is busy with the stream */
 	int64_t next_note_ms;
-	char last_note[512];
+	bool noted, started;
 };
 
 static bool on_bytes(void *data, const char *bytes, size_t len)
@@ -45,32 +45,40 @@ static bool on_signal(void *data)
 	return !log->stopped;
 }
 
-/* Nothing printed for a while: is it still waiting, and for what? */
+/* The numbers in a reason change all the time; the first one is told, the rest by `why`. */
+static void note(struct tasklog *log, const json_t *task)
+{
+	log->next_note_ms = monotonic_now_ms() + NOTE_AFTER_MS;
+	if (strcmp(jsonx_get_string(task, "state", ""), "waiting") != 0)
+		return;
+	(void)fprintf(stderr, "plimsoll: task %llu waits: %s\n",
+		      (unsigned long long)log->options->task, jsonx_get_string(task, "reason", ""));
+	log->noted = true;
+}
+
+/* Does it wait still, and for what? */
 static bool on_tick(void *data)
 {
 	struct tasklog *log = data;
+	bool wants_note = log->options->wait_notes && !log->noted && log->printed == 0 &&
+			  monotonic_now_ms() >= log->next_note_ms;
+	bool wants_start = log->options->on_started && !log->started;
 	auto_json json_t *answer = NULL;
 	const json_t *task;
-	const char *reason;
 
-	if (!log->options->wait_notes || log->printed > 0 || monotonic_now_ms() < log->next_note_ms)
+	if (!wants_note && !wants_start)
 		return true;
-	log->next_note_ms = monotonic_now_ms() + NOTE_AFTER_MS;
-	if (!log->notes && session_join(&log->notes, NULL) < 0)
+	if (!log->notes && api_client_create(NULL, &log->notes, NULL) < 0)
 		return true;
 	if (session_try(log->notes, "GET", NULL, &answer, NULL, "/v1/tasks/%llu",
 			(unsigned long long)log->options->task) < 0)
 		return true;
 	task = json_object_get(answer, "task");
-	reason = jsonx_get_string(task, "reason", "");
-	if (strcmp(jsonx_get_string(task, "state", ""), "waiting") == 0 &&
-	    strcmp(reason, log->last_note) != 0) {
-		/* The numbers in a reason change all the time; the first one is told, the rest by
-		 * `why`. */
-		if (!log->last_note[0])
-			(void)fprintf(stderr, "plimsoll: task %llu waits: %s\n",
-				      (unsigned long long)log->options->task, reason);
-		(void)snprintf(log->last_note, sizeof log->last_note, "%s", reason);
+	if (wants_note)
+		note(log, task);
+	if (wants_start && strcmp(jsonx_get_string(task, "state", ""), "running") == 0) {
+		log->started = true;
+		log->options->on_started(log->options->data);
 	}
 	return true;
 }
@@ -83,7 +91,7 @@ static int stream_once(struct tasklog *log, struct api_client *client, struct er
 	    .on_bytes = on_bytes,
 	    .watch_fd = options->signal_fd,
 	    .on_readable = options->on_signal ? on_signal : NULL,
-	    .tick_ms = 500,
+	    .tick_ms = options->on_started ? 100 : 500,
 	    .on_tick = on_tick,
 	};
 	auto_text struct text path = {};

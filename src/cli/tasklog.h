@@ -9,11 +9,12 @@
 
 struct tasklog_options {
 	uint64_t task;
-	unsigned attempt; /* 0 = the newest */
-	unsigned tail;    /* lines from the end; 0 = all */
-	bool follow;      /* until the task has ended */
-	bool wait_notes;  /* say on standard error why it does not start yet */
-	int signal_fd;    /* read when `on_signal` is set */
+	unsigned attempt;               /* 0 = the newest */
+	unsigned tail;                  /* lines from the end; 0 = all */
+	bool follow;                    /* until the task has ended */
+	bool wait_notes;                /* say on standard error why it does not start yet */
+	void (*on_started)(void *data); /* once it runs, when it was seen; NULL = nobody asks */
+	int signal_fd;                  /* read when `on_signal` is set */
 	/* false: stop here. */
 	bool (*on_signal)(void *data);
 	void *data;

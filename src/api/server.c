@@ -351,8 +351,7 @@ static int query_check(struct api_request *request, struct error *err)
 	return 0;
 }
 
-static int peer_admit(const struct api_request *request, const char *method, const char *path,
-		      struct error *err)
+static int peer_admit(const struct api_request *request, const char *path, struct error *err)
 {
 	const struct api_server_options *options = &request->server->options;
 	const struct api_peer *peer = &request->connection->peer;
@@ -360,11 +359,11 @@ static int peer_admit(const struct api_request *request, const char *method, con
 
 	if (peer->role < route->role)
 		return error_set(err, -EPERM, "%s %.200s is for root and the daemon's own user",
-				 method, path);
+				 route->method, path);
 	if (peer->role == API_ROLE_ADMIN || route->scope == API_OPEN)
 		return 0;
 	if (!options->admit)
-		return error_set(err, -EPERM, "%s %.200s is not yours to ask", method, path);
+		return error_set(err, -EPERM, "%s %.200s is not yours to ask", route->method, path);
 	return options->admit(options->data, peer, route, request->id, err);
 }
 
@@ -394,7 +393,7 @@ static int request_admit(struct api_request *request, const char *method, const 
 		return error_set(err, r, "%s does not know %.16s", path, method);
 	if (r < 0)
 		return error_set(err, r, "no such thing: %.200s", path);
-	r = peer_admit(request, method, path, err);
+	r = peer_admit(request, path, err);
 	if (r < 0)
 		return r;
 	if (length &&
@@ -438,6 +437,10 @@ static enum MHD_Result request_handle(struct api_request *request)
 
 	request->connection->quiet_since_ms = 0;
 	r = request_parse(request, &err);
+	/* Once more: the body may have taken its time, and what {id} names may have gone with a
+	 * commit that failed, and its number to somebody else. */
+	if (r == 0)
+		r = peer_admit(request, request->route->path, &err);
 	request->state = REQUEST_WAITING;
 	if (r < 0)
 		api_reply_error(request, r, &err);

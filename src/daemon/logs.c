@@ -23,6 +23,7 @@ struct reader {
 	struct logs *logs;
 	struct api_request *request;
 	uint64_t task;
+	uid_t owner;
 	unsigned attempt; /* being read; 0 = none yet */
 	bool pinned;      /* that one and no other */
 	bool follow;
@@ -113,10 +114,18 @@ static void reader_open(struct reader *reader, const struct sched_task *task, un
 	reader->offset = 0;
 }
 
+/* A task that could not be stored goes, and its number may be given to another user's. */
+static const struct sched_task *task_of(const struct reader *reader)
+{
+	const struct sched_task *task = sched_find(reader->logs->daemon->sched, reader->task);
+
+	return task && task->spec.uid == reader->owner ? task : NULL;
+}
+
 /* The task's last attempt, in memory; NULL when there is none. */
 static const struct sched_attempt *last_attempt(const struct reader *reader, bool *ret_over)
 {
-	const struct sched_task *task = sched_find(reader->logs->daemon->sched, reader->task);
+	const struct sched_task *task = task_of(reader);
 
 	*ret_over = !task || sched_state_is_final(task->state);
 	return task ? sched_task_attempt(task) : NULL;
@@ -145,7 +154,7 @@ static bool reader_move_on(struct reader *reader)
 
 	if (!reader->follow || !attempt)
 		return false;
-	task = sched_find(reader->logs->daemon->sched, reader->task);
+	task = task_of(reader);
 	if (reader->attempt != attempt->number && !reader->pinned) {
 		reader_open(reader, task, attempt->number);
 		return true;
@@ -253,6 +262,7 @@ void handle_log(void *data, struct api_request *request)
 	    .logs = daemon->logs,
 	    .request = request,
 	    .task = task->id,
+	    .owner = task->spec.uid,
 	    .pinned = query.attempt > 0,
 	    .follow = query.follow,
 	    .fd = -1,

@@ -3,6 +3,7 @@
 
 #include "cli/summary.h"
 #include "cli/table.h"
+#include "cli/taskfacts.h"
 #include "cli/term.h"
 #include "util/duration.h"
 #include "util/size.h"
@@ -262,6 +263,7 @@ void tasktable_render_one(const json_t *task, struct text *text)
 	add_line(text, "kind", "%s", jsonx_get_string(task, "kind", ""));
 	add_line(text, "priority", "%lld", (long long)jsonx_get_i64(task, "priority", 0));
 	add_request(text, json_object_get(task, "request"));
+	taskfacts_add(task, text);
 	add_command(text, json_object_get(task, "command"));
 	add_line(text, "folder", "%s", jsonx_get_string(task, "cwd", ""));
 	add_line(text, "submitted", "%s", jsonx_get_string(task, "submitted_at", ""));

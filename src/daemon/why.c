@@ -6,10 +6,12 @@
 #include "daemon/queries.h"
 #include "daemon/record.h"
 #include "util/duration.h"
+#include "util/signals.h"
 #include "util/text.h"
 #include "util/timestamp.h"
 
 #include <errno.h>
+#include <signal.h>
 
 static void add_where(struct text *text, const struct sched_attempt *attempt,
 		      const struct gpu_list *list)
@@ -70,6 +72,44 @@ static char *done_reason(const struct sched_attempt *attempt, const struct gpu_l
 	return text_take(&text);
 }
 
+static void add_limit(struct text *line, const char *what, int64_t in_ms, int number)
+{
+	text_printf(line, "%sits %s limit ", line->len > 0 ? ", " : "", what);
+	if (in_ms > 0)
+		text_printf(line, "comes in %s (%s)", DURATION_TEXT(in_ms), SIGNAL_NAME(number));
+	else
+		text_printf(line, "passed %s ago (%s)", DURATION_TEXT(-in_ms), SIGNAL_NAME(number));
+}
+
+/* Of one that runs: what is left of its time. */
+static void add_limits(json_t *details, const struct sched_task *task, int64_t now_ms)
+{
+	const struct sched_attempt *attempt = sched_task_attempt(task);
+	const struct sched_spec *spec = &task->spec;
+	auto_text struct text line = {};
+
+	if (!attempt || task->state != SCHED_RUNNING)
+		return;
+	if (spec->soft_limit_ms > 0)
+		add_limit(&line, "soft", attempt->started_at_ms + spec->soft_limit_ms - now_ms,
+			  spec->soft_signal ? spec->soft_signal : SIGTERM);
+	if (spec->hard_limit_ms > 0)
+		add_limit(&line, "time", attempt->started_at_ms + spec->hard_limit_ms - now_ms,
+			  SIGKILL);
+	if (line.len > 0)
+		(void)json_array_append_new(details, jsonx_string_if(line.data));
+}
+
+static void add_retries(json_t *details, const struct sched_task *task)
+{
+	unsigned left = task->spec.retries - MIN_OF(task->failures, task->spec.retries);
+
+	if (task->spec.retries > 0 && !sched_state_is_final(task->state))
+		(void)json_array_append_new(
+		    details, json_sprintf("%u of its %u retr%s left", left, task->spec.retries,
+					  task->spec.retries == 1 ? "y is" : "ies are"));
+}
+
 static json_t *why_to_json(const struct sched_task *task, const char *reason,
 			   const struct gpu_list *list)
 {
@@ -83,6 +123,8 @@ static json_t *why_to_json(const struct sched_task *task, const char *reason,
 		reason = done = done_reason(last, list);
 	if (!reason && last)
 		reason = last->reason;
+	add_limits(details, task, timestamp_now_ms());
+	add_retries(details, task);
 	for (unsigned i = 0; i < task->n_attempts; i++) {
 		auto_free char *line = attempt_line(&task->attempts[i], list);
 

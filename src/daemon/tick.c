@@ -20,11 +20,15 @@
 
 #define RETRY_MS   1000
 #define KEEP_ENDED 1000 /* ended tasks kept in memory */
+/* More of them before they are looked through again: that walks the whole queue. */
+#define FORGET_STEP 500
 
 struct tick {
 	struct daemon *daemon;
 	uv_timer_t timer;
 	bool requested, running, in_trouble;
+	unsigned n_kept;  /* ended tasks left in memory when it was last looked through */
+	bool batch_ended; /* since then: its tasks may go now */
 	struct tick_reply *replies;
 	size_t n_replies, room_replies;
 };
@@ -162,8 +166,32 @@ static void tell_all(struct tick *tick)
 		hub_task(daemon->hub, changes.tasks[i]);
 		waiters_task(daemon->waiters, changes.tasks[i]);
 	}
-	for (size_t i = 0; i < changes.n_batches; i++)
+	for (size_t i = 0; i < changes.n_batches; i++) {
 		hub_batch(daemon->hub, changes.batches[i]);
+		tick->batch_ended |= changes.batches[i]->ended_at_ms > 0;
+	}
+}
+
+static unsigned ended_in_memory(const struct sched *sched)
+{
+	const unsigned *counts = sched_counts(sched);
+	unsigned n = 0;
+
+	for (int state = 0; state < SCHED_STATE_COUNT; state++)
+		if (sched_state_is_final((enum sched_state)state))
+			n += counts[state];
+	return n;
+}
+
+static void forget_some(struct tick *tick)
+{
+	struct sched *sched = tick->daemon->sched;
+
+	if (!tick->batch_ended && ended_in_memory(sched) < tick->n_kept + FORGET_STEP)
+		return;
+	sched_forget(sched, KEEP_ENDED);
+	tick->n_kept = ended_in_memory(sched);
+	tick->batch_ended = false;
 }
 
 static void act_all(struct tick *tick)
@@ -224,7 +252,7 @@ static void turn(struct tick *tick)
 		reply_good(daemon, &tick->replies[i]);
 	act_all(tick);
 	hub_flush(daemon->hub);
-	sched_forget(daemon->sched, KEEP_ENDED);
+	forget_some(tick);
 }
 
 static void on_timer(uv_timer_t *timer)

@@ -19,6 +19,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/close_range.h>
+#include <linux/keyctl.h>
 #include <linux/openat2.h>
 #include <linux/sched.h>
 #include <signal.h>
@@ -73,18 +74,22 @@ static void child_open_stdin(void)
 		child_fail(SPAWN_STEP_STDIN, errno);
 }
 
-/* One open file for both, so that their order is kept. */
+/* One open file for both, so that their order is kept. It was opened without waiting (a pipe nobody
+ * reads is an error, and no task that never starts), but is written as any other. */
 static void child_take_output(int fd)
 {
-	if (fd < 0 || dup2(fd, STDOUT_FILENO) < 0 || dup2(fd, STDERR_FILENO) < 0)
+	int flags = fd < 0 ? -1 : fcntl(fd, F_GETFL);
+
+	if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0 ||
+	    dup2(fd, STDOUT_FILENO) < 0 || dup2(fd, STDERR_FILENO) < 0)
 		child_fail(SPAWN_STEP_LOG, errno);
 }
 
 static void child_open_log(const char *path)
 {
-	child_take_output(
-	    path ? open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600)
-		 : open("/dev/null", O_WRONLY | O_CLOEXEC));
+	int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
+
+	child_take_output(path ? open(path, flags, 0600) : open("/dev/null", O_WRONLY | O_CLOEXEC));
 }
 
 /* Before it becomes the user: a plain file below the supervisor's own folder, reached through no
@@ -144,6 +149,11 @@ static void child_become(const struct protocol_user *user)
 		child_fail(SPAWN_STEP_USER, EPERM);
 	if (geteuid() != 0)
 		return;
+	/* A new keyring: what ours holds is not for him. Not counted as his (200 are allowed), so
+	 * while we are root. Kernels and containers without keyrings have nothing to hide. */
+	if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0 && errno != ENOSYS &&
+	    errno != EPERM)
+		child_fail(SPAWN_STEP_USER, errno);
 	if (setgroups(user->n_groups, user->groups) < 0 ||
 	    setresgid(user->gid, user->gid, user->gid) < 0 ||
 	    setresuid(user->uid, user->uid, user->uid) < 0)

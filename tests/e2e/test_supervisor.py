@@ -109,6 +109,20 @@ def test_what_cannot_start_says_why(link, change, text):
     assert [e["event"] for e in link.of("1.1")] == ["failed"]
 
 
+def test_a_log_nobody_reads(link, tmp_path):
+    """A pipe without a reader would be waited for; one with is as good as a file, and is not left non-blocking."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    link.start("1.1", "true", log=str(pipe))
+    assert "cannot write its log" in link.wait("failed", "1.1")["text"]
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    link.start("2.1", "grep", "-h", "flags", "/proc/self/fdinfo/0", "/proc/self/fdinfo/1", log=str(pipe))
+    assert link.wait("ended", "2.1")["exit_code"] == 0
+    flags = [int(line.split()[1], 8) for line in os.read(reader, 4096).decode().splitlines()]
+    os.close(reader)
+    assert len(flags) == 2 and not flags[1] & os.O_NONBLOCK and flags[1] & os.O_APPEND
+
+
 def test_missing_interpreter(link, tmp_path):
     script = tmp_path / "script"
     script.write_text("#!/no/such/shell\n")

@@ -83,6 +83,8 @@ static void test_what_is_written_is_read(void **state)
 	three[0] = add(&o, "1.1", 101);
 	three[0]->log_path = mem_strdup("/tmp/\xff");
 	three[0]->log_cap_bytes = 5;
+	three[0]->log_owner = 65534;
+	three[0]->cgroup = mem_strdup("/sys/fs/cgroup/plimsoll.1.2/task-1.1");
 	three[1] = add(&o, "2.1", 102);
 	three[2] = add(&o, "3.1", 103);
 	assert_int_equal(journal_commit_starts(o.journal, three, 3, NULL), 0);
@@ -91,6 +93,8 @@ static void test_what_is_written_is_read(void **state)
 	three[1]->ended_at = 2000;
 	three[1]->has_peak_ram = true;
 	three[1]->peak_ram_bytes = 77;
+	three[1]->has_cgroup_peak = true;
+	three[1]->cgroup_peak_bytes = 99;
 	journal_note_end(o.journal, three[1]);
 	three[2]->state = ATTEMPT_FAILED;
 	three[2]->fail_errno = ENOENT;
@@ -108,6 +112,11 @@ static void test_what_is_written_is_read(void **state)
 	assert_int_equal(get(&o, "1.1")->start_time, 7);
 	assert_string_equal(get(&o, "1.1")->log_path, "/tmp/\xff");
 	assert_int_equal(get(&o, "1.1")->log_cap_bytes, 5);
+	assert_int_equal(get(&o, "1.1")->log_owner, 65534);
+	assert_string_equal(get(&o, "1.1")->cgroup, "/sys/fs/cgroup/plimsoll.1.2/task-1.1");
+	assert_true(get(&o, "2.1")->has_cgroup_peak);
+	assert_int_equal(get(&o, "2.1")->cgroup_peak_bytes, 99);
+	assert_null(get(&o, "2.1")->cgroup);
 	assert_int_equal(get(&o, "2.1")->state, ATTEMPT_ENDED);
 	assert_int_equal(get(&o, "2.1")->wait_status, 9);
 	assert_false(get(&o, "2.1")->lost);

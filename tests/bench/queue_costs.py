@@ -160,6 +160,7 @@ def compare_starts(table, n, later):
     table.section(f"`true` x {n}, {AT_ONCE} at a time, best of {ROUNDS}")
     loop = least(lambda: spawn_loop(n))
     table.row("posix_spawn + wait loop", loop / n * 1e3, "ms a task")
+    table.row("  starts: what this machine can do at all", n / loop, "per s")
     for tool, run in (("parallel", gnu_parallel), ("tsp", task_spooler)):
         if not shutil.which(tool):
             print(f"  {tool} is not installed: sh tools/deps.sh bench")

@@ -428,6 +428,25 @@ static int fill_request(const struct options *options, const struct rows *rows, 
 	return r;
 }
 
+static int add_log(const struct options *options, const struct rows *rows, size_t i,
+		   const char *cwd, json_t *task, struct error *err)
+{
+	auto_filled struct filled given = {};
+	json_t *json;
+	int r = fill_option(options, "log", rows, i, &given, err);
+
+	if (r < 0 || !given.value.given)
+		return r;
+	if (!*given.value.text)
+		return at_row(rows, i, error_set(err, -EINVAL, "--log is empty"), err);
+	json = given.value.text[0] == '/' ? json_string(given.value.text)
+					  : json_sprintf("%s/%s", cwd, given.value.text);
+	if (!json)
+		return at_row(rows, i, error_set(err, -EINVAL, "--log is not UTF-8"), err);
+	(void)json_object_set_new(task, "log", json);
+	return 0;
+}
+
 int submission_task(const struct options *options, const struct rows *rows, size_t i,
 		    const char *cwd, json_t **ret_object, struct error *err)
 {
@@ -451,6 +470,8 @@ int submission_task(const struct options *options, const struct rows *rows, size
 		r = add_name(options, rows, i, task, err);
 	if (r == 0)
 		r = add_work(options, rows, i, task, err);
+	if (r == 0)
+		r = add_log(options, rows, i, cwd, task, err);
 	if (r < 0)
 		return r;
 	if (rows) {

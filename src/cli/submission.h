@@ -81,6 +81,13 @@ extern const char *const submission_cpu_modes[];
 	     .help =                                                                               \
 		 "tasks of one kind take equally long: what durations are learned by (default: "   \
 		 "program and VRAM)"},                                                             \
+	    {"log",                                                                                \
+	     0,                                                                                    \
+	     OPTION_STRING,                                                                        \
+	     "FILE",                                                                               \
+	     .placeholders = true,                                                                 \
+	     .help = "append its output to this file, whole (default: a log of the daemon's, "     \
+		     "with a cap)"},                                                               \
 	{                                                                                          \
 		"name", 0, OPTION_STRING, "TEXT", .placeholders = true,                            \
 						  .help = "what it is called in lists"             \

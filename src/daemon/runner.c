@@ -194,7 +194,11 @@ static int start_send(struct runner *runner, const struct sched_task *task, unsi
 					   .tty = task->spec.tty,
 					   .log_is_private = !task->spec.log_path,
 					   .user = has_user ? &owner.user : NULL,
-					   .log_cap_bytes = cap ? cap : LOG_CAP_BYTES,
+					   /* In a file of his own choice he may have more
+					    * than this. */
+					   .log_cap_bytes = task->spec.log_path ? 0
+							    : cap               ? cap
+										: LOG_CAP_BYTES,
 				       },
 				       err);
 }

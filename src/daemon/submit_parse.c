@@ -65,6 +65,16 @@ static int read_cwd(const json_t *value, struct target *t, struct error *err)
 	return r;
 }
 
+static int read_log(const json_t *value, struct target *t, struct error *err)
+{
+	int r = read_string(value, SUBMIT_ARG_MAX, &t->spec->log_path, err);
+
+	if (r == 0 && t->spec->log_path[0] != '/')
+		r = error_set(err, -EINVAL, "must be an absolute path, not \"%.200s\"",
+			      t->spec->log_path);
+	return r;
+}
+
 static int read_env(const json_t *value, struct target *t, struct error *err)
 {
 	const char *text;
@@ -219,6 +229,7 @@ static const struct member TASK_MEMBERS[] = {
     {"work", read_work},
     {"key", read_key},
     {"tty", read_tty},
+    {"log", read_log},
     {},
 };
 
@@ -240,15 +251,11 @@ static const struct member BATCH_MEMBERS[] = {
 };
 
 static const struct member ROW_MEMBERS[] = {
-    SHARED_MEMBERS,
-    {"command", read_command},
-    {"name", read_name},
-    {"kind", read_kind},
-    {"row", read_row},
-    {"fingerprint", read_fingerprint},
-    {"request", read_request},
-    {"work", read_work},
-    {},
+    SHARED_MEMBERS,      {"command", read_command},
+    {"name", read_name}, {"kind", read_kind},
+    {"row", read_row},   {"fingerprint", read_fingerprint},
+    {"log", read_log},   {"request", read_request},
+    {"work", read_work}, {},
 };
 
 static int parse_finish(struct submit *submit, int r, struct submit *ret_submit)

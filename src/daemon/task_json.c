@@ -115,6 +115,7 @@ static void set_terms(json_t *json, const struct sched_task *task)
 	(void)json_object_set_new(json, "requeues", jsonx_u64(task->requeues));
 	(void)json_object_set_new(json, "private", json_boolean(spec->is_private));
 	(void)json_object_set_new(json, "tty", jsonx_string_if(spec->tty));
+	(void)json_object_set_new(json, "log", jsonx_string_if(spec->log_path));
 }
 
 json_t *task_to_json(const struct sched_task *task, const char *reason)

@@ -332,6 +332,36 @@ def test_a_task_runs_as_who_sent_it(machine):
     assert said[0] == str(NOBODY) and " ".join(sorted(said[1].split(), key=int)) == groups
 
 
+def test_a_log_of_ones_own_choice_is_opened_with_ones_own_rights(machine):
+    alice, bob = machine.user(ALICE), machine.user(BOB)
+    place, secret = machine.box.dir / "place", machine.box.dir / "secret"
+    place.mkdir()
+    os.chown(place, ALICE, ALICE)
+    secret.write_text("CUDA error: out of memory rootsecret\n")
+    secret.chmod(0o600)
+    log = place / "new" / "train.log"
+    for number in (1, 2):
+        task = alice.task("echo", "said", number, log=str(log))
+        alice.wait(task)
+        assert alice.get(f"/v1/tasks/{task}/log").endswith(f"said {number}\n")
+    assert log.read_text() == "said 1\nsaid 2\n" and log.stat().st_uid == ALICE and log.parent.stat().st_uid == ALICE
+    assert bob.get(f"/v1/tasks/{task}")["task"]["log"] is None
+    bob.refused("GET", f"/v1/tasks/{task}/log")
+    # Root's files are neither written nor read for anybody, whatever the path has become meanwhile.
+    for path in (secret, machine.state / "mine", "/proc/self/mem"):
+        ended = alice.wait(alice.task("echo", "overwritten", log=str(path)))
+        assert ended["state"] == "failed" and "log" in ended["reason"] + ended["attempts"][0]["reason"], ended
+    assert "overwritten" not in secret.read_text() and not (machine.state / "mine").exists()
+    swap = ["sh", "-c", f"rm {log}; ln -s {secret} {log}; exit 1"]
+    ended = alice.wait(alice.task(*swap, log=str(log), request={"vram_bytes": 1 << 30}))
+    assert ended["state"] == "failed" and "rootsecret" not in json.dumps(ended)
+    assert "rootsecret" not in alice.raw("GET", f"/v1/tasks/{ended['id']}/log")[1]
+    log.unlink()
+    os.mkfifo(log)
+    os.chown(log, ALICE, ALICE)
+    assert "rootsecret" not in alice.raw("GET", f"/v1/tasks/{ended['id']}/log")[1], "and a FIFO holds nobody up"
+
+
 def test_a_task_reaches_neither_the_daemon_nor_what_it_keeps(machine):
     alice = machine.user(ALICE)
     pids = [machine.pid("daemon"), machine.pid("supervisor")]
@@ -542,3 +572,12 @@ def test_a_service_manager_is_told_when_it_is_ready(sandbox):
     assert listener.recv(100) == b"READY=1"
     assert sandbox.json("queue")["tasks"] == []
     listener.close()
+
+
+def test_a_log_beside_the_work(sandbox):
+    rows = sandbox.file("rows", "one\ntwo\n")
+    sandbox.plimsoll("batch", "--cpu", "only", "--log", "logs/{line}.log", rows, "--", "echo", "did", "{line}", check=0)
+    assert [(sandbox.dir / "logs" / f"{name}.log").read_text() for name in ("one", "two")] == ["did one\n", "did two\n"]
+    done = sandbox.plimsoll("run", "--cpu", "only", "--log", "out.log", "--", "echo", "shown", check=0)
+    assert done.stdout == "shown\n" and (sandbox.dir / "out.log").read_text() == "shown\n"
+    assert "--log is empty" in sandbox.plimsoll("submit", "--cpu", "only", "--log", "", "--", "true", check=2).stderr

@@ -13,6 +13,7 @@
 #include "daemon/fairshare.h"
 #include "daemon/gpus.h"
 #include "daemon/hub.h"
+#include "daemon/keeper.h"
 #include "daemon/listing.h"
 #include "daemon/logs.h"
 #include "daemon/notify.h"
@@ -245,6 +246,8 @@ static int modules_create(struct daemon *daemon, struct error *err)
 	if (r == 0)
 		r = fairshare_create(daemon, &daemon->fairshare, err);
 	if (r == 0)
+		daemon->keeper = keeper_create(daemon);
+	if (r == 0)
 		r = runner_create(daemon, &daemon->runner, err);
 	if (r == 0)
 		r = restore_all(daemon, err);
@@ -260,6 +263,7 @@ static void modules_destroy(struct daemon *daemon)
 	api_server_destroy(daemon->api);
 	gpu_sampler_destroy(daemon->sampler);
 	runner_destroy(daemon->runner);
+	keeper_destroy(daemon->keeper);
 	listings_destroy(daemon->listings);
 	logs_destroy(daemon->logs);
 	parked_destroy(daemon->parked);

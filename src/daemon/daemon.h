@@ -23,6 +23,7 @@
 
 struct fairshare;
 struct hub;
+struct keeper;
 struct listings;
 struct logs;
 struct parked;
@@ -52,6 +53,7 @@ struct daemon {
 	struct waiters *waiters;     /* who waits for a task's end */
 	struct parked *parked;       /* who waits for the first GPU sample */
 	struct logs *logs;           /* who follows a log */
+	struct keeper *keeper;       /* archives what ended long ago */
 	struct listings *listings;   /* who reads a list of tasks */
 	struct api_server *api;
 };

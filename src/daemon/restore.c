@@ -10,7 +10,6 @@
 #include "util/log.h"
 
 #include <errno.h>
-#include <malloc.h>
 
 #define PAGE_TASKS 256
 
@@ -75,7 +74,6 @@ int restore_all(struct daemon *daemon, struct error *err)
 		r = restore_tasks(daemon, &n, err);
 	if (r == 0 && n > 0)
 		log_info("%zu tasks restored", n);
-	(void)malloc_trim(0);
 	return r;
 }
 

@@ -255,6 +255,11 @@ static void on_hangup(uv_signal_t *handle, int number)
 
 /* The store. */
 
+const struct config *rules_config(const struct rules *rules)
+{
+	return rules->config;
+}
+
 bool rules_are_new(const struct rules *rules)
 {
 	return !json_equal(rules->state, rules->stored);

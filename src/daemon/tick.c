@@ -7,6 +7,7 @@
 
 #include "daemon/fairshare.h"
 #include "daemon/hub.h"
+#include "daemon/keeper.h"
 #include "daemon/queries.h"
 #include "daemon/record.h"
 #include "daemon/rules.h"
@@ -170,6 +171,8 @@ static void tell_all(struct tick *tick)
 		hub_batch(daemon->hub, changes.batches[i]);
 		tick->batch_ended |= changes.batches[i]->ended_at_ms > 0;
 	}
+	if (changes.n_tasks > 0)
+		keeper_poke(daemon->keeper);
 }
 
 static unsigned ended_in_memory(const struct sched *sched)
@@ -186,10 +189,13 @@ static unsigned ended_in_memory(const struct sched *sched)
 static void forget_some(struct tick *tick)
 {
 	struct sched *sched = tick->daemon->sched;
+	/* What is in memory is not archived. */
+	uint64_t keep = MIN_OF((uint64_t)KEEP_ENDED, keeper_ended(tick->daemon));
+	unsigned step = (unsigned)MIN_OF((uint64_t)FORGET_STEP, keep);
 
-	if (!tick->batch_ended && ended_in_memory(sched) < tick->n_kept + FORGET_STEP)
+	if (!tick->batch_ended && ended_in_memory(sched) < tick->n_kept + step)
 		return;
-	sched_forget(sched, KEEP_ENDED);
+	sched_forget(sched, (size_t)keep);
 	tick->n_kept = ended_in_memory(sched);
 	tick->batch_ended = false;
 }

@@ -57,7 +57,7 @@ static const char *const steps[] = {
     "CREATE INDEX archive_done ON archive (fingerprint)"
     " WHERE fingerprint IS NOT NULL AND state = 'done';"
     "CREATE INDEX archive_logs ON archive (id) WHERE logs > 0;"
-    "CREATE INDEX task_ended ON task (updated_at)"
+    "CREATE INDEX task_ended ON task (updated_at, batch)"
     " WHERE state IN ('done', 'failed', 'canceled', 'lost');"
     "CREATE INDEX task_environment ON task (environment) WHERE environment <> 0;"
     "DROP INDEX task_open;"

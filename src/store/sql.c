@@ -9,6 +9,8 @@
 #include <errno.h>
 #include <unistd.h>
 
+#define IS_ENDED "state IN ('done', 'failed', 'canceled', 'lost')"
+
 static const char *const texts[STMT_COUNT] = {
     [STMT_BEGIN] = "BEGIN IMMEDIATE",
     [STMT_COMMIT] = "COMMIT",
@@ -59,6 +61,46 @@ static const char *const texts[STMT_COUNT] = {
     [STMT_FIND_DONE] =
 	"SELECT max(coalesce((SELECT max(id) FROM task WHERE fingerprint = ?1 AND state = 'done'), "
 	"0), coalesce((SELECT max(id) FROM archive WHERE fingerprint = ?1 AND state = 'done'), 0))",
+    [STMT_COUNT_ENDED] = "SELECT count(*) FROM task WHERE " IS_ENDED,
+    [STMT_OLDEST_ENDED] =
+	"SELECT id FROM task INDEXED BY task_ended WHERE " IS_ENDED " AND updated_at < ?1 "
+	"AND batch NOT IN (SELECT id FROM batch WHERE ended_at = 0) ORDER BY updated_at LIMIT ?2",
+    [STMT_ARCHIVE_COPY] =
+	"INSERT OR REPLACE INTO archive (id, batch, row, name, kind, state, reason, fingerprint, "
+	"priority, uid, submitted_at, updated_at, spec, number, device, policy, gpus, started_at, "
+	"ended_at, outcome, exit_code, signal, peak_vram, peak_ram, logs) "
+	"SELECT t.id, t.batch, t.row, t.name, t.kind, t.state, t.reason, t.fingerprint, "
+	"t.priority, t.uid, t.submitted_at, t.updated_at, "
+	"json_object('command', CASE WHEN length(t.spec -> '$.command') <= ?2 "
+	"THEN json(t.spec -> '$.command') END, "
+	"'private', json(CASE WHEN t.spec ->> '$.private' THEN 'true' ELSE 'false' END)), "
+	"coalesce(a.number, 0), a.device, a.policy, a.gpus, a.started_at, a.ended_at, a.outcome, "
+	"a.exit_code, a.signal, a.peak_vram, a.peak_ram, "
+	"CASE WHEN t.spec ->> '$.log' IS NULL THEN coalesce(a.number, 0) ELSE 0 END "
+	"FROM task t LEFT JOIN attempt a ON a.task = t.id "
+	"AND a.number = (SELECT max(number) FROM attempt WHERE task = t.id) "
+	"WHERE t.id = ?1 AND t." IS_ENDED,
+    [STMT_ARCHIVE_ATTEMPTS] = "DELETE FROM attempt WHERE task = ?1",
+    [STMT_ARCHIVE_SUBMIT] = "DELETE FROM submit WHERE is_batch = 0 AND id = ?1",
+    [STMT_ARCHIVE_TASK] = "DELETE FROM task WHERE id = ?1",
+    [STMT_COUNT_ARCHIVED] = "SELECT count(*) FROM archive",
+    [STMT_OLDEST_ARCHIVED] = "SELECT id, batch FROM archive WHERE logs = 0 ORDER BY id LIMIT ?1",
+    [STMT_DROP_ARCHIVED] = "DELETE FROM archive WHERE id = ?1",
+    [STMT_DROP_BATCH] = "DELETE FROM batch WHERE id = ?1 AND ended_at > 0 "
+			"AND NOT EXISTS (SELECT 1 FROM archive WHERE batch = ?1 AND batch <> 0) "
+			"AND NOT EXISTS (SELECT 1 FROM task WHERE batch = ?1 AND batch <> 0)",
+    [STMT_DROP_BATCH_SUBMIT] = "DELETE FROM submit WHERE is_batch = 1 AND id = ?1 "
+			       "AND NOT EXISTS (SELECT 1 FROM batch WHERE id = ?1)",
+    [STMT_LOGS_TO_REMOVE] = "SELECT id, logs FROM archive WHERE logs > 0 ORDER BY id LIMIT ?1",
+    [STMT_LOGS_REMOVED] = "UPDATE archive SET logs = 0 WHERE id = ?1",
+    [STMT_ENVIRONMENTS_AFTER] =
+	"SELECT max(id) FROM (SELECT id FROM environment WHERE id > ?1 ORDER BY id LIMIT ?2)",
+    /* The largest stays whatever it is: its number must not be given out again. */
+    [STMT_DROP_ENVIRONMENTS] =
+	"DELETE FROM environment WHERE id > ?1 AND id <= ?2 "
+	"AND id < (SELECT max(id) FROM environment) AND NOT EXISTS (SELECT 1 FROM task "
+	"WHERE task.environment = environment.id AND task.environment <> 0)",
+    [STMT_FREE_PAGES] = "PRAGMA freelist_count",
 };
 
 sqlite3_stmt *store_statement(struct store *store, enum store_statement which, struct error *err)

@@ -96,10 +96,28 @@ static int database_check(struct store *store, struct error *err)
 	return r;
 }
 
+/* A file of an earlier version cannot give pages back: it is written anew, once. Where there is no
+ * room for that now, it works as it did, and the next start tries again. */
+static void shrinking_enable(struct store *store)
+{
+	sqlite3_stmt *statement = NULL;
+	int mode = 0;
+
+	if (sqlite3_prepare_v2(store->db, "PRAGMA auto_vacuum", -1, &statement, NULL) ==
+		SQLITE_OK &&
+	    sqlite3_step(statement) == SQLITE_ROW)
+		mode = sqlite3_column_int(statement, 0);
+	(void)sqlite3_finalize(statement);
+	if (mode == 0)
+		(void)sqlite3_exec(store->db, "PRAGMA auto_vacuum = INCREMENTAL; VACUUM;", NULL,
+				   NULL, NULL);
+}
+
 static int database_open(struct store *store, struct error *err)
 {
 	int r;
-	static const char setup[] = "PRAGMA journal_mode = WAL;"
+	static const char setup[] = "PRAGMA auto_vacuum = INCREMENTAL;" /* of a new file */
+				    "PRAGMA journal_mode = WAL;"
 				    "PRAGMA synchronous = FULL;"
 				    "PRAGMA foreign_keys = OFF;"
 				    "PRAGMA temp_store = MEMORY;"
@@ -115,6 +133,8 @@ static int database_open(struct store *store, struct error *err)
 		r = store_error(store, err, "opening the state database");
 	if (r == 0)
 		r = store_migrate(store, err);
+	if (r == 0)
+		shrinking_enable(store);
 	/* Nor may closing it move what is in the log into a damaged file. */
 	if (r == -EUCLEAN)
 		(void)sqlite3_db_config(store->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);

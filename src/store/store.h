@@ -183,3 +183,45 @@ int store_last_ids(struct store *store, uint64_t *ret_task, uint64_t *ret_batch,
 /* Is there a task in state "done" with this fingerprint? 1 yes (*ret_task, may be NULL), 0 no. */
 int store_find_done(struct store *store, const char *fingerprint, uint64_t *ret_task,
 		    struct error *err) MUST_CHECK;
+
+/*
+ * Keeping in bounds what has ended (archive.c). Each does a little, in the open unit where it
+ * writes, so that a loop can do other things between.
+ */
+
+/* Tasks that have ended and are not archived. */
+int store_count_ended(struct store *store, uint64_t *ret_n, struct error *err) MUST_CHECK;
+
+/* Those of them that ended longest ago, and before `before_ms`; not of batches that go on. Their
+ * ids go to `ids`; returns how many, at most `max`. */
+int store_oldest_ended(struct store *store, int64_t before_ms, uint64_t *ids, size_t max,
+		       struct error *err) MUST_CHECK;
+
+/* Of one ended task keep what `queue` and `show` tell: names, state, reason, a command of up to
+ * STORE_COMMAND_KEPT bytes of JSON, fingerprint and the last attempt. Its log files, where the
+ * daemon chose their place, are to be removed then. */
+#define STORE_COMMAND_KEPT 256
+int store_archive_task(struct store *store, uint64_t id, struct error *err) MUST_CHECK;
+int store_count_archived(struct store *store, uint64_t *ret_n, struct error *err) MUST_CHECK;
+
+/* Forget the archived tasks of the smallest ids, at most `max`, and batches of which no task is
+ * left; those whose logs are still to be removed stay. Returns how many. */
+int store_drop_archived(struct store *store, size_t max, struct error *err) MUST_CHECK;
+
+/* Archived tasks with logs to remove: attempts 1 to `attempts`. At most `max` ids; returns how
+ * many. */
+struct store_logs {
+	uint64_t task;
+	unsigned attempts;
+};
+int store_logs_to_remove(struct store *store, struct store_logs *logs, size_t max,
+			 struct error *err) MUST_CHECK;
+int store_logs_removed(struct store *store, uint64_t task, struct error *err) MUST_CHECK;
+
+/* Drop environments no task has, among the `max` after the id *at, which moves on; 0 at the end. */
+int store_drop_environments(struct store *store, int64_t *at, size_t max,
+			    struct error *err) MUST_CHECK;
+
+/* Give up to `pages` free pages of the file back to the file system. Returns how many are left.
+ * Outside of units. */
+int store_compact(struct store *store, unsigned pages, struct error *err) MUST_CHECK;

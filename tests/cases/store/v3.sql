@@ -30,7 +30,7 @@ CREATE TABLE archive (id INTEGER PRIMARY KEY, batch INTEGER NOT NULL, row INTEGE
 CREATE INDEX archive_batch ON archive (batch, id) WHERE batch <> 0;
 CREATE INDEX archive_done ON archive (fingerprint) WHERE fingerprint IS NOT NULL AND state = 'done';
 CREATE INDEX archive_logs ON archive (id) WHERE logs > 0;
-CREATE INDEX task_ended ON task (updated_at) WHERE state IN ('done', 'failed', 'canceled', 'lost');
+CREATE INDEX task_ended ON task (updated_at, batch) WHERE state IN ('done', 'failed', 'canceled', 'lost');
 CREATE INDEX task_environment ON task (environment) WHERE environment <> 0;
 CREATE INDEX submit_id ON submit (is_batch, id);
 INSERT INTO meta VALUES ('created', '2026-11-21T10:00:00.000Z');

@@ -1,0 +1,58 @@
+/* The world of sched_property.c: the truth the queue only hears of, and a model of its own of why a
+ * task waits. */
+#pragma once
+
+#include "sched_stored.h"
+#include "util/size.h"
+
+#define TASKS_MAX 100000
+#define GPUS_MAX  4
+#define USERS     3
+
+enum truth { ABSENT, QUIET, TO_START, PROCESS, ENDED, GONE }; /* ENDED: not judged yet */
+
+/* How something ended, ever: a retry may change it after others went by it. */
+struct fate {
+	bool well, badly;
+};
+
+struct world_task {
+	enum truth truth;
+	unsigned attempt;
+	int signaled;
+	int64_t ended_ms;
+	int64_t started_ms; /* its process; goes back with the clock */
+	bool soft_sent;     /* in this attempt */
+	bool retried;       /* by hand: whatever it was to run after may be left aside */
+	bool final;
+	struct fate fate;
+	enum sched_state state;
+};
+
+struct world {
+	struct sched *sched;
+	uint64_t random;
+	int64_t now_ms, latest_ms; /* the clock, and the latest it ever was */
+	struct gpu_list *list;     /* without the tasks' use */
+	uint64_t foreign[GPUS_MAX];
+	struct world_task *tasks; /* by id */
+	struct fate *batches;     /* by id */
+	uint64_t last_task, last_batch;
+	struct stored stored;
+	struct sched_config config;
+	struct sched_user_config users[USERS];
+	bool paused, closed[GPUS_MAX];
+	unsigned start_failures; /* in a row */
+	size_t starts, restarts, ends, reasons, kept;
+};
+
+/* Was what it is to run after ever so? */
+bool after_was_met(const struct world *w, const struct sched_task *t);
+
+/* The users' limits hold, and what the queue says they have is what a count by hand gives. */
+void check_users(struct world *w);
+/* Every waiting task has the reason that is found here, and what nothing keeps does not wait. */
+void check_reasons(struct world *w);
+/* Nothing is granted twice; what just started on a GPU keeps within its load line. */
+void check_gpus(struct world *w, const bool *started_on);
+void check_batches(struct world *w);

@@ -27,7 +27,7 @@
 #define LOGS_A_STEP    64
 #define SWEEP_A_STEP   500
 #define PAGES_A_STEP   256 /* of 4 KiB */
-#define PAGES_LEFT_MAX 256 /* free ones that are left: they will be used again */
+#define PAGES_LEFT_MAX 64  /* free ones that are left: they will be used again */
 #define DAY_MS         ((int64_t)24 * 60 * 60 * 1000)
 
 enum job { JOB_LOOK, JOB_LOGS, JOB_ARCHIVE, JOB_DROP, JOB_SWEEP, JOB_COMPACT, JOB_COUNT };

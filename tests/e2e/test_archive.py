@@ -1,5 +1,6 @@
 """What ended long ago: archived, then forgotten; with its logs and environments, and never lost on the way."""
 
+import os
 import random
 import sqlite3
 import time
@@ -83,7 +84,8 @@ def test_killed_while_archiving(sandbox):
 
 def test_the_file_shrinks(sandbox):
     daemon = configured(sandbox, "keep: {ended_tasks: 10, archived_tasks: 10}\n")
-    daemon.batch([["false", "x" * 1000, str(i)] for i in range(2000)], request=CPU, on_failure="continue")
+    daemon.task("sleep", "1000", request={**CPU, "cpus": os.cpu_count()})
+    daemon.batch([["false", "x" * 1000, str(i)] for i in range(2000)], request={**CPU, "cpus": 1})
     grown = (daemon.state / "state.db").stat().st_size + (daemon.state / "state.db-wal").stat().st_size
     daemon.post("/v1/batches/1/cancel")
     daemon.wait_batch(1)

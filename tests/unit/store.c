@@ -648,6 +648,119 @@ static void test_every_earlier_version(void **state)
 	}
 }
 
+static int see_archived(void *data, const struct store_task *task)
+{
+	struct seen *seen = data;
+
+	(void)snprintf(seen->more, sizeof seen->more, "%s%s", task->archived ? "archived " : "",
+		       task->spec);
+	return see_task(data, task);
+}
+
+static void end_task(struct store *store, uint64_t id, const char *fingerprint, const char *spec)
+{
+	struct store_task task = task_of(id, "done");
+	const struct store_attempt attempt = {.task = id,
+					      .number = 2,
+					      .device = "cuda:0",
+					      .policy = "auto",
+					      .gpus = "[]",
+					      .started_at_ms = 5,
+					      .ended_at_ms = 6,
+					      .outcome = "ok",
+					      .exit_known = true};
+	struct error err;
+
+	task.fingerprint = fingerprint;
+	task.spec = spec;
+	assert_int_equal(
+	    store_intern_environment(store, spec, strlen(spec), &task.environment, &err), 0);
+	put(store, &task);
+	assert_int_equal(store_put_attempt(store, &attempt, &err), 0);
+}
+
+static uint64_t archived_count(struct store *store)
+{
+	uint64_t n = 99;
+	struct error err;
+
+	assert_int_equal(store_count_archived(store, &n, &err), 0);
+	return n;
+}
+
+/* From `task` to `archive`, and out of that: what is kept at each step, and that numbers of tasks
+ * and environments are never given out again. */
+static void test_archive(void **state)
+{
+	const struct store_query one = {.id = 1, .archived = true};
+	struct seen seen = {};
+	struct store_logs logs[4];
+	uint64_t ids[8], n = 0, task = 0, batch = 0;
+	int64_t at = 0, environment = 0;
+	struct text text = {};
+	struct error err;
+
+	{
+		auto_store struct store *store = open_store(*state);
+
+		assert_int_equal(store_begin(store, &err), 0);
+		end_task(store, 1, "one", "{\"command\":[\"a\"],\"cwd\":\"/\"}");
+		end_task(store, 2, "two",
+			 "{\"command\":[\"b\"],\"log\":\"/mine\",\"private\":true}");
+		put(store, &(struct store_task){.id = 3, .state = "waiting", .spec = "{}"});
+		assert_int_equal(store_commit(store, &err), 0);
+		assert_int_equal(store_count_ended(store, &n, &err), 0);
+		assert_int_equal(n, 2);
+		assert_int_equal(store_oldest_ended(store, 1002, ids, 8, &err), 1);
+		assert_int_equal(store_oldest_ended(store, INT64_MAX, ids, 8, &err), 2);
+		assert_int_equal(ids[0], 1);
+		assert_int_equal(store_archive_task(store, 1, &err), -EINVAL); /* no unit */
+		assert_int_equal(store_begin(store, &err), 0);
+		assert_int_equal(store_archive_task(store, 1, &err), 0);
+		assert_int_equal(store_archive_task(store, 2, &err), 0);
+		store_rollback(store);
+		assert_int_equal(archived_count(store), 0);
+		assert_int_equal(store_begin(store, &err), 0);
+		assert_int_equal(store_archive_task(store, 3, &err), -ESRCH); /* it waits */
+		assert_int_equal(store_archive_task(store, 1, &err), 0);
+		assert_int_equal(store_archive_task(store, 2, &err), 0);
+		assert_int_equal(store_commit(store, &err), 0);
+	}
+	{
+		auto_store struct store *store = open_store(*state);
+
+		assert_int_equal(count(store), 1);
+		assert_int_equal(store_each_task(store, &one, see_archived, &seen, &err), 0);
+		assert_int_equal(seen.n, 1);
+		assert_string_equal(seen.state, "done");
+		assert_int_equal(store_each_attempt(store, &one, see_attempt, &seen, &err), 0);
+		assert_int_equal(seen.attempt.number, 2);
+		assert_int_equal(store_find_done(store, "one", &task, &err), 1);
+		assert_int_equal(task, 1);
+		/* The second has a log of its user's choice: that stays. */
+		assert_int_equal(store_logs_to_remove(store, logs, 4, &err), 1);
+		assert_int_equal(logs[0].task, 1);
+		assert_int_equal(logs[0].attempts, 2);
+		assert_int_equal(store_begin(store, &err), 0);
+		assert_int_equal(store_drop_archived(store, 8, &err), 1); /* not before its logs */
+		assert_int_equal(store_logs_removed(store, 1, &err), 0);
+		assert_int_equal(store_drop_environments(store, &at, 8, &err), 0);
+		assert_int_equal(store_drop_archived(store, 8, &err), 1);
+		assert_int_equal(store_commit(store, &err), 0);
+		assert_int_equal(archived_count(store), 0);
+		assert_int_equal(store_find_done(store, "one", &task, &err), 0);
+		assert_int_equal(store_get_environment(store, 1, &text, &err), -ENOENT);
+		assert_int_equal(store_begin(store, &err), 0);
+		assert_int_equal(store_intern_environment(store, "new", 3, &environment, &err), 0);
+		assert_int_equal(environment, 3);
+		assert_int_equal(store_archive_task(store, 3, &err), -ESRCH);
+		assert_int_equal(store_commit(store, &err), 0);
+		assert_int_equal(store_last_ids(store, &task, &batch, &err), 0);
+		assert_int_equal(task, 3);
+		assert_true(store_compact(store, 100, &err) >= 0);
+	}
+}
+
 /* A migration that fails in the middle leaves the file as it was. */
 static void test_migration_is_all_or_nothing(void **state)
 {
@@ -698,6 +811,7 @@ int main(void)
 	    TEST(test_damaged),
 	    TEST(test_locked_by_another_program),
 	    TEST(test_every_earlier_version),
+	    TEST(test_archive),
 	    TEST(test_migration_is_all_or_nothing),
 	    TEST(test_newer_version_is_refused),
 	};

@@ -17,7 +17,7 @@
 
 #include <cmocka.h>
 
-#define WORLDS 160
+#define WORLDS 240
 
 static uint64_t only_seed;
 
@@ -65,6 +65,74 @@ static void make_kind(uint64_t *state, const struct world *world, struct kind *k
 	}
 }
 
+/* Rules of GPUs, wishes, users, start locks: some of each. */
+static struct place_wishes wishes[6];
+
+static void make_wishes(uint64_t *state, const struct world *world, struct place_wishes *w)
+{
+	memset(w, 0, sizeof *w);
+	for (size_t g = 0; g < world->n_gpus; g++) {
+		char uuid[GPU_UUID_MAX];
+		uint64_t what = pick(state, 6);
+
+		snprintf(uuid, sizeof uuid, "GPU-%zu", g);
+		if (what == 0)
+			memcpy(w->forbid[w->n_forbid++], uuid, sizeof uuid);
+		else if (what == 1)
+			memcpy(w->prefer[w->n_prefer++], uuid, sizeof uuid);
+		else if (what == 2)
+			memcpy(w->avoid[w->n_avoid++], uuid, sizeof uuid);
+	}
+	if (pick(state, 4) == 0)
+		snprintf(w->models[w->n_models++], sizeof w->models[0], "%c",
+			 (char)('a' + pick(state, 3)));
+	if (pick(state, 4) == 0)
+		w->compute_min = (unsigned)(60 + 10 * pick(state, 4));
+	if (pick(state, 4) == 0)
+		w->compute_max = (unsigned)(70 + 10 * pick(state, 4));
+}
+
+static void decorate(uint64_t *state, struct world *world, struct kind kinds[6], unsigned n_kinds)
+{
+	for (size_t g = 0; g < world->n_gpus; g++) {
+		struct world_gpu *gpu = &world->gpus[g];
+
+		gpu->compute = pick(state, 4) == 0 ? 0 : (unsigned)(60 + 10 * pick(state, 4));
+		if (pick(state, 5) == 0)
+			gpu->max_request_bytes = (1 + pick(state, 6)) * GIB;
+		if (pick(state, 4) == 0)
+			gpu->max_tasks = (unsigned)(1 + pick(state, 3));
+		gpu->closed = pick(state, 8) == 0;
+	}
+	for (unsigned k = 0; k < n_kinds; k++) {
+		struct place_request *request = &kinds[k].request;
+
+		if (request->cpu == PLACE_CPU_ONLY)
+			continue;
+		make_wishes(state, world, &wishes[k]);
+		if (pick(state, 2) == 0)
+			request->wishes = &wishes[k];
+		request->start_lock = pick(state, 5) == 0;
+		if (pick(state, 4) == 0)
+			request->stagger_ms = (unsigned)pick(state, 8000);
+	}
+	world->stagger_ms = pick(state, 3) == 0 ? (unsigned)pick(state, 3000) : 0;
+	world->settle_seconds = 0.1 + 8 * world_uniform(state);
+	world->n_users = pick(state, 4);
+	for (size_t i = 0; i < world->n_users; i++)
+		world->users[i] = (struct place_user){
+		    .uid = (uid_t)i,
+		    .max_running = (unsigned)pick(state, 5),
+		    .max_gpus = (unsigned)pick(state, 6),
+		    .max_vram_bytes = pick(state, 2) == 0 ? 0 : pick(state, 30 * GIB),
+		};
+}
+
+static bool is_decorated(uint64_t seed)
+{
+	return seed % 2 == 0;
+}
+
 /* Every third world has arrivals and priorities, so the bound does not apply to it. */
 static bool is_closed(uint64_t seed)
 {
@@ -90,6 +158,8 @@ static void make_world(uint64_t seed, struct world *world, struct kind kinds[6])
 	world->cpu_milli = pick(&state, 2) == 0 ? 0 : 8000;
 	for (unsigned k = 0; k < n_kinds; k++)
 		make_kind(&state, world, &kinds[k], k);
+	if (is_decorated(seed))
+		decorate(&state, world, kinds, n_kinds);
 	for (int b = 0; b < 3; b++) {
 		limits[b][0] = pick(&state, 2) == 0 ? 0 : (unsigned)(1 + pick(&state, 4));
 		limits[b][1] = pick(&state, 3) == 0 ? (unsigned)(1 + pick(&state, 8)) : 0;
@@ -103,6 +173,7 @@ static void make_world(uint64_t seed, struct world *world, struct kind kinds[6])
 		task->request = kind->request;
 		task->kind = kind->name;
 		task->batch = pick(&state, 3);
+		task->uid = (uid_t)pick(&state, 4);
 		if (task->batch > 0 && task->request.cpu != PLACE_CPU_ONLY)
 			task->request.max_per_gpu = limits[task->batch][0];
 		task->request.threads = task->batch > 0 ? limits[task->batch][1] : 0;
@@ -118,6 +189,28 @@ static void make_world(uint64_t seed, struct world *world, struct kind kinds[6])
 	}
 }
 
+static bool may_ever(const struct world *world, const struct place_request *request, size_t g)
+{
+	uint64_t total = world->gpus[g].total_bytes;
+
+	return !world_objection(world, request, g) && request->vram_bytes <= total - total / 20 &&
+	       request->vram_bytes <= total - 256 * MIB;
+}
+
+static bool user_may_ever(const struct world *world, const struct world_task *task)
+{
+	for (size_t i = 0; i < world->n_users; i++) {
+		const struct place_user *user = &world->users[i];
+
+		if (user->uid == task->uid &&
+		    ((user->max_gpus > 0 && task->request.gpus > user->max_gpus) ||
+		     (user->max_vram_bytes > 0 &&
+		      task->request.gpus * task->request.vram_bytes > user->max_vram_bytes)))
+			return false;
+	}
+	return true;
+}
+
 /* What can never run here is left out, as a submit would refuse it. */
 static void drop_impossible(struct world *world)
 {
@@ -127,17 +220,9 @@ static void drop_impossible(struct world *world)
 		const struct place_request *request = &world->tasks[i].request;
 		size_t holds = 0;
 
-		for (size_t g = 0; g < world->n_gpus; g++) {
-			uint64_t total = world->gpus[g].total_bytes;
-			char uuid[32];
-
-			snprintf(uuid, sizeof uuid, "GPU-%zu", g);
-			if (place_is_pinned_elsewhere(request, uuid))
-				continue;
-			holds += request->vram_bytes <= total - total / 20 &&
-				 request->vram_bytes <= total - 256 * MIB;
-		}
-		if (holds >= request->gpus &&
+		for (size_t g = 0; g < world->n_gpus; g++)
+			holds += may_ever(world, request, g);
+		if (holds >= request->gpus && user_may_ever(world, &world->tasks[i]) &&
 		    (world->ram_bytes == 0 || request->ram_bytes <= world->ram_bytes))
 			world->tasks[kept++] = world->tasks[i];
 	}
@@ -156,7 +241,11 @@ static size_t play_world(uint64_t seed)
 	if (is_closed(seed) && world.n_tasks > 0)
 		world_yardsticks(&world, &yardsticks);
 	for (int policy = 0; policy < PLACE_POLICY_COUNT && world.n_tasks > 0; policy++) {
-		struct world_run run = {.policy = (enum place_policy)policy, .hints = seed % 2};
+		struct world_run run = {.policy = (enum place_policy)policy, .hints = seed / 2 % 2};
+
+		/* Every other of the worlds in which tasks arrive has reservations. */
+		if (!is_closed(seed) && seed / 3 % 2 == 0)
+			run.reserve_after_seconds = 20;
 
 		world_play(&world, &run);
 		steps += run.n_steps;

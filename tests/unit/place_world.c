@@ -23,8 +23,10 @@ struct play {
 	bool *started;
 	struct running *running;
 	size_t n_running;
-	double now;
+	double now, wake; /* when placement wants to be asked again; infinite = not */
+	double last_start[WORLD_GPUS_MAX];
 	struct gpu gpus[WORLD_GPUS_MAX];
+	struct ledger_rule rules[WORLD_GPUS_MAX];
 	struct place_task *waiting;
 	struct place_request *asks;
 };
@@ -91,6 +93,11 @@ static void __attribute__((format(printf, 2, 3))) broke(struct play *p, const ch
 	va_end(args);
 }
 
+static bool settled(const struct play *p, const struct running *r)
+{
+	return p->now - r->started >= p->world->settle_seconds;
+}
+
 /* The sample and the grants, as a daemon would have them. */
 static struct ledger *make_ledger(struct play *p)
 {
@@ -100,7 +107,11 @@ static struct ledger *make_ledger(struct play *p)
 				   .ram_total_bytes = world->ram_bytes,
 				   .ram_available_bytes = world->ram_bytes,
 				   .cpu_milli = world->cpu_milli};
-	struct ledger_options options = {.speed = speed_of, .data = (void *)(uintptr_t)world};
+	struct ledger_options options = {.speed = speed_of,
+					 .data = (void *)(uintptr_t)world,
+					 .rules = p->rules,
+					 .n_rules = world->n_gpus,
+					 .stagger_ms = world->stagger_ms};
 	struct ledger_allocation *grants =
 	    mem_calloc(p->n_running * PLACE_GPUS_MAX + 1, sizeof *grants);
 	struct ledger *ledger;
@@ -113,6 +124,16 @@ static struct ledger *make_ledger(struct play *p)
 				    .valid = GPU_TOTAL | GPU_USED | GPU_UTILIZATION};
 		snprintf(gpu->uuid, sizeof gpu->uuid, "GPU-%zu", g);
 		snprintf(gpu->name, sizeof gpu->name, "%s", world->gpus[g].model);
+		if (world->gpus[g].compute > 0)
+			gpu->valid |= GPU_COMPUTE_CAPABILITY;
+		gpu->compute_capability = world->gpus[g].compute;
+		p->rules[g] = (struct ledger_rule){
+		    .max_request_bytes = world->gpus[g].max_request_bytes,
+		    .max_tasks = world->gpus[g].max_tasks,
+		    .closed = world->gpus[g].closed,
+		    .text = "drained",
+		};
+		snprintf(p->rules[g].uuid, sizeof p->rules[g].uuid, "GPU-%zu", g);
 		gpu->vram.total_bytes = world->gpus[g].total_bytes;
 		gpu->utilization_percent = (unsigned)fmin(100, busy(p, g));
 	}
@@ -125,7 +146,9 @@ static struct ledger *make_ledger(struct play *p)
 
 			*a = (struct ledger_allocation){.vram_bytes = request->vram_bytes,
 							.used_known = true,
-							.settled = true,
+							.settled = settled(p, r),
+							.start_lock = request->start_lock,
+							.seconds_since_start = p->now - r->started,
 							.used_bytes = request->vram_bytes,
 							.exclusive = request->exclusive};
 			if (g == 0) {
@@ -140,6 +163,9 @@ static struct ledger *make_ledger(struct play *p)
 		}
 	}
 	ledger = ledger_create(&list, grants, n, &host, &options);
+	for (size_t g = 0; g < world->n_gpus; g++)
+		if (p->last_start[g] >= 0)
+			ledger->gpus[g].seconds_since_start = p->now - p->last_start[g];
 	free(grants);
 	return ledger;
 }
@@ -154,7 +180,101 @@ static struct place_task seen_by_placement(const struct play *p, size_t i)
 				   .kind = task->kind,
 				   .request = &task->request,
 				   .policy = p->run->policy,
+				   .uid = task->uid,
+				   .hard_limit_seconds = task->hard_limit_seconds,
+				   .waited_seconds = p->now - task->arrives_seconds,
 				   .work_hint = p->run->hints ? task->hint : 0};
+}
+
+static bool in_list(const char (*uuids)[GPU_UUID_MAX], size_t n, const char *uuid)
+{
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(uuids[i], uuid) == 0)
+			return true;
+	return false;
+}
+
+const char *world_objection(const struct world *world, const struct place_request *request,
+			    size_t gpu)
+{
+	const struct world_gpu *g = &world->gpus[gpu];
+	const struct place_wishes *w = request->wishes;
+	bool model = false;
+	char uuid[32];
+
+	snprintf(uuid, sizeof uuid, "GPU-%zu", gpu);
+	if (request->pin_uuid && strcmp(uuid, request->pin_uuid) != 0)
+		return "is not the one it is pinned to";
+	if (g->closed)
+		return "is closed";
+	if (g->max_request_bytes > 0 &&
+	    (request->vram_bytes == 0 || request->vram_bytes > g->max_request_bytes))
+		return "takes smaller ones only";
+	if (!w)
+		return NULL;
+	if (in_list(w->forbid, w->n_forbid, uuid))
+		return "is forbidden";
+	for (size_t i = 0; i < w->n_models; i++)
+		model |= strstr(g->model, w->models[i]) != NULL;
+	if (w->n_models > 0 && !model)
+		return "is of another model";
+	if ((w->compute_min > 0 && g->compute < w->compute_min) ||
+	    (w->compute_max > 0 && (g->compute == 0 || g->compute > w->compute_max)))
+		return "has another compute capability";
+	return NULL;
+}
+
+static void check_user(struct play *p, const struct running *new)
+{
+	const struct world *world = p->world;
+	uid_t uid = world->tasks[new->task].uid;
+	size_t running = 0, gpus = 0;
+	uint64_t vram = 0;
+
+	for (size_t i = 0; i < p->n_running; i++) {
+		const struct running *r = &p->running[i];
+
+		if (world->tasks[r->task].uid != uid)
+			continue;
+		running++;
+		gpus += r->n_gpus;
+		vram += r->n_gpus * world->tasks[r->task].request.vram_bytes;
+	}
+	for (size_t i = 0; i < world->n_users; i++) {
+		const struct place_user *user = &world->users[i];
+
+		if (user->uid == uid &&
+		    ((user->max_running > 0 && running > user->max_running) ||
+		     (user->max_gpus > 0 && new->n_gpus > 0 && gpus > user->max_gpus) ||
+		     (user->max_vram_bytes > 0 && world->tasks[new->task].request.vram_bytes > 0 &&
+		      vram > user->max_vram_bytes)))
+			broke(p, "user %u has %zu running, %zu GPUs, %llu bytes", (unsigned)uid,
+			      running, gpus, (unsigned long long)vram);
+	}
+}
+
+/* Start locks, what has to know what is free, and the stagger. */
+static void check_moment(struct play *p, const struct running *new, size_t gpu)
+{
+	const struct world *world = p->world;
+	const struct place_request *request = &world->tasks[new->task].request;
+	double stagger = fmax(request->stagger_ms, world->stagger_ms) / 1000;
+	bool careful =
+	    request->start_lock || (request->vram_bytes == 0 && request->max_per_gpu == 0);
+
+	if (p->last_start[gpu] >= 0 && p->now - p->last_start[gpu] < stagger - 1e-9)
+		broke(p, "GPU %zu had a start %.3f s ago, stagger %.3f s", gpu,
+		      p->now - p->last_start[gpu], stagger);
+	for (size_t i = 0; i < p->n_running; i++)
+		for (size_t g = 0; g < p->running[i].n_gpus; g++) {
+			const struct running *r = &p->running[i];
+
+			if (r == new || r->gpus[g] != gpu || settled(p, r))
+				continue;
+			if (careful || world->tasks[r->task].request.start_lock)
+				broke(p, "task %zu on GPU %zu beside %zu, which has not settled",
+				      new->task, gpu, r->task);
+		}
 }
 
 /* Promises, counted here and not by the code under test. */
@@ -180,6 +300,7 @@ static void check_start(struct play *p, const struct running *new)
 	if (world->ram_bytes > 0 && ram > world->ram_bytes)
 		broke(p, "RAM: %llu of %llu", (unsigned long long)ram,
 		      (unsigned long long)world->ram_bytes);
+	check_user(p, new);
 	if (world->cpu_milli > 0 && cpu > world->cpu_milli)
 		broke(p, "CPUs: %llu", (unsigned long long)cpu);
 	if (task->batch && request->threads > 0 && of_batch > request->threads)
@@ -188,12 +309,12 @@ static void check_start(struct play *p, const struct running *new)
 		size_t gpu = new->gpus[k];
 		uint64_t vram = 0, total = world->gpus[gpu].total_bytes;
 		unsigned on_gpu = 0, all = 0;
-		char uuid[32];
+		bool exclusive = false;
+		const char *why = world_objection(world, request, gpu);
 
-		snprintf(uuid, sizeof uuid, "GPU-%zu", gpu);
-		if (place_is_pinned_elsewhere(request, uuid))
-			broke(p, "task %zu on %s, pinned to %s", new->task, uuid,
-			      request->pin_uuid);
+		if (why)
+			broke(p, "task %zu on GPU %zu, which %s", new->task, gpu, why);
+		check_moment(p, new, gpu);
 		for (size_t j = 0; j < k; j++)
 			if (new->gpus[j] == gpu)
 				broke(p, "task %zu twice on GPU %zu", new->task, gpu);
@@ -206,9 +327,12 @@ static void check_start(struct play *p, const struct running *new)
 				vram += other->request.vram_bytes;
 				on_gpu += other->batch == task->batch;
 				all++;
-				if (all > 1 && (other->request.exclusive || request->exclusive))
-					broke(p, "GPU %zu is not exclusive", gpu);
+				exclusive |= other->request.exclusive;
 			}
+		if (exclusive && all > 1)
+			broke(p, "GPU %zu is not exclusive", gpu);
+		if (world->gpus[gpu].max_tasks > 0 && all > world->gpus[gpu].max_tasks)
+			broke(p, "GPU %zu has %u tasks", gpu, all);
 		if (vram > total - (total / 20 > 256 << 20 ? total / 20 : 256 << 20))
 			broke(p, "GPU %zu above its load line: %llu of %llu", gpu,
 			      (unsigned long long)vram, (unsigned long long)total);
@@ -239,6 +363,53 @@ static double seconds_now(void)
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+/* Would a start break a promise? Asked of the checks above. */
+static bool may_start(struct play *p, size_t task, size_t gpu)
+{
+	char before[sizeof p->run->broken];
+	const struct world_task *t = &p->world->tasks[task];
+	bool may;
+
+	memcpy(before, p->run->broken, sizeof before);
+	p->run->broken[0] = '\0';
+	p->running[p->n_running++] = (struct running){
+	    .task = task, .gpus = {gpu}, .n_gpus = t->request.gpus, .started = p->now};
+	check_start(p, &p->running[p->n_running - 1]);
+	p->n_running--;
+	may = p->run->broken[0] == '\0';
+	memcpy(p->run->broken, before, sizeof before);
+	return may;
+}
+
+/* On a GPU it likes less only when none it likes better may take it (checked for one GPU). */
+static void check_tier(struct play *p, const struct place_view *view,
+		       const struct place_decision *d)
+{
+	const struct place_request *request = view->waiting[d->waiting].request;
+	const struct place_wishes *w = request->wishes;
+	size_t task = (size_t)(view->waiting[d->waiting].id - 1);
+	struct running new;
+	char got[32];
+
+	if (!w || d->n_gpus != 1 || p->run->reserve_after_seconds > 0)
+		return;
+	new = p->running[--p->n_running]; /* the start itself, booked last */
+	snprintf(got, sizeof got, "GPU-%zu", d->gpus[0]);
+	for (size_t g = 0; g < p->world->n_gpus; g++) {
+		bool better;
+		char uuid[32];
+
+		snprintf(uuid, sizeof uuid, "GPU-%zu", g);
+		better =
+		    (in_list(w->prefer, w->n_prefer, uuid) &&
+		     !in_list(w->prefer, w->n_prefer, got)) ||
+		    (!in_list(w->avoid, w->n_avoid, uuid) && in_list(w->avoid, w->n_avoid, got));
+		if (better && request->vram_bytes > 0 && may_start(p, task, g))
+			broke(p, "task %zu on %s although %s is liked better", task, got, uuid);
+	}
+	p->running[p->n_running++] = new;
+}
+
 static void book(struct play *p, struct place_view *view, const struct place_decision *d)
 {
 	struct running *r = &p->running[p->n_running++];
@@ -259,7 +430,14 @@ static void book(struct play *p, struct place_view *view, const struct place_dec
 		printf("%8.1f start %3zu %-8s on %2zu: %s\n", p->now, r->task, task->kind,
 		       d->n_gpus ? d->gpus[0] : 99, d->reason);
 	check_start(p, r);
+	check_tier(p, view, d);
 	p->started[r->task] = true;
+	if (p->run->starts)
+		p->run->starts[r->task] = p->now;
+	if (r->task == p->run->first_reserved)
+		p->run->first_reserved_start = p->now;
+	for (size_t g = 0; g < d->n_gpus; g++)
+		p->last_start[d->gpus[g]] = p->now;
 	place_book(view, d);
 	p->run->n_starts++;
 }
@@ -270,15 +448,63 @@ static void check_order(struct play *p, const struct place_view *view,
 {
 	const struct place_request *taken = view->waiting[d->waiting].request;
 
-	if (p->run->policy == PLACE_AUTO)
+	/* A shorter one may go past a reservation where the one before it may not. */
+	if (p->run->policy == PLACE_AUTO || p->run->reserve_after_seconds > 0)
 		return;
 	for (size_t i = 0; i < d->waiting; i++)
 		if (!view->taken[i] &&
 		    memcmp(view->waiting[i].request, taken, sizeof *taken) == 0 &&
+		    view->waiting[i].uid == view->waiting[d->waiting].uid &&
 		    view->waiting[i].batch == view->waiting[d->waiting].batch)
 			broke(p, "%s took task %llu before an equal earlier one",
 			      place_policy_name(p->run->policy),
 			      (unsigned long long)view->waiting[d->waiting].id);
+}
+
+/* Whoever waits under a simple policy could not have started: its reason is not an excuse. */
+static void check_waiting(struct play *p, const struct place_view *view, size_t i)
+{
+	const struct world_task *task = &p->world->tasks[view->waiting[i].id - 1];
+	char reason[PLACE_REASON_MAX] = "";
+
+	place_explain(view, i, reason);
+	if (!reason[0])
+		broke(p, "no reason for waiting");
+	if (p->run->trace > 1)
+		printf("%8.1f waits %3llu: %s\n", p->now,
+		       (unsigned long long)view->waiting[i].id - 1, reason);
+	if (p->run->policy == PLACE_AUTO || p->run->reserve_after_seconds > 0 ||
+	    task->request.gpus > 1 || p->run->broken[0])
+		return;
+	if (strstr(reason, "about to start"))
+		broke(p, "about to start, and does not");
+	for (size_t g = 0; g < p->world->n_gpus && task->request.vram_bytes > 0; g++)
+		if (may_start(p, (size_t)(view->waiting[i].id - 1), g))
+			broke(p, "task %llu waits, GPU %zu may take it: %s",
+			      (unsigned long long)view->waiting[i].id - 1, g, reason);
+}
+
+/* The first that has waited so long, and who may start before it. */
+static void hold_back(struct play *p, struct place_view *view, size_t n_all)
+{
+	view->n_waiting = n_all;
+	for (size_t i = 0; i < view->n_waiting && p->run->reserve_after_seconds > 0; i++) {
+		if (view->taken[i] ||
+		    view->waiting[i].waited_seconds < p->run->reserve_after_seconds)
+			continue;
+		if (p->run->no_backfill)
+			view->n_waiting = i + 1;
+		return;
+	}
+}
+
+static void note_reserved(struct play *p, const struct place_view *view)
+{
+	for (size_t i = 0; i < view->n_waiting && p->run->reserve_after_seconds > 0; i++)
+		if (!view->taken[i] &&
+		    view->waiting[i].waited_seconds >= p->run->reserve_after_seconds &&
+		    p->run->first_reserved == p->world->n_tasks)
+			p->run->first_reserved = (size_t)(view->waiting[i].id - 1);
 }
 
 static void start_what_starts(struct play *p)
@@ -286,7 +512,8 @@ static void start_what_starts(struct play *p)
 	const struct world *world = p->world;
 	struct place_view view = {.estimates = p->estimates, .waiting = p->waiting};
 	struct place_decision decision;
-	size_t before = p->n_running;
+	size_t before = p->n_running, n_all;
+	double took;
 
 	for (size_t i = 0; i < world->n_tasks && view.n_waiting < PLACE_WINDOW; i++)
 		if (!p->started[i] && world->tasks[i].arrives_seconds <= p->now)
@@ -295,7 +522,11 @@ static void start_what_starts(struct play *p)
 		return;
 	view.ledger = make_ledger(p);
 	view.taken = mem_calloc(view.n_waiting, sizeof *view.taken);
+	n_all = view.n_waiting;
 	view.round_robin = p->run->n_starts;
+	view.users = world->users;
+	view.n_users = world->n_users;
+	view.reserve_after_seconds = p->run->reserve_after_seconds;
 	for (size_t i = 0; i < p->n_running; i++) {
 		struct place_task *task;
 
@@ -308,8 +539,11 @@ static void start_what_starts(struct play *p)
 		task->work_done_seconds = p->running[i].done;
 	}
 	for (;;) {
-		double at = seconds_now(), took;
-		int r = place_next(&view, &decision);
+		double at = seconds_now();
+		int r;
+
+		hold_back(p, &view, n_all);
+		r = place_next(&view, &decision);
 
 		took = seconds_now() - at;
 		p->run->place_seconds += took;
@@ -320,20 +554,16 @@ static void start_what_starts(struct play *p)
 		check_order(p, &view, &decision);
 		book(p, &view, &decision);
 	}
-	if (p->n_running == 0 && before == 0 && something_fits(&view))
+	took = place_wake_seconds(&view);
+	p->wake = took < 0 ? HUGE_VAL : p->now + took + 1e-6;
+	if (p->n_running == 0 && before == 0 && took < 0 && something_fits(&view))
 		broke(p, "deadlock: nothing runs, something fits, nothing starts");
-	for (size_t i = 0; i < view.n_waiting && i < 2; i++) {
-		char reason[PLACE_REASON_MAX] = "";
-
-		if (view.taken[i])
-			continue;
-		place_explain(&view, i, reason);
-		if (!reason[0])
-			broke(p, "no reason for waiting");
-		if (p->run->trace > 1)
-			printf("%8.1f waits %3llu: %s\n", p->now,
-			       (unsigned long long)view.waiting[i].id - 1, reason);
-	}
+	note_reserved(p, &view);
+	for (size_t i = 0, n = 0; i < view.n_waiting && n < 4; i++)
+		if (!view.taken[i]) {
+			check_waiting(p, &view, i);
+			n++;
+		}
 	ledger_destroy(view.ledger);
 	free(view.running);
 	free(view.taken);
@@ -363,12 +593,14 @@ static void end_and_learn(struct play *p, size_t i)
 /* On to the next end or arrival. */
 static bool advance(struct play *p)
 {
-	double next = HUGE_VAL;
-	double paces[1024];
+	double next = p->wake;
+	double paces[2048];
 
 	for (size_t i = 0; i < p->n_running; i++) {
 		paces[i] = pace(p, &p->running[i]);
 		next = fmin(next, p->now + (p->running[i].work - p->running[i].done) / paces[i]);
+		if (!settled(p, &p->running[i]))
+			next = fmin(next, p->running[i].started + p->world->settle_seconds + 1e-6);
 	}
 	for (size_t i = 0; i < p->world->n_tasks; i++)
 		if (p->world->tasks[i].arrives_seconds > p->now)
@@ -395,6 +627,11 @@ void world_play(const struct world *world, struct world_run *run)
 	p.running = mem_calloc(world->n_tasks + 1, sizeof *p.running);
 	p.waiting = mem_calloc(world->n_tasks + 1, sizeof *p.waiting);
 	estimates_load(p.estimates, run->profile, run->n_profile);
+	run->first_reserved = world->n_tasks;
+	for (size_t g = 0; g < WORLD_GPUS_MAX; g++)
+		p.last_start[g] = -1;
+	for (size_t i = 0; run->starts && i < world->n_tasks; i++)
+		run->starts[i] = -1;
 	do
 		start_what_starts(&p);
 	while (advance(&p));

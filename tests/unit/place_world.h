@@ -13,6 +13,11 @@ struct world_gpu {
 	const char *model;
 	uint64_t total_bytes;
 	double speed;
+	unsigned compute; /* 0 = does not tell */
+	/* Its rule; the reserve is the default one. */
+	uint64_t max_request_bytes;
+	unsigned max_tasks;
+	bool closed;
 };
 
 struct world_task {
@@ -24,6 +29,8 @@ struct world_task {
 	double utilization_percent;
 	double hint;
 	double arrives_seconds;
+	uid_t uid;
+	double hard_limit_seconds; /* told to placement; the truth keeps to it by itself */
 };
 
 struct world {
@@ -33,6 +40,10 @@ struct world {
 	unsigned cpu_milli;
 	struct world_task *tasks;
 	size_t n_tasks;
+	struct place_user users[4];
+	size_t n_users;
+	unsigned stagger_ms;
+	double settle_seconds; /* what a task uses has settled so long after its start */
 };
 
 struct world_run {
@@ -40,7 +51,12 @@ struct world_run {
 	const struct estimates_row *profile; /* known beforehand */
 	size_t n_profile;
 	bool hints; /* tell placement the hints */
+	double reserve_after_seconds;
+	bool no_backfill; /* once a task has waited that long, nothing behind it starts before it */
 	/* results */
+	size_t first_reserved; /* the first task that had waited so long; n_tasks = none */
+	double first_reserved_start;
+	double *starts; /* of every task, when not NULL; -1 = never */
 	double makespan_seconds;
 	size_t n_steps, n_starts,
 	    n_left; /* place_next calls; tasks that could not be started at all */
@@ -50,6 +66,10 @@ struct world_run {
 };
 
 void world_play(const struct world *world, struct world_run *run);
+
+/* Why a GPU is not for a request, whatever runs there: its rule or the wishes; NULL = it may be. */
+const char *world_objection(const struct world *world, const struct place_request *request,
+			    size_t gpu);
 
 /* Yardsticks of this world with the true durations. */
 void world_yardsticks(const struct world *world, struct place_yardsticks *ret_yardsticks);

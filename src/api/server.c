@@ -13,11 +13,19 @@
  * for longest: half a request, or none. So a crowd that says nothing keeps nobody out, and only
  * connections that are being answered are a limit.
  *
+ * While tasks run, requests have a small share of the loop (pace.h). Beyond it a request waits,
+ * suspended, until there is credit: first that of the connection that has cost least, so that a
+ * flood delays itself and hardly others. In deep debt (a flood of connections, of bytes) the
+ * sockets are not looked at for a while. A large body that was refused shuts the door for large
+ * ones for a while: nothing smaller would make up for the time it took. Requests that stay (event
+ * streams) may have three quarters of the places.
+ *
  * Order of ends: microhttpd calls request_completed() exactly once for each request it announced;
  * that is where a request is freed, and nowhere else.
  */
 #include "api/server.h"
 
+#include "api/pace.h"
 #include "util/text.h"
 #include "util/timestamp.h"
 #include "util/unixsock.h"
@@ -30,19 +38,24 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 /* A request or answer above this leaves several times as much behind in freed pieces of JSON. */
-#define LARGE_BYTES          (1 << 20)
-#define ARRIVAL_MS           30000 /* for a request to arrive whole */
-#define PROGRESS_SECONDS     60u   /* without a byte taken while an answer is sent */
-#define SWEEP_MS             1000
-#define BODY_THROWN_AWAY_MAX (2 * API_BODY_MAX)
-#define CONNECTIONS_SPARE    8  /* beyond the limit: told so, or being closed */
-#define FDS_FOR_OTHERS       32 /* the store, the supervisor, the sampler, logs being read ... */
-#define CONNECTIONS_MIN      4
-#define BODY_LARGE           ((size_t)1 << 20)
-#define STREAM_BLOCK_BYTES   ((size_t)32 << 10)
+#define LARGE_BYTES            (1 << 20)
+#define ARRIVAL_MS             30000 /* for a request to arrive whole */
+#define PROGRESS_SECONDS       60u   /* without a byte taken while an answer is sent */
+#define SWEEP_MS               1000
+#define BODY_THROWN_AWAY_MAX   (2 * API_BODY_MAX)
+#define CONNECTIONS_SPARE      8  /* beyond the limit: told so, or being closed */
+#define FDS_FOR_OTHERS         32 /* the store, the supervisor, the sampler, logs being read ... */
+#define CONNECTIONS_MIN        4
+#define REST_ABOVE_MS          100               /* of debt */
+#define BODY_BEARABLE_MAX      ((size_t)4 << 20) /* read and thrown away */
+#define BODY_LARGE             ((size_t)1 << 20)
+#define BODY_REFUSED_US(bytes) ((int64_t)(bytes) / 100) /* 100 MB/s: read, copied, parsed */
+#define DOOR_SHUT_MAX_MS       20000
+#define STREAM_BLOCK_BYTES     ((size_t)32 << 10)
 
 struct connection {
 	struct connection *next, **link;
@@ -54,6 +67,8 @@ struct connection {
 	bool over_share;        /* his user has API_CONNECTIONS_PER_USER others */
 	bool closing;           /* its place was given to another */
 	int64_t quiet_since_ms; /* when it began to wait for a request; 0 = one is being answered */
+	int64_t used_us;        /* CPU time of its requests */
+	bool had_request;
 	struct api_request *request;
 };
 
@@ -73,6 +88,9 @@ struct api_request {
 	uint64_t id;
 	enum request_state state;
 	bool suspended, queued;
+	bool paced;    /* waits for credit */
+	bool its_turn; /* has waited for it */
+	bool lasting;  /* counted in n_lasting */
 	struct text body;
 	size_t body_bytes; /* arrived, also what was not kept */
 	size_t reply_bytes;
@@ -97,8 +115,14 @@ struct api_server {
 	uv_poll_t poll;
 	uv_timer_t timer; /* microhttpd's next timeout */
 	uv_timer_t sweep;
+	uv_timer_t pacer; /* when there is credit again */
 	unsigned n_handles;
 	bool running, ending;
+	struct pace pace;
+	bool resting; /* the sockets are not looked at */
+	unsigned n_lasting;
+	unsigned useful, others; /* what the run under way was about */
+	int64_t large_from_ms;   /* large bodies are taken from then on */
 };
 
 static void on_timer(uv_timer_t *timer);
@@ -107,7 +131,7 @@ static void on_timer(uv_timer_t *timer);
  * outside of one nothing else would before the last timeout known, so a run is had at once. */
 static void server_wake(struct api_server *server)
 {
-	if (!server->running && !server->ending && server->n_handles > 0)
+	if (!server->running && !server->ending && !server->resting && server->n_handles > 0)
 		(void)uv_timer_start(&server->timer, on_timer, 0, 0);
 }
 
@@ -400,6 +424,11 @@ static int request_admit(struct api_request *request, const char *method, const 
 	    (!text_to_u64(length, 0, UINT64_MAX, &bytes) || bytes > request->route->body_max))
 		return error_set(err, -EMSGSIZE, "the body has %s bytes, %s takes at most %zu",
 				 length, path, request->route->body_max);
+	if (length && bytes >= BODY_LARGE && monotonic_now_ms() < request->server->large_from_ms)
+		return error_set(err, -EUSERS,
+				 "a large request was wrong and took long: none before %d s have "
+				 "passed, tasks are running",
+				 DOOR_SHUT_MAX_MS / 1000);
 	return query_check(request, err);
 }
 
@@ -430,22 +459,109 @@ static enum MHD_Result request_queue(struct api_request *request)
 	return r;
 }
 
+/* Pace. */
+
+static int64_t clock_us(clockid_t clock)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(clock, &ts);
+	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+static bool server_is_busy(const struct api_server *server)
+{
+	return server->options.is_busy && server->options.is_busy(server->options.data);
+}
+
+static void on_pacer(uv_timer_t *timer);
+
+/* True: the request was put aside until there is credit. */
+static bool request_pace(struct api_request *request)
+{
+	struct api_server *server = request->server;
+	uint64_t wait_ms;
+
+	if (request->its_turn || !server_is_busy(server))
+		return false;
+	wait_ms = pace_wait_ms(&server->pace, clock_us(CLOCK_MONOTONIC));
+	if (wait_ms == 0)
+		return false;
+	request->paced = request->suspended = true;
+	request->connection->quiet_since_ms = 0;
+	MHD_suspend_connection(request->connection->mhd);
+	if (!uv_is_active((uv_handle_t *)&server->pacer))
+		(void)uv_timer_start(&server->pacer, on_pacer, wait_ms, 0);
+	return true;
+}
+
+static struct api_request *request_next_paced(const struct api_server *server)
+{
+	struct connection *found = NULL;
+
+	/* The list is newest first: among equals the oldest. */
+	for (struct connection *c = server->connections; c; c = c->next)
+		if (c->request && c->request->paced && (!found || c->used_us <= found->used_us))
+			found = c;
+	return found ? found->request : NULL;
+}
+
+/* No more places for requests that stay? */
+static int request_settle(struct api_request *request, struct error *err)
+{
+	struct api_server *server = request->server;
+
+	if (!request->route->lasts)
+		return 0;
+	if (server->n_lasting >= server->max_connections * API_LASTING_MAX_PERCENT / 100)
+		return error_set(err, -EUSERS,
+				 "%u streams and waiting requests are open already: close some",
+				 server->n_lasting);
+	server->n_lasting++;
+	request->lasting = true;
+	return 0;
+}
+
+/* A large body came to nothing: what it cost is not to be had again soon. */
+static void large_body_refused(struct api_request *request)
+{
+	struct api_server *server = request->server;
+	int64_t shut_ms = BODY_REFUSED_US(request->body_bytes) / 1000 * 100 / PACE_SHARE_PERCENT;
+
+	if (request->body_bytes >= BODY_LARGE && server_is_busy(server))
+		server->large_from_ms = monotonic_now_ms() + MIN_OF(shut_ms, DOOR_SHUT_MAX_MS);
+}
+
 static enum MHD_Result request_handle(struct api_request *request)
 {
+	struct connection *connection = request->connection;
+	int64_t began_us = clock_us(CLOCK_THREAD_CPUTIME_ID);
 	struct error err = {};
 	int r;
 
-	request->connection->quiet_since_ms = 0;
+	connection->quiet_since_ms = 0;
+	connection->had_request = true;
 	r = request_parse(request, &err);
 	/* Once more: the body may have taken its time, and what {id} names may have gone with a
 	 * commit that failed, and its number to somebody else. */
 	if (r == 0)
 		r = peer_admit(request, request->route->path, &err);
+	if (r == 0)
+		r = request_settle(request, &err);
 	request->state = REQUEST_WAITING;
 	if (r < 0)
 		api_reply_error(request, r, &err);
 	else
 		request->route->handle(request->server->options.data, request);
+	/* What changed something is answered by the turn that stores it: this was the queue's work.
+	 */
+	if (request->state == REQUEST_WAITING && !request->route->lasts)
+		request->server->useful++;
+	else
+		request->server->others++;
+	if (request->state == REQUEST_REPLIED && request->status >= 400)
+		large_body_refused(request);
+	connection->used_us += clock_us(CLOCK_THREAD_CPUTIME_ID) - began_us;
 	if (request->state == REQUEST_WAITING) {
 		request->suspended = true;
 		MHD_suspend_connection(request->connection->mhd);
@@ -460,7 +576,7 @@ static bool body_is_bearable(struct MHD_Connection *mhd)
 	    MHD_lookup_connection_value(mhd, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
 	unsigned long long bytes;
 
-	return length && text_to_u64(length, 1, BODY_THROWN_AWAY_MAX, &bytes);
+	return length && text_to_u64(length, 1, BODY_BEARABLE_MAX, &bytes);
 }
 
 /* All that a user is sending now is in memory. */
@@ -528,7 +644,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd, const c
 		return MHD_YES;
 	}
 	if (request->state == REQUEST_ARRIVING)
-		return request_handle(request);
+		return request_pace(request) ? MHD_YES : request_handle(request);
 	if (request->state == REQUEST_CUT && !request->queued)
 		return MHD_NO;
 	return request_queue(request);
@@ -546,7 +662,8 @@ static void on_request_completed(void *cls, struct MHD_Connection *mhd, void **r
 	if (!request)
 		return;
 	was_large = request->body_bytes + request->reply_bytes > LARGE_BYTES;
-	request->suspended = false;
+	request->suspended = request->paced = false;
+	request->server->n_lasting -= request->lasting;
 	/* The handler has it still: in WAITING and STREAMING, or when it was cut from those. */
 	if (request->state == REQUEST_WAITING || request->state == REQUEST_STREAMING ||
 	    request->state == REQUEST_CUT) {
@@ -666,6 +783,7 @@ static void connection_close(struct connection *connection)
 	*connection->link = connection->next;
 	if (connection->next)
 		connection->next->link = connection->link;
+	connection->server->others += !connection->had_request;
 	if (!connection->closing)
 		connection->server->n_connections--;
 	connection->server->n_open--;
@@ -720,17 +838,66 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 	server_run(poll->data);
 }
 
+/* The next that waits has its turn, and the sockets are looked at again. */
+static void on_pacer(uv_timer_t *timer)
+{
+	struct api_server *server = timer->data;
+	uint64_t wait_ms = pace_wait_ms(&server->pace, clock_us(CLOCK_MONOTONIC));
+	struct api_request *request = request_next_paced(server);
+
+	if (wait_ms > 0 && server_is_busy(server)) {
+		(void)uv_timer_start(timer, on_pacer, wait_ms, 0);
+		return;
+	}
+	if (server->resting)
+		(void)uv_poll_start(&server->poll, UV_READABLE, on_poll);
+	server->resting = false;
+	if (request) {
+		request->paced = false;
+		request->its_turn = true;
+		request_resume(request);
+	}
+	server_run(server);
+	if (request_next_paced(server) && !uv_is_active((uv_handle_t *)timer))
+		(void)uv_timer_start(timer, on_pacer, 0, 0);
+}
+
+/* Run, and count what it cost of the share. */
+static void server_run_counted(struct api_server *server)
+{
+	int64_t began_us = clock_us(CLOCK_THREAD_CPUTIME_ID), now_us, cost_us;
+	uint64_t wait_ms;
+
+	server->useful = server->others = 0;
+	server->running = true;
+	(void)MHD_run(server->mhd);
+	server->running = false;
+	cost_us = clock_us(CLOCK_THREAD_CPUTIME_ID) - began_us;
+	if (server->useful > 0)
+		cost_us = cost_us * server->others / (server->useful + server->others);
+	now_us = clock_us(CLOCK_MONOTONIC);
+	pace_charge(&server->pace, cost_us, now_us);
+	wait_ms = pace_wait_ms(&server->pace, now_us);
+	if (wait_ms < REST_ABOVE_MS || !server_is_busy(server))
+		return;
+	server->resting = true;
+	(void)uv_poll_stop(&server->poll);
+	(void)uv_timer_start(&server->pacer, on_pacer, wait_ms, 0);
+}
+
 static void server_run(struct api_server *server)
 {
 	MHD_UNSIGNED_LONG_LONG timeout;
 	size_t all = server->max_connections + CONNECTIONS_SPARE;
 	bool was_full = server->n_open >= all;
 
-	if (server->running || server->ending)
+	if (server->running || server->ending || server->resting)
 		return;
-	server->running = true;
-	(void)MHD_run(server->mhd);
-	server->running = false;
+	server_run_counted(server);
+	if (server->resting) {
+		(void)uv_timer_stop(&server->timer);
+		return;
+	}
 	/* Full, microhttpd does not listen, and begins to again only in its next run. */
 	if (was_full && server->n_open < all)
 		(void)uv_timer_start(&server->timer, on_timer, 0, 0);
@@ -757,8 +924,9 @@ static int handles_start(struct api_server *server, uv_loop_t *loop, struct erro
 		return error_sys(err, r, "cannot watch the API socket");
 	(void)uv_timer_init(loop, &server->timer);
 	(void)uv_timer_init(loop, &server->sweep);
-	server->n_handles = 3;
-	server->poll.data = server->timer.data = server->sweep.data = server;
+	(void)uv_timer_init(loop, &server->pacer);
+	server->n_handles = 4;
+	server->poll.data = server->timer.data = server->sweep.data = server->pacer.data = server;
 	return uv_poll_start(&server->poll, UV_READABLE, on_poll);
 }
 
@@ -831,6 +999,7 @@ void api_server_destroy(struct api_server *server)
 	uv_close((uv_handle_t *)&server->poll, on_handle_closed);
 	uv_close((uv_handle_t *)&server->timer, on_handle_closed);
 	uv_close((uv_handle_t *)&server->sweep, on_handle_closed);
+	uv_close((uv_handle_t *)&server->pacer, on_handle_closed);
 }
 
 size_t api_server_connections(const struct api_server *server)

@@ -64,7 +64,10 @@ struct api_route {
 	const char *query; /* known query parameters, "state batch limit"; NULL = none */
 	size_t body_max;   /* 0 = no body is accepted */
 	void (*handle)(void *data, struct api_request *request);
+	bool lasts; /* its answer may take for ever */
 };
+
+#define API_LASTING_MAX_PERCENT 75 /* of the connections for requests that stay */
 
 struct api_server_options {
 	int listen_fd; /* stays the caller's, who may close it at once */
@@ -79,6 +82,8 @@ struct api_server_options {
 	/* Take out of an answer what this peer, who is no ADMIN, is not to see. NULL: he sees all.
 	 * Streams are the handlers' own business. */
 	void (*filter)(void *data, const struct api_peer *peer, json_t *json);
+	/* Is there other work for the loop? Then requests are paced (pace.h). NULL: never. */
+	bool (*is_busy)(void *data);
 };
 
 int api_server_create(uv_loop_t *loop, const struct api_server_options *options,

@@ -189,6 +189,14 @@ static int pid_file_write(const struct daemon *daemon, struct error *err)
 	return file_replace(path, text, strlen(text), 0600, err);
 }
 
+static bool tasks_are_active(void *data)
+{
+	const struct daemon *daemon = data;
+	const unsigned *counts = sched_counts(daemon->sched);
+
+	return counts[SCHED_STARTING] + counts[SCHED_RUNNING] > 0;
+}
+
 static int listen_start(struct daemon *daemon, struct error *err)
 {
 	auto_free char *path = in_runtime(daemon, API_SOCKET);
@@ -204,7 +212,8 @@ static int listen_start(struct daemon *daemon, struct error *err)
 						 .data = daemon,
 						 .for_all = daemon->options.system,
 						 .admit = access_admit,
-						 .filter = access_filter},
+						 .filter = access_filter,
+						 .is_busy = tasks_are_active},
 		    &daemon->api, err);
 	if (r == 0 && daemon->options.system && chmod(path, 0666) < 0)
 		r = error_sys(err, -errno, "cannot open %s to all", path);

@@ -57,7 +57,7 @@ static void handle_shutdown(void *data, struct api_request *request)
 
 /* clang-format off */
 const struct api_route ROUTES[] = {
-	/* method, path, role, scope, query, body, handler */
+	/* method, path, role, scope, query, body, handler, lasts */
 	{"GET",  "/v1/status", VIEW, API_OPEN, NULL, 0, handle_status},
 	{"GET",  "/v1/gpus", VIEW, API_OPEN, NULL, 0, handle_gpus},
 	{"POST", "/v1/gpus/drain", ADMIN, API_OPEN, NULL, API_BODY_SMALL, handle_gpu_drain},
@@ -68,8 +68,8 @@ const struct api_route ROUTES[] = {
 	{"POST", "/v1/tasks", OPERATE, API_OPEN, NULL, API_BODY_SMALL, handle_submit_task},
 	{"GET",  "/v1/tasks/{id}", VIEW, API_OPEN, NULL, 0, handle_task},
 	{"GET",  "/v1/tasks/{id}/why", VIEW, API_OWN_TASK, NULL, 0, handle_why},
-	{"GET",  "/v1/tasks/{id}/log", VIEW, API_OWN_TASK, "attempt tail follow", 0, handle_log},
-	{"GET",  "/v1/tasks/{id}/wait", VIEW, API_OPEN, NULL, 0, handle_wait},
+	{"GET",  "/v1/tasks/{id}/log", VIEW, API_OWN_TASK, "attempt tail follow", 0, handle_log, true},
+	{"GET",  "/v1/tasks/{id}/wait", VIEW, API_OPEN, NULL, 0, handle_wait, true},
 	{"POST", "/v1/tasks/{id}/cancel", OPERATE, API_OWN_TASK, NULL, 0, handle_cancel},
 	{"POST", "/v1/tasks/{id}/hold", OPERATE, API_OWN_TASK, NULL, 0, handle_hold},
 	{"POST", "/v1/tasks/{id}/release", OPERATE, API_OWN_TASK, NULL, 0, handle_release},
@@ -84,7 +84,7 @@ const struct api_route ROUTES[] = {
 	{"POST", "/v1/batches/{id}/release", OPERATE, API_OWN_BATCH, NULL, 0, handle_batch_release},
 	{"POST", "/v1/batches/{id}/retry", OPERATE, API_OWN_BATCH, NULL, 0, handle_batch_retry},
 	{"POST", "/v1/batches/{id}/priority", OPERATE, API_OWN_BATCH, NULL, API_BODY_SMALL, handle_batch_priority},
-	{"GET",  "/v1/events", VIEW, API_OPEN, "batch", 0, handle_events},
+	{"GET",  "/v1/events", VIEW, API_OPEN, "batch", 0, handle_events, true},
 	{"POST", "/v1/shutdown", ADMIN, API_OPEN, NULL, API_BODY_SMALL, handle_shutdown},
 };
 /* clang-format on */

@@ -2,8 +2,9 @@
 
 What they cost is the share of the daemon's one loop that goes to them: the loop is what tasks are started, watched and
 recorded with, so a share of 5 % is 5 % of the tasks that could be had from it, whatever else the machine's cores do (a
-flood costs a core by itself, on the side of the client). It is taken from the daemon's CPU time, with the same tasks
-running with and without the hostile client, turn about, and is the median of the turns.
+flood costs a core by itself, on the side of the client). It is taken from the daemon's CPU time, less what the tasks of
+that time cost when there is no hostile client; the two take turns, and the median of the turns counts. The rate of tasks
+is printed beside it: on a machine with few cores it tells what the client's own work takes away.
 """
 
 import os
@@ -17,8 +18,8 @@ from api_link import CPU, Daemon
 from conftest import PATIENCE, SANITIZED, wait_until
 
 KINDS = ("half", "loris", "connections", "requests", "lists", "submits", "bodies", "garbage", "listeners")
-TURNS = int(os.environ.get("PLIMSOLL_HOSTILE_TURNS", "3"))
-SECONDS = float(os.environ.get("PLIMSOLL_HOSTILE_SECONDS", "1"))
+TURNS = int(os.environ.get("PLIMSOLL_HOSTILE_TURNS", "1"))
+SECONDS = float(os.environ.get("PLIMSOLL_HOSTILE_SECONDS", "0.7"))
 
 
 def cpu_seconds(pid):
@@ -40,7 +41,7 @@ def descriptors(pid):
 
 def busy(daemon):
     """Something to do: tasks that come one after the other."""
-    return daemon.batch([["sleep", "0.02"]] * 100000, CPU, threads=4, on_failure="continue")["batch"]["id"]
+    return daemon.batch([["sleep", "0.02"]] * 4000, CPU, threads=4, on_failure="continue")["batch"]["id"]
 
 
 def done(daemon, batch):
@@ -87,10 +88,10 @@ def test_what_it_costs(sandbox, kind):
         began = time.monotonic()
         patiently(lambda: daemon.get("/v1/status"))
         answered = time.monotonic() - began
-        assert answered < (5 if SANITIZED else 1), f"{answered:.2f} s for an answer"
+        assert answered < (8 if SANITIZED else 3), f"{answered:.2f} s for an answer"
         client.kill()
         client.wait()
-        costs.append(beside - alone)
+        costs.append(beside - alone / rate_alone * rate)
         ratios.append(rate / rate_alone)
     cost, ratio = statistics.median(costs), statistics.median(ratios)
     wait_until(lambda: descriptors(pid) <= fds + 2, what="its descriptors to be closed")

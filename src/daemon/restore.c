@@ -103,11 +103,22 @@ int restore_batch(struct daemon *daemon, uint64_t id, struct error *err)
 {
 	const struct sched_batch *batch = sched_find_batch(daemon->sched, id);
 	auto_records struct records tasks = {};
+	uint64_t whole = 0;
 	int r;
 
 	if (batch && all_are_there(daemon->sched, batch))
 		return 0;
-	r = records_load(daemon->store, &(struct store_query){.batch = id}, &tasks, err);
+	/* With some of its tasks archived its counts would be wrong. */
+	r = store_count_tasks(daemon->store, &(struct store_query){.batch = id, .archived = true},
+			      &whole, err);
+	if (r == 0)
+		r = records_load(daemon->store, &(struct store_query){.batch = id}, &tasks, err);
+	if (r == 0 && tasks.n < whole)
+		r = error_set(err, -ENOENT,
+			      "%llu of the %llu tasks of batch %llu are archived: submit it again, "
+			      "with --resume",
+			      (unsigned long long)(whole - tasks.n), (unsigned long long)whole,
+			      (unsigned long long)id);
 	if (r == 0 && !batch)
 		r = batch_row_restore(daemon, id, err);
 	for (size_t i = 0; i < tasks.n && r == 0; i++)

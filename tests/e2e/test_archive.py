@@ -50,6 +50,9 @@ def test_archived_and_forgotten(sandbox):
     assert "old-0" in sandbox.plimsoll("show", "1", check=0).stdout
     left = {path.name for path in logs.rglob("*.log")}
     assert "1.1.log" not in left and "15.1.log" in left
+    daemon.kill()
+    daemon.start()
+    assert "5 of the 15 tasks of batch 1 are archived" in daemon.refused("POST", "/v1/tasks/14/retry", None, 404)
     # What ended well is skipped by --resume, archived or not; what failed is done again.
     again = ended_batch(daemon, 15, "old", resume=True)
     assert again["skipped"] == 8

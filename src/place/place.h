@@ -53,8 +53,8 @@ struct place_task {
 	double weight_memory; /* of balance; 0 = the plain score */
 	double work_hint;  /* its size relative to others of its kind (bytes of its input file, say;
 			      any unit); 0 = unknown */
-	double work_scale; /* yardsticks only: its true work / its kind's mean, when it has ended
-			      (see place_work_scale); 0 = unknown, the estimate is taken */
+	double work_scale; /* yardsticks only: its true work / its kind's mean, when it has ended;
+			      0 = unknown, the estimate is taken */
 	uid_t uid;         /* whose it is */
 	double waited_seconds;     /* waiting tasks: since it might have started */
 	double hard_limit_seconds; /* counted from its start it ends at the latest then; 0 = none */
@@ -143,8 +143,3 @@ struct place_yardsticks {
 void place_yardsticks_compute(const struct ledger *ledger, const struct estimates *estimates,
 			      const struct place_task *tasks, size_t n_tasks,
 			      struct place_yardsticks *ret_yardsticks);
-
-/* The work_scale of a task that has ended: `done` with the GPUs it ran on and its
- * work_done_seconds. 0 when it cannot be said. */
-double place_work_scale(const struct ledger *ledger, const struct estimates *estimates,
-			const struct place_task *done);

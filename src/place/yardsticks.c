@@ -393,17 +393,3 @@ void place_yardsticks_compute(const struct ledger *ledger, const struct estimate
 	}
 	ledger_destroy(empty);
 }
-
-double place_work_scale(const struct ledger *ledger, const struct estimates *estimates,
-			const struct place_task *done)
-{
-	size_t gpu = done->n_gpus > 0 ? done->gpus[0] : (size_t)-1;
-	bool on_cpu = done->n_gpus == 0;
-	struct estimate e;
-
-	if (!(done->work_done_seconds > 0) || (!on_cpu && gpu >= ledger->n_gpus))
-		return 0;
-	e = estimates_get(estimates, done->kind, on_cpu ? "" : ledger->gpus[gpu].model,
-			  on_cpu ? 0 : ledger->gpus[gpu].speed, done->request->vram_bytes);
-	return e.known && e.work_seconds > 0 ? done->work_done_seconds / e.work_seconds : 0;
-}

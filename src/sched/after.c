@@ -5,7 +5,8 @@
  * so on: ends are put into a list and told one after the other (after_settle()), so a chain of any
  * length takes no stack. Ids only ever point back to what was there before: there are no circles.
  *
- * After a restart tasks come in any order of ids: they are put down and linked when all are there.
+ * After a restart tasks come in any order of ids: they are put down and linked when all are there,
+ * in the first step.
  * The store has the end of a task and what it means for others in one transaction; what is neither
  * here nor known to have ended is gone.
  */
@@ -386,7 +387,7 @@ void after_settle(struct sched *sched, int64_t now_ms)
 	if (sched->draining)
 		return;
 	sched->draining = true;
-	while (sched->n_unlinked > 0 || sched->n_ended > 0) {
+	while ((sched->begun && sched->n_unlinked > 0) || sched->n_ended > 0) {
 		struct task_node *t;
 
 		if (sched->n_ended > 0) {

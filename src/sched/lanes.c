@@ -65,7 +65,6 @@ static void lane_destroy(struct sched *sched, struct lane *lane)
 	*(lane->ready_prev ? &lane->ready_prev->ready_next : &sched->ready) = lane->ready_next;
 	if (lane->ready_next)
 		lane->ready_next->ready_prev = lane->ready_prev;
-	string_pool_put(&sched->strings, lane->pin_uuid);
 	free(lane);
 }
 
@@ -79,8 +78,10 @@ static struct lane *lane_create(struct sched *sched, struct task_node *t, struct
 	lane->cpu = request->cpu;
 	lane->gpus = request->gpus;
 	lane->vram_log2 = log2_of(request->vram_bytes);
-	if (request->pin_uuid)
-		lane->pin_uuid = string_pool_get_again(&sched->strings, request->pin_uuid);
+	lane->exclusive = request->exclusive;
+	lane->start_lock = request->start_lock;
+	lane->pin_uuid = request->pin_uuid;
+	lane->wishes = request->wishes;
 	lane->slot = slot;
 	lane->next = *slot;
 	if (lane->next)
@@ -102,7 +103,9 @@ static struct lane *lane_get(struct sched *sched, struct task_node *t)
 	for (struct lane *lane = *slot; lane; lane = lane->next) {
 		if (lane->user == t->user && lane->cpu == request->cpu &&
 		    lane->gpus == request->gpus && lane->vram_log2 == vram_log2 &&
-		    lane->pin_uuid == request->pin_uuid)
+		    lane->exclusive == request->exclusive &&
+		    lane->start_lock == request->start_lock &&
+		    lane->pin_uuid == request->pin_uuid && lane->wishes == request->wishes)
 			return lane;
 	}
 	return lane_create(sched, t, slot);

@@ -100,34 +100,39 @@ static bool reason_of_machine(const struct sched *sched, const struct task_node 
 	return true;
 }
 
-static void reason_behind(const struct sched *sched, const struct task_node *t,
-			  char reason[SCHED_REASON_MAX])
+/* Who comes first, when it is not the placer's window that says so: "" for nobody but by rank. */
+static void reason_behind(const struct sched *sched, const struct task_node *t, bool plain,
+			  char *buf, size_t size)
 {
 	size_t by_fairness = 0, before = waiting_before(sched, t, &by_fairness);
 	const struct user_node *user = t->user;
 
+	buf[0] = '\0';
 	if (by_fairness > 0)
-		SAY(reason,
-		    "user %u used %.0f %% lately, the fair share is %.0f %%: behind %zu other%s",
-		    (unsigned)user->uid, user->share * 100, user->fair * 100, before,
-		    before == 1 ? "" : "s");
-	else
-		SAY(reason, "behind %zu other%s", before, before == 1 ? "" : "s");
+		(void)snprintf(buf, size,
+			       "user %u used %.0f %% lately, the fair share is %.0f %%: behind %zu "
+			       "other%s",
+			       (unsigned)user->uid, user->share * 100, user->fair * 100, before,
+			       before == 1 ? "" : "s");
+	else if (plain)
+		(void)snprintf(buf, size, "behind %zu other%s", before, before == 1 ? "" : "s");
 }
 
-static bool reason_of_placer(const struct sched *sched, const struct task_node *t,
+static void reason_of_placer(const struct sched *sched, const struct task_node *t,
 			     char reason[SCHED_REASON_MAX])
 {
-	char explained[PLACE_REASON_MAX];
+	char explained[PLACE_REASON_MAX], behind[SCHED_REASON_MAX - PLACE_REASON_MAX - 2];
+	size_t i = 0;
 
-	for (size_t i = 0; i < sched->view.view.n_waiting; i++) {
-		if (sched->view.nodes[i] != t)
-			continue;
-		place_explain(&sched->view.view, i, explained);
-		SAY(reason, "%s", explained);
-		return true;
+	while (i < sched->view.view.n_waiting && sched->view.nodes[i] != t)
+		i++;
+	reason_behind(sched, t, i == sched->view.view.n_waiting, behind, sizeof behind);
+	if (i == sched->view.view.n_waiting) {
+		SAY(reason, "%s", behind);
+		return;
 	}
-	return false;
+	place_explain(&sched->view.view, i, explained);
+	SAY(reason, "%s%s%s", behind, behind[0] ? "; " : "", explained);
 }
 
 static void reason_waiting(struct sched *sched, const struct task_node *t,
@@ -149,8 +154,7 @@ static void reason_waiting(struct sched *sched, const struct task_node *t,
 	    reason_of_machine(sched, t, reason))
 		return;
 	view_refresh(sched, sched->last_ms);
-	if (!reason_of_placer(sched, t, reason))
-		reason_behind(sched, t, reason);
+	reason_of_placer(sched, t, reason);
 }
 
 const char *sched_reason(struct sched *sched, const struct sched_task *task,

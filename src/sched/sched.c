@@ -564,6 +564,9 @@ void sched_forget(struct sched *sched, size_t keep)
 	size_t n_ended;
 	struct task_node *next;
 
+	/* Somebody may come yet who waits for one of them. */
+	if (!sched->begun)
+		return;
 	after_settle(sched, sched->last_ms);
 	n_ended = sched->n_tasks - open_tasks(sched);
 

@@ -12,17 +12,19 @@ struct task_node;
 
 /*
  * Waiting tasks of one user and one batch (or none) that ask for alike: same kind of device, same
- * pin, same count, VRAM of the same power of two. The placer sees PLACE_WINDOW tasks; taking some
- * from every lane keeps a thousand tasks that cannot start now from hiding the one behind them that
- * can. A lane is there while it holds tasks.
+ * pin and wishes, same count, VRAM of the same power of two. The placer sees PLACE_WINDOW tasks;
+ * taking some from every lane keeps a thousand tasks that cannot start now from hiding the one
+ * behind them that can. A lane is there while it holds tasks.
  */
 struct lane {
 	struct batch_node *batch;
 	struct user_node *user;
 	struct lane *next, **slot; /* of the batch, or of the user's singles */
 	enum place_cpu_mode cpu;
+	bool exclusive, start_lock;
 	unsigned gpus, vram_log2;
-	const char *pin_uuid; /* of the pool, as its tasks' are; NULL = any */
+	const char *pin_uuid; /* its tasks' own, as are the wishes: the pool has each but once */
+	const struct place_wishes *wishes;
 	struct order order;
 	struct lane *ready_next, *ready_prev; /* all there are */
 };
@@ -207,7 +209,7 @@ struct sched {
 	/* Ended, and watched: to be told to who waits. And who has not been linked yet. */
 	struct ended_item *ended;
 	size_t n_ended, ended_room;
-	bool draining;
+	bool draining, begun; /* begun: there was a step, so all that was stored is here */
 	uint64_t *unlinked;
 	size_t n_unlinked, unlinked_room;
 	/* While a batch is submitted: what its last task's wishes became. */

@@ -674,6 +674,20 @@ size_t world_profile(const struct world *world, struct estimates_row **ret_rows)
 	return n;
 }
 
+static double work_scale(const struct ledger *ledger, const struct estimates *estimates,
+			 const struct place_task *done)
+{
+	size_t gpu = done->n_gpus > 0 ? done->gpus[0] : (size_t)-1;
+	bool on_cpu = done->n_gpus == 0;
+	struct estimate e;
+
+	if (!(done->work_done_seconds > 0) || (!on_cpu && gpu >= ledger->n_gpus))
+		return 0;
+	e = estimates_get(estimates, done->kind, on_cpu ? "" : ledger->gpus[gpu].model,
+			  on_cpu ? 0 : ledger->gpus[gpu].speed, done->request->vram_bytes);
+	return e.known && e.work_seconds > 0 ? done->work_done_seconds / e.work_seconds : 0;
+}
+
 void world_yardsticks(const struct world *world, struct place_yardsticks *ret_yardsticks)
 {
 	struct world_run run = {.policy = PLACE_FIRST_FIT};
@@ -692,7 +706,7 @@ void world_yardsticks(const struct world *world, struct place_yardsticks *ret_ya
 		done.n_gpus = done.request->cpu == PLACE_CPU_ONLY ? 0 : 1;
 		done.work_done_seconds = done.n_gpus > 0 ? world->tasks[i].work_seconds / speed
 							 : world->tasks[i].work_seconds;
-		tasks[i].work_scale = place_work_scale(ledger, p.estimates, &done);
+		tasks[i].work_scale = work_scale(ledger, p.estimates, &done);
 	}
 	place_yardsticks_compute(ledger, p.estimates, tasks, world->n_tasks, ret_yardsticks);
 	ledger_destroy(ledger);

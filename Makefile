@@ -6,7 +6,7 @@
 #	make test	every test: unit, fuzz corpora, end to end, and again under ASan and UBSan
 #	make lint	formatting, include arrows, purity, warnings of gcc and clang, docs
 #	make bench	the measurements; make fuzz SECONDS=60: each fuzz target for that long
-#	make soak	the long ones: the bare-root check, fuzzing, the end-to-end tests five times over
+#	make soak	the long ones: 2,000 tasks under 240 kills, power cuts, fuzzing, the tests five times over
 #	make install	into PREFIX (default /usr/local), honours DESTDIR
 #
 # On a machine without make, `./make demo` does the same (it installs make first).

@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #define PACE_SHARE_PERCENT 3
-#define PACE_BURST_US      50000
+#define PACE_BURST_US      20000
 #define PACE_DEBT_US       30000 /* more is forgiven: nobody waits longer than 1 s for it */
 
 struct pace {

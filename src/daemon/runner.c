@@ -396,13 +396,30 @@ static void on_ended(void *arg, const struct supervisor_ended *ended)
 	ack_later(runner, ended->attempt);
 }
 
+/* Its supervisor was killed between the fork and the gate: nothing ran, the grant still holds, and
+ * the machine is not short of anything. The same attempt is started again at once. */
+static bool start_again(struct runner *runner, const struct supervisor_failed *failed, uint64_t id,
+			unsigned number)
+{
+	const struct sched_task *task = sched_find(runner->daemon->sched, id);
+	const struct sched_attempt *attempt = task ? sched_task_attempt(task) : NULL;
+
+	if (failed->code != EINTR || !attempt || attempt->number != number ||
+	    task->state != SCHED_STARTING || task->stopping)
+		return false;
+	supervisor_client_ack(runner->client, failed->attempt);
+	start(runner, id, number);
+	return true;
+}
+
 static void on_failed(void *arg, const struct supervisor_failed *failed)
 {
 	struct runner *runner = arg;
 	uint64_t id;
 	unsigned attempt;
 
-	if (!attempt_is_ours(runner, failed->attempt, &id, &attempt))
+	if (!attempt_is_ours(runner, failed->attempt, &id, &attempt) ||
+	    start_again(runner, failed, id, attempt))
 		return;
 	(void)sched_start_failed(
 	    runner->daemon->sched, id, attempt, failed->text,

@@ -304,7 +304,8 @@ class PowerCut:
     def close(self):
         self.process.kill()
         self.process.wait()
-        shutil.rmtree(self.folder)
+        # What is left of it is killed with its namespace, a moment later.
+        wait_until(lambda: shutil.rmtree(self.folder, ignore_errors=True) or not self.folder.exists(), what="the end")
 
     def check(self, ended, to_the_end):
         """`ended`: ends that a client saw before. How many of what ran is lost."""

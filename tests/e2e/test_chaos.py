@@ -46,7 +46,14 @@ class Chaos:
 
     def end(self):
         self.submitter.finish()
-        wait_until(lambda: not still_open(all_tasks(self.daemon.socket)), timeout=4 * PATIENCE, what="the last task")
+        try:
+            wait_until(lambda: not still_open(all_tasks(self.daemon.socket)), timeout=4 * PATIENCE, what="the last task")
+        except BaseException:
+            for task in still_open(all_tasks(self.daemon.socket))[:10]:
+                why = self.daemon.get(f"/v1/tasks/{task['id']}/why")
+                print(f"task {task['id']} is {task['state']}: {why['reason']}; {task['attempts']}")
+            print(self.daemon.log.read_text()[-3000:])
+            raise
         self.books.look()
         found = verdict(all_tasks(self.daemon.socket), self.submitter.acked, self.witness.read())
         kills = ", ".join(f"{n} {what}" for what, n in self.killer.count.items())

@@ -41,7 +41,7 @@ def descriptors(pid):
 
 def busy(daemon):
     """Something to do: tasks that come one after the other."""
-    return daemon.batch([["sleep", "0.02"]] * 4000, CPU, threads=4, on_failure="continue")["batch"]["id"]
+    return daemon.batch([["sleep", "0.1"]] * 2000, CPU, threads=4, on_failure="continue")["batch"]["id"]
 
 
 def done(daemon, batch):
@@ -73,7 +73,7 @@ def test_what_it_costs(sandbox, kind):
     daemon = Daemon(sandbox)
     pid = daemon.process.pid
     batch = busy(daemon)
-    wait_until(lambda: done(daemon, batch) > 20, what="the tasks to flow")
+    wait_until(lambda: done(daemon, batch) > 5, what="the tasks to flow")
     costs, ratios = [], []
     fds, rss = descriptors(pid), memory(pid)
     most = 0

@@ -388,6 +388,7 @@ static void explain_gpu(const struct place_view *view, const struct fit_counts *
 	case FIT_PINNED:
 	case FIT_RAM:
 	case FIT_CPUS:
+	case FIT_CPU_UNSIZED:
 	case FIT_THREADS:
 	case FIT_USER:
 		break;
@@ -527,6 +528,11 @@ void place_explain(const struct place_view *view, size_t index, char reason_text
 		reason_add(&reason, "needs %.3g CPUs; %.3g of %.3g are left",
 			   request->cpu_milli / 1000.0, ledger->cpu_milli_room / 1000.0,
 			   ledger->cpu_milli_total / 1000.0);
+	else if (host == FIT_CPU_UNSIZED)
+		reason_add(&reason,
+			   "does not say how many CPUs it keeps busy (--cpus): %u like it run at "
+			   "once, and do now",
+			   fit_cpu_unsized_max(ledger));
 	else if (host == FIT_RESERVED)
 		explain_host_reserved(view, counts, task, &reason);
 	else if (!fits_now(view, counts, task))

@@ -27,6 +27,7 @@ struct fit_counts {
 	size_t n_gpus;
 	unsigned *unsized; /* per GPU */
 	const struct place_view *view;
+	unsigned cpu_unsized; /* running without a GPU, CPUs not said */
 	bool reserved;
 	struct reserve reserve;
 };
@@ -72,6 +73,16 @@ static void count_for_user(struct fit_counts *counts, const struct place_task *t
 		user->vram_bytes = saturate_add(user->vram_bytes, task->request->vram_bytes);
 }
 
+static bool is_cpu_unsized(const struct place_request *request)
+{
+	return fit_is_cpu_only(request) && request->cpu_milli == 0;
+}
+
+unsigned fit_cpu_unsized_max(const struct ledger *ledger)
+{
+	return MAX_OF(FIT_CPU_UNSIZED_MAX, ledger->cpu_milli_total / 1000 * FIT_CPU_UNSIZED_EACH);
+}
+
 struct fit_counts *fit_counts_create(const struct place_view *view)
 {
 	struct fit_counts *counts = mem_calloc(1, sizeof *counts);
@@ -89,6 +100,7 @@ struct fit_counts *fit_counts_create(const struct place_view *view)
 
 		if (view->n_users > 0)
 			count_for_user(counts, task);
+		counts->cpu_unsized += task->request && is_cpu_unsized(task->request);
 		if (task->batch != 0) {
 			batch = find_or_add_batch(counts, task->batch);
 			batch->running++;
@@ -314,6 +326,8 @@ enum fit fit_host(const struct ledger *ledger, const struct fit_counts *counts,
 		return FIT_RAM;
 	if (ledger->cpu_milli_total > 0 && request->cpu_milli > ledger->cpu_milli_room)
 		return FIT_CPUS;
+	if (is_cpu_unsized(request) && counts->cpu_unsized >= fit_cpu_unsized_max(ledger))
+		return FIT_CPU_UNSIZED;
 	if (counts->reserved &&
 	    reserve_host_verdict(&counts->reserve, counts->view, task) != RESERVE_ALLOWS)
 		return FIT_RESERVED;

@@ -31,8 +31,9 @@ enum fit {
 	/* of the host and of the batch */
 	FIT_RAM,
 	FIT_CPUS,
-	FIT_THREADS, /* its batch has its number of tasks running */
-	FIT_USER,    /* its user has what he may have */
+	FIT_CPU_UNSIZED, /* FIT_CPU_UNSIZED_MAX tasks that say nothing of CPUs run without a GPU */
+	FIT_THREADS,     /* its batch has its number of tasks running */
+	FIT_USER,        /* its user has what he may have */
 };
 
 struct fit_counts;
@@ -62,6 +63,12 @@ bool fit_counts_user(const struct fit_counts *counts, uid_t uid, struct fit_user
 
 /* The reservation in force; NULL when there is none. */
 const struct reserve *fit_counts_reserve(const struct fit_counts *counts);
+
+/* So many tasks without a GPU that do not say how many CPUs they keep busy run at once, or
+ * FIT_CPU_UNSIZED_EACH for each CPU: a hundred thousand of them must not start together. */
+#define FIT_CPU_UNSIZED_MAX  64
+#define FIT_CPU_UNSIZED_EACH 4
+unsigned fit_cpu_unsized_max(const struct ledger *ledger);
 
 bool fit_is_cpu_only(const struct place_request *request);
 

@@ -138,8 +138,9 @@ static int submit_rows(const struct options *options, const struct rows *rows, c
 /* What would be sent, and nothing is. */
 static int print_rows(const struct options *options, const json_t *tasks)
 {
-	static const struct table_column columns[] = {
-	    {.title = "row", .right = true}, {.title = "name"}, {.title = "command", .shrinks = true}};
+	static const struct table_column columns[] = {{.title = "row", .right = true},
+						      {.title = "name"},
+						      {.title = "command", .shrinks = true}};
 	auto_table struct table *table = table_create(columns, ARRAY_LEN(columns));
 	auto_text struct text text = {};
 	const json_t *task, *word;
@@ -218,8 +219,7 @@ static const struct option_spec batch_options[] = {
      .help = "a row for each of VALUES, {KEY} in the command: lr=1e-3,1e-4 or seed=0..9 or "
 	     "0..90:10; several --sweep give all combinations, of each row of ROWS if there is "
 	     "one"},
-    {"array", 0, OPTION_STRING, "LIST",
-     .help = "the same for {index}: 0-9, 0-90:10, 1,3,5-7"},
+    {"array", 0, OPTION_STRING, "LIST", .help = "the same for {index}: 0-9, 0-90:10, 1,3,5-7"},
     {"dry-run", 0, OPTION_FLAG, NULL, .help = "show the tasks there would be, and send nothing"},
     {"threads", 't', OPTION_INT, "N", .min = 1, .max = THREADS_MAX,
      .help = "tasks of this batch at once, on all GPUs (as many as fit)"},

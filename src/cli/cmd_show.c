@@ -6,6 +6,10 @@
 #include "cli/term.h"
 #include "util/timestamp.h"
 
+#include <string.h>
+
+#define VALUE_COLUMN 13 /* of the lines of tasktable_render_one() */
+
 static int show_batch(const struct options *options, const json_t *answer)
 {
 	auto_text struct text text = {};
@@ -20,6 +24,24 @@ static int show_batch(const struct options *options, const json_t *answer)
 	summary_render(answer, width, &text);
 	(void)fputs(text.data, stdout);
 	return EXIT_DONE;
+}
+
+/* What is prose is broken between words; a command stays in one piece, to be pasted. */
+static void print_wrapped(const char *lines, unsigned width)
+{
+	auto_text struct text text = {};
+
+	while (*lines) {
+		size_t len = strcspn(lines, "\n");
+		auto_free char *line = mem_strndup(lines, len);
+
+		if (text_starts_with(line, "  reason ") || text_starts_with(line, "    chosen by "))
+			term_add_wrapped(&text, line, VALUE_COLUMN, width);
+		else
+			text_printf(&text, "%s\n", line);
+		lines += len + (lines[len] != '\0');
+	}
+	(void)fputs(text.data, stdout);
 }
 
 static int run(const struct options *options)
@@ -47,7 +69,7 @@ static int run(const struct options *options)
 		return EXIT_DONE;
 	}
 	tasktable_render_one(json_object_get(answer, "task"), &text);
-	(void)fputs(text.data, stdout);
+	print_wrapped(text.data, term_table_width(stdout));
 	return EXIT_DONE;
 }
 

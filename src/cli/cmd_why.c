@@ -5,20 +5,24 @@
 
 static void print(const json_t *answer)
 {
+	unsigned width = term_table_width(stdout);
 	auto_text struct text text = {};
-	const json_t *line;
+	auto_text struct text head = {};
+	const json_t *detail;
 	size_t i;
 
-	text_printf(&text, "task %llu is %s: ", (unsigned long long)jsonx_get_u64(answer, "id", 0),
+	text_printf(&head, "task %llu is %s: ", (unsigned long long)jsonx_get_u64(answer, "id", 0),
 		    jsonx_get_string(answer, "state", "?"));
-	term_add_clean(&text, jsonx_get_string(answer, "reason", "no reason is known"),
+	term_add_clean(&head, jsonx_get_string(answer, "reason", "no reason is known"),
 		       ERROR_TEXT_MAX);
-	text_add(&text, "\n");
-	json_array_foreach (json_object_get(answer, "details"), i, line) {
-		text_add(&text, "  ");
-		term_add_clean(&text, json_string_value(line) ? json_string_value(line) : "",
+	term_add_wrapped(&text, head.data, 2, width);
+	json_array_foreach (json_object_get(answer, "details"), i, detail) {
+		auto_text struct text line = {};
+
+		text_add(&line, "  ");
+		term_add_clean(&line, json_string_value(detail) ? json_string_value(detail) : "",
 			       ERROR_TEXT_MAX);
-		text_add(&text, "\n");
+		term_add_wrapped(&text, line.data, 4, width);
 	}
 	(void)fputs(text.data, stdout);
 }

@@ -37,7 +37,7 @@ struct relay {
 	atomic_bool begun, ending;
 	/* The thread's. */
 	struct termios before;
-	bool is_raw, is_hung_up, input_over, output_over;
+	bool is_raw, is_stopped, is_hung_up, input_over, output_over;
 	char pending[4096]; /* typed, not yet taken by the task */
 	size_t n_pending;
 };
@@ -54,7 +54,7 @@ static void terminal_raw(struct relay *relay)
 {
 	struct termios raw = relay->before;
 
-	if (relay->is_raw)
+	if (relay->is_raw || relay->is_stopped)
 		return;
 	cfmakeraw(&raw);
 	relay->is_raw = tcsetattr(STDIN_FILENO, TCSADRAIN, &raw) == 0;
@@ -76,10 +76,12 @@ static void on_signals(struct relay *relay)
 		return;
 	if (info.ssi_signo == SIGTSTP) {
 		terminal_restore(relay);
+		/* This thread may run on for a moment: the terminal is not ours before SIGCONT. */
+		relay->is_stopped = true;
 		(void)kill(getpid(), SIGSTOP);
+	} else if (info.ssi_signo == SIGCONT) {
+		relay->is_stopped = false;
 	}
-	if (relay->begun)
-		terminal_raw(relay);
 	copy_size(relay);
 }
 

@@ -109,3 +109,24 @@ void term_add_bar(struct text *text, double share, double mark, unsigned width)
 	for (unsigned i = 0; i < width; i++)
 		text_add(text, i == at ? "|" : i < full ? "#" : ".");
 }
+
+void term_add_wrapped(struct text *text, const char *line, size_t hang, unsigned width)
+{
+	size_t column = 0;
+
+	while (*line) {
+		size_t spaces = strspn(line, " "), len = spaces + strcspn(line + spaces, " ");
+		auto_free char *word = mem_strndup(line, len);
+		size_t columns = text_columns(word);
+
+		if (column > hang && column + columns > width) {
+			text_printf(text, "\n%*s%s", (int)hang, "", word + spaces);
+			column = hang + columns - spaces;
+		} else {
+			text_add(text, word);
+			column += columns;
+		}
+		line += len;
+	}
+	text_add(text, "\n");
+}

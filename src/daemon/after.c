@@ -86,7 +86,8 @@ static int look_up_task(struct daemon *daemon, struct sched_after_item *item, st
 
 	if (sched_find(daemon->sched, item->id))
 		return 0;
-	r = records_load(daemon->store, &(struct store_query){.id = item->id, .archived = true}, &records, err);
+	r = records_load(daemon->store, &(struct store_query){.id = item->id, .archived = true},
+			 &records, err);
 	if (r < 0 || records.n == 0)
 		return r;
 	item->ended = sched_state_is_final(records.tasks[0].state);

@@ -98,7 +98,8 @@ static int read_stagger(const json_t *value, struct target *t, struct error *err
 
 static struct place_wishes *wish(struct target *t)
 {
-	/* Cleared only for those that have some: it is 5 KiB, and most of 100,000 rows have none. */
+	/* Cleared only for those that have some: it is 5 KiB, and most of 100,000 rows have none.
+	 */
 	if (!t->submit->has_wish)
 		memset(&t->submit->wish, 0, sizeof t->submit->wish);
 	t->submit->has_wish = true;

@@ -151,7 +151,8 @@ void handle_why(void *data, struct api_request *request)
 		api_reply(request, 200, why_to_json(sched_find(daemon->sched, id), reason, list));
 		return;
 	}
-	r = records_load(daemon->store, &(struct store_query){.id = id, .archived = true}, &records, &err);
+	r = records_load(daemon->store, &(struct store_query){.id = id, .archived = true}, &records,
+			 &err);
 	if (r == 0 && records.n == 0)
 		r = error_set(&err, -ENOENT, "there is no task %llu", (unsigned long long)id);
 	if (r < 0)

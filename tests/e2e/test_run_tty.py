@@ -128,6 +128,22 @@ def test_put_back_after_a_signal(terminal, sandbox, number):
     assert sandbox.json("show", "1")["state"] == "canceled"
 
 
+def test_stopped_and_continued(terminal):
+    """As a shell's job: while it is stopped the terminal is the shell's."""
+    t = terminal("-t", "--cpu", "only", "--", "sh", "-c", "echo up; read x; echo got $x")
+    t.expect("up")
+    wait_until(t.is_raw, what="raw mode")
+    os.kill(t.process.pid, signal.SIGTSTP)
+    stat = f"/proc/{t.process.pid}/stat"
+    wait_until(lambda: open(stat).read().rsplit(")", 1)[1].split()[0] == "T", what="it stops")
+    assert termios.tcgetattr(t.slave) == t.before
+    os.kill(t.process.pid, signal.SIGCONT)
+    wait_until(t.is_raw, what="raw mode again")
+    t.type("on\r")
+    t.expect("got on")
+    assert t.end() == 0
+
+
 def test_ctrl_c_while_it_waits(terminal, sandbox):
     """Before the command runs the keys are still ours."""
     first = sandbox.json("submit", "--hold", "--cpu", "only", "--", "true")["id"]

@@ -108,6 +108,29 @@ static void test_bar(void **state)
 	}
 }
 
+static void test_wrapped(void **state)
+{
+	static const struct {
+		const char *line, *wrapped;
+		size_t hang;
+		unsigned width;
+	} cases[] = {
+	    {"short", "short\n", 2, 10},
+	    {"one two three", "one two\n  three\n", 2, 9},
+	    {"  one  two three", "  one  two\n    three\n", 4, 11},
+	    {"incredibly long", "incredibly\n  long\n", 2, 5},
+	    {"über über über", "über über\n über\n", 1, 9},
+	    {"", "\n", 2, 10},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		auto_text struct text text = {};
+
+		term_add_wrapped(&text, cases[i].line, cases[i].hang, cases[i].width);
+		assert_string_equal(text.data, cases[i].wrapped);
+	}
+}
+
 static void test_targets(void **state)
 {
 	struct target target = {};
@@ -142,6 +165,7 @@ int main(void)
 	    cmocka_unit_test(test_clean),
 	    cmocka_unit_test(test_bar),
 	    cmocka_unit_test(test_targets),
+	    cmocka_unit_test(test_wrapped),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);

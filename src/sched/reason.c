@@ -7,7 +7,6 @@
 
 #include "util/duration.h"
 #include "util/size.h"
-#include "util/timestamp.h"
 
 #define SAY(reason, ...) ((void)snprintf((reason), SCHED_REASON_MAX, __VA_ARGS__))
 
@@ -29,8 +28,7 @@ static void reason_delayed(const struct sched *sched, const struct task_node *t,
 		    "%s; tried again in %s (%u times so far: that is no failure of its own)", text,
 		    when, task->start_failures);
 	else if (task->not_before_ms == task->spec.not_before_ms)
-		SAY(reason, "starts at %s at the earliest, in %s",
-		    TIMESTAMP_TEXT(task->not_before_ms), when);
+		SAY(reason, "its time has not come: it starts in %s at the earliest", when);
 	else
 		SAY(reason, "%s; tried again in %s, retry %u of %u", text, when, task->failures,
 		    task->spec.retries);

@@ -368,6 +368,13 @@ struct batch_gpu *batch_gpu_get(struct sched *sched, struct batch_node *b, const
 /* reason.c */
 void view_refresh(struct sched *sched, int64_t now_ms); /* step.c: build it when it is not valid */
 
+/* Tasks that have not ended. */
+static inline size_t open_tasks(const struct sched *sched)
+{
+	return sched->counts[SCHED_WAITING] + sched->counts[SCHED_HELD] +
+	       sched->counts[SCHED_STARTING] + sched->counts[SCHED_RUNNING];
+}
+
 /* Something happened. */
 static inline void sched_touch(struct sched *sched)
 {

@@ -3,7 +3,7 @@
 
 #include "util/cleanup.h"
 
-#include <stdalign.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -11,7 +11,7 @@ struct string_entry {
 	struct string_entry *next;
 	uint32_t references, hash;
 	size_t size;
-	alignas(max_align_t) char bytes[];
+	_Alignas(max_align_t) char bytes[];
 };
 
 static uint32_t hash_of(const char *bytes, size_t size)

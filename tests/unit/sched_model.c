@@ -127,7 +127,7 @@ static const char *reason_wanted(struct world *w, const struct sched_task *t)
 	if (!after_was_met(w, t) || t->n_after > 0)
 		return "waits for ";
 	if (t->not_before_ms > w->now_ms)
-		return t->not_before_ms == t->spec.not_before_ms ? "at the earliest, in "
+		return t->not_before_ms == t->spec.not_before_ms ? "its time has not come"
 								 : "; tried again in ";
 	if (w->paused)
 		return "nothing new starts: paused";

@@ -1,0 +1,172 @@
+/*
+ * Tasks and batches: what was asked for, what was granted, what became of it. Part of sched.h,
+ * which says who owns what.
+ */
+#pragma once
+
+#include "place/place.h"
+#include "sched/states.h"
+
+#include <sys/types.h>
+
+#define SCHED_REQUEUES_MAX       3 /* GPUs it may lose before it fails */
+#define SCHED_REASON_MAX         (PLACE_REASON_MAX + 128)
+#define SCHED_STATE_BIT(s)       (1u << (s))
+#define SCHED_START_PAUSE_MAX_MS 30000 /* between starts the machine cannot do; 1 s at first */
+#define SCHED_RETRY_DELAY_MS     1000
+#define SCHED_RETRY_DELAY_MAX_MS 600000
+
+enum sched_on_failure {
+	SCHED_STOP,     /* what waits is canceled */
+	SCHED_ASK,      /* no new starts until sched_batch_continue() or a cancel */
+	SCHED_CONTINUE, /* go on */
+	SCHED_ON_FAILURE_COUNT,
+};
+const char *sched_on_failure_name(enum sched_on_failure on_failure);
+int sched_on_failure_parse(const char *name, enum sched_on_failure *ret_on_failure,
+			   struct error *err) MUST_CHECK;
+
+/* What a task waits for before it may start. */
+enum sched_after_on {
+	SCHED_AFTER_SUCCESS, /* it ended well; a batch: every task of it did */
+	SCHED_AFTER_FAILURE, /* it ended otherwise; a batch: at least one task did, all have ended
+			      */
+	SCHED_AFTER_END,     /* it ended, however */
+	SCHED_AFTER_ON_COUNT,
+};
+const char *sched_after_on_name(enum sched_after_on on); /* "success", "failure", "end" */
+int sched_after_on_parse(const char *name, enum sched_after_on *ret_on,
+			 struct error *err) MUST_CHECK;
+
+#define SCHED_AFTER_MAX 1000 /* items of one task */
+
+struct sched_after_item {
+	uint64_t id;
+	bool is_batch;
+	/* It ended and is not in memory any more: how, from the store. sched looks for the others
+	 * itself; an id that is neither there nor ended is refused. */
+	bool ended, ended_well;
+};
+
+struct sched_after {
+	const struct sched_after_item *items;
+	size_t n;
+	enum sched_after_on on;
+	bool any; /* one of them does; else all of them are needed */
+};
+
+/* What was asked for. Strings are copied by sched_submit*(). */
+struct sched_spec {
+	const char *name;        /* for people */
+	const char *kind;        /* durations are learned by it; "" = unknown */
+	const char *const *argv; /* NULL-terminated, at least one; placeholders not yet replaced */
+	const char *cwd;
+	const char *log_path;    /* NULL = the daemon's choice */
+	const char *fingerprint; /* for --resume; NULL = none */
+	int64_t environment;     /* the store's id of the text; 0 = none */
+	uid_t uid;
+	gid_t gid;        /* of the sender */
+	bool has_account; /* the sender had one in the system's database */
+	mode_t umask;
+	unsigned row; /* of its batch, from 1; 0 = none */
+	int priority; /* higher first */
+	struct place_request request;
+	enum place_policy policy;
+	unsigned retries; /* failures of its own it may repeat */
+	double weight_memory;
+	double work_hint;       /* its size beside others of its kind (place_task); 0 = none */
+	int64_t retry_delay_ms; /* pause before the first repetition, doubled each time, at most
+				   SCHED_RETRY_DELAY_MAX_MS; 0 = SCHED_RETRY_DELAY_MS */
+	int64_t not_before_ms;  /* realtime; 0 = any time */
+	const struct sched_after *after; /* NULL = nothing */
+	bool held;                       /* submitted as held */
+	bool is_private;                 /* other users do not even see its name */
+	/* Counted from its start: at the soft limit its group gets soft_signal, at the hard one
+	 * SIGKILL. 0 = no limit. */
+	int soft_signal; /* 0 = SIGTERM */
+	int64_t soft_limit_ms, hard_limit_ms;
+	const char *tty;     /* "/dev/pts/N" its standard streams are; NULL = none */
+	const char *rlimits; /* of the sender, as the daemon's JSON text; NULL = the daemon's own */
+};
+
+/* One GPU of an attempt. */
+struct sched_grant {
+	const char *uuid;
+	unsigned index;      /* at the time of the start */
+	uint64_t vram_bytes; /* granted */
+	bool used_known;     /* false: this GPU does not tell */
+	uint64_t used_bytes; /* last measured */
+	uint64_t peak_bytes; /* largest measured; 0 = never measured */
+};
+
+struct sched_attempt {
+	unsigned number; /* from 1 */
+	bool changed;    /* since the last sched_changes_clear() */
+	struct sched_grant *gpus;
+	unsigned n_gpus;          /* 0: on the CPU */
+	enum place_policy policy; /* that chose */
+	char *reason;             /* of the placement */
+	int64_t started_at_ms;    /* when it was granted */
+	int64_t ended_at_ms;      /* 0 = goes on */
+	enum sched_outcome outcome;
+	bool exit_known;                          /* exit_code and signal mean something */
+	int exit_code;                            /* -1 when it died of a signal */
+	int signal;                               /* 0 when it exited */
+	uint64_t peak_vram_bytes, peak_ram_bytes; /* 0 = unknown */
+};
+
+/* "cuda:0" (the task sees its GPU as number 0), or "cpu". */
+const char *sched_attempt_device(const struct sched_attempt *attempt);
+
+struct sched_task {
+	uint64_t id;
+	uint64_t batch; /* 0 = none */
+	struct sched_spec spec;
+	enum sched_state state;
+	unsigned n_attempts;
+	struct sched_attempt *attempts;
+	char *reason; /* of an ended task: why; NULL = none. Of a waiting one see sched_reason() */
+	int64_t submitted_at_ms, updated_at_ms;
+	int64_t queued_at_ms;  /* its place in the queue and its ageing count from here: its submit,
+				  its spec.not_before_ms or its last retry by hand. Restored with 0:
+				  worked out from the others */
+	int64_t not_before_ms; /* 0 = any time */
+	unsigned failures;     /* of its own, counted against spec.retries */
+	unsigned requeues;     /* put back because its GPU was lost */
+	unsigned start_failures; /* starts in a row that the machine could not do */
+	bool stopping;           /* a cancel was asked for while it ran */
+	bool overtime;           /* its soft limit passed in the present attempt: it was signaled */
+	/* What of spec.after is still to come, allocated; NULL when nothing. Changes are stored;
+	 * a task is restored with what was left. */
+	struct sched_after_item *after;
+	size_t n_after;
+};
+
+/* The attempt that is starting or running, else the last; NULL when there was none. */
+const struct sched_attempt *sched_task_attempt(const struct sched_task *task);
+
+enum sched_batch_state {
+	SCHED_BATCH_RUNNING,  /* started or not, more may start */
+	SCHED_BATCH_ASKING,   /* something failed: nothing starts until an answer */
+	SCHED_BATCH_CANCELED, /* nothing starts any more; ended_at_ms says when the last one ended
+			       */
+	SCHED_BATCH_DONE,
+	SCHED_BATCH_STATE_COUNT,
+};
+const char *sched_batch_state_name(enum sched_batch_state state);
+int sched_batch_state_parse(const char *name, enum sched_batch_state *ret_state,
+			    struct error *err) MUST_CHECK;
+
+struct sched_batch {
+	uint64_t id;
+	const char *name;
+	uid_t uid;
+	bool is_private; /* one of its tasks is */
+	enum sched_on_failure on_failure;
+	enum sched_batch_state state;
+	int64_t submitted_at_ms;
+	int64_t first_start_ms; /* 0 = nothing started yet */
+	int64_t ended_at_ms;    /* 0 = goes on */
+	unsigned total;
+	unsigned counts[SCHED_STATE_COUNT]; /* of its tasks; kept by sched, ignored on restore */
+};

@@ -106,11 +106,10 @@ const struct verb verb_cancel = {
     .summary = "take tasks and batches out of the queue, end those that run",
     .usage = "ID... | --all [--json]",
     .description =
-	"ID is a task's number (17) or a batch (b3). A running task gets SIGTERM, and SIGKILL "
-	"some\n"
-	"seconds later; what it allocated is free again when its memory has come back. With\n"
-	"--json one ID gives the object of that task or batch, several IDs and --all give\n"
-	"{\"tasks\": [...], \"batches\": [...]}.\n",
+	"ID is a task's number (17), some that follow each other (12-20), or a batch (b3). A\n"
+	"running task gets SIGTERM, and SIGKILL some seconds later; what it allocated is free\n"
+	"again when its memory has come back. With --json one ID gives the object of that task\n"
+	"or batch, several IDs and --all give {\"tasks\": [...], \"batches\": [...]}.\n",
     .examples = "  plimsoll cancel 17 18\n  plimsoll cancel b3\n  plimsoll cancel --all\n",
     .style = OPTIONS_OPERANDS,
     .options = cancel_options,

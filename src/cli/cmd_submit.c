@@ -44,9 +44,14 @@ const struct verb verb_submit = {
 	"The command starts when a GPU has room for it, in this folder and with this\n"
 	"environment. Its output is kept: plimsoll logs ID. {device} {gpu} {uuid}\n"
 	"{vram_mib} {batch_size} in it are filled in then; other braces stay as they are.\n",
-    .examples = "  plimsoll submit --vram 6G -- python3 train.py --device {device}\n"
-		"  plimsoll submit --cpu only --ram 2G -- ./prepare.sh\n"
-		"  id=$(plimsoll submit --vram 18G -d cuda:0 -- ./serve.sh) && plimsoll wait $id\n",
+    .examples =
+	"  plimsoll submit --vram 6G -- python3 train.py --device {device}\n"
+	"  plimsoll submit --cpu only --ram 2G -- ./prepare.sh\n"
+	"  id=$(plimsoll submit --vram 18G -d cuda:0 -- ./serve.sh) && plimsoll wait $id\n"
+	"  plimsoll submit --after 17,b3 --at 'tomorrow 06:00' --vram 6G -- ./evaluate.sh\n"
+	"  plimsoll submit --soft-time-limit 5.5h --soft-signal USR1 --time-limit 6h --vram 6G "
+	"-- ./train.sh\n"
+	"  plimsoll submit --prefer 1,0 --retries 3 --vram 2G -- ./convert.sh\n",
     .style = OPTIONS_COMMAND,
     .options = submit_options,
     .needs_command = true,

@@ -95,11 +95,10 @@ const struct verb verb_wait = {
     .summary = "wait until tasks and batches have ended",
     .usage = "ID... [--json]",
     .description =
-	"ID is a task's number (17) or a batch (b3). A batch is followed as `plimsoll "
-	"batch` does,\n"
-	"and asks if it has a question. Status 1 when something failed. With --json one ID gives\n"
-	"the object of that task or batch, several give {\"tasks\": [...], "
-	"\"batches\": [...]}.\n",
+	"ID is a task's number (17), some that follow each other (12-20), or a batch (b3),\n"
+	"which is followed as `plimsoll batch` does, with its question if it has one. Status 1\n"
+	"when something failed. With --json one ID gives the object of that task or batch,\n"
+	"several give {\"tasks\": [...], \"batches\": [...]}.\n",
     .examples = "  plimsoll wait b3\n  plimsoll wait 17 18 19 && echo all well\n",
     .style = OPTIONS_OPERANDS,
     .options = wait_options,

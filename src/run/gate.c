@@ -72,6 +72,11 @@ bool gates_never_opened(const struct gates *gates, uint64_t number)
 	return gates->opened > 0 && number > gates->opened;
 }
 
+bool gates_will_skip(const struct gates *gates, uint64_t number)
+{
+	return gates->opened == 0 || number > gates->opened;
+}
+
 int gates_skip(struct gates *gates, uint64_t number, struct error *err)
 {
 	/* One more, which no gate will have: a child of `number` that still waits must not take it
@@ -79,7 +84,7 @@ int gates_skip(struct gates *gates, uint64_t number, struct error *err)
 	uint64_t opened = MAX_OF(gates->opened, number) + 1;
 	int r;
 
-	if (gates->opened > 0 && number <= gates->opened)
+	if (!gates_will_skip(gates, number))
 		return 0;
 	r = mark_write(gates, opened, err);
 	if (r < 0)

@@ -30,8 +30,10 @@ void gates_finish(struct gates *gates); /* an empty struct, or one of gates_init
 /* Surely never opened; false also when it cannot be told (no number, the file was not there). */
 bool gates_never_opened(const struct gates *gates, uint64_t number);
 
-/* Use no number up to `number` again: some attempt was given it. */
+/* Use no number up to `number` again: some attempt was given it. The file then holds the next one
+ * above it, or above `opened`. */
 int gates_skip(struct gates *gates, uint64_t number, struct error *err) MUST_CHECK;
+bool gates_will_skip(const struct gates *gates, uint64_t number);
 
 struct gate {
 	uint64_t number;      /* never 0 */

@@ -31,8 +31,11 @@ struct journal {
 	size_t size_compact; /* after it was written anew */
 	struct text noted;   /* not written yet */
 	bool opened, skipped;
-	struct place here; /* of the machine as it runs now */
-	struct place read; /* in which the lines being read were written */
+	bool gates_known;   /* false: a version without wrote it */
+	uint64_t last_gate; /* the largest in the file, or that was */
+	uint64_t left;      /* starts of the last gate read that should have followed */
+	struct place here;  /* of the machine as it runs now */
+	struct place read;  /* in which the lines being read were written */
 };
 
 static void line_add(struct text *text, json_t *record)
@@ -199,6 +202,8 @@ static void read_open(struct journal *journal, struct idtable *attempts, const j
 	struct place place = {};
 
 	journal->opened = true;
+	journal->gates_known = jsonx_has(record, "gate");
+	journal->last_gate = MAX_OF(journal->last_gate, jsonx_get_u64(record, "gate", 0));
 	(void)snprintf(place.boot, sizeof place.boot, "%s", jsonx_get_string(record, "boot", ""));
 	(void)snprintf(place.folder, sizeof place.folder, "%s",
 		       jsonx_get_string(record, "folder", ""));
@@ -220,6 +225,11 @@ static int read_line(struct journal *journal, struct idtable *attempts, const ch
 		read_open(journal, attempts, record);
 		return 0;
 	}
+	journal->last_gate = MAX_OF(journal->last_gate, jsonx_get_u64(record, "gate", 0));
+	if (strcmp(name, "start") == 0)
+		journal->left = jsonx_get_u64(record, "left", 0);
+	if (strcmp(name, "gate") == 0)
+		return 0;
 	for (size_t i = 0; i < ARRAY_LEN(readers); i++) {
 		if (strcmp(readers[i].name, name) == 0 && id[0]) {
 			readers[i].read(attempts, id, record);
@@ -280,9 +290,9 @@ static int write_anew(struct journal *journal, const struct idtable *attempts, s
 	auto_text struct text text = {};
 	int fd, r;
 
-	line_add(&text,
-		 json_pack("{s:s, s:i, s:s, s:s}", "record", "open", "version", JOURNAL_VERSION,
-			   "boot", journal->here.boot, "folder", journal->here.folder));
+	line_add(&text, json_pack("{s:s, s:i, s:s, s:s, s:o}", "record", "open", "version",
+				  JOURNAL_VERSION, "boot", journal->here.boot, "folder",
+				  journal->here.folder, "gate", jsonx_u64(journal->last_gate)));
 	for (struct idtable_node **node = list; *node; node++) {
 		const struct attempt *attempt = IDTABLE_OF(*node, struct attempt, by_id);
 
@@ -350,9 +360,18 @@ void journal_close(struct journal *journal)
 	free(journal);
 }
 
-bool journal_is_incomplete(const struct journal *journal)
+bool journal_is_incomplete(const struct journal *journal, uint64_t opened)
 {
-	return !journal->opened || journal->skipped;
+	return opened > 0 && (!journal->opened || journal->skipped ||
+			      (journal->gates_known && opened > journal->last_gate) ||
+			      (journal->left > 0 && journal->last_gate <= opened));
+}
+
+void journal_note_gate(struct journal *journal, uint64_t gate)
+{
+	journal->last_gate = MAX_OF(journal->last_gate, gate);
+	line_add(&journal->noted,
+		 json_pack("{s:s, s:o}", "record", "gate", "gate", jsonx_u64(gate)));
 }
 
 void journal_note_end(struct journal *journal, const struct attempt *attempt)
@@ -387,8 +406,13 @@ int journal_commit_starts(struct journal *journal, struct attempt *const *attemp
 	if (r < 0)
 		return r;
 	size = journal->size;
-	for (size_t i = 0; i < n; i++)
-		line_add(&text, start_record(attempts[i]));
+	for (size_t i = 0; i < n; i++) {
+		json_t *record = start_record(attempts[i]);
+
+		(void)json_object_set_new(record, "left", jsonx_u64(n - 1 - i));
+		line_add(&text, record);
+		journal->last_gate = MAX_OF(journal->last_gate, attempts[i]->gate);
+	}
 	r = text.len > 0 ? append(journal, &text, err) : 0;
 	if (r == 0 && fdatasync(journal->fd) < 0) {
 		r = error_sys(err, -errno, "cannot make the journal %s durable", journal->path);

@@ -3,12 +3,13 @@
  * crash which attempts exist.
  *
  *	{"record": "open", "version": 1, "boot": "<boot id>",
- *		"folder": "<device>:<inode>"}			first line
+ *		"folder": "<device>:<inode>", "gate": N}	first line; no gate above N before
  *	{"record": "start", "attempt", "pid", "start_time", "started_at", "gate", "log",
- *		"log_cap_bytes"}
+ *		"log_cap_bytes", "left": starts of the same gate that follow}
  *		fdatasync'd before the process may become the command
  *	{"record": "end", ...}, {"record": "fail", ...}		as the protocol's events
  *	{"record": "ack", "attempt"}				may be forgotten
+ *	{"record": "gate", "gate": N}				passed over up to N
  *
  * A last line without its end (a crash while writing) is cut off; another line that cannot be read
  * is reported and skipped. The file is written anew, without what was acknowledged, when it is
@@ -27,9 +28,13 @@ int journal_open(const char *path, struct idtable *attempts, struct journal **re
 		 struct strings *ret_warnings, struct error *err) MUST_CHECK;
 void journal_close(struct journal *journal);
 
-/* Nothing was read, or a line had to be skipped: attempts may have been started that are not known
- * here. So it is on the very first start too; the gates' file tells. */
-bool journal_is_incomplete(const struct journal *journal);
+/* Attempts may have been started that are not known here: nothing was read, a line had to be
+ * skipped, or gate `opened` (not 0) was opened and no start is there for it, nor for a later one.
+ */
+bool journal_is_incomplete(const struct journal *journal, uint64_t opened);
+
+/* No start has the gates up to this one, which are passed over. */
+void journal_note_gate(struct journal *journal, uint64_t gate);
 
 /* Remember a record; it is written by the next commit, and by the one after that if the disk is
  * full meanwhile. */

@@ -370,6 +370,8 @@ static int gates_settle(struct supervisor *supervisor, struct error *err)
 		    mem_strdup("its supervisor was killed before the command could run");
 		journal_note_end(supervisor->journal, attempt);
 	}
+	if (gates_will_skip(&supervisor->gates, last))
+		journal_note_gate(supervisor->journal, MAX_OF(supervisor->gates.opened, last) + 1);
 	/* Their ends first: once their gates are passed over, nobody could tell any more. */
 	r = journal_commit(supervisor->journal, err);
 	return r < 0 ? r : gates_skip(&supervisor->gates, last, err);
@@ -447,7 +449,7 @@ int supervisor_init(struct supervisor *supervisor, const struct supervisor_setup
 	if (r == 0)
 		r = gates_init(&supervisor->gates, setup->gates_path, err);
 	supervisor->records_lost =
-	    r == 0 && supervisor->gates.opened > 0 && journal_is_incomplete(supervisor->journal);
+	    r == 0 && journal_is_incomplete(supervisor->journal, supervisor->gates.opened);
 	if (r == 0)
 		r = gates_settle(supervisor, err);
 	sample_init(supervisor);

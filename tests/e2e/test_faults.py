@@ -129,8 +129,15 @@ def test_a_disk_that_fills_up_and_is_emptied(sandbox):
         wait_until(lambda: "state cannot be written" in daemon.log.read_text(), what="the news")
         assert "full" in daemon.refused("POST", "/v1/tasks", {"command": ["true"], "request": CPU}, 503)
         daemon.kill()
-        daemon.start()
+        # To open the database takes a little room too: without it, it says so and leaves.
+        daemon.launch()
+        wait_until(lambda: daemon.process.poll() is not None or daemon.answers(), what="an answer or the end")
+        if daemon.process.poll() is not None:
+            assert daemon.process.returncode == 3 and "make room" in daemon.log.read_text()
+        else:
+            daemon.kill()
         (disk / "ballast").unlink()
+        daemon.start()
         ended = daemon.wait_batch(batch)
         assert ended["batch"]["done"] == 30, [task["reason"] for task in ended["tasks"]]
         assert sorted(notes()) == sorted(f"{t['id']}.{t['attempts'][-1]['number']}" for t in ended["tasks"])

@@ -209,8 +209,8 @@ def test_ranges(sandbox):
     sandbox.plimsoll("batch", "--array", "1-5", "--hold", "--cpu", "only", "--detach", "--", "true", check=0)
     assert len(sandbox.json("cancel", "2-4")["tasks"]) == 3
     sandbox.plimsoll("release", "1-5", check=3)  # three of them cannot be
-    assert [t["state"] for t in sandbox.json("wait", "1-5", check=1)["tasks"]] == ["done", "canceled", "canceled", "canceled",
-                                                                        "done"]
+    states = [t["state"] for t in sandbox.json("wait", "1-5", check=1)["tasks"]]
+    assert states == ["done", "canceled", "canceled", "canceled", "done"]
 
 
 # GPUs

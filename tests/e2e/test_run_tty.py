@@ -103,7 +103,8 @@ def test_what_is_typed_before_it_asks(terminal):
 
 
 def test_keys_go_to_the_command(terminal):
-    t = terminal("-t", "--cpu", "only", "--", "sh", "-c", "trap 'echo no; exit 5' INT; echo up; while :; do sleep 0.05; done")
+    t = terminal("-t", "--cpu", "only", "--", "sh", "-c",
+                 "trap 'echo no; exit 5' INT; echo up; while :; do sleep 0.05; done")
     t.expect("up")
     wait_until(t.is_raw, what="raw mode")
     t.type("\x03")

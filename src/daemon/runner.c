@@ -466,6 +466,16 @@ static void on_usage(void *arg, const struct supervisor_usage *usage)
 				    timestamp_now_ms());
 }
 
+/* A file for each attempt: see dir_spread() on what that may cost. Without the folder, starts say
+ * what is the matter. */
+static void log_folders_prepare(const struct daemon *daemon)
+{
+	auto_free char *logs = mem_printf("%s/logs", daemon->state_dir);
+
+	if (dir_create(logs, NULL) == 0)
+		dir_spread(logs);
+}
+
 int runner_create(struct daemon *daemon, struct runner **ret_runner, struct error *err)
 {
 	struct runner *runner = mem_calloc(1, sizeof *runner);
@@ -487,6 +497,7 @@ int runner_create(struct daemon *daemon, struct runner **ret_runner, struct erro
 	if (oom_patterns_load(NULL, &runner->patterns, err) < 0)
 		log_warning("out of memory cannot be told from other failures: %s",
 			    error_text(err));
+	log_folders_prepare(daemon);
 	r = supervisor_client_create(&daemon->loop, &options, &runner->client, err);
 	if (r < 0) {
 		runner_destroy(runner);

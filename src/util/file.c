@@ -4,7 +4,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/fs.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -177,4 +179,15 @@ int dir_create_private(const char *path, struct error *err)
 		return error_set(err, -EPERM, "%s can be written by others: run chmod 700 %s", path,
 				 path);
 	return 0;
+}
+
+void dir_spread(const char *path)
+{
+	auto_close int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int flags = 0;
+
+	if (fd < 0 || ioctl(fd, FS_IOC_GETFLAGS, &flags) < 0 || (flags & FS_TOPDIR_FL))
+		return;
+	flags |= FS_TOPDIR_FL;
+	(void)!ioctl(fd, FS_IOC_SETFLAGS, &flags);
 }

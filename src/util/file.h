@@ -29,3 +29,10 @@ int dir_create(const char *path, struct error *err) MUST_CHECK;
 /* Like dir_create(), then insist that it belongs to this user and that no one else may write into
  * it. */
 int dir_create_private(const char *path, struct error *err) MUST_CHECK;
+
+/* The folders made in `path` from now on are put into parts of the disk with room, rather than
+ * beside it (FS_TOPDIR_FL of ext2 to ext4). For one that takes in many files: beside it other
+ * programs delete theirs, and ext4 without a journal looks at each inode freed in the last minutes
+ * before it gives one out. Where a file system knows nothing of this, or `path` is not there, a
+ * no-op. */
+void dir_spread(const char *path);

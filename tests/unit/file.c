@@ -5,7 +5,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
+#include <linux/magic.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -180,6 +184,28 @@ static void private_folders_are_refused_when_they_are_not(void **state)
 	}
 }
 
+static void a_folder_is_spread_where_the_file_system_can(void **state)
+{
+	auto_free char *path = mem_printf("%s/many", (char *)*state);
+	auto_free char *below = mem_printf("%s/many/0", (char *)*state);
+	auto_close int fd = -1;
+	struct statfs fs;
+	int flags = 0;
+
+	dir_spread(path);
+	assert_int_equal(access(path, F_OK), -1);
+	assert_int_equal(dir_create(path, NULL), 0);
+	dir_spread(path);
+	dir_spread(path);
+	assert_int_equal(dir_create(below, NULL), 0);
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(fstatfs(fd, &fs), 0);
+	if (fs.f_type != EXT4_SUPER_MAGIC)
+		skip();
+	assert_int_equal(ioctl(fd, FS_IOC_GETFLAGS, &flags), 0);
+	assert_true(flags & FS_TOPDIR_FL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -193,6 +219,7 @@ int main(void)
 	    folder_test(folders_are_made_with_their_parents),
 	    folder_test(names_the_folder_it_cannot_create),
 	    folder_test(private_folders_are_refused_when_they_are_not),
+	    folder_test(a_folder_is_spread_where_the_file_system_can),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

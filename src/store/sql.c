@@ -9,7 +9,8 @@
 #include <errno.h>
 #include <unistd.h>
 
-#define IS_ENDED "state IN ('done', 'failed', 'canceled', 'lost')"
+/* Word for word the condition of the index `task_ended`, else it is not used. */
+#define IS_ENDED "(state = 'done' OR state = 'failed' OR state = 'canceled' OR state = 'lost')"
 
 static const char *const texts[STMT_COUNT] = {
     [STMT_BEGIN] = "BEGIN IMMEDIATE",
@@ -79,7 +80,7 @@ static const char *const texts[STMT_COUNT] = {
 	"CASE WHEN t.spec ->> '$.log' IS NULL THEN coalesce(a.number, 0) ELSE 0 END "
 	"FROM task t LEFT JOIN attempt a ON a.task = t.id "
 	"AND a.number = (SELECT max(number) FROM attempt WHERE task = t.id) "
-	"WHERE t.id = ?1 AND t." IS_ENDED,
+	"WHERE t.id = ?1 AND " IS_ENDED,
     [STMT_ARCHIVE_ATTEMPTS] = "DELETE FROM attempt WHERE task = ?1",
     [STMT_ARCHIVE_SUBMIT] = "DELETE FROM submit WHERE is_batch = 0 AND id = ?1",
     [STMT_ARCHIVE_TASK] = "DELETE FROM task WHERE id = ?1",

@@ -98,11 +98,45 @@ static void parse_errors_name_the_place(void **state)
 	}
 }
 
+/* What jansson reads and writes is what we write: strings of any bytes, numbers at their ends,
+ * nesting, empty containers. */
+static void writes_what_jansson_writes(void **state)
+{
+	static const char *const cases[] = {
+	    "{}",
+	    "[]",
+	    "[[],{},[[]],{\"a\":{}}]",
+	    "{\"b\":1,\"a\":[true,false,null],\"\":\"\"}",
+	    "[0,-1,9223372036854775807,-9223372036854775808]",
+	    "[0.5,-1e300,1e-7,3.0,0.1,123456789012.5,-0.0]",
+	    "\"\\u0000\\u0001\\b\\f\\n\\r\\t\\u001f \\\"\\\\\\/ \\u007f\"",
+	    "\"\\u00e4\\u20ac\\ud83d\\ude00 \\u0000 end\"",
+	    "{\"k\\\"\\n\\u00e4\":\"\\\\\"}",
+	    "\"\"",
+	    "null",
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		auto_json json_t *json = NULL;
+		auto_free char *expected = NULL, *text = NULL;
+
+		/* JSON_ALLOW_NUL: strings of that kind come from json_stringn(), too. */
+		json = json_loads(cases[i], JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+		assert_non_null(json);
+		expected =
+		    json_dumps(json, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(12));
+		text = jsonx_dump(json);
+		assert_string_equal(text, expected);
+	}
+	check_dump(NULL, "null");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(what_is_unknown_is_null),
 	    cmocka_unit_test(lists_of_strings),
+	    cmocka_unit_test(writes_what_jansson_writes),
 	    cmocka_unit_test(getters_give_the_default_for_absent_null_or_other),
 	    cmocka_unit_test(parse_errors_name_the_place),
 	};

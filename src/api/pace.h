@@ -1,7 +1,7 @@
 /*
- * How much of the loop's time requests may take while tasks run: PACE_SHARE_PERCENT of it, saved up
- * to PACE_BURST_US. The queue's own work has the rest, whatever clients do. What bears work itself
- * (a submit that was accepted) is not charged by the caller.
+ * How much of the loop's time requests may take while tasks start one after the other:
+ * PACE_SHARE_PERCENT of it, saved up to PACE_BURST_US. The queue's own work has the rest, whatever
+ * clients do. What bears work itself (a submit that was accepted) is not charged by the caller.
  *
  * Times are microseconds of any clock that goes forward; costs are CPU time.
  */

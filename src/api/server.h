@@ -82,7 +82,8 @@ struct api_server_options {
 	/* Take out of an answer what this peer, who is no ADMIN, is not to see. NULL: he sees all.
 	 * Streams are the handlers' own business. */
 	void (*filter)(void *data, const struct api_peer *peer, json_t *json);
-	/* Is there other work for the loop? Then requests are paced (pace.h). NULL: never. */
+	/* Would time that requests take be missed elsewhere? Then they are paced (pace.h). NULL:
+	 * never. */
 	bool (*is_busy)(void *data);
 };
 

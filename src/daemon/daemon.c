@@ -189,12 +189,11 @@ static int pid_file_write(const struct daemon *daemon, struct error *err)
 	return file_replace(path, text, strlen(text), 0600, err);
 }
 
-static bool tasks_are_active(void *data)
+static bool queue_moves(void *data)
 {
 	const struct daemon *daemon = data;
-	const unsigned *counts = sched_counts(daemon->sched);
 
-	return counts[SCHED_STARTING] + counts[SCHED_RUNNING] > 0;
+	return tick_is_moving(daemon->tick);
 }
 
 static int listen_start(struct daemon *daemon, struct error *err)
@@ -213,7 +212,7 @@ static int listen_start(struct daemon *daemon, struct error *err)
 						 .for_all = daemon->options.system,
 						 .admit = access_admit,
 						 .filter = access_filter,
-						 .is_busy = tasks_are_active},
+						 .is_busy = queue_moves},
 		    &daemon->api, err);
 	if (r == 0 && daemon->options.system && chmod(path, 0666) < 0)
 		r = error_sys(err, -errno, "cannot open %s to all", path);

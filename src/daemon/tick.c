@@ -32,6 +32,9 @@ struct tick {
 	bool batch_ended; /* since then: its tasks may go now */
 	struct tick_reply *replies;
 	size_t n_replies, room_replies;
+	/* What was to be done to tasks in this second and in the one before. */
+	int64_t second;
+	size_t n_acts, n_acts_before;
 };
 
 static void on_timer(uv_timer_t *timer);
@@ -200,6 +203,27 @@ static void forget_some(struct tick *tick)
 	tick->batch_ended = false;
 }
 
+static void acts_count(struct tick *tick, size_t n)
+{
+	int64_t second = monotonic_now_ms() / 1000;
+
+	if (second != tick->second) {
+		tick->n_acts_before = second == tick->second + 1 ? tick->n_acts : 0;
+		tick->n_acts = 0;
+		tick->second = second;
+	}
+	tick->n_acts += n;
+}
+
+bool tick_is_moving(const struct tick *tick)
+{
+	int64_t second = monotonic_now_ms() / 1000;
+
+	if (second == tick->second)
+		return tick->n_acts + tick->n_acts_before >= TICK_MOVING;
+	return second == tick->second + 1 && tick->n_acts >= TICK_MOVING;
+}
+
 static void act_all(struct tick *tick)
 {
 	struct daemon *daemon = tick->daemon;
@@ -211,6 +235,7 @@ static void act_all(struct tick *tick)
 	for (size_t i = 0; i < n; i++)
 		copy[i] = actions[i];
 	sched_actions_clear(daemon->sched);
+	acts_count(tick, n);
 	hub_starts(daemon->hub, copy, n);
 	for (size_t i = 0; i < n; i++)
 		runner_act(daemon->runner, &copy[i]);

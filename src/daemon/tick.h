@@ -15,6 +15,11 @@ void tick_destroy(struct tick *tick);
 /* Something happened: have a turn once all that came in with it has been read. */
 void tick_request(struct tick *tick);
 
+/* Do tasks start so fast (TICK_MOVING of them in a second) that time taken from the loop is taken
+ * from them? A night's training runs on whatever else the daemon does. */
+#define TICK_MOVING 5
+bool tick_is_moving(const struct tick *tick);
+
 /* An answer that has to wait for the commit. */
 enum tick_reply_type { TICK_TASK, TICK_BATCH, TICK_RULES };
 struct tick_reply {

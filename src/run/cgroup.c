@@ -112,23 +112,47 @@ static int file_write(const char *folder, const char *name, const char *text)
 	return fd < 0 ? -errno : fd_write_all(fd, text, strlen(text));
 }
 
+/* "plimsoll.<hex>.<hex>/task-", and nothing else of that name: plimsoll.service is our own unit. */
+static bool is_of_task(const char *name)
+{
+	static const char hex[] = "0123456789abcdef";
+	size_t len;
+
+	if (!text_starts_with(name, FOLDER_PREFIX))
+		return false;
+	name += strlen(FOLDER_PREFIX);
+	len = strspn(name, hex);
+	if (len == 0 || name[len] != '.')
+		return false;
+	name += len + 1;
+	len = strspn(name, hex);
+	return len > 0 && text_starts_with(name + len, "/" TASK_PREFIX);
+}
+
+char *cgroup_outside_task(const char *path)
+{
+	const char *found = NULL;
+
+	for (const char *at = strchr(path, '/'); at; at = strchr(at + 1, '/'))
+		if (is_of_task(at + 1))
+			found = at;
+	return found ? mem_strndup(path, (size_t)(found - path)) : NULL;
+}
+
 /* Our own cgroup, once we are out of that of a task; NULL: there is none, or we cannot get out. */
 static char *own_path(void)
 {
 	auto_text struct text group = {}, mounts = {};
-	auto_free char *own = NULL;
-	char *inside;
+	auto_free char *own = NULL, *outside = NULL;
 
 	if (file_read("/proc/self/cgroup", TEXT_MAX, false, &group, NULL) < 0 ||
 	    file_read("/proc/self/mountinfo", TEXT_MAX, false, &mounts, NULL) < 0)
 		return NULL;
 	own = cgroup_own_path(group.data ? group.data : "", mounts.data ? mounts.data : "");
-	inside = own ? strstr(own, "/" FOLDER_PREFIX) : NULL;
-	if (inside)
-		*inside = '\0';
-	if (inside && file_write(own, "cgroup.procs", "0") < 0)
-		return NULL;
-	return TAKE(own);
+	outside = own ? cgroup_outside_task(own) : NULL;
+	if (!outside)
+		return TAKE(own);
+	return file_write(outside, "cgroup.procs", "0") < 0 ? NULL : TAKE(outside);
 }
 
 void cgroup_leave_task(void)

@@ -31,6 +31,11 @@ struct cgroups {
  * /proc/self/cgroup and /proc/self/mountinfo. The caller frees it. */
 char *cgroup_own_path(const char *cgroup_text, const char *mountinfo_text);
 
+/* Of the path of a cgroup in or below that of a task: the cgroup which that task's supervisor has
+ * its folder in, of the innermost task where there are several. NULL: it is of no task. The caller
+ * frees it. */
+char *cgroup_outside_task(const char *path);
+
 /* A daemon or a supervisor that was started by a task (a verb in it needed one) would end with that
  * task: move this process out of the task's cgroup. Nothing where it is in none, or may not. */
 void cgroup_leave_task(void);

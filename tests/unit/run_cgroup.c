@@ -56,6 +56,44 @@ static void test_own_path(void **state)
 	}
 }
 
+/* Only a task is left, never our own unit, whatever it is called. */
+static void test_outside_task(void **state)
+{
+	static const struct {
+		const char *path, *outside;
+	} cases[] = {
+	    {"/sys/fs/cgroup/system.slice/plimsoll.service", NULL},
+	    {"/c/system.slice/plimsoll.service/task-1.1", NULL},
+	    {"/c/system.slice/plimsoll.service/plimsoll.fe01.1a2b/task-1.1",
+	     "/c/system.slice/plimsoll.service"},
+	    {"/c/system.slice/plimsoll.service/plimsoll.fe01.1a2b/task-1.1/own/deep",
+	     "/c/system.slice/plimsoll.service"},
+	    {"/plimsoll.1.2/task-1.1", ""},
+	    {"/c/a.service/plimsoll.1.2", NULL},
+	    {"/c/a.service/plimsoll.1.2/tasks", NULL},
+	    {"/c/a.service/plimsoll.1./task-1.1", NULL},
+	    {"/c/a.service/plimsoll..2/task-1.1", NULL},
+	    {"/c/a.service/plimsoll.1.2.3/task-1.1", NULL},
+	    {"/c/plimsoll.ab.service/task-1.1", NULL},
+	    {"/c/xplimsoll.1.2/task-1.1", NULL},
+	    /* A whole machine in a task, with a daemon and tasks of its own. */
+	    {"/c/plimsoll.1.2/task-7.1/in/plimsoll.3.4/task-1.1", "/c/plimsoll.1.2/task-7.1/in"},
+	    {"", NULL},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		auto_free char *outside = cgroup_outside_task(cases[i].path);
+
+		if (cases[i].outside) {
+			assert_non_null(outside);
+			assert_string_equal(outside, cases[i].outside);
+		} else if (outside) {
+			fail_msg("%s: left for %s", cases[i].path, outside);
+		}
+	}
+}
+
 static void put(const char *folder, const char *name, const char *text)
 {
 	auto_free char *path = mem_printf("%s/%s", folder, name);
@@ -179,9 +217,8 @@ static void test_a_real_one(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_own_path),
-	    cmocka_unit_test(test_counts),
-	    cmocka_unit_test(test_one_that_is_gone),
+	    cmocka_unit_test(test_own_path),   cmocka_unit_test(test_outside_task),
+	    cmocka_unit_test(test_counts),     cmocka_unit_test(test_one_that_is_gone),
 	    cmocka_unit_test(test_a_real_one),
 	};
 

@@ -112,6 +112,20 @@ static int look_up_batch(struct daemon *daemon, struct sched_after_item *item, s
 	return 0;
 }
 
+static int look_up(struct daemon *daemon, struct sched_after_item *item, struct error *err)
+{
+	return item->is_batch ? look_up_batch(daemon, item, err) : look_up_task(daemon, item, err);
+}
+
+int after_look_up_left(struct daemon *daemon, struct sched_task *task, struct error *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < task->n_after && r == 0; i++)
+		r = look_up(daemon, &task->after[i], err);
+	return r;
+}
+
 int after_look_up(struct daemon *daemon, struct submit *submit, struct error *err)
 {
 	int r = 0;
@@ -124,8 +138,7 @@ int after_look_up(struct daemon *daemon, struct submit *submit, struct error *er
 			struct sched_after_item *item =
 			    (struct sched_after_item *)(uintptr_t)&after->items[k];
 
-			r = item->is_batch ? look_up_batch(daemon, item, err)
-					   : look_up_task(daemon, item, err);
+			r = look_up(daemon, item, err);
 		}
 	}
 	return r;

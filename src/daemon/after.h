@@ -18,3 +18,6 @@ struct sched_after *after_load(const json_t *json);
 /* Fill in how those that are no more in sched's memory have ended. What is nowhere stays as it is:
  * sched refuses it. */
 int after_look_up(struct daemon *daemon, struct submit *submit, struct error *err) MUST_CHECK;
+/* The same for what is left of it for a task that is about to be restored. */
+int after_look_up_left(struct daemon *daemon, struct sched_task *task,
+		       struct error *err) MUST_CHECK;

@@ -5,9 +5,11 @@
  */
 #include "daemon/restore.h"
 
+#include "daemon/after.h"
 #include "daemon/record.h"
 #include "daemon/runner.h"
 #include "util/log.h"
+#include "util/timestamp.h"
 
 #include <errno.h>
 
@@ -23,11 +25,13 @@ static int restore_batches(struct daemon *daemon, struct error *err)
 	return r;
 }
 
-static int restore_one(struct daemon *daemon, const struct sched_task *task, struct error *err)
+static int restore_one(struct daemon *daemon, struct sched_task *task, struct error *err)
 {
 	const struct sched_attempt *attempt;
-	int r = sched_restore_task(daemon->sched, task, err);
+	int r = after_look_up_left(daemon, task, err);
 
+	if (r == 0)
+		r = sched_restore_task(daemon->sched, task, err);
 	if (r < 0)
 		return r;
 	if (task->state != SCHED_STARTING && task->state != SCHED_RUNNING)
@@ -72,6 +76,9 @@ int restore_all(struct daemon *daemon, struct error *err)
 		r = restore_batches(daemon, err);
 	if (r == 0)
 		r = restore_tasks(daemon, &n, err);
+	/* Now, not at the first step: ends are recorded before, as soon as the supervisor tells. */
+	if (r == 0)
+		sched_restored(daemon->sched, timestamp_now_ms());
 	if (r == 0 && n > 0)
 		log_info("%zu tasks restored", n);
 	return r;

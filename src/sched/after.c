@@ -5,10 +5,9 @@
  * so on: ends are put into a list and told one after the other (after_settle()), so a chain of any
  * length takes no stack. Ids only ever point back to what was there before: there are no circles.
  *
- * After a restart tasks come in any order of ids: they are put down and linked when all are there,
- * in the first step.
- * The store has the end of a task and what it means for others in one transaction; what is neither
- * here nor known to have ended is gone.
+ * After a restart tasks come in any order of ids: they are put down and linked when all are there
+ * (sched_restored()). The store has the end of a task and what it means for others in one
+ * transaction; what is neither here nor known to have ended is gone.
  */
 #include "sched/sched_priv.h"
 

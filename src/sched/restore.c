@@ -147,6 +147,12 @@ int sched_restore_task(struct sched *sched, const struct sched_task *task, struc
 	return 0;
 }
 
+void sched_restored(struct sched *sched, int64_t now_ms)
+{
+	sched->begun = true;
+	after_settle(sched, now_ms);
+}
+
 void sched_restore_ids(struct sched *sched, uint64_t last_task, uint64_t last_batch)
 {
 	sched->last_task_id = MAX_OF(sched->last_task_id, last_task);

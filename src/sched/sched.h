@@ -151,6 +151,10 @@ int sched_restore_batch(struct sched *sched, const struct sched_batch *batch,
 			struct error *err) MUST_CHECK;
 int sched_restore_task(struct sched *sched, const struct sched_task *task,
 		       struct error *err) MUST_CHECK;
+/* All that was stored is here: who runs after others is linked to them, so that from now on an end
+ * and what it means for others are in one list of changes. To be called before the first of these
+ * is stored; the first step does it, too. */
+void sched_restored(struct sched *sched, int64_t now_ms);
 /* Ids below these were given out before (ended tasks need not be restored). */
 void sched_restore_ids(struct sched *sched, uint64_t last_task, uint64_t last_batch);
 

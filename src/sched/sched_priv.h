@@ -209,7 +209,7 @@ struct sched {
 	/* Ended, and watched: to be told to who waits. And who has not been linked yet. */
 	struct ended_item *ended;
 	size_t n_ended, ended_room;
-	bool draining, begun; /* begun: there was a step, so all that was stored is here */
+	bool draining, begun; /* begun: all that was stored is here */
 	uint64_t *unlinked;
 	size_t n_unlinked, unlinked_room;
 	/* While a batch is submitted: what its last task's wishes became. */

@@ -230,8 +230,7 @@ size_t sched_step(struct sched *sched, int64_t now_ms)
 	bool more;
 
 	time_seen(sched, now_ms);
-	sched->begun = true;
-	after_settle(sched, now_ms);
+	sched_restored(sched, now_ms);
 	waiting_wake(sched, now_ms);
 	loss_judge(sched, now_ms);
 	signals_send(sched, now_ms);

@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+import sqlite3
 
 import pytest
 from api_link import CPU, SIMTASK, Daemon, counter
@@ -56,6 +57,24 @@ def test_tasks_that_end_while_no_daemon_is_there(daemon):
     assert daemon.wait(good)["state"] == "done"
     ended = daemon.wait(bad)
     assert ended["attempts"][0]["exit_code"] == 9 and len(ended["attempts"]) == 1
+
+
+def test_what_was_waited_for_has_ended_in_the_store_only(daemon):
+    """A daemon killed between the end of a task and what that means for who waits left such rows."""
+    first = daemon.task("sleep", "60", request=CPU)
+    wait_until(lambda: daemon.get(f"/v1/tasks/{first}")["task"]["state"] == "running")
+    good, bad, last = (
+        daemon.task("true", request=CPU, after=after)
+        for after in ({"tasks": [first]}, {"tasks": [first], "on": "failure"}, {"tasks": [first], "on": "end"})
+    )
+    daemon.kill()
+    with sqlite3.connect(daemon.state / "state.db") as store:
+        store.execute("UPDATE task SET state = 'done' WHERE id = ?", [first])
+    store.close()
+    daemon.start()
+    assert daemon.wait(good)["state"] == "done"
+    assert daemon.wait(last)["state"] == "done"
+    assert f"task {first} ended well" in daemon.wait(bad)["reason"]
 
 
 def test_a_running_task_keeps_its_allocation_over_a_restart(daemon):

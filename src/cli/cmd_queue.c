@@ -218,9 +218,8 @@ static const struct option_spec queue_options[] = {
 const struct verb verb_queue = {
     .name = "queue",
     .summary = "the tasks that wait and run, and the last that ended",
-    .usage = "[--state STATE,...] [--kind KIND] [--user USER] [--batch BATCH] [--name PATTERN] "
-	     "[--since WHEN] [--until WHEN] [--limit N [--page P] | --all] [--newest | --oldest] "
-	     "[--json | --export] | " CONTROL_QUEUE_USAGE,
+    .usage =
+	"[CONDITION...] [--limit N [--page P] | --all] [--json | --export] | " CONTROL_QUEUE_USAGE,
     .operands_max = 1,
     .description =
 	"First what has not ended, in the order of its submission, then what has, the newest "

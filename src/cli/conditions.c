@@ -201,6 +201,11 @@ static int add_compute(const struct options *options, json_t *request, struct er
 				 "--compute-capability: \"%.64s\" is not one (8.0), nor two "
 				 "(8.0-9.0)",
 				 text);
+	if (max && strtod(text, NULL) > strtod(dash + 1, NULL))
+		return error_set(err, -EINVAL,
+				 "--compute-capability: %s is none: it goes from the lower to the "
+				 "higher",
+				 text);
 	(void)json_object_set_new(request, "compute_capability_min", TAKE(min));
 	if (max)
 		(void)json_object_set_new(request, "compute_capability_max", TAKE(max));

@@ -65,7 +65,7 @@ extern const char *const conditions_after_on[];
 
 /* Of those that do not wait for its end on the spot. */
 #define CONDITIONS_LATER_OPTIONS                                                                   \
-	{"at", 0, OPTION_STRING, "TIME",                                                           \
+	{"at", 0, OPTION_STRING, "WHEN",                                                           \
 	 .help = "not before: 17:30, \"tomorrow 06:00\", +2h, \"2026-11-22 06:00\" (local time)"}, \
 	{                                                                                          \
 		"hold", 0, OPTION_FLAG, NULL, .help = "keep it until `plimsoll release`"           \
@@ -73,7 +73,7 @@ extern const char *const conditions_after_on[];
 
 /* Of those that do: known, and refused with the reason. */
 #define CONDITIONS_NOT_LATER_OPTIONS                                                           \
-	{"at", 0, OPTION_STRING, "TIME",                                                       \
+	{"at", 0, OPTION_STRING, "WHEN",                                                       \
 	 .refused = "run waits for the end on the spot; `plimsoll submit --at` queues it for " \
 		    "later"},                                                                  \
 	{                                                                                      \

@@ -51,6 +51,14 @@ static bool date_parse(const char *text, struct tm *tm)
 	return !*end || ((*end == ' ' || *end == 'T') && clock_parse(end + 1, tm));
 }
 
+/* 30 February is none. */
+static bool day_exists(const struct tm *tm)
+{
+	struct tm day = *tm;
+
+	return timegm(&day) != -1 && day.tm_mday == tm->tm_mday;
+}
+
 int when_parse_past(const char *text, int64_t now_ms, int64_t *ret_ms, struct error *err)
 {
 	struct tm tm = midnight(now_ms);
@@ -63,7 +71,7 @@ int when_parse_past(const char *text, int64_t now_ms, int64_t *ret_ms, struct er
 	} else if (strcmp(text, "yesterday") == 0) {
 		tm.tm_mday--;
 		*ret_ms = local_ms(tm);
-	} else if (clock_parse(text, &tm) || date_parse(text, &tm)) {
+	} else if (clock_parse(text, &tm) || (date_parse(text, &tm) && day_exists(&tm))) {
 		*ret_ms = local_ms(tm);
 	} else if (timestamp_parse(text, &ms, NULL) == 0) {
 		*ret_ms = ms;

@@ -144,7 +144,7 @@ def test_a_torn_last_line_and_a_bad_one(supervisor):
     assert link.wait("ended", "1.1")["exit_code"] == 3
     supervisor.process.send_signal(signal.SIGTERM)
     told = supervisor.process.communicate(timeout=20)[1].decode()
-    assert "supervisor.journal:4: skipped" in told and told.count("skipped") == 1
+    assert "supervisor.journal:5: skipped" in told and told.count("skipped") == 1
 
 
 def test_the_journal_does_not_grow_for_ever(supervisor):

@@ -8,10 +8,10 @@ import subprocess
 import pytest
 from conftest import BUILD
 
-VERBS = "gpus top batch run submit queue show why logs wait cancel serve sim help".split()
-OPTION = re.compile(r"^  (?:-(\w), |    )--([a-z-]+)( \[?([A-Z]+)\]?)?(?=\s|$)", re.M)
+VERBS = "gpus top batch run submit queue show why logs wait cancel hold release retry priority serve sim help".split()
+OPTION = re.compile(r"^  (?:-(\w), |    )--([a-z-]+)( \[?([A-Z]+)\S*)?(?=\s|$)", re.M)
 # What comes before `--` and after it, for the verb to be complete.
-OPERANDS = {"batch": ["-"], "show": ["1"], "why": ["1"], "logs": ["1"], "wait": ["1"], "cancel": ["1"]}
+OPERANDS = {"batch": ["-"], "show": ["1"], "why": ["1"], "logs": ["1"], "wait": ["1"], "cancel": ["1"]} | {verb: ["1"] for verb in ("hold", "release", "retry")} | {"priority": ["1", "5"]}
 COMMANDS = {"batch", "run", "submit", "sim"}
 # Values no option of that kind takes, by the name --help gives its value, and what is said.
 WRONG = {
@@ -23,9 +23,15 @@ WRONG = {
     "MODE": (("sometimes", "not one of"), ("", "not one of"), ("ONLY", "not one of")),
     "STATE": (("wating", "not one of"), ("", "not one of")),
     "FD": (("x", "number"), ("-1", "between")),
+    "HOW": (("sometimes", "not one of"), ("", "not one of")),
+    "ID": (("x", "neither a task"), ("0", "neither a task"), ("", "neither a task|names"), ("3-1", "3-1"), ("1,,2", "neither a task|names")),
+    "KEY": (("lr", "KEY=VALUES|="), ("=1", "KEY|name"), ("lr=", "lr")),
+    "MIN": (("x", "is not one"), ("9.0-8.0", "9.0"), ("8.0-", "is not one"), ("", "is not one")),
+    "P": (("0", "between"), ("x", "number")),
+    "WHEN": (("x", "x"), ("25:00", "25:00"), ("2026-02-30", "2026-02-30")),
     "FACTOR": (("x", "time-scale"), ("0", "time-scale"), ("-1", "time-scale")),
 }
-FREE = {"TEXT", "GPU", "BATCH", "LIST", "FILE", "DIR", "SECONDS", "NAME"}
+FREE = {"TEXT", "GPU", "BATCH", "LIST", "FILE", "DIR", "SECONDS", "NAME", "KIND", "PATTERN", "USER"}
 
 
 def help_of(verb):
@@ -39,7 +45,7 @@ def options_of(verb):
 
 
 def refused(box, *args, says):
-    done = box.plimsoll(*args, check=2, input="")
+    done = box.plimsoll(*args, check=2, input="a row\n")
     shown = " ".join(args)
     assert done.stdout == "", f"{shown}: {done.stdout}"
     assert re.search(says, done.stderr), f"`{shown}` says {done.stderr!r}, not {says!r}"
@@ -93,16 +99,17 @@ def test_of_each_option(sandbox, verb):
 
 
 TOO_FEW_OR_MANY = [
-    (("gpus", "0"), "too many words"),
+    (("gpus", "0"), "neither drain nor resume"),
     (("top", "x"), "too many words"),
-    (("batch",), "something is missing"),
+    (("batch",), "the command is missing"),
     (("batch", "a", "b", "--", "true"), "too many words before the command"),
     (("batch", "a"), "the command is missing"),
     (("batch", "a", "--"), "the command is missing"),
     (("run",), "the command is missing"),
     (("run", "--"), "the command is missing"),
     (("submit", "--vram", "1G"), "the command is missing"),
-    (("queue", "3"), "too many words"),
+    (("queue", "3"), "none of pause, resume, users"),
+    (("queue", "pause", "now"), "too many words"),
     (("show",), "something is missing"),
     (("show", "1", "2"), "too many words"),
     (("why",), "something is missing"),
@@ -117,10 +124,10 @@ TOO_FEW_OR_MANY = [
     (("quue",), 'unknown verb "quue"; did you mean "queue"'),
     (("xyzzyxyzzy",), "lists them"),
     (("show", "--", "--json"), "neither a task"),
-    (("queue", "--", "--json"), "too many words"),
+    (("queue", "--", "--json"), "none of pause, resume, users"),
     (("show", "0"), "task"),
     (("show", "b"), "neither a task"),
-    (("show", "-1"), "unknown option -1"),
+    (("show", "-1"), "neither a task"),
     (("show", ""), "neither a task"),
     (("show", "18446744073709551616"), "neither a task"),
     (("logs", "b3"), "a task is meant"),

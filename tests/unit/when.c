@@ -44,9 +44,10 @@ static void takes_what_people_write(void **state)
 
 static void refuses_the_rest(void **state)
 {
-	static const char *const cases[] = {"",           "noon",   "25:00",       "14:30x",
-					    "2026-13-01", "26-1-1", "2026-11-20 ", "2026-11-20 9",
-					    "-2h",        "5"};
+	static const char *const cases[] = {
+	    "",           "noon",   "25:00",       "14:30x",
+	    "2026-13-01", "26-1-1", "2026-11-20 ", "2026-11-20 9",
+	    "-2h",        "5",      "2026-02-30",  "2026-02-30 10:00"};
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		struct error err = {};

@@ -67,15 +67,13 @@ static int job_look(struct keeper *keeper, struct error *err)
 {
 	struct daemon *daemon = keeper->daemon;
 	uint64_t archived_max = rules_config(daemon->rules)->keep.archived_tasks;
-	uint64_t ended = 0, archived = 0, keep = keeper_ended(daemon);
+	uint64_t ended = 0, archived, keep = keeper_ended(daemon);
 	int r = store_count_ended(daemon->store, &ended, err);
 
 	keeper->poked = false;
-	if (r == 0)
-		r = store_count_archived(daemon->store, &archived, err);
 	archived_max = archived_max > 0 ? archived_max : KEEPER_ARCHIVED;
 	keeper->too_many = ended > keep ? ended - keep : 0;
-	archived += keeper->too_many;
+	archived = store_count_archived(daemon->store) + keeper->too_many;
 	keeper->drop_many = archived > archived_max ? archived - archived_max : 0;
 	return r;
 }

@@ -8,8 +8,12 @@
  */
 #include "store/store_priv.h"
 
+#include "util/text.h"
+
 #include <errno.h>
 #include <stdio.h>
+
+#define ARCHIVED_KEY "archived_tasks"
 
 /* The first column of the only row. */
 static int count_read(struct store *store, enum store_statement which, uint64_t *ret_n,
@@ -28,9 +32,33 @@ int store_count_ended(struct store *store, uint64_t *ret_n, struct error *err)
 	return count_read(store, STMT_COUNT_ENDED, ret_n, err);
 }
 
-int store_count_archived(struct store *store, uint64_t *ret_n, struct error *err)
+uint64_t store_count_archived(const struct store *store)
 {
-	return count_read(store, STMT_COUNT_ARCHIVED, ret_n, err);
+	int64_t n = (int64_t)store->n_archived + store->archived_moved;
+
+	return (uint64_t)MAX_OF(n, 0);
+}
+
+int store_archived_load(struct store *store, struct error *err)
+{
+	auto_free char *text = NULL;
+	unsigned long long n;
+	int r = store_get_meta(store, ARCHIVED_KEY, &text, err);
+
+	if (r < 0 && r != -ENOENT)
+		return r;
+	if (r < 0 || !text_to_u64(text, 0, INT64_MAX, &n))
+		return count_read(store, STMT_COUNT_ARCHIVED, &store->n_archived, err);
+	store->n_archived = n;
+	return 0;
+}
+
+int store_archived_put(struct store *store, struct error *err)
+{
+	char text[32];
+
+	(void)snprintf(text, sizeof text, "%llu", (unsigned long long)store_count_archived(store));
+	return store_put_meta(store, ARCHIVED_KEY, text, err);
 }
 
 int store_oldest_ended(struct store *store, int64_t before_ms, uint64_t *ids, size_t max,
@@ -79,6 +107,7 @@ int store_archive_task(struct store *store, uint64_t id, struct error *err)
 				 (unsigned long long)id);
 	for (size_t i = 0; r == 0 && i < ARRAY_LEN(rest); i++)
 		r = write_by_id(store, rest[i], id, err);
+	store->archived_moved += r == 0;
 	return r;
 }
 
@@ -127,6 +156,7 @@ int store_drop_archived(struct store *store, size_t max, struct error *err)
 	r = last_ids_keep(store, err);
 	for (int i = 0; r == 0 && i < n; i++)
 		r = write_by_id(store, STMT_DROP_ARCHIVED, rows[i].id, err);
+	store->archived_moved -= r == 0 ? n : 0;
 	for (int i = 0; r == 0 && i < n; i++) {
 		/* Rows of a batch are neighbours: asked once, after the last of them. */
 		if (rows[i].batch == 0 || (i + 1 < n && rows[i + 1].batch == rows[i].batch))

@@ -134,6 +134,8 @@ static int database_open(struct store *store, struct error *err)
 	if (r == 0)
 		r = store_migrate(store, err);
 	if (r == 0)
+		r = store_archived_load(store, err);
+	if (r == 0)
 		shrinking_enable(store);
 	/* Nor may closing it move what is in the log into a damaged file. */
 	if (r == -EUCLEAN)
@@ -215,16 +217,21 @@ int store_commit(struct store *store, struct error *err)
 		store_rollback(store);
 		return error_set(err, -EIO, "a write of this unit failed: nothing was stored");
 	}
-	{
+	r = store->archived_moved != 0 ? store_archived_put(store, err) : 0;
+	if (r == 0) {
 		auto_statement sqlite3_stmt *statement = store_statement(store, STMT_COMMIT, err);
 
 		r = statement ? store_run(store, statement, "storing", err)
 			      : store_error(store, err, "storing");
 	}
-	if (r < 0)
+	if (r < 0) {
 		store_rollback(store);
+		return r;
+	}
+	store->n_archived = store_count_archived(store);
+	store->archived_moved = 0;
 	store->in_unit = false;
-	return r;
+	return 0;
 }
 
 void store_rollback(struct store *store)
@@ -234,4 +241,5 @@ void store_rollback(struct store *store)
 		(void)sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL);
 	store->in_unit = false;
 	store->broken = false;
+	store->archived_moved = 0;
 }

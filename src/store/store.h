@@ -202,7 +202,8 @@ int store_oldest_ended(struct store *store, int64_t before_ms, uint64_t *ids, si
  * daemon chose their place, are to be removed then. */
 #define STORE_COMMAND_KEPT 256
 int store_archive_task(struct store *store, uint64_t id, struct error *err) MUST_CHECK;
-int store_count_archived(struct store *store, uint64_t *ret_n, struct error *err) MUST_CHECK;
+/* How many there are; not counted, known. */
+uint64_t store_count_archived(const struct store *store);
 
 /* Forget the archived tasks of the smallest ids, at most `max`, and batches of which no task is
  * left; those whose logs are still to be removed stay. Returns how many. */

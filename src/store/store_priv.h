@@ -49,8 +49,15 @@ struct store {
 	sqlite3 *db;
 	sqlite3_stmt *statements[STMT_COUNT]; /* prepared at first use */
 	bool in_unit;
-	bool broken; /* a write of this unit failed: it cannot be committed */
+	bool broken;            /* a write of this unit failed: it cannot be committed */
+	uint64_t n_archived;    /* rows of `archive`, without what this unit did */
+	int64_t archived_moved; /* by this unit */
 };
+
+/* How many rows `archive` has: counting a million takes long, so the number is kept in `meta`, in
+ * the unit that changes it. Loaded when the file is opened. */
+int store_archived_load(struct store *store, struct error *err);
+int store_archived_put(struct store *store, struct error *err);
 
 /* A cached statement, reset and without bindings. NULL: *err is set. */
 sqlite3_stmt *store_statement(struct store *store, enum store_statement which, struct error *err);

@@ -681,11 +681,45 @@ static void end_task(struct store *store, uint64_t id, const char *fingerprint, 
 
 static uint64_t archived_count(struct store *store)
 {
-	uint64_t n = 99;
+	uint64_t n = store_count_archived(store);
+	auto_free char *kept = NULL;
 	struct error err;
 
-	assert_int_equal(store_count_archived(store, &n, &err), 0);
+	/* What the next one to open the file will take it for. */
+	if (store_get_meta(store, "archived_tasks", &kept, &err) == 0)
+		assert_int_equal(strtoull(kept, NULL, 10), n);
+	else
+		assert_int_equal(n, 0);
 	return n;
+}
+
+static void check_kept(struct store *store, const char *value)
+{
+	auto_free char *kept = NULL;
+	struct error err;
+
+	assert_int_equal(store_get_meta(store, "archived_tasks", &kept, &err), 0);
+	assert_string_equal(kept, value);
+}
+
+/* A file of the version before the number was kept: it is counted, once. */
+static void test_archive_uncounted(void **state)
+{
+	struct error err;
+
+	for (int round = 0; round < 3; round++) {
+		auto_store struct store *store = open_store(*state);
+
+		assert_int_equal(store_count_archived(store), round);
+		assert_int_equal(store_begin(store, &err), 0);
+		end_task(store, (uint64_t)round + 1, NULL, "{}");
+		assert_int_equal(store_archive_task(store, (uint64_t)round + 1, &err), 0);
+		assert_int_equal(store_commit(store, &err), 0);
+		check_kept(store, (const char *[]){"1", "2", "3"}[round]);
+		assert_int_equal(store_begin(store, &err), 0);
+		assert_int_equal(store_put_meta(store, "archived_tasks", "none", &err), 0);
+		assert_int_equal(store_commit(store, &err), 0);
+	}
 }
 
 /* From `task` to `archive`, and out of that: what is kept at each step, and that numbers of tasks
@@ -718,6 +752,7 @@ static void test_archive(void **state)
 		assert_int_equal(store_begin(store, &err), 0);
 		assert_int_equal(store_archive_task(store, 1, &err), 0);
 		assert_int_equal(store_archive_task(store, 2, &err), 0);
+		assert_int_equal(store_count_archived(store), 2);
 		store_rollback(store);
 		assert_int_equal(archived_count(store), 0);
 		assert_int_equal(store_begin(store, &err), 0);
@@ -725,11 +760,13 @@ static void test_archive(void **state)
 		assert_int_equal(store_archive_task(store, 1, &err), 0);
 		assert_int_equal(store_archive_task(store, 2, &err), 0);
 		assert_int_equal(store_commit(store, &err), 0);
+		assert_int_equal(archived_count(store), 2);
 	}
 	{
 		auto_store struct store *store = open_store(*state);
 
 		assert_int_equal(count(store), 1);
+		assert_int_equal(archived_count(store), 2);
 		assert_int_equal(store_each_task(store, &one, see_archived, &seen, &err), 0);
 		assert_int_equal(seen.n, 1);
 		assert_string_equal(seen.state, "done");
@@ -748,6 +785,7 @@ static void test_archive(void **state)
 		assert_int_equal(store_drop_archived(store, 8, &err), 1);
 		assert_int_equal(store_commit(store, &err), 0);
 		assert_int_equal(archived_count(store), 0);
+		check_kept(store, "0");
 		assert_int_equal(store_find_done(store, "one", &task, &err), 0);
 		assert_int_equal(store_get_environment(store, 1, &text, &err), -ENOENT);
 		assert_int_equal(store_begin(store, &err), 0);

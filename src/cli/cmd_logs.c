@@ -27,7 +27,8 @@ static int run(const struct options *options)
 
 static const struct option_spec logs_options[] = {
     {"follow", 'f', OPTION_FLAG, NULL, .help = "go on until the task has ended"},
-    {"lines", 'n', OPTION_INT, "N", .min = 1, .max = LINES_MAX, .help = "only the last N lines"},
+    {"lines", 'n', OPTION_INT, "N", .min = 1, .max = LINES_MAX,
+     .help = "only the last N lines (of the last 4 MiB)"},
     {"attempt", 0, OPTION_INT, "N", .min = 1, .max = ATTEMPTS_MAX,
      .help = "of this attempt (default: the newest)"},
     {},

@@ -11,7 +11,6 @@
 #include "run/log.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <unistd.h>
 
 #define BLOCK_BYTES ((size_t)64 << 10)
@@ -96,22 +95,22 @@ static void on_gone(void *data, struct api_request *request)
 	reader_destroy(data);
 }
 
-static int log_open(const struct daemon *daemon, const struct sched_task *task, unsigned attempt)
+static int open_for(const struct daemon *daemon, const struct sched_task *task, unsigned attempt,
+		    int *ret_fd)
 {
 	auto_owner_rights struct owner_rights rights = owner_rights_begin(daemon, &task->spec);
 	auto_free char *path = runner_log_path(daemon, task, attempt);
 
 	(void)rights;
-	/* A FIFO somebody named as his log must not hold up the loop. */
-	return open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	return log_open(path, ret_fd);
 }
 
-static void reader_open(struct reader *reader, const struct sched_task *task, unsigned attempt)
+static int reader_open(struct reader *reader, const struct sched_task *task, unsigned attempt)
 {
 	reader->fd = fd_close(reader->fd);
-	reader->fd = log_open(reader->logs->daemon, task, attempt);
 	reader->attempt = attempt;
 	reader->offset = 0;
+	return open_for(reader->logs->daemon, task, attempt, &reader->fd);
 }
 
 /* A task that could not be stored goes, and its number may be given to another user's. */
@@ -156,13 +155,12 @@ static bool reader_move_on(struct reader *reader)
 		return false;
 	task = task_of(reader);
 	if (reader->attempt != attempt->number && !reader->pinned) {
-		reader_open(reader, task, attempt->number);
+		(void)reader_open(reader, task, attempt->number);
 		return true;
 	}
 	if (reader->fd >= 0 || reader->attempt != attempt->number)
 		return false;
-	reader->fd = log_open(reader->logs->daemon, task, attempt->number);
-	return reader->fd >= 0;
+	return open_for(reader->logs->daemon, task, attempt->number, &reader->fd) == 0;
 }
 
 static void reader_pump(struct reader *reader)
@@ -225,7 +223,7 @@ static int reader_begin(struct reader *reader, const struct sched_task *task,
 		return error_set(err, -ENOENT, "task %llu was not started: there is no log",
 				 (unsigned long long)task->id);
 	if (newest > 0)
-		reader_open(reader, task, query->attempt ? (unsigned)query->attempt : newest);
+		(void)reader_open(reader, task, query->attempt ? (unsigned)query->attempt : newest);
 	if (reader->fd >= 0 && query->has_tail)
 		r = log_tail_offset(reader->fd, (unsigned)query->tail, &reader->offset);
 	return r < 0 ? error_sys(err, r, "cannot read the log of task %llu",

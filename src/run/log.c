@@ -14,10 +14,11 @@
 #define CAP_MIN   ((uint64_t)64 << 10)
 #define BLOCK     ((uint64_t)4096)
 #define TAIL_STEP ((size_t)65536)
+#define TAIL_SCAN ((uint64_t)LOG_TAIL_BYTES)
 
 /* The file itself is held (O_PATH opens nothing, and no device has side effects) before it is
- * looked at: what is cut is what was looked at. */
-static int trim_open(const char *path, uid_t owner, int *ret_fd)
+ * looked at: what is opened is what was looked at, and it is a plain file. */
+static int plain_open(const char *path, uid_t owner, int flags, int *ret_fd)
 {
 	auto_close int held = open(path, O_PATH | O_CLOEXEC | O_NOFOLLOW);
 	char name[64];
@@ -25,11 +26,18 @@ static int trim_open(const char *path, uid_t owner, int *ret_fd)
 
 	if (held < 0 || fstat(held, &st) < 0)
 		return -errno;
+	if (S_ISLNK(st.st_mode))
+		return -ELOOP;
 	if (!S_ISREG(st.st_mode) || (owner != LOG_ANY_OWNER && st.st_uid != owner))
 		return -EPERM;
 	(void)snprintf(name, sizeof name, "/proc/self/fd/%d", held);
-	*ret_fd = open(name, O_RDWR | O_CLOEXEC);
+	*ret_fd = open(name, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	return *ret_fd < 0 ? -errno : 0;
+}
+
+int log_open(const char *path, int *ret_fd)
+{
+	return plain_open(path, LOG_ANY_OWNER, O_RDONLY, ret_fd);
 }
 
 int log_trim(const char *path, uint64_t cap_bytes, uid_t owner)
@@ -44,7 +52,7 @@ int log_trim(const char *path, uint64_t cap_bytes, uid_t owner)
 		return errno == ENOENT ? 0 : -errno;
 	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_blocks * 512 <= cap)
 		return 0;
-	r = trim_open(path, owner, &fd);
+	r = plain_open(path, owner, O_RDWR, &fd);
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
 	if (fstat(fd, &st) < 0)
@@ -108,13 +116,14 @@ ssize_t log_read(int fd, uint64_t *offset, char *buf, size_t size)
 	return n;
 }
 
-/* Where the last piece of data begins: behind the last hole. */
-static int last_data(int fd, uint64_t *ret_start)
+/* Where the last piece of data at or after `at` begins: behind the last hole. The end of the file
+ * (`size`) when there is none. */
+static int last_data(int fd, uint64_t at, uint64_t size, uint64_t *ret_start)
 {
-	uint64_t at = 0, start, end;
+	uint64_t start, end;
 	int r;
 
-	*ret_start = 0;
+	*ret_start = size;
 	while ((r = data_find(fd, at, &start, &end)) == 0) {
 		*ret_start = start;
 		at = end;
@@ -125,16 +134,20 @@ static int last_data(int fd, uint64_t *ret_start)
 int log_tail_offset(int fd, unsigned lines, uint64_t *ret_offset)
 {
 	auto_free char *buf = mem_alloc(TAIL_STEP);
-	uint64_t floor = 0, at;
+	uint64_t from, floor, at, line = 0;
 	unsigned seen = 0;
 	off_t size = lseek(fd, 0, SEEK_END);
-	int r = last_data(fd, &floor);
+	int r;
 
 	if (size < 0)
 		return -errno;
+	at = (uint64_t)size;
+	from = at - MIN_OF(at, TAIL_SCAN);
+	r = last_data(fd, from, at, &floor);
 	if (r < 0)
 		return r;
-	at = (uint64_t)size;
+	/* It is written meanwhile: what has come since is after the tail. */
+	floor = MIN_OF(floor, at);
 	/* A newline at the very end closes the last line, it does not begin another. */
 	while (at > floor) {
 		size_t n = (size_t)MIN_OF((uint64_t)TAIL_STEP, at - floor);
@@ -147,13 +160,19 @@ int log_tail_offset(int fd, unsigned lines, uint64_t *ret_offset)
 		for (size_t i = n; i > 0; i--) {
 			bool final = at - n + i == (uint64_t)size;
 
-			if (buf[i - 1] == '\n' && !final && ++seen == lines) {
-				*ret_offset = at - n + i;
+			if (buf[i - 1] != '\n' || final)
+				continue;
+			line = at - n + i;
+			if (++seen == lines) {
+				*ret_offset = line;
 				return 0;
 			}
 		}
 		at -= n;
 	}
+	/* Not the rest of a line whose beginning was not looked for. */
+	if (floor == from && from > 0 && line > 0)
+		floor = line;
 	*ret_offset = lines == 0 ? (uint64_t)size : floor;
 	return 0;
 }

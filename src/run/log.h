@@ -24,10 +24,18 @@
  * hands, who may have put another file in its place by now: only one he could cut himself is. */
 int log_trim(const char *path, uint64_t cap_bytes, uid_t owner);
 
+/* For reading, a plain file only. The path may be anybody's choice: what is none (a terminal, a
+ * device, a FIFO, a symbolic link) is not opened, -EPERM or -ELOOP. */
+int log_open(const char *path, int *ret_fd);
+
 /* Read on at `*offset` (0 at first) into `buf` of `size` bytes (at least 64), and move `*offset`
  * behind what was read. Returns the number of bytes, 0 at the (present) end, or a negative errno.
  * A cut comes as its line, alone. */
 ssize_t log_read(int fd, uint64_t *offset, char *buf, size_t size);
 
-/* The offset at which the last `lines` lines begin; never before a cut. */
+/* The offset at which the last `lines` lines begin; never before a cut, and never more than
+ * LOG_TAIL_BYTES before the end: of more and longer lines those that begin there, of a single line
+ * that is longer its last LOG_TAIL_BYTES. Reads no more than that, whatever the size of the file.
+ */
+#define LOG_TAIL_BYTES (4 << 20)
 int log_tail_offset(int fd, unsigned lines, uint64_t *ret_offset);

@@ -1,12 +1,12 @@
 /* See oom.h. Lines are looked at from the last one backwards: what was said last decides. */
 #include "run/oom.h"
 
+#include "run/log.h"
 #include "util/paths.h"
 #include "util/yamlx.h"
 
 #include <ctype.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
@@ -273,8 +273,7 @@ void oom_classify_file(const struct oom_patterns *patterns, const struct oom_evi
 	/* Most end well: what they wrote says nothing else about that. */
 	if (ret_verdict->outcome == OOM_OK || ret_verdict->outcome == OOM_HOST)
 		return;
-	fd = log_path ? open(log_path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK) : -1;
-	size = fd >= 0 ? lseek(fd, 0, SEEK_END) : 0;
+	size = log_path && log_open(log_path, &fd) == 0 ? lseek(fd, 0, SEEK_END) : 0;
 	tail = mem_alloc(OOM_LOG_BYTES);
 	if (size > 0)
 		n = pread(fd, tail, OOM_LOG_BYTES,

@@ -54,7 +54,7 @@ struct oom_verdict {
 void oom_classify(const struct oom_patterns *patterns, const struct oom_evidence *evidence,
 		  struct oom_verdict *ret_verdict);
 
-/* oom_classify() with the last OOM_LOG_BYTES of the file at `log_path` (NULL or unreadable: no
- * log). */
+/* oom_classify() with the last OOM_LOG_BYTES of the file at `log_path` (NULL, unreadable or no
+ * plain file: no log). */
 void oom_classify_file(const struct oom_patterns *patterns, const struct oom_evidence *evidence,
 		       const char *log_path, struct oom_verdict *ret_verdict);

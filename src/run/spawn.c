@@ -87,7 +87,8 @@ static void child_take_output(int fd)
 
 static void child_open_log(const char *path)
 {
-	int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
+	/* A device is fine (/dev/null); a terminal is written, and does not become ours. */
+	int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
 
 	child_take_output(path ? open(path, flags, 0600) : open("/dev/null", O_WRONLY | O_CLOEXEC));
 }

@@ -1,13 +1,17 @@
 /* Logs: reading on, tails, and the middle cut out. */
 #include "run/log.h"
+#include "run/oom.h"
 #include "util/text.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -159,6 +163,97 @@ static void test_trim_leaves_alone(void **state)
 	assert_int_equal(strlen(all), 52000);
 }
 
+/* Whatever its size and whatever is in it, a tail costs the same: what reads it all is ended by
+ * the alarm. */
+static void test_tail_of_anything(void **state)
+{
+	static const struct {
+		off_t size;   /* a hole so large, */
+		size_t x;     /* then a line of so many x, */
+		unsigned n;   /* and so many short ones */
+		off_t behind; /* the tail of 3 lines begins so far from the end */
+	} cases[] = {
+	    {(off_t)1 << 36, 0, 0, 0},
+	    {(off_t)1 << 36, 0, 2, 26},
+	    {(off_t)1 << 36, 0, 9, 39},
+	    {0, LOG_TAIL_BYTES + 100000, 0, LOG_TAIL_BYTES},
+	    {0, LOG_TAIL_BYTES + 100000, 2, 26},
+	    {4096, LOG_TAIL_BYTES - 8192, 2, LOG_TAIL_BYTES - 8192 + 1 + 26},
+	};
+	int fd = (int)(intptr_t)*state;
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		auto_free char *line = mem_alloc(cases[i].x + 1);
+		uint64_t offset = 0;
+		off_t end;
+
+		assert_int_equal(ftruncate(fd, 0), 0);
+		assert_int_equal(ftruncate(fd, cases[i].size), 0);
+		memset(line, 'x', cases[i].x);
+		line[cases[i].x] = '\n';
+		if (cases[i].x > 0)
+			assert_int_equal(pwrite(fd, line, cases[i].x + 1, cases[i].size),
+					 (ssize_t)cases[i].x + 1);
+		add_lines(fd, 0, cases[i].n);
+		end = lseek(fd, 0, SEEK_END);
+		(void)alarm(5);
+		assert_int_equal(log_tail_offset(fd, 3, &offset), 0);
+		(void)alarm(0);
+		assert_int_equal(end - (off_t)offset, cases[i].behind);
+	}
+}
+
+/* A session leader without a terminal gets the first one it opens; ^C there would end the daemon.
+ */
+static int child_opens(const char *log)
+{
+	struct oom_evidence evidence = {.exit_code = 1};
+	struct oom_verdict verdict;
+	struct oom_patterns *patterns;
+	int fd = -1;
+
+	if (setsid() < 0 || open("/dev/tty", O_RDWR) >= 0)
+		return 1;
+	if (log_open(log, &fd) != -EPERM || fd != -1)
+		return 2;
+	if (oom_patterns_load(NULL, &patterns, NULL) < 0)
+		return 3;
+	oom_classify_file(patterns, &evidence, log, &verdict);
+	oom_patterns_destroy(patterns);
+	return open("/dev/tty", O_RDWR) >= 0 ? 4 : 0;
+}
+
+static void test_open_plain_files_only(void **state)
+{
+	char link[64], pipe[64];
+	int master = posix_openpt(O_RDWR | O_NOCTTY), fd = -1, status;
+	pid_t pid;
+
+	(void)state;
+	assert_true(master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0)
+		_exit(child_opens(ptsname(master)));
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	assert_int_equal(close(master), 0);
+	(void)snprintf(link, sizeof link, "%s.link", path);
+	(void)snprintf(pipe, sizeof pipe, "%s.pipe", path);
+	assert_int_equal(symlink(path, link), 0);
+	assert_int_equal(mkfifo(pipe, 0600), 0);
+	assert_int_equal(log_open(link, &fd), -ELOOP);
+	assert_int_equal(log_open(pipe, &fd), -EPERM);
+	assert_int_equal(log_open("/dev/null", &fd), -EPERM);
+	assert_int_equal(log_open("/tmp", &fd), -EPERM);
+	assert_int_equal(log_open("/no/such/log", &fd), -ENOENT);
+	assert_int_equal(fd, -1);
+	assert_int_equal(unlink(link), 0);
+	assert_int_equal(unlink(pipe), 0);
+	assert_int_equal(log_open(path, &fd), 0);
+	assert_int_equal(close(fd), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -167,6 +262,8 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_trim, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_trim_again_and_again, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_trim_leaves_alone, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_tail_of_anything, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_open_plain_files_only, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,9 +2,9 @@
 #include "daemon/fairshare.h"
 
 #include "util/timestamp.h"
+#include "util/users.h"
 
 #include <errno.h>
-#include <pwd.h>
 #include <string.h>
 
 #define META_KEY "fair_share"
@@ -68,16 +68,16 @@ json_t *fairshare_to_json(struct fairshare *fairshare)
 	size_t n = sched_users(fairshare->daemon->sched, timestamp_now_ms(), &users);
 
 	for (size_t i = 0; i < n; i++) {
-		const struct passwd *pw = getpwuid(users[i].uid);
+		char name[USER_NAME_MAX];
 
 		(void)json_array_append_new(
-		    json,
-		    json_pack(
-			"{s:I, s:o, s:I, s:I, s:o, s:o}", "uid", (json_int_t)users[i].uid, "user",
-			jsonx_string_if(pw ? pw->pw_name : NULL), "running",
-			(json_int_t)users[i].running, "queued", (json_int_t)users[i].queued,
-			"usage_gpu_seconds", jsonx_real_if(true, users[i].usage_gpu_seconds, 1),
-			"usage_share_percent", jsonx_real_if(true, users[i].usage_share * 100, 1)));
+		    json, json_pack("{s:I, s:s, s:I, s:I, s:o, s:o}", "uid",
+				    (json_int_t)users[i].uid, "user", user_name(users[i].uid, name),
+				    "running", (json_int_t)users[i].running, "queued",
+				    (json_int_t)users[i].queued, "usage_gpu_seconds",
+				    jsonx_real_if(true, users[i].usage_gpu_seconds, 1),
+				    "usage_share_percent",
+				    jsonx_real_if(true, users[i].usage_share * 100, 1)));
 	}
 	return json;
 }

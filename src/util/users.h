@@ -8,8 +8,9 @@
 
 #define USER_NAME_MAX 64
 
-/* The name of a user, his number where there is no name. Remembers the last few: the user database
- * may be a server far away. For one thread. */
+/* The name of a user, his number where there is no name. The user database may be a server far
+ * away: some thousands of names are remembered for ten minutes, and longer while it is slow. For
+ * one thread. */
 const char *user_name(uid_t uid, char buf[USER_NAME_MAX]);
 
 /* From a name or a number. -ENOENT: there is no such user. */

@@ -850,6 +850,7 @@ int main(void)
 	    TEST(test_locked_by_another_program),
 	    TEST(test_every_earlier_version),
 	    TEST(test_archive),
+	    TEST(test_archive_uncounted),
 	    TEST(test_migration_is_all_or_nothing),
 	    TEST(test_newer_version_is_refused),
 	};

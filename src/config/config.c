@@ -9,6 +9,7 @@
 #include "util/text.h"
 #include "util/yamlx.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <math.h>
 #include <string.h>
@@ -24,11 +25,6 @@ static const char *const role_names[CONFIG_ROLE_COUNT] = {
     [CONFIG_DISPLAY] = "display",
     [CONFIG_OFF] = "off",
 };
-
-const char *config_role_name(enum config_role role)
-{
-	return role_names[role];
-}
 
 enum type {
 	TYPE_TEXT,     /* char * */
@@ -210,6 +206,13 @@ static int read_value(const struct yamlx *doc, const struct yamlx_node *node, en
 	return -EINVAL;
 }
 
+/* Of a limit: a count, or a size or weight. */
+static size_t value_size(enum type type)
+{
+	static_assert(sizeof(double) == sizeof(uint64_t), "one size for both");
+	return type == TYPE_COUNT ? sizeof(unsigned) : sizeof(uint64_t);
+}
+
 /* Mappings. */
 
 static int read_keys(const struct yamlx *doc, const struct yamlx_node *mapping,
@@ -274,11 +277,38 @@ static struct config_user *user_entry(struct config *config, const char *name)
 			return &config->users[i];
 	config->users = mem_realloc(config->users, config->n_users + 1, sizeof *config->users);
 	user = &config->users[config->n_users++];
-	*user = (struct config_user){.name = mem_strdup(name), .limits = config->limits};
+	*user = (struct config_user){.name = mem_strdup(name)};
 	return user;
 }
 
-/* What `default` says holds for all; a user's own entry overrides single values of it. */
+static int read_user(const struct yamlx *doc, const struct yamlx_node *node,
+		     struct config_user *user, struct error *err)
+{
+	int r = read_keys(doc, node, limit_keys, &user->limits, err);
+
+	for (unsigned i = 0; limit_keys[i].name && r == 0; i++)
+		if (yamlx_get(node, limit_keys[i].name))
+			user->given |= 1u << i;
+	return r;
+}
+
+/* What `default` says in any of the files holds for all; a user's own entries, in whichever file,
+ * override single values of it. */
+static void users_resolve(struct config *config)
+{
+	for (size_t i = 0; i < config->n_users; i++) {
+		struct config_user *user = &config->users[i];
+		const struct config_limits own = user->limits;
+
+		user->limits = config->limits;
+		for (unsigned k = 0; limit_keys[k].name; k++)
+			if (user->given & 1u << k)
+				memcpy((char *)&user->limits + limit_keys[k].offset,
+				       (const char *)&own + limit_keys[k].offset,
+				       value_size(limit_keys[k].type));
+	}
+}
+
 static int read_users(const struct yamlx *doc, const struct yamlx_node *node, struct config *config,
 		      struct error *err)
 {
@@ -300,7 +330,7 @@ static int read_users(const struct yamlx *doc, const struct yamlx_node *node, st
 		user = user_entry(config, node->keys[i]->text);
 		free(user->where);
 		user->where = place_of(doc, node->keys[i]);
-		r = read_keys(doc, node->items[i], limit_keys, &user->limits, err);
+		r = read_user(doc, node->items[i], user, err);
 	}
 	return r;
 }
@@ -369,6 +399,7 @@ int config_load(const char *const *paths, struct config **ret_config, struct err
 		    mem_realloc(config->files, config->n_files + 1, sizeof *config->files);
 		config->files[config->n_files++] = mem_strdup(*paths);
 	}
+	users_resolve(config);
 	*ret_config = TAKE(config);
 	return 0;
 }
@@ -384,6 +415,7 @@ int config_parse(const char *text, size_t len, const char *name, struct config *
 		r = read_document(doc, config, err);
 	if (r < 0)
 		return r;
+	users_resolve(config);
 	*ret_config = TAKE(config);
 	return 0;
 }

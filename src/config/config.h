@@ -18,7 +18,6 @@ enum config_role {
 	CONFIG_OFF,     /* nothing is placed there */
 	CONFIG_ROLE_COUNT,
 };
-const char *config_role_name(enum config_role role); /* "compute", "display", "off" */
 
 #define CONFIG_DISPLAY_RESERVE ((uint64_t)1 << 30)
 
@@ -44,8 +43,9 @@ struct config_limits {
 };
 
 struct config_user {
-	char *name; /* or a number */
-	struct config_limits limits;
+	char *name;                  /* or a number */
+	struct config_limits limits; /* with those of `default` where it says nothing itself */
+	unsigned given; /* while files are read: the limits it says itself, a bit each */
 	char *where;
 };
 

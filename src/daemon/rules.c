@@ -11,9 +11,9 @@
 #include "daemon/waiters.h"
 #include "util/log.h"
 #include "util/timestamp.h"
+#include "util/users.h"
 
 #include <errno.h>
-#include <pwd.h>
 #include <signal.h>
 #include <string.h>
 #include <time.h>
@@ -187,18 +187,6 @@ static struct sched_user_limits limits_of(const struct config_limits *limits)
 	};
 }
 
-/* -1: there is no such account. */
-static int64_t uid_of(const char *name)
-{
-	unsigned long long number;
-	const struct passwd *pw;
-
-	if (text_to_u64(name, 0, UINT32_MAX - 1, &number))
-		return (int64_t)number;
-	pw = getpwnam(name);
-	return pw ? (int64_t)pw->pw_uid : -1;
-}
-
 static void configure(struct rules *rules)
 {
 	const struct config *config = rules->config;
@@ -213,14 +201,14 @@ static void configure(struct rules *rules)
 	};
 
 	for (size_t i = 0; i < config->n_users; i++) {
-		int64_t uid = uid_of(config->users[i].name);
+		struct sched_user_config *user = &users[sched.n_users];
+		struct error err = {};
 
-		if (uid < 0)
-			log_warning("%s: there is no user \"%s\"", config->users[i].where,
-				    config->users[i].name);
+		user->limits = limits_of(&config->users[i].limits);
+		if (user_parse(config->users[i].name, &user->uid, &err) < 0)
+			log_warning("%s: %s", config->users[i].where, error_text(&err));
 		else
-			users[sched.n_users++] = (struct sched_user_config){
-			    (uid_t)uid, limits_of(&config->users[i].limits)};
+			sched.n_users++;
 	}
 	sched_configure(rules->daemon->sched, &sched, timestamp_now_ms());
 }

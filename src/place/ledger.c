@@ -269,17 +269,3 @@ void ledger_book(struct ledger *ledger, const size_t *gpus, size_t n_gpus,
 	ledger->ram_room_bytes = saturate_sub(ledger->ram_room_bytes, request->ram_bytes);
 	ledger->cpu_milli_room = (unsigned)saturate_sub(ledger->cpu_milli_room, request->cpu_milli);
 }
-
-uint64_t ledger_largest_line(const struct ledger *ledger)
-{
-	uint64_t largest = 0;
-
-	for (size_t i = 0; i < ledger->n_gpus; i++) {
-		const struct ledger_gpu *gpu = &ledger->gpus[i];
-
-		if (gpu->usable && gpu->vram_known)
-			largest =
-			    MAX_OF(largest, saturate_sub(gpu->load_line_bytes, gpu->foreign_bytes));
-	}
-	return largest;
-}

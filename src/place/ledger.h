@@ -128,7 +128,3 @@ uint64_t ledger_default_reserve(const struct gpu *gpu);
 /* Book one more grant (a decision just taken) into it. `gpu` indexes ledger->gpus. */
 void ledger_book(struct ledger *ledger, const size_t *gpus, size_t n_gpus,
 		 const struct place_request *request);
-
-/* The largest load line less foreign of all usable GPUs: the most one request could ever get now.
- * For "asks 14 GiB, the largest GPU can hold 11.3 GiB". 0 when none is known. */
-uint64_t ledger_largest_line(const struct ledger *ledger);

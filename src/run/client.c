@@ -650,14 +650,3 @@ void supervisor_client_ack(struct supervisor_client *client, const char *attempt
 	if (client->connected)
 		client_send_json(client, json_pack("{s:s, s:s}", "op", "ack", "attempt", attempt));
 }
-
-void supervisor_client_quit(struct supervisor_client *client)
-{
-	if (client->connected)
-		client_send_json(client, json_pack("{s:s}", "op", "quit"));
-}
-
-bool supervisor_client_is_synced(const struct supervisor_client *client)
-{
-	return client->synced;
-}

@@ -153,8 +153,3 @@ void supervisor_client_expect(struct supervisor_client *client, const char *atte
 void supervisor_client_signal(struct supervisor_client *client, const char *attempt, int signal);
 
 void supervisor_client_ack(struct supervisor_client *client, const char *attempt);
-
-/* Ask the supervisor to leave as soon as it has nothing left to watch. */
-void supervisor_client_quit(struct supervisor_client *client);
-
-bool supervisor_client_is_synced(const struct supervisor_client *client);

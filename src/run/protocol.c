@@ -330,11 +330,6 @@ int protocol_request_parse(const char *line, size_t len, struct protocol_request
 	return 0;
 }
 
-const char *protocol_op_name(enum protocol_op op)
-{
-	return ops[op].name;
-}
-
 void protocol_request_finish(struct protocol_request *request)
 {
 	free(request->attempt);

@@ -138,8 +138,6 @@ int protocol_request_parse(const char *line, size_t len, struct protocol_request
 			   struct error *err) MUST_CHECK;
 void protocol_request_finish(struct protocol_request *request);
 
-const char *protocol_op_name(enum protocol_op op);
-
 /* Arguments, environment and paths are bytes to the kernel and need not be UTF-8, which JSON
  * insists on: what is none travels as {"hex": "..."}. */
 json_t *protocol_bytes_encode(const char *s);

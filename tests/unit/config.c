@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #define AT(day, hour, minute) ((((day)*24) + (hour)) * 60 + (minute))
 enum { MON, TUE, WED, THU, FRI, SAT, SUN };
@@ -86,6 +87,53 @@ static void all_keys_are_read(void **state)
 	assert_true(c->users[0].limits.weight == 2);
 	assert_int_equal(c->keep.ended_tasks, 5000);
 	assert_int_equal(c->keep.days, 30);
+}
+
+static char *file_of(const char *folder, const char *name, const char *text)
+{
+	char *path = mem_printf("%s/%s", folder, name);
+	FILE *file = fopen(path, "we");
+
+	assert_non_null(file);
+	assert_true(fputs(text, file) >= 0);
+	assert_int_equal(fclose(file), 0);
+	return path;
+}
+
+/* A later file's `default` holds for whom an earlier one names, but for what that says of him. */
+static void defaults_of_all_files_hold_for_all(void **state)
+{
+	char folder[] = "/tmp/plimsoll-config-XXXXXX";
+	auto_config struct config *c = NULL;
+	auto_free char *first = NULL, *second = NULL;
+	struct error err = {};
+
+	(void)state;
+	assert_non_null(mkdtemp(folder));
+	first = file_of(folder, "a.yaml",
+			"users:\n"
+			"  default: {running_max: 4, queued_max: 1000}\n"
+			"  ann: {weight: 2, running_max: 6, vram_max: 12G}\n"
+			"  bob: {running_max: 0}\n");
+	second = file_of(folder, "b.yaml",
+			 "users:\n"
+			 "  ann: {gpus_max: 1, weight: 3}\n"
+			 "  default: {running_max: 8, gpus_max: 2}\n"
+			 "  eve: {}\n");
+	assert_int_equal(config_load((const char *const[]){first, second, NULL}, &c, &err), 0);
+	(void)unlink(first);
+	(void)unlink(second);
+	(void)rmdir(folder);
+	assert_int_equal(c->n_users, 3);
+	assert_int_equal(c->users[0].limits.running_max, 6);
+	assert_int_equal(c->users[0].limits.queued_max, 1000);
+	assert_int_equal(c->users[0].limits.gpus_max, 1);
+	assert_int_equal(c->users[0].limits.vram_max_bytes, 12 * GIB);
+	assert_true(c->users[0].limits.weight == 3);
+	assert_int_equal(c->users[1].limits.running_max, 0); /* none, whatever holds for others */
+	assert_int_equal(c->users[1].limits.gpus_max, 2);
+	assert_int_equal(c->users[2].limits.running_max, 8);
+	assert_int_equal(c->users[2].limits.queued_max, 1000);
 }
 
 static void nothing_is_a_configuration_too(void **state)
@@ -189,6 +237,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(all_keys_are_read),
+	    cmocka_unit_test(defaults_of_all_files_hold_for_all),
 	    cmocka_unit_test(nothing_is_a_configuration_too),
 	    cmocka_unit_test(faults_name_their_place),
 	    cmocka_unit_test(hours_of_one_day),

@@ -14,7 +14,7 @@
  *[...], compute_min, compute_max, start_lock, stagger, uid, waited, hard_limit; running: on
  *[index], used, done, settled}] expect		[{task, gpus [index], reason [text...]}]: all
  *starts, in order, and no more explain		{id: [text...]}: after the starts check
- *{id: {code: 0 | "E2BIG" | "ENODEV", text [text...]}}: before them largest_line, room [size...]: of
+ *{id: {code: 0 | "E2BIG" | "ENODEV", text [text...]}}: before them room [size...]: of
  *the ledger before the starts
  */
 #include "place/place.h"
@@ -369,9 +369,6 @@ static void check_ledger(const struct scene *scene, const char *path)
 	json_t *room;
 	size_t i;
 
-	if (jsonx_has(scene->json, "largest_line"))
-		assert_int_equal(ledger_largest_line(scene->ledger),
-				 get_size(scene->json, "largest_line", 0));
 	json_array_foreach (json_object_get(scene->json, "room"), i, room) {
 		struct error err = {};
 		uint64_t bytes;

@@ -92,6 +92,7 @@ static char *more_dump(const struct sched_task *task)
 	set_count(json, "failures", task->failures);
 	set_count(json, "requeues", task->requeues);
 	set_count(json, "start_failures", task->start_failures);
+	set_count(json, "start_refusals", task->start_refusals);
 	if (task->queued_at_ms != 0)
 		(void)json_object_set_new(json, "queued_at_ms", json_integer(task->queued_at_ms));
 	if (task->stopping)
@@ -325,6 +326,7 @@ static int more_load(const struct store_task *row, struct sched_task *task, stru
 	task->failures = (unsigned)jsonx_get_u64(more, "failures", 0);
 	task->requeues = (unsigned)jsonx_get_u64(more, "requeues", 0);
 	task->start_failures = (unsigned)jsonx_get_u64(more, "start_failures", 0);
+	task->start_refusals = (unsigned)jsonx_get_u64(more, "start_refusals", 0);
 	task->queued_at_ms = jsonx_get_i64(more, "queued_at_ms", 0);
 	task->stopping = jsonx_get_bool(more, "stopping", false);
 	task->overtime = jsonx_get_bool(more, "overtime", false);

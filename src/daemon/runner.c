@@ -154,8 +154,9 @@ static int log_folder_create(const struct daemon *daemon, const struct sched_spe
 	return dir_create(*folder ? folder : "/", err);
 }
 
+/* `ret_as_task`: it failed with its user's rights. */
 static int start_send(struct runner *runner, const struct sched_task *task, unsigned number,
-		      struct error *err)
+		      bool *ret_as_task, struct error *err)
 {
 	const struct sched_attempt *attempt = sched_task_attempt(task);
 	auto_strings struct strings argv = {}, env = {};
@@ -168,9 +169,11 @@ static int start_send(struct runner *runner, const struct sched_task *task, unsi
 	int r = environment_load(runner, &task->spec, err);
 
 	if (r == 0)
-		r = log_folder_create(runner->daemon, &task->spec, log_path, err);
-	if (r == 0)
 		r = owner_resolve(runner->daemon, &task->spec, &has_user, &owner, err);
+	if (r < 0)
+		return r;
+	r = log_folder_create(runner->daemon, &task->spec, log_path, err);
+	*ret_as_task = r < 0 && task->spec.log_path;
 	if (r < 0)
 		return r;
 	grant_fill(runner->daemon, task, attempt, &grant);
@@ -203,11 +206,14 @@ static int start_send(struct runner *runner, const struct sched_task *task, unsi
 				       err);
 }
 
-/* The machine's fault: it is tried again. That a log cannot be made is the task's own fault when it
- * said where. */
-static bool is_transient(const struct sched_task *task, int code)
+/* That a log cannot be made is the task's own fault when it said where. */
+static enum sched_fault fault_of(const struct sched_task *task, int code, bool transient,
+				 bool as_task)
 {
-	return protocol_is_transient(code) || (code == EROFS && !(task && task->spec.log_path));
+	if (!transient && !protocol_is_transient(code) &&
+	    !(code == EROFS && !(task && task->spec.log_path)))
+		return SCHED_FAULT_TASK;
+	return as_task ? SCHED_FAULT_PASSING : SCHED_FAULT_MACHINE;
 }
 
 static void start(struct runner *runner, uint64_t task_id, unsigned number)
@@ -215,15 +221,16 @@ static void start(struct runner *runner, uint64_t task_id, unsigned number)
 	const struct sched_task *task = sched_find(runner->daemon->sched, task_id);
 	const struct sched_attempt *attempt = task ? sched_task_attempt(task) : NULL;
 	struct error err = {};
+	bool as_task = false;
 	int r;
 
 	if (!attempt || attempt->number != number || task->state != SCHED_STARTING)
 		return;
-	r = start_send(runner, task, number, &err);
+	r = start_send(runner, task, number, &as_task, &err);
 	if (r == 0)
 		return;
 	(void)sched_start_failed(runner->daemon->sched, task_id, number, err.text,
-				 is_transient(task, -r), timestamp_now_ms());
+				 fault_of(task, -r, false, as_task), timestamp_now_ms());
 	tick_request(runner->daemon->tick);
 }
 
@@ -404,7 +411,7 @@ static bool start_again(struct runner *runner, const struct supervisor_failed *f
 	const struct sched_task *task = sched_find(runner->daemon->sched, id);
 	const struct sched_attempt *attempt = task ? sched_task_attempt(task) : NULL;
 
-	if (failed->code != EINTR || !attempt || attempt->number != number ||
+	if (!failed->never_ran || !attempt || attempt->number != number ||
 	    task->state != SCHED_STARTING || task->stopping)
 		return false;
 	supervisor_client_ack(runner->client, failed->attempt);
@@ -415,6 +422,7 @@ static bool start_again(struct runner *runner, const struct supervisor_failed *f
 static void on_failed(void *arg, const struct supervisor_failed *failed)
 {
 	struct runner *runner = arg;
+	struct sched *sched = runner->daemon->sched;
 	uint64_t id;
 	unsigned attempt;
 
@@ -422,8 +430,8 @@ static void on_failed(void *arg, const struct supervisor_failed *failed)
 	    start_again(runner, failed, id, attempt))
 		return;
 	(void)sched_start_failed(
-	    runner->daemon->sched, id, attempt, failed->text,
-	    failed->transient || is_transient(sched_find(runner->daemon->sched, id), failed->code),
+	    sched, id, attempt, failed->text,
+	    fault_of(sched_find(sched, id), failed->code, failed->transient, failed->as_task),
 	    timestamp_now_ms()); /* -ESTALE: reported before */
 	ack_later(runner, failed->attempt);
 }

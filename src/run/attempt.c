@@ -106,11 +106,13 @@ json_t *attempt_event(const struct attempt *attempt)
 	case ATTEMPT_ENDED:
 		return ended_event(attempt);
 	case ATTEMPT_FAILED:
-		return json_pack("{s:s, s:s, s:i, s:o, s:b, s:I}", "event", "failed", "attempt",
-				 attempt->id, "errno", attempt->fail_errno, "text",
+		return json_pack("{s:s, s:s, s:i, s:o, s:b, s:b, s:b, s:I}", "event", "failed",
+				 "attempt", attempt->id, "errno", attempt->fail_errno, "text",
 				 jsonx_string_if(attempt->fail_text), "transient",
-				 protocol_is_transient(attempt->fail_errno), "ended_at",
-				 (json_int_t)attempt->ended_at);
+				 attempt->fail_transient ||
+				     protocol_is_transient(attempt->fail_errno),
+				 "as_task", attempt->fail_as_task, "never_ran", attempt->never_ran,
+				 "ended_at", (json_int_t)attempt->ended_at);
 	case ATTEMPT_STARTING:
 	case ATTEMPT_N_STATES:
 		break;

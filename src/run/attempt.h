@@ -58,6 +58,9 @@ struct attempt {
 	int wait_status;
 	int fail_errno;
 	char *fail_text;
+	bool never_ran;      /* its supervisor was killed before its gate was opened */
+	bool fail_as_task;   /* it was the task's process already, see protocol.h */
+	bool fail_transient; /* also when its errno does not say so */
 
 	bool has_peak_ram, has_cpu, has_oom_base;
 	uint64_t peak_ram_bytes, ram_bytes;

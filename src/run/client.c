@@ -323,6 +323,8 @@ static void event_failed(struct supervisor_client *client, const json_t *event)
 	    .code = code,
 	    .text = jsonx_get_string(event, "text", "could not be started"),
 	    .transient = jsonx_get_bool(event, "transient", protocol_is_transient(code)),
+	    .as_task = jsonx_get_bool(event, "as_task", false),
+	    .never_ran = jsonx_get_bool(event, "never_ran", false),
 	};
 
 	entry_over(client, failed.attempt);

@@ -67,7 +67,9 @@ struct supervisor_failed {
 	const char *attempt;
 	int code;         /* positive errno */
 	const char *text; /* what and why: "command not found: ..." */
-	bool transient;   /* the machine was short of something: the same start may succeed later */
+	bool transient;   /* something was short: the same start may succeed later */
+	bool as_task;     /* it was short for this task and its user, not for everybody */
+	bool never_ran;   /* nothing failed, its supervisor was killed before it could run */
 };
 
 struct supervisor_usage {

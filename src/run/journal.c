@@ -146,6 +146,9 @@ static void read_fail(struct idtable *attempts, const char *id, const json_t *re
 	attempt->fail_errno = (int)jsonx_get_i64(record, "errno", EIO);
 	free(attempt->fail_text);
 	attempt->fail_text = mem_strdup(jsonx_get_string(record, "text", "could not be started"));
+	attempt->fail_transient = jsonx_get_bool(record, "transient", false);
+	attempt->fail_as_task = jsonx_get_bool(record, "as_task", false);
+	attempt->never_ran = jsonx_get_bool(record, "never_ran", false);
 	attempt->ended_at = jsonx_get_i64(record, "ended_at", 0);
 }
 

@@ -51,10 +51,13 @@
  *		that connects.
  *	{"event": "started", "attempt", "pid", "start_time", "started_at", "adopted": bool}
  *		The command is running: exec has succeeded. start_time as in struct pidref.
- *	{"event": "failed", "attempt", "errno", "text", "transient": bool, "ended_at"}
- *		Not started, and nothing of it ever ran. Sent instead of `started`. "transient": the
- *		machine was short of something (processes, descriptors, memory, disk): the same
- *start may succeed later.
+ *	{"event": "failed", "attempt", "errno", "text", "transient": bool, "as_task": bool,
+ *	 "never_ran": bool, "ended_at"}
+ *		Not started, and nothing of it ever ran. Sent instead of `started`. "transient":
+ *		something was short (processes, descriptors, memory, disk): the same start may
+ *		succeed later. "as_task": it was short for this task, as its user and with his
+ *		limits and files; else no other task would have started either. "never_ran": the
+ *		supervisor before this one was killed on the way, nothing has failed.
  *	{"event": "ended", "attempt", "exit_code" | "signal" | "lost": true, "started_at",
  *	 "ended_at", "peak_ram_bytes", "cgroup_peak_bytes", "cpu_seconds", "stragglers": N,
  *	 "oom_kills": N}

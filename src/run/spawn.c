@@ -242,6 +242,38 @@ int spawn_child(const struct spawn *spawn, struct spawned *ret_spawned)
 	return 0;
 }
 
+static bool log_is_ours(const struct protocol_request *request)
+{
+	return !request->log_path || request->log_owner == PROTOCOL_LOG_SUPERVISOR;
+}
+
+bool spawn_failure_is_of_task(const struct protocol_request *request,
+			      const struct spawn_failure *failure)
+{
+	switch ((enum spawn_step)failure->step) {
+	case SPAWN_STEP_SESSION:
+	case SPAWN_STEP_STDIN:
+	case SPAWN_STEP_USER: /* the keyring and the groups are not counted as his */
+		return false;
+	case SPAWN_STEP_LOG:
+		/* What is given to a user counts against his quota. */
+		return !log_is_ours(request) || (request->has_user && failure->code == EDQUOT);
+	case SPAWN_STEP_TTY:
+	case SPAWN_STEP_LIMIT:
+	case SPAWN_STEP_NICE:
+	case SPAWN_STEP_CWD:
+	case SPAWN_STEP_EXEC:
+		break;
+	}
+	return true;
+}
+
+bool spawn_log_folder_is_gone(const struct protocol_request *request,
+			      const struct spawn_failure *failure)
+{
+	return failure->step == SPAWN_STEP_LOG && failure->code == ENOENT && log_is_ours(request);
+}
+
 static const char *env_get(const struct strings *env, const char *name)
 {
 	size_t len = strlen(name);

@@ -52,6 +52,16 @@ struct spawn_failure {
 	int detail; /* SPAWN_STEP_LIMIT: which RLIMIT_x */
 };
 
+/* Is it about this task: its files, its limits, its user's? Else no start of the kind would have
+ * succeeded just then. */
+bool spawn_failure_is_of_task(const struct protocol_request *request,
+			      const struct spawn_failure *failure);
+
+/* A log of our own choice has no folder: it was there when the start was asked for, whoever asks
+ * again makes it again. */
+bool spawn_log_folder_is_gone(const struct protocol_request *request,
+			      const struct spawn_failure *failure);
+
 /* What to tell the user; the caller frees it. */
 char *spawn_failure_text(const struct protocol_request *request,
 			 const struct spawn_failure *failure);

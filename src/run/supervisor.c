@@ -365,6 +365,7 @@ static int gates_settle(struct supervisor *supervisor, struct error *err)
 			continue;
 		attempt->state = ATTEMPT_FAILED;
 		attempt->ended_at = timestamp_now_ms();
+		attempt->never_ran = true;
 		attempt->fail_errno = EINTR;
 		attempt->fail_text =
 		    mem_strdup("its supervisor was killed before the command could run");

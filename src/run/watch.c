@@ -237,6 +237,8 @@ static void read_status(struct attempt *attempt)
 	if (n == (ssize_t)sizeof failure) {
 		attempt->fail_errno = failure.code;
 		attempt->fail_text = spawn_failure_text(attempt->request, &failure);
+		attempt->fail_as_task = spawn_failure_is_of_task(attempt->request, &failure);
+		attempt->fail_transient = spawn_log_folder_is_gone(attempt->request, &failure);
 		supervisor_event(attempt->supervisor, attempt, ATTEMPT_EXEC_FAILED);
 		return;
 	}

@@ -81,7 +81,7 @@ int sched_started(struct sched *sched, uint64_t task, unsigned attempt, int64_t 
 	if (!t || !t->run || task_current(t)->number != attempt || t->pub.state != SCHED_STARTING)
 		return -ESTALE;
 	t->run->since_ms = now_ms;
-	t->pub.start_failures = 0;
+	t->pub.start_failures = t->pub.start_refusals = 0;
 	sched->start_failures = 0;
 	sched->brake_until_ms = 0;
 	return task_move(sched, t, SCHED_EV_STARTED, now_ms);
@@ -125,8 +125,25 @@ static void brake(struct sched *sched, const struct task_node *t, const char *te
 		       (unsigned long long)t->pub.id, text);
 }
 
+/* Counted, and when it is tried again. False: it was tried often enough. */
+static bool start_put_off(struct task_node *t, enum sched_fault fault, int64_t now_ms)
+{
+	unsigned n;
+
+	if (fault == SCHED_FAULT_MACHINE) {
+		n = ++t->pub.start_failures;
+		t->pub.not_before_ms =
+		    now_ms + pause_of(START_PAUSE_MS, SCHED_START_PAUSE_MAX_MS, n);
+		return true;
+	}
+	t->pub.start_failures = 0;
+	n = ++t->pub.start_refusals;
+	t->pub.not_before_ms = now_ms + pause_of(START_PAUSE_MS, SCHED_REFUSAL_PAUSE_MAX_MS, n);
+	return n < SCHED_REFUSALS_MAX;
+}
+
 int sched_start_failed(struct sched *sched, uint64_t task, unsigned attempt, const char *text,
-		       bool transient, int64_t now_ms)
+		       enum sched_fault fault, int64_t now_ms)
 {
 	struct task_node *t = task_find(sched, task);
 
@@ -139,18 +156,21 @@ int sched_start_failed(struct sched *sched, uint64_t task, unsigned attempt, con
 		return task_move(sched, t, SCHED_EV_STOPPED, now_ms);
 	}
 	attempt_close(t, SCHED_ERROR, now_ms);
-	if (!transient) {
+	if (fault == SCHED_FAULT_TASK) {
 		task_reason(t, "could not be started: %s", text);
 		return task_move(sched, t, SCHED_EV_FAIL, now_ms);
 	}
-	brake(sched, t, text, now_ms);
+	if (fault == SCHED_FAULT_MACHINE)
+		brake(sched, t, text, now_ms);
 	if (!may_repeat(sched, t)) {
 		task_reason(t, "not started: its batch is canceled, and %s", text);
 		return task_move(sched, t, SCHED_EV_STOPPED, now_ms);
 	}
-	t->pub.start_failures++;
-	t->pub.not_before_ms =
-	    now_ms + pause_of(START_PAUSE_MS, SCHED_START_PAUSE_MAX_MS, t->pub.start_failures);
+	if (!start_put_off(t, fault, now_ms)) {
+		task_reason(t, "could not be started, %u times in a row: %s", t->pub.start_refusals,
+			    text);
+		return task_move(sched, t, SCHED_EV_FAIL, now_ms);
+	}
 	task_reason(t, "could not be started: %s", text);
 	return task_move(sched, t, SCHED_EV_AGAIN, now_ms);
 }
@@ -270,7 +290,7 @@ int end_apply(struct sched *sched, struct task_node *t, const struct sched_end *
 	}
 	attempt_close(t, outcome, end->ended_at_ms > 0 ? end->ended_at_ms : now_ms);
 	end_reason(t, end, outcome, event);
-	t->pub.start_failures = 0;
+	t->pub.start_failures = t->pub.start_refusals = 0;
 	t->pub.overtime = false;
 	return task_move(sched, t, event, now_ms);
 }

@@ -27,6 +27,9 @@ static void reason_delayed(const struct sched *sched, const struct task_node *t,
 		SAY(reason,
 		    "%s; tried again in %s (%u times so far: that is no failure of its own)", text,
 		    when, task->start_failures);
+	else if (task->start_refusals > 0)
+		SAY(reason, "%s; tried again in %s, try %u of %u", text, when,
+		    task->start_refusals + 1, SCHED_REFUSALS_MAX);
 	else if (task->not_before_ms == task->spec.not_before_ms)
 		SAY(reason, "its time has not come: it starts in %s at the earliest", when);
 	else

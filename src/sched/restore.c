@@ -114,6 +114,7 @@ int sched_restore_task(struct sched *sched, const struct sched_task *task, struc
 	t->pub.failures = task->failures;
 	t->pub.requeues = task->requeues;
 	t->pub.start_failures = task->start_failures;
+	t->pub.start_refusals = task->start_refusals;
 	t->pub.stopping = task->stopping;
 	t->pub.overtime = task->overtime;
 	queued_restore(sched, t, task);

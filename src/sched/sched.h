@@ -162,11 +162,20 @@ void sched_restore_ids(struct sched *sched, uint64_t last_task, uint64_t last_ba
  * report): ignore. `sched_ended` may come without `sched_started`. */
 int sched_started(struct sched *sched, uint64_t task, unsigned attempt, int64_t now_ms);
 
-/* It could not be started. `transient`: the machine's fault (no more processes ...): put back for
- * as long as the cause lasts, and until a start succeeds only one task at a time is tried, after a
- * pause of 1 s doubled to SCHED_START_PAUSE_MAX_MS; else the task's own (no such command). */
+/* It could not be started, and whose fault is that? */
+enum sched_fault {
+	/* The task's own (no such command): it has failed. */
+	SCHED_FAULT_TASK,
+	/* The task's or its user's, and may pass (his limit of processes, his quota): put back
+	 * alone, SCHED_REFUSALS_MAX times; the others start as ever. */
+	SCHED_FAULT_PASSING,
+	/* The machine's (no process can be had at all): put back for as long as the cause lasts,
+	 * and until a start succeeds only one task at a time is tried, after a pause of 1 s doubled
+	 * to SCHED_START_PAUSE_MAX_MS. */
+	SCHED_FAULT_MACHINE,
+};
 int sched_start_failed(struct sched *sched, uint64_t task, unsigned attempt, const char *text,
-		       bool transient, int64_t now_ms);
+		       enum sched_fault fault, int64_t now_ms);
 
 struct sched_end {
 	uint64_t task;

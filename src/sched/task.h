@@ -13,8 +13,12 @@
 #define SCHED_REASON_MAX         (PLACE_REASON_MAX + 128)
 #define SCHED_STATE_BIT(s)       (1u << (s))
 #define SCHED_START_PAUSE_MAX_MS 30000 /* between starts the machine cannot do; 1 s at first */
-#define SCHED_RETRY_DELAY_MS     1000
-#define SCHED_RETRY_DELAY_MAX_MS 600000
+/* Starts in a row that fail for what is the task's or its user's and may pass, before it fails. With
+ * pauses of 1 s doubled to five minutes that takes close to three hours. */
+#define SCHED_REFUSALS_MAX         40
+#define SCHED_REFUSAL_PAUSE_MAX_MS 300000
+#define SCHED_RETRY_DELAY_MS       1000
+#define SCHED_RETRY_DELAY_MAX_MS   600000
 
 enum sched_on_failure {
 	SCHED_STOP,     /* what waits is canceled */
@@ -134,6 +138,8 @@ struct sched_task {
 	unsigned failures;     /* of its own, counted against spec.retries */
 	unsigned requeues;     /* put back because its GPU was lost */
 	unsigned start_failures; /* starts in a row that the machine could not do */
+	unsigned start_refusals; /* starts in a row that failed for what is the task's or its
+				    user's, and may pass */
 	bool stopping;           /* a cancel was asked for while it ran */
 	bool overtime;           /* its soft limit passed in the present attempt: it was signaled */
 	/* What of spec.after is still to come, allocated; NULL when nothing. Changes are stored;

@@ -18,7 +18,8 @@ static void prepare_retry(struct sched *sched, struct task_node *t, int64_t now_
 {
 	struct batch_node *b = t->batch;
 
-	t->pub.failures = t->pub.requeues = t->pub.start_failures = 0;
+	t->pub.failures = t->pub.requeues = 0;
+	t->pub.start_failures = t->pub.start_refusals = 0;
 	t->pub.stopping = t->pub.overtime = false;
 	t->pub.not_before_ms = 0;
 	task_reason(t, NULL);

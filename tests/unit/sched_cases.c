@@ -460,13 +460,15 @@ static void cmd_end(struct story *s)
 	sample(s);
 }
 
-/* fail TASK machine|task WORDS: it could not be started */
+/* fail TASK machine|passing|task WORDS: it could not be started */
 static void cmd_fail(struct story *s)
 {
 	uint64_t id = id_at(s, 1, false);
-	bool machine = strcmp(word(s, 2), "machine") == 0;
+	enum sched_fault fault = strcmp(word(s, 2), "machine") == 0   ? SCHED_FAULT_MACHINE
+				 : strcmp(word(s, 2), "passing") == 0 ? SCHED_FAULT_PASSING
+								      : SCHED_FAULT_TASK;
 
-	if (sched_start_failed(s->sched, id, attempt_of(s, id), "no more processes", machine,
+	if (sched_start_failed(s->sched, id, attempt_of(s, id), "no more processes", fault,
 			       s->now) < 0)
 		STORY_FAIL(s, "%s was not starting", word(s, 1));
 }

@@ -282,12 +282,14 @@ static void op_started(struct world *w)
 	if (!t || w->tasks[t->id].truth != TO_START)
 		return;
 	if (rnd(w, 12) == 0) {
-		bool machine = rnd(w, 2);
+		static const enum sched_fault faults[] = {SCHED_FAULT_TASK, SCHED_FAULT_PASSING,
+							  SCHED_FAULT_MACHINE};
+		enum sched_fault fault = faults[rnd(w, ARRAY_LEN(faults))];
 
 		w->tasks[t->id].truth = QUIET;
-		w->start_failures += machine && !t->stopping;
+		w->start_failures += fault == SCHED_FAULT_MACHINE && !t->stopping;
 		assert_int_equal(sched_start_failed(w->sched, t->id, t->n_attempts,
-						    "no more processes", machine, w->now_ms),
+						    "no more processes", fault, w->now_ms),
 				 0);
 		return;
 	}

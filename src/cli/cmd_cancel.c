@@ -1,13 +1,26 @@
 /* plimsoll cancel: what waits is taken out, what runs is ended. */
 #include "cli/session.h"
-#include "cli/summary.h"
 #include "cli/target.h"
 #include "cli/term.h"
 
 #include <string.h>
 
-/* The queue is asked for by pages of this size. */
-#define PAGE 10000
+/* What runs has some seconds to end in. */
+static void say(const struct target *target, const json_t *told)
+{
+	unsigned long long id = target->id, running = jsonx_get_u64(told, "running", 0);
+	const char *state = jsonx_get_string(told, "state", "");
+
+	if (target->is_batch && running > 0)
+		(void)printf("batch b%llu is canceled; %llu task%s of it %s being stopped\n", id,
+			     running, PLURAL(running), running == 1 ? "is" : "are");
+	else if (target->is_batch)
+		(void)printf("batch b%llu is canceled\n", id);
+	else if (strcmp(state, "running") == 0 || strcmp(state, "starting") == 0)
+		(void)printf("task %llu is being stopped\n", id);
+	else
+		(void)printf("task %llu is canceled\n", id);
+}
 
 /* With `document` it is told there, at the end of all. */
 static int cancel_one(struct api_client *client, const struct target *target, json_t *document)
@@ -22,49 +35,30 @@ static int cancel_one(struct api_client *client, const struct target *target, js
 	if (document)
 		target_add_to_document(
 		    document, target, json_object_get(answer, target->is_batch ? "batch" : "task"));
-	else if (target->is_batch)
-		(void)printf("batch b%llu is canceled\n", (unsigned long long)target->id);
 	else
-		(void)printf("task %llu is canceled\n", (unsigned long long)target->id);
+		say(target, json_object_get(answer, target->is_batch ? "batch" : "task"));
 	return EXIT_DONE;
 }
 
-static bool is_over(const json_t *task)
+/* One turn of the daemon: nothing starts and nothing ends between the first and the last. */
+static int cancel_all(struct api_client *client, bool as_json)
 {
-	static const char *const over[] = {"done", "failed", "canceled", "lost"};
+	auto_json json_t *answer = NULL;
+	int code = session_call(client, "POST", NULL, &answer, "/v1/queue/cancel-all");
+	unsigned long long canceled = jsonx_get_u64(answer, "canceled", 0),
+			   stopping = jsonx_get_u64(answer, "stopping", 0);
 
-	for (size_t i = 0; i < ARRAY_LEN(over); i++)
-		if (strcmp(jsonx_get_string(task, "state", ""), over[i]) == 0)
-			return true;
-	return false;
-}
-
-/* Batches first, as wholes (nothing of them starts any more), then the single tasks. */
-static int cancel_all(struct api_client *client, json_t *document)
-{
-	auto_json json_t *batches = NULL, *tasks = NULL;
-	const json_t *item;
-	int code = session_call(client, "GET", NULL, &batches, "/v1/batches");
-	size_t i;
-
-	json_array_foreach (json_object_get(batches, "batches"), i, item) {
-		struct target target = {.is_batch = true, .id = jsonx_get_u64(item, "id", 0)};
-		const char *state = jsonx_get_string(item, "state", "");
-
-		if (code == EXIT_DONE &&
-		    (strcmp(state, "running") == 0 || strcmp(state, "asking") == 0))
-			code = cancel_one(client, &target, document);
-	}
-	if (code == EXIT_DONE)
-		code = session_call(client, "GET", NULL, &tasks, "/v1/tasks?limit=%d", PAGE);
-	json_array_foreach (json_object_get(tasks, "tasks"), i, item) {
-		struct target target = {.id = jsonx_get_u64(item, "id", 0)};
-
-		if (code == EXIT_DONE && !is_over(item) &&
-		    !jsonx_get_bool(item, "stopping", false) && !jsonx_has(item, "batch"))
-			code = cancel_one(client, &target, document);
-	}
-	return code;
+	if (code != EXIT_DONE)
+		return code;
+	if (as_json)
+		term_print_json(stdout, answer);
+	else if (canceled + stopping == 0)
+		(void)printf("nothing waits and nothing runs\n");
+	else
+		(void)printf("%llu waiting task%s canceled, %llu running task%s being stopped\n",
+			     canceled, canceled == 1 ? " is" : "s are", stopping,
+			     stopping == 1 ? " is" : "s are");
+	return EXIT_DONE;
 }
 
 static int run(const struct options *options)
@@ -85,13 +79,13 @@ static int run(const struct options *options)
 	if (code != EXIT_DONE)
 		return code;
 	if (all)
-		worst = cancel_all(client, document);
+		return cancel_all(client, document != NULL);
 	for (size_t i = 0; i < targets.n; i++) {
 		code = cancel_one(client, &targets.items[i], document);
 		worst = MAX_OF(worst, code);
 	}
 	if (document)
-		target_print_document(document, !all && targets.n == 1);
+		target_print_document(document, targets.n == 1);
 	return worst;
 }
 
@@ -108,8 +102,10 @@ const struct verb verb_cancel = {
     .description =
 	"ID is a task's number (17), some that follow each other (12-20), or a batch (b3). A\n"
 	"running task gets SIGTERM, and SIGKILL some seconds later; what it allocated is free\n"
-	"again when its memory has come back. With --json one ID gives the object of that task\n"
-	"or batch, several IDs and --all give {\"tasks\": [...], \"batches\": [...]}.\n",
+	"again when its memory has come back. --all is all of yours (root: everybody's), at once:\n"
+	"what waits first, so that nothing starts instead. With --json one ID gives the object of\n"
+	"that task or batch, several IDs give {\"tasks\": [...], \"batches\": [...]}, and --all\n"
+	"gives how many: {\"canceled\": N, \"stopping\": N, \"canceled_batches\": N}.\n",
     .examples = "  plimsoll cancel 17 18\n  plimsoll cancel b3\n  plimsoll cancel --all\n",
     .style = OPTIONS_OPERANDS,
     .options = cancel_options,

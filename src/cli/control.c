@@ -63,6 +63,32 @@ int control_gpus(const struct options *options)
 	return worst;
 }
 
+static void add_count(struct table *table, const json_t *user, const char *key)
+{
+	if (jsonx_has(user, key))
+		table_add(table, "%llu", (unsigned long long)jsonx_get_u64(user, key, 0));
+	else
+		table_add(table, "?");
+}
+
+static void add_user(struct table *table, const json_t *user)
+{
+	if (jsonx_has(user, "user"))
+		table_add(table, "%s", jsonx_get_string(user, "user", ""));
+	else
+		table_add(table, "%llu", (unsigned long long)jsonx_get_u64(user, "uid", 0));
+	add_count(table, user, "running");
+	add_count(table, user, "queued");
+	if (jsonx_has(user, "usage_gpu_seconds"))
+		table_add(table, "%.2f", jsonx_get_real(user, "usage_gpu_seconds", 0) / 3600);
+	else
+		table_add(table, "?");
+	if (jsonx_has(user, "usage_share_percent"))
+		table_add(table, "%.0f%%", jsonx_get_real(user, "usage_share_percent", 0));
+	else
+		table_add(table, "?");
+}
+
 static int show_users(const struct options *options)
 {
 	static const struct table_column columns[] = {
@@ -91,16 +117,8 @@ static int show_users(const struct options *options)
 		term_print_json(stdout, document);
 		return EXIT_DONE;
 	}
-	json_array_foreach (users, i, user) {
-		if (jsonx_has(user, "user"))
-			table_add(table, "%s", jsonx_get_string(user, "user", ""));
-		else
-			table_add(table, "%llu", (unsigned long long)jsonx_get_u64(user, "uid", 0));
-		table_add(table, "%llu", (unsigned long long)jsonx_get_u64(user, "running", 0));
-		table_add(table, "%llu", (unsigned long long)jsonx_get_u64(user, "queued", 0));
-		table_add(table, "%.2f", jsonx_get_real(user, "usage_gpu_seconds", 0) / 3600);
-		table_add(table, "%.0f%%", jsonx_get_real(user, "usage_share_percent", 0));
-	}
+	json_array_foreach (users, i, user)
+		add_user(table, user);
 	table_render(table, term_table_width(stdout), &text);
 	(void)fputs(json_array_size(users) > 0 ? text.data : "nobody has used anything lately\n",
 		    stdout);

@@ -22,6 +22,9 @@ static const char *const OF_BATCH[] = {"id",      "name",         "uid",      "u
 				       "running", "done",         "failed",   "canceled", NULL};
 static const char *const OF_START[] = {"event", "at",      "uid",  "user", "task",
 				       "batch", "attempt", "line", NULL};
+/* How much somebody used decides who is next: everybody's business. */
+static const char *const OF_USER[] = {
+    "uid", "user", "running", "queued", "usage_gpu_seconds", "usage_share_percent", NULL};
 static const char *const OF_UNKNOWN[] = {"uid", NULL};
 
 /* What an object is, by the member of the answer it is found in. */
@@ -29,8 +32,8 @@ static const struct kind {
 	const char *member;
 	const char *const *shown;
 } KINDS[] = {
-    {"task", OF_TASK},     {"tasks", OF_TASK},       {"batch", OF_BATCH},
-    {"batches", OF_BATCH}, {"attempts", OF_ATTEMPT}, {"start", OF_START},
+    {"task", OF_TASK},        {"tasks", OF_TASK},  {"batch", OF_BATCH}, {"batches", OF_BATCH},
+    {"attempts", OF_ATTEMPT}, {"start", OF_START}, {"users", OF_USER},
 };
 
 static const char *const *shown_in(const char *member)

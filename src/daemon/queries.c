@@ -177,12 +177,15 @@ void handle_batches(void *data, struct api_request *request)
 
 static json_t *batch_summary(struct daemon *daemon, uint64_t id)
 {
+	const struct sched_batch *live = sched_find_batch(daemon->sched, id);
 	auto_record_batches struct record_batches list = {};
 	struct sched_summary summary;
 	json_t *json = NULL;
 
-	/* The one written down at its end is the one that stays: it does not change any more. */
-	if (record_batches_load(daemon->store, id, false, &list, NULL) == 0 && list.n == 1)
+	/* The one written down at its end is the one that stays: it does not change any more,
+	 * unless the batch goes on (a retry). */
+	if (!(live && live->ended_at_ms == 0) &&
+	    record_batches_load(daemon->store, id, false, &list, NULL) == 0 && list.n == 1)
 		json = json_incref(json_object_get(list.summaries[0], "summary"));
 	if (!json && sched_summarize(daemon->sched, id, timestamp_now_ms(), &summary) == 0) {
 		json = summary_to_json(&summary);

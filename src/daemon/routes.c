@@ -64,6 +64,7 @@ const struct api_route ROUTES[] = {
 	{"POST", "/v1/gpus/resume", ADMIN, API_OPEN, NULL, API_BODY_SMALL, handle_gpu_resume},
 	{"POST", "/v1/queue/pause", ADMIN, API_OPEN, NULL, API_BODY_SMALL, handle_queue_pause},
 	{"POST", "/v1/queue/resume", ADMIN, API_OPEN, NULL, 0, handle_queue_resume},
+	{"POST", "/v1/queue/cancel-all", OPERATE, API_OPEN, NULL, 0, handle_cancel_all},
 	{"GET",  "/v1/tasks", VIEW, API_OPEN, LIST_MEMBERS, 0, handle_tasks},
 	{"POST", "/v1/tasks", OPERATE, API_OPEN, NULL, API_BODY_SMALL, handle_submit_task},
 	{"GET",  "/v1/tasks/{id}", VIEW, API_OPEN, NULL, 0, handle_task},

@@ -268,6 +268,18 @@ void handle_batch_cancel(void *data, struct api_request *request)
 	change_reply(daemon, request, TICK_BATCH, r, &err);
 }
 
+/* Root's and the daemon's own user's "all" is everybody's, anybody else's is his own. */
+void handle_cancel_all(void *data, struct api_request *request)
+{
+	struct daemon *daemon = data;
+	const struct api_peer *peer = api_request_peer(request);
+	struct tick_reply reply = {.request = request, .type = TICK_CANCELED};
+
+	sched_cancel_all(daemon->sched, peer->role >= API_ROLE_ADMIN ? NULL : &peer->uid,
+			 timestamp_now_ms(), &reply.canceled);
+	tick_reply_after(daemon->tick, &reply);
+}
+
 void handle_batch_continue(void *data, struct api_request *request)
 {
 	static const char *const known[] = {"all", NULL};

@@ -136,6 +136,14 @@ static void reply_good(struct daemon *daemon, const struct tick_reply *reply)
 		api_reply(reply->request, 200, rules_to_json(daemon->rules));
 		return;
 	}
+	if (reply->type == TICK_CANCELED) {
+		api_reply(reply->request, 200,
+			  json_pack("{s:o, s:o, s:o}", "canceled",
+				    jsonx_u64(reply->canceled.waiting), "stopping",
+				    jsonx_u64(reply->canceled.running), "canceled_batches",
+				    jsonx_u64(reply->canceled.batches)));
+		return;
+	}
 	if (reply->type == TICK_TASK) {
 		api_reply(reply->request, 200,
 			  json_pack("{s:o?}", "task", query_task(daemon, reply->id)));

@@ -21,7 +21,7 @@ void tick_request(struct tick *tick);
 bool tick_is_moving(const struct tick *tick);
 
 /* An answer that has to wait for the commit. */
-enum tick_reply_type { TICK_TASK, TICK_BATCH, TICK_RULES };
+enum tick_reply_type { TICK_TASK, TICK_BATCH, TICK_RULES, TICK_CANCELED };
 struct tick_reply {
 	struct api_request *request;
 	enum tick_reply_type type;
@@ -31,5 +31,6 @@ struct tick_reply {
 	size_t skipped; /* rows of a batch not submitted */
 	bool is_change; /* of a batch: how many of its tasks it was done to is told */
 	unsigned changed;
+	struct sched_canceled canceled; /* of TICK_CANCELED */
 };
 void tick_reply_after(struct tick *tick, const struct tick_reply *reply);

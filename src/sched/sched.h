@@ -205,6 +205,15 @@ int sched_hold(struct sched *sched, uint64_t task, int64_t now_ms, struct error 
 int sched_release(struct sched *sched, uint64_t task, int64_t now_ms, struct error *err) MUST_CHECK;
 int sched_batch_cancel(struct sched *sched, uint64_t batch, int64_t now_ms,
 		       struct error *err) MUST_CHECK;
+/* All that waits, then all that runs: in this order nothing starts because something else is ended.
+ * `uid`: only what this user sent; NULL = everybody's. Batches go as wholes. */
+struct sched_canceled {
+	unsigned waiting; /* tasks that were taken out: they waited or were held */
+	unsigned running; /* tasks that are being ended from now on */
+	unsigned batches; /* that they belonged to */
+};
+void sched_cancel_all(struct sched *sched, const uid_t *uid, int64_t now_ms,
+		      struct sched_canceled *ret_canceled);
 /* Once more: of a task that failed, was canceled or got lost. Its counts of failures start anew. A
  * batch that has ended goes on. Of a task or batch that is no more in memory, restore it first. Of
  * what it was to run after, it waits for what has not ended; who retries knows about the rest. What

@@ -74,6 +74,54 @@ int sched_cancel(struct sched *sched, uint64_t task, int64_t now_ms, struct erro
 	return wish_one(sched, task, &wish_cancel, now_ms, err);
 }
 
+static void cancel_batches(struct sched *sched, const uid_t *uid, struct sched_canceled *canceled)
+{
+	for (struct batch_node *b = sched->first_batch; b; b = b->next) {
+		if (b->pub.ended_at_ms > 0 || b->pub.state == SCHED_BATCH_CANCELED ||
+		    (uid && b->pub.uid != *uid))
+			continue;
+		b->pub.state = SCHED_BATCH_CANCELED;
+		batch_changed(sched, b);
+		canceled->batches++;
+	}
+}
+
+void sched_cancel_all(struct sched *sched, const uid_t *uid, int64_t now_ms,
+		      struct sched_canceled *ret_canceled)
+{
+	struct sched_canceled canceled = {};
+	struct task_node *t;
+
+	time_seen(sched, now_ms);
+	/* Counted first: one that is canceled may take those along that were to run after it. */
+	for (t = sched->first; t; t = t->next) {
+		if (uid && t->pub.spec.uid != *uid)
+			continue;
+		canceled.waiting += t->pub.state == SCHED_WAITING || t->pub.state == SCHED_HELD;
+		canceled.running += t->run && !t->pub.stopping;
+	}
+	cancel_batches(sched, uid, &canceled);
+	for (t = sched->first; t; t = t->next) {
+		if ((uid && t->pub.spec.uid != *uid) ||
+		    (t->pub.state != SCHED_WAITING && t->pub.state != SCHED_HELD))
+			continue;
+		task_reason(t, t->batch == &sched->singles ? "canceled while it waited"
+							   : "its batch was canceled");
+		(void)task_move(sched, t, SCHED_EV_CANCEL, now_ms);
+	}
+	for (t = sched->first; t; t = t->next) {
+		if ((!uid || t->pub.spec.uid == *uid) && t->run && !t->pub.stopping)
+			(void)task_move(sched, t, SCHED_EV_CANCEL, now_ms);
+	}
+	for (struct batch_node *b = sched->first_batch; b; b = b->next) {
+		if (!uid || b->pub.uid == *uid)
+			batch_settle(sched, b, now_ms);
+	}
+	after_settle(sched, now_ms);
+	sched_touch(sched);
+	*ret_canceled = canceled;
+}
+
 int sched_hold(struct sched *sched, uint64_t task, int64_t now_ms, struct error *err)
 {
 	return wish_one(sched, task, &wish_hold, now_ms, err);

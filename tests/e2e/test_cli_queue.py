@@ -84,6 +84,36 @@ def test_waiting_has_a_reason_in_numbers(two_gpus):
     wait_until(lambda: {t["state"] for t in two_gpus.json("queue")["tasks"]} == {"canceled"})
 
 
+def test_cancel_all_lets_nothing_start(sandbox):
+    """What waits goes first: nothing starts in the place of what is ended, and the batch is ended as a whole."""
+    started = sandbox.dir / "started"
+    line = f"echo {{line}} >>{started}; sleep 1000"
+    sandbox.plimsoll("batch", "-", "--detach", "--cpu", "only", "--cpus", os.cpu_count(), "--", "sh", "-c", line, input="1\n2\n3\n", check=0)
+    for _ in range(3):
+        sandbox.plimsoll("submit", "--cpu", "only", "--cpus", os.cpu_count(), "--", "sh", "-c", f"echo single >>{started}; sleep 1000", check=0)
+    wait_until(lambda: started.exists() and started.read_text().endswith("\n"))
+    before = started.read_text()
+    running = before.count("\n")
+    said = sandbox.plimsoll("cancel", "--all", check=0).stdout
+    assert said.startswith(f"{6 - running} waiting task") and f"{running} running task" in said and "being stopped" in said
+    wait_until(lambda: {t["state"] for t in sandbox.json("queue")["tasks"]} == {"canceled"})
+    assert started.read_text() == before
+    assert sandbox.plimsoll("cancel", "--all", check=0).stdout == "nothing waits and nothing runs\n"
+
+
+def test_the_counts_of_a_batch_that_goes_on_are_its_own(sandbox):
+    go = sandbox.dir / "go"
+    line = f"test -e {go} && exec sleep 1000; exit 1"
+    sandbox.plimsoll("batch", "-", "--cpu", "only", "--", "sh", "-c", line, "{line}", input="1\n2\n", check=1)
+    go.touch()
+    sandbox.plimsoll("retry", "b1", check=0)
+    wait_until(lambda: sandbox.json("show", "b1")["batch"]["running"] > 0)
+    told = sandbox.json("show", "b1")
+    assert told["batch"]["failed"] == told["summary"]["failed"] == told["batch"]["canceled"] == told["summary"]["canceled"] == 0
+    assert "batch b1: 0 done, 0 failed\n" in sandbox.plimsoll("show", "b1", check=0).stdout
+    assert "being stopped" in sandbox.plimsoll("cancel", "b1", check=0).stdout
+
+
 def test_wait_tells_of_failure(sandbox):
     task = sandbox.json("submit", "--cpu", "only", "--", "false")["id"]
     done = sandbox.plimsoll("wait", task, check=1)
@@ -91,8 +121,7 @@ def test_wait_tells_of_failure(sandbox):
 
 
 def test_several_are_one_json_document(sandbox):
-    nothing = {"tasks": [], "batches": []}
-    assert sandbox.json("cancel", "--all") == nothing
+    assert sandbox.json("cancel", "--all") == {"canceled": 0, "stopping": 0, "canceled_batches": 0}
     task = sandbox.json("submit", "--cpu", "only", "--", "true")["id"]
     sandbox.plimsoll("batch", "-", "--cpu", "only", "--", "true", "{line}", input="a\n", check=0)
     told = sandbox.json("wait", str(task), "b1")

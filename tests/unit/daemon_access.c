@@ -68,6 +68,10 @@ static const struct seen_case {
     {"{\"event\": \"task\", \"task\": {\"uid\": 4242, \"state\": \"done\", \"reason\": \"r\"}}",
      "{\"event\": \"task\", \"task\": {\"uid\": 4242, \"state\": \"done\", \"reason\": null}}"},
     {"{\"event\": \"gpus\", \"source\": \"ok\", \"text\": \"t\"}", NULL},
+    /* How much somebody used decides who is next. */
+    {"{\"users\": [{\"uid\": 4242, \"user\": \"a\", \"running\": 1, \"queued\": 2, "
+     "\"usage_gpu_seconds\": 3, \"usage_share_percent\": 4}]}",
+     NULL},
     /* What nobody has decided about is hidden; so is what is no user's number. */
     {"{\"thing\": {\"uid\": 4242, \"name\": \"n\"}}",
      "{\"thing\": {\"uid\": 4242, \"name\": null}}"},

@@ -905,6 +905,44 @@ static void test_a_long_queue(void **state)
 	assert_true(t / turns < 0.05);
 }
 
+/* Of his own, all at once; nothing of it starts in the place of what is ended. */
+static void test_cancel_all_of_one_user(void **state)
+{
+	struct box *b = *state;
+	struct sched_spec mine = spec_of(10), other = spec_of(1);
+	struct sched_canceled canceled;
+	uint64_t runs, waits, held, others, first, batch;
+	struct error err;
+
+	mine.uid = 7;
+	runs = submit(b, mine);
+	assert_int_equal(step(b), 1);
+	started(b, runs);
+	waits = submit(b, mine);
+	held = submit(b, mine);
+	assert_int_equal(sched_hold(b->sched, held, b->now, &err), 0);
+	others = submit(b, other);
+	batch = submit_batch(b, spec_of(10), 3, SCHED_ASK, &first);
+	sched_cancel_all(b->sched, &mine.uid, b->now, &canceled);
+	assert_int_equal(canceled.waiting, 2);
+	assert_int_equal(canceled.running, 1);
+	assert_int_equal(canceled.batches, 0);
+	assert_int_equal(state_of(b, waits), SCHED_CANCELED);
+	assert_int_equal(state_of(b, held), SCHED_CANCELED);
+	assert_true(sched_find(b->sched, runs)->stopping);
+	(void)step(b);
+	assert_int_equal(state_of(b, others), SCHED_STARTING);
+	sched_cancel_all(b->sched, NULL, b->now, &canceled);
+	assert_int_equal(canceled.waiting, 3);
+	assert_int_equal(canceled.running, 1);
+	assert_int_equal(canceled.batches, 1);
+	assert_int_equal(sched_find_batch(b->sched, batch)->state, SCHED_BATCH_CANCELED);
+	assert_true(sched_find_batch(b->sched, batch)->ended_at_ms > 0);
+	ended(b, runs, SCHED_ERROR);
+	assert_int_equal(step(b), 0);
+	assert_int_equal(state_of(b, runs), SCHED_CANCELED);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, box_create, box_destroy)
 
 int main(void)
@@ -916,6 +954,7 @@ int main(void)
 	    TEST(test_window_takes_from_each_batch),
 	    TEST(test_failure_stops),
 	    TEST(test_failure_asks),
+	    TEST(test_cancel_all_of_one_user),
 	    TEST(test_retries),
 	    TEST(test_lost_gpu_moves_its_tasks),
 	    TEST(test_loss_seen_after_the_end),

@@ -30,6 +30,19 @@ static int fd_read_all(int fd, size_t max, struct text *ret_text)
 	}
 }
 
+/* A pipe that nobody writes to would hold up whoever opens it, and a device may never end. */
+static int open_plain(const char *path)
+{
+	auto_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	if (S_ISDIR(st.st_mode))
+		return -EISDIR;
+	return S_ISREG(st.st_mode) ? TAKE_FD(fd) : -EINVAL;
+}
+
 int file_read(const char *path, size_t max, bool allow_stdin, struct text *ret_text,
 	      struct error *err)
 {
@@ -40,9 +53,14 @@ int file_read(const char *path, size_t max, bool allow_stdin, struct text *ret_t
 	if (allow_stdin && strcmp(path, "-") == 0) {
 		r = fd_read_all(STDIN_FILENO, max, &text);
 	} else {
-		fd = open(path, O_RDONLY | O_CLOEXEC);
+		fd = allow_stdin ? open(path, O_RDONLY | O_CLOEXEC) : open_plain(path);
+		if (fd == -EINVAL)
+			return error_set(err, -EINVAL,
+					 "cannot read %s: it is a pipe, a socket or a device; put "
+					 "a plain file there",
+					 path);
 		if (fd < 0)
-			return error_sys(err, -errno, "cannot open %s", path);
+			return error_sys(err, allow_stdin ? -errno : fd, "cannot open %s", path);
 		r = fd_read_all(fd, max, &text);
 	}
 	if (r == -EFBIG)
@@ -58,11 +76,11 @@ int file_read(const char *path, size_t max, bool allow_stdin, struct text *ret_t
 
 int file_read_small(const char *path, char *buf, size_t size)
 {
-	auto_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+	auto_close int fd = open_plain(path);
 	size_t len = 0;
 
 	if (fd < 0)
-		return -errno;
+		return fd;
 	while (len + 1 < size) {
 		ssize_t n = read(fd, buf + len, size - 1 - len);
 

@@ -6,13 +6,13 @@
 
 #include <sys/types.h>
 
-/* Read a whole file, at most `max` bytes (-EFBIG beyond). "-" is standard input when `allow_stdin`.
- */
+/* Read a whole file, at most `max` bytes (-EFBIG beyond). Pipes, sockets and devices are refused at
+ * once (-EINVAL), unless `allow_stdin`: then "-" is standard input, and what it names may block. */
 int file_read(const char *path, size_t max, bool allow_stdin, struct text *ret_text,
 	      struct error *err) MUST_CHECK;
 
 /* For files of /proc and /sys: the first bytes into `buf`, '\0'-terminated, final newline cut.
- * Returns 0 or a negative errno, without a text. */
+ * Returns 0 or a negative errno, without a text; -EINVAL for what is no plain file. */
 int file_read_small(const char *path, char *buf, size_t size);
 
 /* Write beside, fsync, rename, fsync the folder: the file is the old one or the new one, never

@@ -64,6 +64,23 @@ static void names_the_file_it_cannot_read(void **state)
 	assert_int_equal(file_read("-", 10, false, &text, &err), -ENOENT);
 }
 
+/* A pipe that nobody writes to is not waited for (the daemon reads its configuration so). */
+static void only_plain_files_are_read(void **state)
+{
+	auto_free char *path = mem_printf("%s/pipe", (char *)*state);
+	struct text text = {};
+	struct error err = {};
+	char buf[8];
+
+	assert_int_equal(mkfifo(path, 0600), 0);
+	(void)alarm(20);
+	assert_int_equal(file_read(path, 10, false, &text, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "/pipe: it is a pipe, a socket or a device; put a plain"));
+	assert_int_equal(file_read("/dev/zero", 10, false, &text, &err), -EINVAL);
+	assert_int_equal(file_read_small(path, buf, sizeof buf), -EINVAL);
+	(void)alarm(0);
+}
+
 static void dash_is_standard_input_where_allowed(void **state)
 {
 	auto_text struct text text = {};
@@ -213,6 +230,7 @@ int main(void)
 	    folder_test(an_empty_file_is_an_empty_text),
 	    folder_test(refuses_more_than_the_bound),
 	    folder_test(names_the_file_it_cannot_read),
+	    folder_test(only_plain_files_are_read),
 	    folder_test(dash_is_standard_input_where_allowed),
 	    folder_test(small_reads_cut_and_drop_the_newline),
 	    folder_test(a_failed_replacement_leaves_the_old_file_and_nothing_beside),

@@ -26,6 +26,8 @@
 
 /* Children forked before the loop gets to see its other events: about 30 ms of forking. */
 #define BATCH_MAX 128
+/* Forks in a row; each holds a descriptor of its cgroup. */
+#define FORKS_AT_ONCE 16
 
 struct attempt *supervisor_find(const struct supervisor *supervisor, const char *id)
 {
@@ -142,34 +144,52 @@ int supervisor_start(struct supervisor *supervisor, struct protocol_request *req
 	return 0;
 }
 
-/* Forked, and in a cgroup of its own where that can be had: a task is not refused for want of one.
- */
-static int attempt_fork(struct supervisor *supervisor, struct attempt *attempt,
-			const struct gate *gate)
+/* One on its way to the gate. */
+struct fork {
+	struct attempt *attempt;
+	int cgroup_fd, code;
+	struct spawned spawned;
+};
+
+/* In a cgroup of its own where that can be had: a task is not refused for want of one. */
+static void fork_prepare(struct supervisor *supervisor, struct attempt *attempt, struct fork *fork)
 {
-	auto_close int cgroup_fd = -1;
-	struct spawn spawn = {.request = attempt->request,
+	*fork = (struct fork){.attempt = attempt, .cgroup_fd = -1};
+	if (cgroups_add(&supervisor->cgroups, attempt->id, &attempt->cgroup, &fork->cgroup_fd) < 0)
+		fork->cgroup_fd = -1;
+}
+
+static void fork_child(const struct supervisor *supervisor, const struct gate *gate,
+		       struct fork *fork)
+{
+	struct spawn spawn = {.request = fork->attempt->request,
 			      .gate = gate,
+			      .cgroup_fd = fork->cgroup_fd,
 			      .private_dir = supervisor->state_dir,
 			      .own_files = &supervisor->own_files};
-	struct spawned spawned;
-	int r = cgroups_add(&supervisor->cgroups, attempt->id, &attempt->cgroup, &cgroup_fd);
 
-	if (r < 0)
-		cgroup_fd = -1;
-	spawn.cgroup_fd = cgroup_fd;
-	r = spawn_child(&spawn, &spawned);
-	if (attempt->cgroup && (r < 0 || spawned.cgroup_code != 0)) {
+	fork->code = spawn_child(&spawn, &fork->spawned);
+}
+
+/* What the fork has brought, into the attempt. */
+static int fork_finish(struct supervisor *supervisor, struct fork *fork)
+{
+	struct attempt *attempt = fork->attempt;
+	const struct spawned *spawned = &fork->spawned;
+	int r;
+
+	(void)fd_close(fork->cgroup_fd);
+	if (attempt->cgroup && (fork->code < 0 || spawned->cgroup_code != 0)) {
 		(void)cgroup_remove(attempt->cgroup);
 		free(TAKE(attempt->cgroup));
 	}
-	if (r < 0)
-		return r;
+	if (fork->code < 0)
+		return fork->code;
 	/* The kernel would refuse the next one, too; unless the folder was swept from under us. */
-	if (spawned.cgroup_code != 0 && spawned.cgroup_code != ENODEV)
+	if (spawned->cgroup_code != 0 && spawned->cgroup_code != ENODEV)
 		cgroups_finish(&supervisor->cgroups);
-	attempt->pid = spawned.pid;
-	attempt->watch_fd = spawned.status_fd;
+	attempt->pid = spawned->pid;
+	attempt->watch_fd = spawned->status_fd;
 	/* It waits at the gate and we have not waited for it: its entry in /proc is there. */
 	r = pid_start_time(attempt->pid, &attempt->start_time);
 	if (r < 0) {
@@ -192,21 +212,36 @@ static const char *fork_advice(int code)
 }
 
 /* A child at the gate, or the attempt has failed. */
-static bool batch_fork(struct supervisor *supervisor, struct attempt *attempt,
-		       const struct gate *gate)
+static bool fork_settle(struct supervisor *supervisor, struct fork *fork)
 {
-	int r = attempt_fork(supervisor, attempt, gate);
+	int r = fork_finish(supervisor, fork);
 
 	if (r < 0) {
 		auto_free char *text =
 		    mem_printf("cannot start a process: %s%s", strerror(-r), fork_advice(-r));
 
-		fail(supervisor, attempt, r, text);
+		fail(supervisor, fork->attempt, r, text);
 		return false;
 	}
-	attempt->started_at = timestamp_now_ms();
-	live_add(supervisor, attempt);
+	fork->attempt->started_at = timestamp_now_ms();
+	live_add(supervisor, fork->attempt);
 	return true;
+}
+
+/* Those that are at the gate then are added to `forked`. What is done for each is done before and
+ * after all forks: a fork makes every page of ours one that is copied when it is next written. */
+static void batch_fork(struct supervisor *supervisor, struct attempt *const *items, size_t n,
+		       const struct gate *gate, struct attempt **forked, size_t *n_forked)
+{
+	struct fork forks[FORKS_AT_ONCE];
+
+	for (size_t i = 0; i < n; i++)
+		fork_prepare(supervisor, items[i], &forks[i]);
+	for (size_t i = 0; i < n; i++)
+		fork_child(supervisor, gate, &forks[i]);
+	for (size_t i = 0; i < n; i++)
+		if (fork_settle(supervisor, &forks[i]))
+			forked[(*n_forked)++] = items[i];
 }
 
 static void batch_run(struct supervisor *supervisor, struct attempt **items, size_t n)
@@ -228,9 +263,10 @@ static void batch_run(struct supervisor *supervisor, struct attempt **items, siz
 		items[i]->has_oom_base = has_oom_base;
 		items[i]->oom_base = oom_base;
 		items[i]->gate = gate.number;
-		if (batch_fork(supervisor, items[i], &gate))
-			forked[n_forked++] = items[i];
 	}
+	for (size_t at = 0; at < n; at += FORKS_AT_ONCE)
+		batch_fork(supervisor, items + at, MIN_OF(n - at, (size_t)FORKS_AT_ONCE), &gate,
+			   forked, &n_forked);
 	r = journal_commit_starts(supervisor->journal, forked, n_forked, &err);
 	if (r == 0 && n_forked > 0)
 		r = gate_open(&supervisor->gates, &gate, n_forked, &err);

@@ -34,6 +34,7 @@
 #define GIVE_UP_AFTER_MS 10000
 #define REAP_WAIT_MS     5000
 #define GROUPS_MAX       64
+#define REAP_AT_ONCE     32
 #define FILES_KEPT_FREE  512 /* a batch of starts, 64 connections, a few files */
 
 /* linux/pidfd.h of 6.15; Debian 12's headers are older. */
@@ -212,16 +213,28 @@ void watch_ending(struct attempt *attempt)
 	ender_start(attempt->supervisor);
 }
 
-static void leader_over(struct attempt *attempt)
-{
-	struct supervisor *supervisor = attempt->supervisor;
-	uint64_t kills = 0;
+/* How often the out-of-memory killer has struck by now, asked after its end. */
+struct oom_count {
+	bool known;
+	uint64_t kills;
+};
 
+static struct oom_count oom_count_now(const struct supervisor *supervisor)
+{
+	struct oom_count count = {};
+
+	count.known = host_oom_kills(supervisor->host, &count.kills) == 0;
+	return count;
+}
+
+static void leader_over(struct attempt *attempt, const struct oom_count *oom)
+{
 	if (attempt->has_oom_base) {
-		attempt->has_oom_base = host_oom_kills(supervisor->host, &kills) == 0;
-		attempt->oom_kills = kills > attempt->oom_base ? kills - attempt->oom_base : 0;
+		attempt->has_oom_base = oom->known;
+		attempt->oom_kills =
+		    oom->kills > attempt->oom_base ? oom->kills - attempt->oom_base : 0;
 	}
-	supervisor_event(supervisor, attempt, ATTEMPT_LEADER_OVER);
+	supervisor_event(attempt->supervisor, attempt, ATTEMPT_LEADER_OVER);
 }
 
 /* --- our children --- */
@@ -287,8 +300,17 @@ void watch_forget(struct attempt *attempt)
 	attempt->watch_fd = fd_close(attempt->watch_fd);
 }
 
-static void child_over(struct attempt *attempt, int status, const struct rusage *usage)
+/* One that was waited for. */
+struct reaped {
+	struct attempt *attempt;
+	int status;
+	struct rusage usage;
+};
+
+static void child_over(const struct reaped *reaped, const struct oom_count *oom)
 {
+	struct attempt *attempt = reaped->attempt;
+	const struct rusage *usage = &reaped->usage;
 	uint64_t peak = (uint64_t)usage->ru_maxrss * 1024;
 	double cpu = (double)(usage->ru_utime.tv_sec + usage->ru_stime.tv_sec) +
 		     (double)(usage->ru_utime.tv_usec + usage->ru_stime.tv_usec) / 1e6;
@@ -298,25 +320,40 @@ static void child_over(struct attempt *attempt, int status, const struct rusage 
 		read_status(attempt);
 	if (attempt_is_over(attempt))
 		return;
-	attempt->wait_status = status;
+	attempt->wait_status = reaped->status;
 	attempt->peak_ram_bytes = MAX_OF(attempt->peak_ram_bytes, peak);
 	attempt->cpu_seconds = MAX_OF(attempt->cpu_seconds, cpu);
 	attempt->has_peak_ram = attempt->has_cpu = true;
-	leader_over(attempt);
+	leader_over(attempt, oom);
 }
 
-void watch_reap(struct supervisor *supervisor)
+/* Some of those that have ended; 0 when there are no more. */
+static size_t reap_some(struct supervisor *supervisor, struct reaped *items, size_t room)
 {
-	struct rusage usage;
-	int status;
+	size_t n = 0;
 	pid_t pid;
 
-	while ((pid = wait4(-1, &status, WNOHANG, &usage)) > 0) {
+	while (n < room && (pid = wait4(-1, &items[n].status, WNOHANG, &items[n].usage)) > 0) {
 		struct attempt *attempt = watch_find_pid(supervisor, pid);
 
 		/* Else an orphan of a task, or a child whose start has failed. */
 		if (attempt && !attempt->adopted && attempt->state != ATTEMPT_ENDING)
-			child_over(attempt, status, &usage);
+			items[n++].attempt = attempt;
+	}
+	return n;
+}
+
+void watch_reap(struct supervisor *supervisor)
+{
+	struct reaped items[REAP_AT_ONCE];
+	size_t n;
+
+	/* The killer's count costs five files: asked once for all of them, when they have ended. */
+	while ((n = reap_some(supervisor, items, ARRAY_LEN(items))) > 0) {
+		struct oom_count oom = oom_count_now(supervisor);
+
+		for (size_t i = 0; i < n; i++)
+			child_over(&items[i], &oom);
 	}
 }
 
@@ -344,13 +381,15 @@ static int exit_status_get(int pidfd, int *ret_status)
 
 static void adopted_over(struct attempt *attempt, bool lost, int status)
 {
+	struct oom_count oom = oom_count_now(attempt->supervisor);
+
 	if (attempt->exit_pending)
 		attempt->supervisor->n_ending--;
 	attempt->exit_pending = false;
 	attempt->lost = lost;
 	attempt->wait_status = status;
 	watch_forget(attempt);
-	leader_over(attempt);
+	leader_over(attempt, &oom);
 }
 
 /* Its leader has ended; its parent, init, reaps it soon. */

@@ -78,7 +78,24 @@ static int job_look(struct keeper *keeper, struct error *err)
 	return r;
 }
 
-static void log_remove(const struct daemon *daemon, uint64_t task, unsigned attempt)
+/* May something be written into the folder of this task's logs yet? A start makes the folder first,
+ * and its file in it only after a while. */
+static bool log_folder_is_wanted(const struct daemon *daemon, uint64_t task)
+{
+	uint64_t first = task - task % RUNNER_LOGS_PER_FOLDER;
+
+	/* Looked up one by one: what lies between in memory may be a million. */
+	for (uint64_t id = first; id < first + RUNNER_LOGS_PER_FOLDER; id++) {
+		const struct sched_task *t = sched_find(daemon->sched, id);
+
+		if (t && !sched_state_is_final(t->state))
+			return true;
+	}
+	return false;
+}
+
+static void log_remove(const struct daemon *daemon, uint64_t task, unsigned attempt,
+		       bool folder_wanted)
 {
 	const struct sched_task named = {.id = task};
 	auto_free char *path = runner_log_path(daemon, &named, attempt);
@@ -86,7 +103,9 @@ static void log_remove(const struct daemon *daemon, uint64_t task, unsigned atte
 	/* It may be gone already: removed by hand, or by a daemon that was killed after it. */
 	if (unlink(path) < 0 && errno != ENOENT)
 		log_warning("cannot remove %s: %m", path);
-	(void)rmdir(dirname(path)); /* the folder, when that was the last one in it */
+	/* The folder, when that was the last one in it. */
+	if (!folder_wanted)
+		(void)rmdir(dirname(path));
 }
 
 static int job_logs(struct keeper *keeper, struct error *err)
@@ -94,12 +113,18 @@ static int job_logs(struct keeper *keeper, struct error *err)
 	struct store *store = keeper->daemon->store;
 	struct store_logs logs[LOGS_A_STEP];
 	int n = store_logs_to_remove(store, logs, LOGS_A_STEP, err), r;
+	bool wanted = false;
 
 	if (n <= 0)
 		return n;
-	for (int i = 0; i < n; i++)
+	for (int i = 0; i < n; i++) {
+		uint64_t folder = logs[i].task / RUNNER_LOGS_PER_FOLDER;
+
+		if (i == 0 || folder != logs[i - 1].task / RUNNER_LOGS_PER_FOLDER)
+			wanted = log_folder_is_wanted(keeper->daemon, logs[i].task);
 		for (unsigned attempt = 1; attempt <= logs[i].attempts; attempt++)
-			log_remove(keeper->daemon, logs[i].task, attempt);
+			log_remove(keeper->daemon, logs[i].task, attempt, wanted);
+	}
 	r = store_begin(store, err);
 	for (int i = 0; r == 0 && i < n; i++)
 		r = store_logs_removed(store, logs[i].task, err);

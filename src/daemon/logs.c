@@ -98,11 +98,11 @@ static void on_gone(void *data, struct api_request *request)
 static int open_for(const struct daemon *daemon, const struct sched_task *task, unsigned attempt,
 		    int *ret_fd)
 {
-	auto_owner_rights struct owner_rights rights = owner_rights_begin(daemon, &task->spec);
+	auto_owner_rights struct owner_rights rights = {};
 	auto_free char *path = runner_log_path(daemon, task, attempt);
+	int r = owner_rights_begin(daemon, &task->spec, &rights, NULL);
 
-	(void)rights;
-	return log_open(path, ret_fd);
+	return r < 0 ? r : log_open(path, ret_fd);
 }
 
 static int reader_open(struct reader *reader, const struct sched_task *task, unsigned attempt)

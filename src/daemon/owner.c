@@ -178,6 +178,25 @@ static bool is_in(const struct user_account *account, gid_t gid)
 	return account->gid == gid;
 }
 
+/* His account as it is now, and the group he acts in: the one he sent the task from if he is in it
+ * still, or never had an account. The caller finishes the account. */
+static int account_resolve(const struct sched_spec *spec, struct user_account *ret_account,
+			   gid_t *ret_gid, struct error *err)
+{
+	int r = user_account_find(spec->uid, ret_account);
+
+	if (r == -ENOENT && spec->has_account)
+		return error_set(err, r,
+				 "the account of user %u, who sent it, is gone: it is not run as "
+				 "anybody else",
+				 (unsigned)spec->uid);
+	if (r < 0 && r != -ENOENT)
+		return error_set(err, -EAGAIN, "cannot look up the groups of user %u: %s",
+				 (unsigned)spec->uid, strerror(-r));
+	*ret_gid = r == 0 && !is_in(ret_account, spec->gid) ? ret_account->gid : spec->gid;
+	return 0;
+}
+
 int owner_resolve(const struct daemon *daemon, const struct sched_spec *spec, bool *ret_has_user,
 		  struct owner_user *ret_user, struct error *err)
 {
@@ -195,22 +214,12 @@ int owner_resolve(const struct daemon *daemon, const struct sched_spec *spec, bo
 	r = rlimits_load(spec, &owner.user.limits, err);
 	if (r < 0)
 		return r;
-	r = user_account_find(spec->uid, &account);
-	if (r == -ENOENT && spec->has_account)
-		return error_set(err, r,
-				 "the account of user %u, who sent it, is gone: it is not run as "
-				 "anybody else",
-				 (unsigned)spec->uid);
-	if (r < 0 && r != -ENOENT)
-		return error_set(err, -EAGAIN, "cannot look up the groups of user %u: %s",
-				 (unsigned)spec->uid, strerror(-r));
-	if (r == 0) {
-		if (!is_in(&account, spec->gid))
-			owner.user.gid = account.gid;
-		owner.groups = TAKE(account.groups);
-		owner.user.groups = owner.groups;
-		owner.user.n_groups = account.n_groups;
-	}
+	r = account_resolve(spec, &account, &owner.user.gid, err);
+	if (r < 0)
+		return r;
+	owner.groups = TAKE(account.groups);
+	owner.user.groups = owner.groups;
+	owner.user.n_groups = account.n_groups;
 	user_account_finish(&account);
 	*ret_user = owner;
 	owner.groups = NULL;
@@ -223,17 +232,25 @@ void owner_user_finish(struct owner_user *user)
 	*user = (struct owner_user){};
 }
 
-struct owner_rights owner_rights_begin(const struct daemon *daemon, const struct sched_spec *spec)
+int owner_rights_begin(const struct daemon *daemon, const struct sched_spec *spec,
+		       struct owner_rights *ret_rights, struct error *err)
 {
-	struct owner_rights rights = {.changed = daemon->options.system && spec->log_path &&
-						 spec->uid != 0};
+	struct user_account account = {};
+	gid_t gid;
+	int r;
 
-	if (rights.changed) {
-		/* The group while we may; the capabilities of root over files go with the user. */
-		(void)setfsgid(spec->gid);
-		(void)setfsuid(spec->uid);
-	}
-	return rights;
+	*ret_rights = (struct owner_rights){};
+	if (!daemon->options.system || !spec->log_path || spec->uid == 0)
+		return 0;
+	r = account_resolve(spec, &account, &gid, err);
+	user_account_finish(&account);
+	if (r < 0)
+		return r;
+	/* The group while we may; the capabilities of root over files go with the user. */
+	(void)setfsgid(gid);
+	(void)setfsuid(spec->uid);
+	ret_rights->changed = true;
+	return 0;
 }
 
 void owner_rights_end(struct owner_rights *rights)

@@ -38,12 +38,14 @@ void owner_user_finish(struct owner_user *user);
 
 /*
  * The log a task's owner has chosen is opened with his rights, whatever the daemon could read.
- * Between begin and end the files this thread opens are opened as that user (his uid and gid, no
- * further groups). Does nothing for a log of the daemon's own choice, and in a user's own daemon.
+ * Between begin and end the files this thread opens are opened as that user (his uid and the gid
+ * owner_resolve() gives, no further groups). Does nothing for a log of the daemon's own choice, and
+ * in a user's own daemon. Fails as owner_resolve() does: nothing may be opened then.
  */
 struct owner_rights {
 	bool changed;
 };
-struct owner_rights owner_rights_begin(const struct daemon *daemon, const struct sched_spec *spec);
+int owner_rights_begin(const struct daemon *daemon, const struct sched_spec *spec,
+		       struct owner_rights *ret_rights, struct error *err) MUST_CHECK;
 void owner_rights_end(struct owner_rights *rights);
 #define auto_owner_rights CLEANUP(owner_rights_end)

@@ -21,10 +21,9 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define ATTEMPT_MAX     64
-#define LOG_CAP_BYTES   (64 * MIB)
-#define LOGS_PER_FOLDER 1000
-#define RECORDS_LOST    "the supervisor's records of it were lost: it may be running still"
+#define ATTEMPT_MAX   64
+#define LOG_CAP_BYTES (64 * MIB)
+#define RECORDS_LOST  "the supervisor's records of it were lost: it may be running still"
 /* Between looks at the GPUs asked for because something came to one or left it: a look costs
  * milliseconds of NVML, and hundreds may come and go in a second. */
 #define LOOK_MS 100
@@ -78,7 +77,7 @@ char *runner_log_path(const struct daemon *daemon, const struct sched_task *task
 	if (task->spec.log_path)
 		return mem_strdup(task->spec.log_path);
 	return mem_printf("%s/logs/%" PRIu64 "/%" PRIu64 ".%u.log", daemon->state_dir,
-			  task->id / LOGS_PER_FOLDER, task->id, attempt);
+			  task->id / RUNNER_LOGS_PER_FOLDER, task->id, attempt);
 }
 
 /* To the supervisor. */
@@ -146,12 +145,12 @@ static void grant_fill(const struct daemon *daemon, const struct sched_task *tas
 static int log_folder_create(const struct daemon *daemon, const struct sched_spec *spec,
 			     const char *log_path, struct error *err)
 {
-	auto_owner_rights struct owner_rights rights = owner_rights_begin(daemon, spec);
+	auto_owner_rights struct owner_rights rights = {};
 	auto_free char *folder = mem_strdup(log_path);
+	int r = owner_rights_begin(daemon, spec, &rights, err);
 
-	(void)rights;
 	*strrchr(folder, '/') = '\0';
-	return dir_create(*folder ? folder : "/", err);
+	return r < 0 ? r : dir_create(*folder ? folder : "/", err);
 }
 
 /* `ret_as_task`: it failed with its user's rights. */
@@ -372,15 +371,17 @@ static void on_ended(void *arg, const struct supervisor_ended *ended)
 		return;
 	if (sched_find(daemon->sched, id)) {
 		const struct sched_task *task = sched_find(daemon->sched, id);
-		auto_owner_rights struct owner_rights rights =
-		    owner_rights_begin(daemon, &task->spec);
+		struct owner_rights rights;
 		auto_free char *log_path = runner_log_path(daemon, task, attempt);
 		bool on_cpu = attempt_on_cpu(task, attempt);
+		int r = owner_rights_begin(daemon, &task->spec, &rights, NULL);
 
-		outcome_classify(runner->patterns, ended, log_path, on_cpu, &outcome);
+		/* Nothing but the reading: what else is done here is the daemon's. */
+		outcome_classify(runner->patterns, ended, r < 0 ? NULL : log_path, on_cpu,
+				 &outcome);
+		owner_rights_end(&rights);
 		if (!on_cpu)
 			look_at_gpus(runner, outcome.outcome != SCHED_OK);
-		owner_rights_end(&rights);
 		(void)sched_ended(
 		    daemon->sched,
 		    &(struct sched_end){

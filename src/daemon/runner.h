@@ -23,4 +23,5 @@ void runner_committed(struct runner *runner);
 
 /* Where an attempt's output goes: the task's own choice, or <state>/logs/<1000s>/<task>.<n>.log.
  * The caller frees it. */
+#define RUNNER_LOGS_PER_FOLDER 1000
 char *runner_log_path(const struct daemon *daemon, const struct sched_task *task, unsigned attempt);

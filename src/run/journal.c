@@ -30,6 +30,10 @@ struct journal {
 	size_t size;         /* of what is good in the file */
 	size_t size_compact; /* after it was written anew */
 	struct text noted;   /* not written yet */
+	/* Behind what is good there may be more that could not be cut off, or the file is not the
+	 * one that is open: it is written anew before anything is added. */
+	bool dirty;
+	const struct idtable *attempts;
 	bool opened, skipped;
 	bool gates_known;   /* false: a version without wrote it */
 	uint64_t last_gate; /* the largest in the file, or that was */
@@ -274,13 +278,22 @@ static int journal_read(struct journal *journal, struct idtable *attempts,
 
 /* --- writing --- */
 
-/* All of `text` or, as far as the file goes, nothing. */
+/* Back to what is good in it, or remembered: the next line would be joined to a torn one, and both
+ * be lost. */
+static void cut_off(struct journal *journal, size_t size)
+{
+	journal->size = size;
+	if (ftruncate(journal->fd, (off_t)size) < 0)
+		journal->dirty = true;
+}
+
+/* All of `text` or, as far as the file goes, nothing. Not while it is dirty. */
 static int append(struct journal *journal, const struct text *text, struct error *err)
 {
 	int r = fd_write_all(journal->fd, text->data, text->len);
 
 	if (r < 0) {
-		(void)!ftruncate(journal->fd, (off_t)journal->size);
+		cut_off(journal, journal->size);
 		return error_sys(err, r, "cannot write the journal %s", journal->path);
 	}
 	journal->size += text->len;
@@ -308,14 +321,21 @@ static int write_anew(struct journal *journal, const struct idtable *attempts, s
 	r = file_replace(journal->path, text.data, text.len, 0600, err);
 	if (r < 0)
 		return r;
+	journal->dirty = true; /* what is open still is another file */
 	fd = open(journal->path, O_WRONLY | O_APPEND | O_CLOEXEC);
 	if (fd < 0)
 		return error_sys(err, -errno, "cannot open %s", journal->path);
 	(void)fd_close(journal->fd);
 	journal->fd = fd;
+	journal->dirty = false;
 	journal->size = journal->size_compact = text.len;
 	text_clear(&journal->noted);
 	return 0;
+}
+
+static int clean(struct journal *journal, struct error *err)
+{
+	return journal->dirty ? write_anew(journal, journal->attempts, err) : 0;
 }
 
 static void place_find(const char *path, struct place *place)
@@ -340,6 +360,7 @@ int journal_open(const char *path, struct idtable *attempts, struct journal **re
 	int r;
 
 	journal->path = mem_strdup(path);
+	journal->attempts = attempts;
 	journal->fd = -1;
 	place_find(path, &journal->here);
 	r = journal_read(journal, attempts, ret_warnings, err);
@@ -389,10 +410,11 @@ void journal_note_ack(struct journal *journal, const struct attempt *attempt)
 
 int journal_commit(struct journal *journal, struct error *err)
 {
-	int r;
+	int r = journal->noted.len > 0 ? clean(journal, err) : 0;
 
-	if (journal->noted.len == 0)
-		return 0;
+	/* Written anew, it holds what was noted. */
+	if (r < 0 || journal->noted.len == 0)
+		return r;
 	r = append(journal, &journal->noted, err);
 	if (r == 0)
 		text_clear(&journal->noted);
@@ -406,6 +428,8 @@ int journal_commit_starts(struct journal *journal, struct attempt *const *attemp
 	size_t size;
 	int r = journal_commit(journal, err);
 
+	if (r == 0)
+		r = clean(journal, err);
 	if (r < 0)
 		return r;
 	size = journal->size;
@@ -419,8 +443,7 @@ int journal_commit_starts(struct journal *journal, struct attempt *const *attemp
 	r = text.len > 0 ? append(journal, &text, err) : 0;
 	if (r == 0 && fdatasync(journal->fd) < 0) {
 		r = error_sys(err, -errno, "cannot make the journal %s durable", journal->path);
-		(void)!ftruncate(journal->fd, (off_t)size);
-		journal->size = size;
+		cut_off(journal, size);
 	}
 	return r;
 }

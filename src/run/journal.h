@@ -21,9 +21,10 @@
 
 struct journal;
 
-/* Read what is there into `attempts` (which owns them from then on): running ones are marked
- * adopted, and lost when the machine has been restarted since or the folder is a copy.
- * `ret_warnings`: one text per line that had to be skipped. */
+/* Read what is there into `attempts` (which owns them from then on, and is what is written when the
+ * file has to be written anew; it outlives the journal): running ones are marked adopted, and lost
+ * when the machine has been restarted since or the folder is a copy. `ret_warnings`: one text per
+ * line that had to be skipped. */
 int journal_open(const char *path, struct idtable *attempts, struct journal **ret_journal,
 		 struct strings *ret_warnings, struct error *err) MUST_CHECK;
 void journal_close(struct journal *journal);
@@ -45,7 +46,7 @@ void journal_note_ack(struct journal *journal, const struct attempt *attempt);
 int journal_commit(struct journal *journal, struct error *err) MUST_CHECK;
 
 /* Write what was noted and the starts of these attempts, and make it durable. On failure none of
- * the starts is in the file. */
+ * the starts counts: their gate is not opened. */
 int journal_commit_starts(struct journal *journal, struct attempt *const *attempts, size_t n,
 			  struct error *err) MUST_CHECK;
 

@@ -4,10 +4,12 @@
 #include "util/users.h"
 
 #include <errno.h>
+#include <pwd.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/fsuid.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -168,6 +170,35 @@ static void test_whom_a_task_runs_as(void **state)
 	assert_true(owner_resolve(&system, &spec, &has_user, &user, &err) < 0);
 }
 
+/* His log is opened in the group he runs in, which is not one lent to him once. */
+static void test_with_whose_rights_a_log_is_opened(void **state)
+{
+	const struct daemon system = {.options = {.system = true}};
+	const struct passwd *nobody = getpwnam("nobody");
+	struct sched_spec spec = {.gid = 0, .log_path = "/tmp/log", .has_account = true};
+	struct owner_rights rights;
+	struct error err = {};
+	uid_t uid;
+	gid_t gid;
+
+	(void)state;
+	if (geteuid() != 0 || !nobody || nobody->pw_gid == 0)
+		skip();
+	spec.uid = nobody->pw_uid;
+	assert_int_equal(owner_rights_begin(&system, &spec, &rights, &err), 0);
+	uid = (uid_t)setfsuid((uid_t)-1);
+	gid = (gid_t)setfsgid((gid_t)-1);
+	owner_rights_end(&rights);
+	assert_int_equal(uid, nobody->pw_uid);
+	assert_int_equal(gid, nobody->pw_gid);
+	assert_int_equal(setfsuid((uid_t)-1), 0);
+	/* One whose account is gone opens nothing. */
+	spec.uid = BOB;
+	assert_int_equal(owner_rights_begin(&system, &spec, &rights, &err), -ENOENT);
+	assert_false(rights.changed);
+	assert_int_equal(setfsuid((uid_t)-1), 0);
+}
+
 static void test_who_a_sender_is(void **state)
 {
 	const struct daemon own = {}, system = {.options = {.system = true}};
@@ -227,6 +258,7 @@ int main(void)
 	    cmocka_unit_test(test_what_is_seen),
 	    cmocka_unit_test(test_who_may),
 	    cmocka_unit_test(test_whom_a_task_runs_as),
+	    cmocka_unit_test(test_with_whose_rights_a_log_is_opened),
 	    cmocka_unit_test(test_who_a_sender_is),
 	    cmocka_unit_test(test_names_are_each_users_own),
 	    cmocka_unit_test(test_accounts),

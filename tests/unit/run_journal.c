@@ -5,9 +5,12 @@
 
 #include <errno.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -99,6 +102,7 @@ static void test_what_is_written_is_read(void **state)
 	three[2]->state = ATTEMPT_FAILED;
 	three[2]->fail_errno = ENOENT;
 	three[2]->fail_text = mem_strdup("no such thing");
+	three[2]->never_ran = three[2]->fail_as_task = three[2]->fail_transient = true;
 	journal_note_end(o.journal, three[2]);
 	assert_int_equal(journal_commit(o.journal, NULL), 0);
 	opened_close(&o);
@@ -124,6 +128,8 @@ static void test_what_is_written_is_read(void **state)
 	assert_false(get(&o, "2.1")->has_cpu);
 	assert_int_equal(get(&o, "3.1")->state, ATTEMPT_FAILED);
 	assert_string_equal(get(&o, "3.1")->fail_text, "no such thing");
+	assert_true(get(&o, "3.1")->never_ran && get(&o, "3.1")->fail_as_task);
+	assert_true(get(&o, "3.1")->fail_transient);
 	journal_note_ack(o.journal, get(&o, "2.1"));
 	assert_int_equal(journal_commit(o.journal, NULL), 0);
 	opened_close(&o);
@@ -158,6 +164,71 @@ static void test_compaction(void **state)
 	}
 	assert_true(largest > 1 << 19 && largest <= 1 << 20);
 	opened_close(&o);
+}
+
+/* In place of the C library's: a file system in trouble. */
+static bool truncate_fails;
+
+int ftruncate(int fd, off_t size)
+{
+	if (!truncate_fails)
+		return (int)syscall(SYS_ftruncate, fd, size);
+	errno = EIO;
+	return -1;
+}
+
+/* As on a full disk: part of the line is written, then no more. */
+static void limit_files(rlim_t size)
+{
+	struct rlimit limit;
+
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+	limit.rlim_cur = size;
+	(void)signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+static void test_a_torn_line_that_cannot_be_cut_off(void **state)
+{
+	struct opened o;
+	struct attempt *first, *second;
+	struct stat st;
+
+	(void)state;
+	for (unsigned starts = 0; starts < 2; starts++) {
+		(void)unlink(path);
+		opened_open(&o);
+		first = add(&o, "1.1", 101);
+		assert_int_equal(journal_commit_starts(o.journal, &first, 1, NULL), 0);
+		first->state = ATTEMPT_ENDED;
+		first->ended_at = 2000;
+		journal_note_end(o.journal, first);
+		assert_int_equal(stat(path, &st), 0);
+		limit_files((rlim_t)st.st_size + 20);
+		truncate_fails = true;
+		assert_int_equal(journal_commit(o.journal, NULL), -EFBIG);
+		assert_int_equal(journal_commit(o.journal, NULL), -EFBIG);
+		limit_files(RLIM_INFINITY);
+		second = add(&o, "2.1", 102);
+		if (starts)
+			assert_int_equal(journal_commit_starts(o.journal, &second, 1, NULL), 0);
+		else
+			assert_int_equal(journal_commit(o.journal, NULL), 0);
+		truncate_fails = false;
+		second->state = ATTEMPT_ENDED;
+		second->wait_status = 3 << 8;
+		journal_note_end(o.journal, second);
+		assert_int_equal(journal_commit(o.journal, NULL), 0);
+		opened_close(&o);
+
+		opened_open(&o);
+		assert_int_equal(o.warnings.n, 0);
+		assert_int_equal(o.attempts.n, 2);
+		assert_int_equal(get(&o, "1.1")->state, ATTEMPT_ENDED);
+		assert_int_equal(get(&o, "1.1")->ended_at, 2000);
+		assert_int_equal(get(&o, "2.1")->wait_status, 3 << 8);
+		opened_close(&o);
+	}
 }
 
 static void test_idtable(void **state)
@@ -250,6 +321,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(test_what_is_written_is_read, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_compaction, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_a_torn_line_that_cannot_be_cut_off, setup,
+					    teardown),
 	    cmocka_unit_test(test_idtable),
 	    cmocka_unit_test(test_states),
 	    cmocka_unit_test(test_start_travels_unchanged),

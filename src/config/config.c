@@ -56,7 +56,7 @@ struct key {
 static const struct key gpu_keys[] = {
     KEY("gpu", TYPE_TEXT, struct config_gpu, gpu),
     KEY("model", TYPE_TEXT, struct config_gpu, model),
-    KEY("role", TYPE_ROLE, struct config_gpu, role),
+    KEY_GIVEN("role", TYPE_ROLE, struct config_gpu, role, has_role),
     KEY_GIVEN("reserve", TYPE_SIZE, struct config_gpu, reserve_bytes, has_reserve),
     KEY("task_vram_max", TYPE_SIZE, struct config_gpu, task_vram_max_bytes),
     KEY("tasks_max", TYPE_COUNT, struct config_gpu, tasks_max),

@@ -26,7 +26,7 @@ struct config_gpu {
 	char *gpu;   /* as gpu_list_resolve() takes it; NULL: see model */
 	char *model; /* all whose model name holds this, without regard to case; NULL: see gpu */
 	enum config_role role;
-	bool has_reserve;
+	bool has_role, has_reserve;
 	uint64_t reserve_bytes;       /* never promised */
 	uint64_t task_vram_max_bytes; /* only tasks that ask for at most this; 0 = any */
 	unsigned tasks_max;           /* at once; 0 = any number */

@@ -36,25 +36,41 @@ static void apply_hours(struct ledger_rule *rule, const struct hours *hours, uns
 			       opens % 60, DURATION_TEXT((int64_t)left * 60000));
 }
 
-static void apply_entry(struct ledger_rule *rule, const struct config_gpu *entry,
-			const struct gpu *gpu, unsigned minute)
+/* Which entry says what: the last that says something about it. NULL = none. */
+struct said {
+	const struct config_gpu *role, *reserve, *hours;
+};
+
+static void collect(struct said *said, struct ledger_rule *rule, const struct config_gpu *entry)
 {
-	if (entry->has_reserve || entry->role == CONFIG_DISPLAY) {
-		rule->has_reserve = true;
-		rule->reserve_bytes = entry->has_reserve ? entry->reserve_bytes
-							 : MAX_OF(CONFIG_DISPLAY_RESERVE,
-								  ledger_default_reserve(gpu));
-	}
+	if (entry->has_role)
+		said->role = entry;
+	if (entry->has_reserve)
+		said->reserve = entry;
+	if (entry->has_hours)
+		said->hours = entry;
 	if (entry->task_vram_max_bytes > 0)
 		rule->max_request_bytes = entry->task_vram_max_bytes;
 	if (entry->tasks_max > 0)
 		rule->max_tasks = entry->tasks_max;
-	if (entry->has_hours)
-		apply_hours(rule, &entry->hours, minute);
-	if (entry->role == CONFIG_OFF) {
+}
+
+static void apply(struct ledger_rule *rule, const struct said *said, const struct gpu *gpu,
+		  unsigned minute)
+{
+	enum config_role role = said->role ? said->role->role : CONFIG_COMPUTE;
+
+	rule->has_reserve = said->reserve || role == CONFIG_DISPLAY;
+	if (said->reserve)
+		rule->reserve_bytes = said->reserve->reserve_bytes;
+	else if (role == CONFIG_DISPLAY)
+		rule->reserve_bytes = MAX_OF(CONFIG_DISPLAY_RESERVE, ledger_default_reserve(gpu));
+	if (said->hours)
+		apply_hours(rule, &said->hours->hours, minute);
+	if (role == CONFIG_OFF) {
 		rule->closed = true;
 		(void)snprintf(rule->text, sizeof rule->text, "switched off by %.120s",
-			       entry->where);
+			       said->role->where);
 	}
 }
 
@@ -62,10 +78,12 @@ void config_rule(const struct config *config, const struct gpu_list *list, size_
 		 unsigned minute, struct ledger_rule *ret_rule)
 {
 	struct ledger_rule rule = {};
+	struct said said = {};
 
 	(void)snprintf(rule.uuid, sizeof rule.uuid, "%s", list->gpus[i].uuid);
 	for (size_t k = 0; k < config->n_gpus; k++)
 		if (config_gpu_is_about(&config->gpus[k], list, i))
-			apply_entry(&rule, &config->gpus[k], &list->gpus[i], minute);
+			collect(&said, &rule, &config->gpus[k]);
+	apply(&rule, &said, &list->gpus[i], minute);
 	*ret_rule = rule;
 }

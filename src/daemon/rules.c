@@ -28,9 +28,10 @@ struct rules {
 	json_t *state, *stored; /* {"paused": {...}, "drained": {uuid: {...}}} */
 	struct ledger_rule *list;
 	size_t n, room;
-	char *uuids; /* of the GPUs `list` was made for */
+	char *gpus; /* those `list` was made for, with all that entries can name them by */
 	uv_timer_t hours;
 	uv_signal_t hangup;
+	unsigned n_handles; /* that are not closed yet */
 };
 
 /* GPUs. */
@@ -140,15 +141,15 @@ static void warn_of_absent(const struct rules *rules, const struct gpu_list *lis
 
 void rules_gpus(struct rules *rules, const struct gpu_list *list)
 {
-	auto_text struct text uuids = {};
+	auto_text struct text gpus = {};
 
 	for (size_t i = 0; i < list->n; i++)
-		text_printf(&uuids, "%s %u %s\n", list->gpus[i].uuid, list->gpus[i].index,
-			    list->gpus[i].name);
-	if (rules->uuids && strcmp(rules->uuids, uuids.data ? uuids.data : "") == 0)
+		text_printf(&gpus, "%s %u %s %s\n", list->gpus[i].uuid, list->gpus[i].index,
+			    list->gpus[i].pci_bus_id, list->gpus[i].name);
+	if (rules->gpus && strcmp(rules->gpus, gpus.data ? gpus.data : "") == 0)
 		return;
-	free(rules->uuids);
-	rules->uuids = text_take(&uuids);
+	free(rules->gpus);
+	rules->gpus = text_take(&gpus);
 	warn_of_absent(rules, list);
 	apply(rules, list);
 }
@@ -237,7 +238,7 @@ static void on_hangup(uv_signal_t *handle, int number)
 	rules->config = config;
 	log_info("the configuration was read again");
 	configure(rules);
-	free(TAKE(rules->uuids));
+	free(TAKE(rules->gpus));
 	apply_again(rules);
 }
 
@@ -289,6 +290,9 @@ static int state_load(struct rules *rules, struct error *err)
 		r = jsonx_parse(text, strlen(text), "rules in the store", &rules->state, err);
 	if (r < 0 && r != -ENOENT)
 		return r;
+	if (!json_is_object(json_object_get(rules->state, "drained")) &&
+	    json_object_set_new(rules->state, "drained", json_object()) < 0)
+		return error_set(err, -EUCLEAN, "rules in the store: not an object");
 	rules->stored = json_deep_copy(rules->state);
 	return 0;
 }
@@ -401,12 +405,18 @@ static int gpu_named(const struct rules *rules, const json_t *body, const char *
 	int r;
 
 	if (!*text)
-		return error_set(err, -EINVAL, "gpu: which one? its index, PCI id or UUID");
+		return error_set(err, -EINVAL,
+				 "gpu: which one? a string: its index, PCI id or UUID");
 	if (json_object_get(json_object_get(rules->state, "drained"), text)) {
 		*ret_uuid = text;
 		return 0;
 	}
 	r = gpu_list_resolve(gpu_sampler_list(rules->daemon->sampler), text, &gpu, err);
+	if (r == 0 && !*gpu->uuid)
+		r = error_set(err, -ENODEV,
+			      "GPU %u does not tell its UUID now: nothing is placed there, and it "
+			      "would not be known again",
+			      gpu->index);
 	if (r == 0)
 		*ret_uuid = gpu->uuid;
 	return r;
@@ -426,9 +436,13 @@ static void gpu_change(struct daemon *daemon, struct api_request *request, bool 
 		api_reply_error(request, r, &err);
 		return;
 	}
-	if (drain && !json_object_get(drained, uuid))
-		(void)json_object_set_new(drained, uuid, mark(reason));
-	else if (!drain)
+	if (drain && !json_object_get(drained, uuid) &&
+	    json_object_set_new(drained, uuid, mark(reason)) < 0) {
+		r = error_set(&err, -EINVAL, "the UUID of that GPU is no text: it cannot be kept");
+		api_reply_error(request, r, &err);
+		return;
+	}
+	if (!drain)
 		(void)json_object_del(drained, uuid);
 	apply_again(rules);
 	changed(daemon, request);
@@ -458,6 +472,7 @@ int rules_create(struct daemon *daemon, struct rules **ret_rules, struct error *
 	int r = config_read(daemon, &rules->config, err);
 
 	rules->daemon = daemon;
+	rules->n_handles = 2;
 	(void)uv_timer_init(&daemon->loop, &rules->hours);
 	(void)uv_signal_init(&daemon->loop, &rules->hangup);
 	rules->hours.data = rules->hangup.data = rules;
@@ -478,11 +493,13 @@ static void on_closed(uv_handle_t *handle)
 {
 	struct rules *rules = handle->data;
 
+	if (--rules->n_handles > 0)
+		return;
 	config_destroy(rules->config);
 	json_decref(rules->state);
 	json_decref(rules->stored);
 	free(rules->list);
-	free(rules->uuids);
+	free(rules->gpus);
 	free(rules);
 }
 
@@ -490,6 +507,6 @@ void rules_destroy(struct rules *rules)
 {
 	if (!rules)
 		return;
-	uv_close((uv_handle_t *)&rules->hours, NULL);
+	uv_close((uv_handle_t *)&rules->hours, on_closed);
 	uv_close((uv_handle_t *)&rules->hangup, on_closed);
 }

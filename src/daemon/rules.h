@@ -4,7 +4,18 @@
  * sched as rules of GPUs, limits of users and a pause; hours are looked at as they come and go.
  *
  * Drains and the pause outlive the daemon: the tick stores them with what else happened in the
- * turn, and they are taken back when that fails.
+ * turn, and they are taken back when that fails. Said twice, the first time and reason stay.
+ *
+ * What holds while GPUs come and go:
+ * - Until there is a first list of GPUs nothing starts on any, and who wants to drain one waits for
+ *   the list. The pause needs none.
+ * - A drain is of the UUID: it holds while the GPU is gone, and when it is back under another
+ *   index. Of one that is gone, `resume` takes the whole UUID. One without a UUID is refused.
+ * - Entries of plimsoll.yaml are about whichever GPU they name now: an index is of the order NVML
+ *   counts in today, a UUID is for good. They are looked at again with every other list.
+ * - Hours close a GPU for what starts, and never open one that is off or drained.
+ * - Users are looked up when the configuration is read: one who is not known then has the limits of
+ *   `default` until the next SIGHUP.
  */
 #pragma once
 

@@ -5,7 +5,8 @@ import pathlib
 import signal
 import time
 
-from conftest import wait_until
+from api_link import Daemon
+from conftest import BUILD, wait_until
 
 LONG = ("--", "sleep", "1000")
 
@@ -112,6 +113,50 @@ def test_a_drained_gpu_gets_nothing_new(two_gpus):
     two_gpus.plimsoll("gpus", "resume", "0", check=0)
     wait_state(two_gpus, waits, "running")
     assert two_gpus.json("gpus")["gpus"][0]["closed"] is None
+
+
+def inject(box, event):
+    box.run(BUILD / "plimsoll-sim", "inject", event, check=0)
+
+
+def test_a_drain_is_of_the_uuid_whatever_its_index(two_gpus):
+    daemon = Daemon(two_gpus)
+    gpus = lambda: [(gpu["uuid"], gpu["health"], gpu["closed"] is not None) for gpu in daemon.get("/v1/gpus")["gpus"]]  # noqa: E731
+    drained = lambda: [(gpu["uuid"], gpu["index"]) for gpu in daemon.get("/v1/status")["rules"]["drained"]]  # noqa: E731
+    first, second = (gpu[0] for gpu in gpus())
+    two_gpus.plimsoll("gpus", "drain", "1", check=0)
+    inject(two_gpus, "gpu: 0, event: lost, listing: renumber")
+    wait_until(lambda: gpus() == [(second, "ok", True), (first, "lost", False)], what="the drained one as GPU 0")
+    waits = submit(two_gpus, "--vram", "1G")
+    assert state(two_gpus, waits) == "waiting" and "drained since" in reason(two_gpus, waits)
+    assert drained() == [(second, 0)]
+    inject(two_gpus, "gpu: 0, event: back")
+    wait_state(two_gpus, waits, "running")
+    assert gpu_of(two_gpus, waits) == 0 and gpus() == [(first, "ok", False), (second, "ok", True)]
+    # Gone, it is drained still, and can be resumed by its UUID.
+    inject(two_gpus, "gpu: 1, event: lost, listing: renumber")
+    daemon.kill()
+    daemon.start()
+    assert gpus() == [(first, "ok", False)] and drained() == [(second, None)]
+    two_gpus.plimsoll("gpus", "resume", second, check=0)
+    assert drained() == []
+
+
+def test_drain_with_odd_bodies(two_gpus):
+    daemon = Daemon(two_gpus)
+    for gpu in (None, 1, True, ["0"], "", " ", "\x1b[2J", "../0", "0\n", "-1", "99999999999999999999", "é\"}", "GPU-" + "x" * 9000):
+        for action in ("drain", "resume"):
+            status, answer = daemon.ask("POST", f"/v1/gpus/{action}", {"gpu": gpu})
+            assert status in (400, 404), (gpu, status, answer)
+    assert daemon.get("/v1/status")["rules"] == {"paused": None, "drained": []}
+
+
+def test_off_stays_off_in_open_hours(two_gpus):
+    configure(two_gpus, "gpus:\n  - {model: 2080, role: off}\n  - {gpu: 1, hours: 'mon-sun'}\n")
+    two_gpus.plimsoll("queue", check=0)
+    wait_until(lambda: two_gpus.json("gpus")["gpus"], what="the first sample")
+    closed = [gpu["closed"] for gpu in two_gpus.json("gpus")["gpus"]]
+    assert closed[0] is None and "switched off by" in closed[1] and ":2:5" in closed[1]
 
 
 def test_drain_refuses_what_it_does_not_know(two_gpus):

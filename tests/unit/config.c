@@ -1,5 +1,5 @@
 /* src/config: plimsoll.yaml as data, hours of the week, and what is refused with its place. */
-#include "config/config.h"
+#include "config/rule.h"
 
 #include "util/size.h"
 
@@ -162,6 +162,46 @@ static void faults_name_their_place(void **state)
 	check_refused("keep: 3\n", "a mapping");
 }
 
+static struct ledger_rule rule_of(const char *text, unsigned minute)
+{
+	auto_config struct config *config = parse(text);
+	struct gpu gpus[] = {{.index = 0, .uuid = "GPU-1a", .name = "NVIDIA RTX A400"}};
+	const struct gpu_list list = {.gpus = gpus, .n = 1};
+	struct ledger_rule rule;
+
+	config_rule(config, &list, 0, minute, &rule);
+	assert_string_equal(rule.uuid, "GPU-1a");
+	return rule;
+}
+
+/* Of each key what the last entry says that names it, whichever way it names the GPU. */
+static void entries_about_one_gpu_add_up(void **state)
+{
+	struct ledger_rule rule;
+
+	(void)state;
+	rule = rule_of("gpus:\n"
+		       "  - {model: a400, role: off}\n"
+		       "  - {gpu: 0, hours: '09:00-17:00', tasks_max: 2}\n",
+		       AT(MON, 12, 0));
+	assert_true(rule.closed && strstr(rule.text, "switched off by p.yaml:2:5"));
+	assert_int_equal(rule.max_tasks, 2);
+	rule = rule_of("gpus:\n"
+		       "  - {gpu: 0, role: off, hours: '09:00-17:00'}\n"
+		       "  - {gpu: GPU-1a, role: compute}\n",
+		       AT(MON, 12, 0));
+	assert_false(rule.closed || rule.has_reserve);
+	rule = rule_of("gpus:\n"
+		       "  - {gpu: 0, reserve: 4GiB, hours: '09:00-17:00'}\n"
+		       "  - {gpu: 0, role: display}\n"
+		       "  - {gpu: 1, role: off}\n",
+		       AT(MON, 18, 0));
+	assert_int_equal(rule.reserve_bytes, 4 * GIB);
+	assert_true(rule.closed && strstr(rule.text, "opens at 09:00"));
+	rule = rule_of("gpus:\n  - {gpu: 0, role: display}\n", AT(MON, 18, 0));
+	assert_true(rule.has_reserve && rule.reserve_bytes >= CONFIG_DISPLAY_RESERVE);
+}
+
 static void hours_of_one_day(void **state)
 {
 	struct hours h = hours_of("09:00-17:30");
@@ -240,6 +280,7 @@ int main(void)
 	    cmocka_unit_test(defaults_of_all_files_hold_for_all),
 	    cmocka_unit_test(nothing_is_a_configuration_too),
 	    cmocka_unit_test(faults_name_their_place),
+	    cmocka_unit_test(entries_about_one_gpu_add_up),
 	    cmocka_unit_test(hours_of_one_day),
 	    cmocka_unit_test(hours_over_midnight_belong_to_the_day_they_begin),
 	    cmocka_unit_test(days_may_wrap_and_be_listed),

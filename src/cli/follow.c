@@ -28,6 +28,8 @@
 #define LOSSES_MAX         10
 #define LOG_LINES_SHOWN    10
 #define LOG_BYTES_SHOWN    65536
+#define FAILED_SAID        20
+#define COUNTS_EVERY_MS    1000
 
 struct follow {
 	uint64_t id; /* 0: not submitted yet */
@@ -45,6 +47,10 @@ struct follow {
 	bool cancel_wanted;  /* to be sent once the stream has been left */
 	unsigned losses;     /* of the daemon since it last said hello */
 	uint64_t last_failed;
+	unsigned n_failed; /* that were told of, or would have been */
+	bool on_cpu;       /* the newest start has no GPU: there is no load to tell */
+	uint64_t over;     /* how many had ended when it was last said */
+	int64_t counted_at_ms;
 };
 
 static bool batch_is(const struct follow *f, const char *state)
@@ -59,10 +65,28 @@ static bool batch_over(const struct follow *f)
 	       (batch_is(f, "canceled") && jsonx_get_u64(f->batch, "running", 0) == 0);
 }
 
+/* What the bar says on a terminal. */
+static void say_counts(struct follow *f)
+{
+	uint64_t over = jsonx_get_u64(f->batch, "done", 0) + jsonx_get_u64(f->batch, "failed", 0) +
+			jsonx_get_u64(f->batch, "canceled", 0);
+	int64_t now = monotonic_now_ms();
+
+	if (f->progress.live || !f->on_cpu || over == f->over ||
+	    now - f->counted_at_ms < COUNTS_EVERY_MS)
+		return;
+	f->over = over;
+	f->counted_at_ms = now;
+	progress_say(&f->progress, "%llu of %llu done",
+		     (unsigned long long)jsonx_get_u64(f->batch, "done", 0),
+		     (unsigned long long)jsonx_get_u64(f->batch, "total", 0));
+}
+
 static void redraw(struct follow *f)
 {
 	auto_text struct text line = {};
 
+	say_counts(f);
 	if (!f->progress.live || !f->batch || f->leave_at_ms > 0)
 		return;
 	progress_of_batch(f->batch, f->idle.reason[0] ? "" : f->load,
@@ -90,6 +114,8 @@ static void on_task(struct follow *f, const json_t *task)
 	    (strcmp(state, "failed") != 0 && strcmp(state, "lost") != 0))
 		return;
 	f->last_failed = id;
+	if (f->n_failed++ >= FAILED_SAID)
+		return;
 	progress_say(&f->progress, "%s: %s (%s); plimsoll %s %llu", state,
 		     jsonx_get_string(task, "name", "task"), summary_outcome(task, (char[64]){0}),
 		     summary_did_not_start(task) ? "why" : "logs", id);
@@ -98,10 +124,14 @@ static void on_task(struct follow *f, const json_t *task)
 
 static void on_start(struct follow *f, const json_t *event)
 {
+	const char *line = jsonx_get_string(event, "line", "");
+	bool is_new = strcmp(f->load, line) != 0;
+
 	if (jsonx_get_u64(event, "batch", f->id) != f->id)
 		return;
-	(void)snprintf(f->load, sizeof f->load, "%s", jsonx_get_string(event, "line", ""));
-	if (!f->progress.live && f->load[0])
+	f->on_cpu = strcmp(jsonx_get_string(event, "device", ""), "cpu") == 0;
+	(void)snprintf(f->load, sizeof f->load, "%s", line);
+	if (!f->progress.live && !f->on_cpu && is_new && f->load[0])
 		progress_say(&f->progress, "%s", f->load);
 	redraw(f);
 }
@@ -345,6 +375,25 @@ static int cancel(struct follow *f, struct api_client *client, struct error *err
 	return r;
 }
 
+/* Where nothing failed, the first that was canceled says why. A list of the failed has it not. */
+static int add_canceled(const struct follow *f, struct api_client *client, json_t *result,
+			struct error *err)
+{
+	auto_json json_t *answer = NULL;
+	int r;
+
+	if (f->target->all_tasks || jsonx_get_u64(f->batch, "canceled", 0) == 0 ||
+	    jsonx_get_u64(f->batch, "failed", 0) > 0)
+		return 0;
+	r = session_try(client, "GET", NULL, &answer, err,
+			"/v1/tasks?batch=%llu&state=canceled&order=oldest&limit=1",
+			(unsigned long long)f->id);
+	if (r == 0)
+		(void)json_array_extend(json_object_get(result, "tasks"),
+					json_object_get(answer, "tasks"));
+	return r;
+}
+
 /* One round: watch, then do what is to be done. 1: go on, 0: *ret_end says how it ended. */
 static int follow_round(struct follow *f, struct api_client **client, enum follow_end *ret_end,
 			json_t **ret_result, struct error *err)
@@ -359,6 +408,8 @@ static int follow_round(struct follow *f, struct api_client **client, enum follo
 				(unsigned long long)f->id,
 				f->target->all_tasks ? "" : "?state=failed,lost");
 		*ret_end = FOLLOW_ENDED;
+		if (r == 0)
+			r = add_canceled(f, *client, *ret_result, err);
 		if (r == 0)
 			return 0;
 	} else if (r == 0 && batch_is(f, "asking")) {
@@ -400,6 +451,12 @@ int follow_batch(struct api_client **client, const struct follow_target *target,
 				  : follow_round(&f, client, ret_end, ret_result, err);
 	} while (r == 1);
 	progress_clear(&f.progress);
+	if (f.n_failed > FAILED_SAID)
+		progress_say(
+		    &f.progress,
+		    "... and %u more failed; all of them: plimsoll queue --batch b%llu --state "
+		    "failed,lost",
+		    f.n_failed - FAILED_SAID, (unsigned long long)f.id);
 	idle_finish(&f.idle);
 	json_decref(f.batch);
 	(void)sigprocmask(SIG_SETMASK, &old, NULL);

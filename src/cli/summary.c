@@ -79,12 +79,20 @@ static size_t lost_count(const json_t *result)
 	return n;
 }
 
+/* The batch's own counts are of now and are told of everybody's batch; a summary is not. */
+static unsigned long long counted(const json_t *result, const char *key)
+{
+	const json_t *batch = json_object_get(result, "batch");
+
+	if (jsonx_has(batch, key))
+		return jsonx_get_u64(batch, key, 0);
+	return jsonx_get_u64(json_object_get(result, "summary"), key, 0);
+}
+
 int summary_exit_code(const json_t *result)
 {
-	const json_t *summary = json_object_get(result, "summary");
-
-	return jsonx_get_u64(summary, "failed", 0) > 0 ||
-	       jsonx_get_u64(summary, "canceled", 0) > 0 || lost_count(result) > 0;
+	return counted(result, "failed") > 0 || counted(result, "canceled") > 0 ||
+	       lost_count(result) > 0;
 }
 
 static void add_number(struct table *table, const json_t *object, const char *key,
@@ -216,6 +224,25 @@ static void render_failed(const json_t *result, unsigned width, struct text *tex
 		text_printf(text, "... and %u more\n", failed - FAILED_SHOWN);
 }
 
+/* Where nothing failed, why something was canceled. */
+static void render_canceled(const json_t *result, struct text *text)
+{
+	const json_t *task;
+	size_t i;
+
+	if (counted(result, "canceled") == 0 || counted(result, "failed") > 0)
+		return;
+	json_array_foreach (json_object_get(result, "tasks"), i, task) {
+		if (strcmp(jsonx_get_string(task, "state", ""), "canceled") != 0 ||
+		    !jsonx_has(task, "reason"))
+			continue;
+		text_add(text, "  canceled: ");
+		term_add_clean(text, jsonx_get_string(task, "reason", ""), ERROR_TEXT_MAX);
+		text_add(text, "\n");
+		return;
+	}
+}
+
 void summary_render(const json_t *result, unsigned width, struct text *text)
 {
 	const json_t *summary = json_object_get(result, "summary"),
@@ -224,6 +251,8 @@ void summary_render(const json_t *result, unsigned width, struct text *text)
 		const char *key, *text;
 	} counts[] = {{"failed", "failed"},
 		      {"canceled", "canceled"},
+		      {"running", "running"},
+		      {"waiting", "waiting"},
 		      {"oom_recovered", "recovered from out of memory"},
 		      {"on_cpu", "on the CPU"}};
 
@@ -231,17 +260,18 @@ void summary_render(const json_t *result, unsigned width, struct text *text)
 	if (text->len > 0)
 		text_add(text, "\n");
 	text_printf(text, "batch %s: %llu done", summary_batch_name(batch, (char[32]){0}),
-		    (unsigned long long)jsonx_get_u64(summary, "done", 0));
+		    counted(result, "done"));
 	for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
-		if (i == 0 || jsonx_get_u64(summary, counts[i].key, 0) > 0)
-			text_printf(text, ", %llu %s",
-				    (unsigned long long)jsonx_get_u64(summary, counts[i].key, 0),
+		if (i == 0 || counted(result, counts[i].key) > 0)
+			text_printf(text, ", %llu %s", counted(result, counts[i].key),
 				    counts[i].text);
 		/* They count as failed: nobody can say that they did what they were to do. */
 		if (i == 0 && lost_count(result) > 0)
 			text_printf(text, " (%zu of them " SUMMARY_LOST ")", lost_count(result));
 	}
 	text_add(text, "\n");
-	render_times(summary, text);
+	render_canceled(result, text);
+	if (json_is_object(summary))
+		render_times(summary, text);
 	render_failed(result, width, text);
 }

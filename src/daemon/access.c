@@ -20,8 +20,8 @@ static const char *const OF_TASK[] = {"id",           "name",    "uid",      "us
 static const char *const OF_BATCH[] = {"id",      "name",         "uid",      "user",     "private",
 				       "state",   "submitted_at", "ended_at", "total",    "waiting",
 				       "running", "done",         "failed",   "canceled", NULL};
-static const char *const OF_START[] = {"event", "at",      "uid",  "user", "task",
-				       "batch", "attempt", "line", NULL};
+static const char *const OF_START[] = {"event", "at",      "uid",    "user", "task",
+				       "batch", "attempt", "device", "line", NULL};
 /* How much somebody used decides who is next: everybody's business. */
 static const char *const OF_USER[] = {
     "uid", "user", "running", "queued", "usage_gpu_seconds", "usage_share_percent", NULL};

@@ -224,6 +224,8 @@ void hub_starts(struct hub *hub, const struct sched_action *actions, size_t n)
 		(void)json_object_set_new(event, "batch",
 					  jsonx_u64_if(task->batch > 0, task->batch));
 		(void)json_object_set_new(event, "attempt", jsonx_u64(attempt->number));
+		(void)json_object_set_new(event, "device",
+					  jsonx_string_if(sched_attempt_device(attempt)));
 		(void)json_object_set_new(event, "line", json_string(line));
 		(void)json_object_set_new(event, "reason", jsonx_string_if(attempt->reason));
 		push_line(hub, event, task->batch);

@@ -66,7 +66,8 @@ char *start_lines_next(struct start_lines *lines, const struct sched_task *task,
 	struct text line = {};
 
 	count(lines, attempt, true);
-	for (size_t i = 0; lines->ledger && i < lines->ledger->n_gpus; i++)
+	/* How the GPUs do is not what somebody asks about it. */
+	for (size_t i = 0; attempt->n_gpus > 0 && lines->ledger && i < lines->ledger->n_gpus; i++)
 		add_gpu(&line, &lines->ledger->gpus[i], lines->counts[i], &task->spec.request);
 	if (line.len == 0)
 		text_add(&line, "on the CPU");

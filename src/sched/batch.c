@@ -316,13 +316,22 @@ static int compare_gpus(const void *a, const void *b)
 	return x->index < y->index ? -1 : x->index > y->index;
 }
 
+/* GPUs that were there while tasks of the CPU ran are not the batch's. */
+static bool wants_gpus(const struct batch_node *b)
+{
+	for (const struct task_node *t = b->first; t; t = t->batch_next)
+		if (t->pub.spec.request.cpu != PLACE_CPU_ONLY)
+			return true;
+	return false;
+}
+
 static void summary_gpus(struct sched *sched, const struct batch_node *b,
 			 struct sched_summary *summary)
 {
 	struct ledger *ledger = ledger_now(sched, NULL);
 
 	summary->gpus = mem_calloc(b->n_gpus + 1, sizeof *summary->gpus);
-	for (size_t i = 0; i < b->n_gpus; i++) {
+	for (size_t i = 0; wants_gpus(b) && i < b->n_gpus; i++) {
 		const struct batch_gpu *g = &b->gpus[i];
 		struct sched_summary_gpu *to = &summary->gpus[summary->n_gpus++];
 

@@ -309,7 +309,8 @@ struct sched_summary {
 	double wall_seconds;                /* from the submit to the last end, or to now; */
 	struct place_yardsticks yardsticks; /* negative = cannot be said */
 	double eta_seconds;                 /* negative = unknown; 0 when ended */
-	struct sched_summary_gpu *gpus;     /* all there were while it ran, by index */
+	struct sched_summary_gpu *gpus;     /* all there were while it ran, by index;
+						none when it is for the CPU alone */
 	size_t n_gpus;
 };
 int sched_summarize(struct sched *sched, uint64_t batch, int64_t now_ms,

@@ -110,8 +110,25 @@ def test_the_counts_of_a_batch_that_goes_on_are_its_own(sandbox):
     wait_until(lambda: sandbox.json("show", "b1")["batch"]["running"] > 0)
     told = sandbox.json("show", "b1")
     assert told["batch"]["failed"] == told["summary"]["failed"] == told["batch"]["canceled"] == told["summary"]["canceled"] == 0
-    assert "batch b1: 0 done, 0 failed\n" in sandbox.plimsoll("show", "b1", check=0).stdout
+    assert "batch b1: 0 done, 0 failed, 2 running\n" in sandbox.plimsoll("show", "b1", check=0).stdout
     assert "being stopped" in sandbox.plimsoll("cancel", "b1", check=0).stdout
+
+
+def test_a_batch_of_the_cpu_says_little_in_a_pipe(two_gpus):
+    """No line about GPUs, none for each start; of many failures the first twenty."""
+    rows = "".join(f"{i}\n" for i in range(25))
+    done = two_gpus.plimsoll("batch", "-", "-y", "--cpu", "only", "--", "false", "{line}", input=rows, check=1)
+    assert "GPU" not in done.stderr + done.stdout.split("batch b1:")[0]
+    assert done.stderr.count("failed: ") == 20 and "... and 5 more failed" in done.stderr
+    assert "batch b1: 0 done, 25 failed\n" in done.stdout
+
+
+def test_a_batch_that_was_canceled_says_why(sandbox):
+    failed = sandbox.json("submit", "--cpu", "only", "--", "false")["id"]
+    done = sandbox.plimsoll("batch", "-", "--after", failed, "--cpu", "only", "--", "true", "{line}", input="1\n2\n", check=1)
+    assert re.search(rf"batch b1: 0 done, 0 failed, 2 canceled\n  canceled: .*{failed}", done.stdout)
+    shown = sandbox.plimsoll("show", "b1", check=0).stdout
+    assert re.search(rf"  canceled: .*{failed}", shown)
 
 
 def test_wait_tells_of_failure(sandbox):

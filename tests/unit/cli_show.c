@@ -247,6 +247,26 @@ static void test_summary_of_lost(void **state)
 	assert_int_equal(summary_exit_code(result), 1);
 }
 
+/* Of somebody else's batch there is no summary: its counts are those of the batch. A summary that
+ * is older than the batch does not count either. */
+static void test_counts_are_the_batchs(void **state)
+{
+	auto_json json_t *other = load("{\"batch\": {\"id\": 1, \"done\": 3, \"failed\": 1, "
+				       "\"canceled\": 0}, \"tasks\": [], \"summary\": null}");
+	auto_json json_t *retried =
+	    load("{\"batch\": {\"id\": 2, \"done\": 0, \"failed\": 0, \"canceled\": 0, "
+		 "\"running\": 1, \"waiting\": 3}, \"tasks\": [], \"summary\": {\"canceled\": 4}}");
+	auto_text struct text text = {};
+
+	summary_render(other, 80, &text);
+	assert_string_equal(text.data, "batch b1: 3 done, 1 failed\n");
+	assert_int_equal(summary_exit_code(other), 1);
+	text_clear(&text);
+	summary_render(retried, 80, &text);
+	assert_non_null(strstr(text.data, "batch b2: 0 done, 0 failed, 1 running, 3 waiting\n"));
+	assert_int_equal(summary_exit_code(retried), 0);
+}
+
 static void test_progress(void **state)
 {
 	auto_json json_t *batch = load("{\"total\": 100, \"done\": 49, \"failed\": 1, "
@@ -271,11 +291,17 @@ static int setup(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_called_out), cmocka_unit_test(test_gpus_fit),
-	    cmocka_unit_test(test_no_gpu),     cmocka_unit_test(test_top_order),
-	    cmocka_unit_test(test_task_table), cmocka_unit_test(test_task_in_full),
-	    cmocka_unit_test(test_outcomes),   cmocka_unit_test(test_summary),
-	    cmocka_unit_test(test_progress),   cmocka_unit_test(test_summary_of_lost),
+	    cmocka_unit_test(test_called_out),
+	    cmocka_unit_test(test_gpus_fit),
+	    cmocka_unit_test(test_no_gpu),
+	    cmocka_unit_test(test_top_order),
+	    cmocka_unit_test(test_task_table),
+	    cmocka_unit_test(test_task_in_full),
+	    cmocka_unit_test(test_outcomes),
+	    cmocka_unit_test(test_summary),
+	    cmocka_unit_test(test_counts_are_the_batchs),
+	    cmocka_unit_test(test_progress),
+	    cmocka_unit_test(test_summary_of_lost),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);

@@ -5,6 +5,7 @@
  *	int64 shift_ms     what the wall clock shows beside the true time
  *	int32 write_errno  what every change of a file below $FAULTS_FOLDER fails with; 0: none
  *	int32 fork_errno   what fork() fails with; 0: none
+ *	int32 chdir_errno  what chdir() fails with; 0: none
  *
  * The monotonic clock is never touched: setting the time does not touch it either.
  */
@@ -32,7 +33,7 @@
 
 struct faults {
 	volatile int64_t shift_ms;
-	volatile int32_t write_errno, fork_errno;
+	volatile int32_t write_errno, fork_errno, chdir_errno;
 };
 
 static const struct faults *faults(void)
@@ -104,6 +105,15 @@ pid_t fork(void)
 		return -1;
 	}
 	return REAL(fork)();
+}
+
+int chdir(const char *path)
+{
+	if (faults()->chdir_errno) {
+		errno = faults()->chdir_errno;
+		return -1;
+	}
+	return REAL(chdir)(path);
 }
 
 /* Files. */

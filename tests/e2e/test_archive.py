@@ -68,6 +68,20 @@ def test_archived_and_forgotten(sandbox):
     assert daemon.task("true", request=CPU) == 48, "numbers go on"
 
 
+def test_a_folder_of_logs_that_is_wanted_stays(sandbox):
+    """A start makes the folder and writes into it a while later: it is not removed in between."""
+    daemon = configured(sandbox, "keep: {ended_tasks: 1}\n")
+    own = str(sandbox.dir / "own.log")
+    lives = daemon.task("sleep", "600", request=CPU, log=own)
+    ended_batch(daemon, 3)
+    daemon.wait(daemon.task("true", request=CPU, log=own))
+    folder = daemon.state / "logs" / "0"
+    wait_until(lambda: not list(folder.glob("*.log")), what="the logs")
+    wait_until(lambda: rows(daemon, "SELECT count(*) FROM archive WHERE logs > 0")[0][0] == 0, what="the archive")
+    assert folder.is_dir()
+    daemon.post(f"/v1/tasks/{lives}/cancel")
+
+
 def test_killed_while_archiving(sandbox):
     daemon = configured(sandbox, "keep: {ended_tasks: 100000}\n")
     ended_batch(daemon, 400)

@@ -1,6 +1,7 @@
 """What the machine does to us: each is said clearly, nothing is lost, and all goes on when the cause goes."""
 
 import contextlib
+import errno
 import hashlib
 import os
 import random
@@ -35,10 +36,10 @@ class Faults:
             "ASAN_OPTIONS": box.env["ASAN_OPTIONS"] + ":verify_asan_link_order=0",
         }
 
-    def set(self, shift_ms=0, write_errno=0, fork_errno=0):
+    def set(self, shift_ms=0, write_errno=0, fork_errno=0, chdir_errno=0):
         # In place: it is mapped.
         with open(self.file, "r+b", buffering=0) as file:
-            file.write(struct.pack("<qii", shift_ms, write_errno, fork_errno))
+            file.write(struct.pack("<qiii", shift_ms, write_errno, fork_errno, chdir_errno))
 
 
 @pytest.fixture
@@ -105,6 +106,25 @@ def test_the_clock_is_set_by_an_hour(sandbox, faults, hours):
     daemon.start()
     assert {task["state"] for task in daemon.get("/v1/tasks")["tasks"]} == {"done", "canceled"}
     assert daemon.wait(daemon.task("true", request=CPU))["state"] == "done"
+
+
+# Processes
+
+
+@pytest.mark.parametrize("number", [errno.EINTR, errno.ESTALE])
+def test_a_task_that_cannot_begin_is_tried_now_and_then(sandbox, faults, number):
+    """Its process was there and could not enter its folder: neither the machine's fault, nor tried without a pause."""
+    daemon = Daemon(sandbox, env=faults.env)
+    assert daemon.wait(daemon.task("true", request=CPU))["state"] == "done"
+    faults.set(chdir_errno=number)
+    tasks = [daemon.task("true", request=CPU) for _ in range(2)]
+    for task in tasks:
+        wait_until(lambda: f"{os.strerror(number)}; tried again in" in daemon.get(f"/v1/tasks/{task}/why")["reason"],
+                   what="its pause")
+        assert daemon.get(f"/v1/tasks/{task}")["task"]["attempts"][-1]["outcome"] == "error"
+    assert " of 40" in daemon.get(f"/v1/tasks/{tasks[0]}/why")["reason"]
+    faults.set()
+    assert [daemon.wait(task)["state"] for task in tasks] == ["done", "done"]
 
 
 # The disk

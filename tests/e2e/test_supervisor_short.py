@@ -61,6 +61,7 @@ def test_no_more_processes(lonely):
     link.start("2.1", "true")
     failed = link.wait("failed", "2.1")
     assert failed["transient"] is True and "limit of processes" in failed["text"]
+    assert failed["as_task"] is failed["never_ran"] is False
     assert runs(pid) and link.list()["1.1"]["state"] == "running"
     limit(lonely, resource.RLIMIT_NPROC, before, **AS_LONELY)
     link.start("2.2", "true")
@@ -80,6 +81,7 @@ def test_a_user_with_too_many_processes(link):
     link.start("2.1", "true", user=me)
     failed = link.wait("failed", "2.1")
     assert failed["transient"] is True and "as many processes as the limit" in failed["text"]
+    assert failed["as_task"] is True and failed["never_ran"] is False
     for attempt in ("1.1", "3.1"):
         link.send(op="signal", attempt=attempt, signal=9)
         link.wait("ended", attempt)
@@ -99,6 +101,7 @@ def test_no_more_descriptors(supervisor, link):
         limit(supervisor, resource.RLIMIT_NOFILE, before)
         if event["event"] == "failed":
             assert event["transient"] is True and "open files" in event["text"], event
+            assert event["as_task"] is False
         else:
             assert event["exit_code"] == 6
         outcomes.add(event["event"])

@@ -1,5 +1,6 @@
 """Tasks as another user, at a terminal, under limits: what a root daemon asks of the supervisor."""
 
+import errno
 import fcntl
 import os
 import pty
@@ -142,6 +143,18 @@ def test_root_writes_into_no_file_of_the_users_choice(supervisor, link, tmp_path
         assert "cannot write its log" in link.wait("failed", f"{i}.1")["text"], path
     assert victim.read_text() == "precious" and victim.stat().st_uid == 0
     assert not (open_folder / "log").exists()
+
+
+@pytest.mark.parametrize("more", [{}, pytest.param({"user": "nobody"}, marks=needs_root)])
+def test_a_private_log_whose_folder_has_gone(supervisor, link, tmp_path, more):
+    """The daemon made it, and something removed it meanwhile: to be asked again, which makes it again."""
+    more = {"user": user()} if more else {}
+    link.start("1.1", "true", log=str(supervisor.state / "logs" / "1.1.log"), log_owner="supervisor", **more)
+    failed = link.wait("failed", "1.1")
+    assert (failed["errno"], failed["transient"], failed["as_task"]) == (errno.ENOENT, True, False)
+    link.start("2.1", "true", log=str(tmp_path / "none" / "log"), **more)
+    failed = link.wait("failed", "2.1")
+    assert (failed["errno"] in (errno.ENOENT, errno.EACCES), failed["transient"], failed["as_task"]) == (True, False, True)
 
 
 @needs_root

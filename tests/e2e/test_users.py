@@ -426,6 +426,23 @@ def test_resume_knows_each_users_own_rows(machine):
     assert [batch(alice), batch(alice), batch(bob), batch(bob)] == [0, 1, 0, 1]
 
 
+def test_a_users_limit_of_processes_is_his_own(machine):
+    """His starts are refused as long as he has too many; nobody else's wait for that."""
+    # Nobody else's on this machine: the kernel counts them all.
+    crowded, bob = machine.user(100000 + os.getpid(), before="ulimit -p 1;"), machine.user(BOB)
+    tasks = [crowded.task("sleep", "600") for _ in range(4)]
+
+    def reasons():
+        return [crowded.get(f"/v1/tasks/{task}/why")["reason"] for task in tasks]
+
+    wait_until(lambda: any("as many processes as" in why and "; tried again in" in why and " of 40" in why for why in reasons()),
+               what="one that is refused")
+    assert not any("the machine" in why for why in reasons()), reasons()
+    assert bob.wait(bob.task("true"))["state"] == "done"
+    for task in tasks:
+        crowded.raw("POST", f"/v1/tasks/{task}/cancel")
+
+
 def test_it_is_known_who_somebody_is_after_a_restart(machine):
     alice, bob = machine.user(ALICE, before="ulimit -n 555;"), machine.user(BOB)
     first = alice.task("sh", "-c", "sleep 600", name="one", request={"vram_bytes": 11 << 30})

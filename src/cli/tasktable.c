@@ -202,7 +202,7 @@ static void add_request(struct text *text, const json_t *request)
 		text_printf(&line, ", %s of RAM",
 			    SIZE_TEXT(jsonx_get_u64(request, "ram_bytes", 0)));
 	if (jsonx_has(request, "cpus"))
-		text_printf(&line, ", %g CPUs", jsonx_get_real(request, "cpus", 0));
+		text_printf(&line, ", %.10g CPUs", jsonx_get_real(request, "cpus", 0));
 	if (*pin)
 		text_printf(&line, ", on %s only", pin);
 	if (jsonx_get_bool(request, "exclusive", false))

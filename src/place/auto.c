@@ -197,7 +197,7 @@ static void say_start(const struct place_view *view, const struct fit_counts *co
 		const struct ledger_gpu *g = &ledger->gpus[decision->gpus[i]];
 
 		reason_add(&reason, "%sGPU %u:", i > 0 ? " + " : "", g->index);
-		if (known)
+		if (known && forecast_is_known_on(view, decision->gpus[i]))
 			reason_add(&reason, " ends in %s,",
 				   SECONDS_TEXT(end_on(view, task, decision->gpus[i])));
 		if (g->vram_known)
@@ -214,7 +214,8 @@ static void say_start(const struct place_view *view, const struct fit_counts *co
 		if (chosen)
 			continue;
 		named++;
-		if (fit_gpu(ledger, counts, task, gpu) == FIT_OK && known)
+		if (fit_gpu(ledger, counts, task, gpu) == FIT_OK && known &&
+		    forecast_is_known_on(view, gpu))
 			reason_add(&reason, "; GPU %u: in %s", g->index,
 				   SECONDS_TEXT(end_on(view, task, gpu)));
 		else if (fit_gpu(ledger, counts, task, gpu) == FIT_OK && g->vram_known)

@@ -23,7 +23,7 @@ static bool is_brief(const struct place_view *view, const struct place_task *tas
 		if (!view->ledger->gpus[gpu].usable)
 			continue;
 		f = forecast_task(view->ledger, view->estimates, task, gpu);
-		if (!f.seen || f.work_seconds + f.deviation_seconds > BRIEF_SECONDS)
+		if (!f.known || f.work_seconds + f.deviation_seconds > BRIEF_SECONDS)
 			return false;
 		can_run = true;
 	}

@@ -27,7 +27,7 @@ static int check_host(const struct ledger *ledger, const struct place_request *r
 		    "asks for %s of host RAM; this machine (or its cgroup limit) has %s",
 		    SIZE_TEXT(request->ram_bytes), SIZE_TEXT(ledger->ram_total_bytes));
 	if (ledger->cpu_milli_total > 0 && request->cpu_milli > ledger->cpu_milli_total)
-		return error_set(err, -E2BIG, "asks for %.3g CPUs; there are %.3g",
+		return error_set(err, -E2BIG, "asks for %.10g CPUs; there are %.10g",
 				 request->cpu_milli / 1000.0, ledger->cpu_milli_total / 1000.0);
 	return 0;
 }
@@ -223,35 +223,66 @@ int place_check(const struct ledger *ledger, const struct place_request *request
 	return too_large(ledger, request, &c, err);
 }
 
-/* Seconds until the first of ours on this GPU is expected to end; negative: nothing runs there. */
-static double first_end(const struct place_view *view, size_t gpu)
+/* The ends to come on the GPUs that a task may have. */
+struct ends {
+	double expected;  /* seconds until the first that is; negative: of none is that known */
+	double limit;     /* ... until the first time limit of those; negative: none has one */
+	uint64_t overdue; /* a task that has run longer than expected; 0 = none */
+	size_t n;
+};
+
+/* What runs on this GPU. Where others of which nothing is known run beside it, nobody knows how
+ * much they slow it: then there are only limits. */
+static void add_ends(const struct place_view *view, size_t gpu, struct ends *ends)
 {
-	double first = -1, sum = 0;
+	bool known = forecast_is_known_on(view, gpu);
+	double sum = 0;
 
 	for (int pass = 0; pass < 2; pass++)
 		for (size_t i = 0; i < view->n_running; i++) {
 			const struct place_task *task = &view->running[i];
+			double limit = task->hard_limit_seconds - task->elapsed_seconds, left;
+			struct forecast f;
 
-			for (size_t g = 0; g < task->n_gpus; g++) {
-				struct forecast f;
-				double left;
-
-				if (task->gpus[g] != gpu)
-					continue;
-				f = forecast_task(view->ledger, view->estimates, task, gpu);
-				if (!f.known) /* a guess is for the order only */
-					return -1;
-				if (pass == 0) {
-					sum += f.utilization_percent;
-					continue;
-				}
-				left = forecast_remaining(&f, task->work_done_seconds) *
-				       MAX_OF(sum / 100, 1.0);
-				if (first < 0 || left < first)
-					first = left;
+			if (!place_runs_on(task, gpu))
+				continue;
+			f = forecast_task(view->ledger, view->estimates, task, gpu);
+			if (pass == 0) {
+				sum += f.utilization_percent;
+				continue;
 			}
+			ends->n++;
+			if (task->hard_limit_seconds > 0 &&
+			    (ends->limit < 0 || limit < ends->limit))
+				ends->limit = MAX_OF(limit, 0.0);
+			if (!known)
+				continue;
+			if (forecast_is_overdue(&f, task->work_done_seconds)) {
+				ends->overdue = task->id;
+				continue;
+			}
+			left = forecast_remaining(&f, task->work_done_seconds) *
+			       MAX_OF(sum / 100, 1.0);
+			if (ends->expected < 0 || left < ends->expected)
+				ends->expected = left;
 		}
-	return first;
+}
+
+/* "; next expected end in 40 s, at the latest in 5 m" */
+static void say_ends(const struct ends *ends, struct reason *reason)
+{
+	bool limit = ends->limit >= 0 && (ends->expected < 0 || ends->limit < ends->expected);
+
+	if (ends->n == 0)
+		return;
+	if (ends->overdue)
+		reason_add(reason, "; task %llu is overdue", (unsigned long long)ends->overdue);
+	if (ends->expected >= 0 && !limit)
+		reason_add(reason, "; next expected end in %s", SECONDS_TEXT(ends->expected));
+	else if (limit)
+		reason_add(reason, "; next end at the latest in %s", SECONDS_TEXT(ends->limit));
+	else if (!ends->overdue)
+		reason_add(reason, "; when one ends is not known");
 }
 
 static void explain_room(const struct ledger_gpu *g, struct reason *reason)
@@ -272,6 +303,12 @@ static void say_start_time(const struct reserve *reserve, struct reason *reason)
 {
 	if (isinf(reserve->start_seconds))
 		reason_add(reason, "starts when enough of what runs has ended");
+	else if (reserve->start_is_limit)
+		reason_add(reason, "starts at the latest in %s",
+			   SECONDS_TEXT(reserve->start_seconds));
+	else if (reserve->overdue)
+		reason_add(reason, "starts when task %llu has ended, which is overdue",
+			   (unsigned long long)reserve->overdue);
 	else
 		reason_add(reason, "starts in about %s", SECONDS_TEXT(reserve->start_seconds));
 }
@@ -438,7 +475,7 @@ static void explain_gpus(const struct place_view *view, const struct fit_counts 
 	const struct ledger *ledger = view->ledger;
 	const struct reserve *reserve = fit_counts_reserve(counts);
 	size_t named = 0, others = 0, ruled_out = 0;
-	double soonest = -1;
+	struct ends ends = {.expected = -1, .limit = -1};
 	bool said_reserved = false;
 
 	explain_needs(task->request, reason);
@@ -451,16 +488,15 @@ static void explain_gpus(const struct place_view *view, const struct fit_counts 
 	}
 	for (size_t g = 0; g < ledger->n_gpus; g++) {
 		enum fit fit = fit_rules(&ledger->gpus[g], task->request);
-		double end;
 
 		if (fit != FIT_OK) {
 			others += fit == FIT_PINNED;
 			ruled_out += is_ruled_out(fit);
 			continue;
 		}
-		end = first_end(view, g);
-		if (end >= 0 && (soonest < 0 || end < soonest))
-			soonest = end;
+		if (!ledger->gpus[g].vram_known ||
+		    task->request->vram_bytes <= ledger->gpus[g].load_line_bytes)
+			add_ends(view, g, &ends);
 		if (named++ >= NAMED_MAX)
 			continue;
 		reason_add(reason, "%s GPU %u ", named == 1 ? ";" : ",", ledger->gpus[g].index);
@@ -472,9 +508,7 @@ static void explain_gpus(const struct place_view *view, const struct fit_counts 
 		reason_add(reason, "; the GPU it is pinned to is not there");
 	if (ruled_out > 0)
 		say_ruled_out(ledger, task->request, reason);
-	if (soonest >= 0)
-		reason_add(reason, "; next expected end in %s",
-			   DURATION_TEXT((int64_t)(soonest * 1000)));
+	say_ends(&ends, reason);
 }
 
 static void explain_host_reserved(const struct place_view *view, const struct fit_counts *counts,
@@ -486,7 +520,7 @@ static void explain_host_reserved(const struct place_view *view, const struct fi
 		reason_add(reason, "needs %s of host RAM; all but %s is ",
 			   SIZE_TEXT(task->request->ram_bytes), SIZE_TEXT(reserve->spare_ram));
 	else
-		reason_add(reason, "needs %.3g CPUs; all but %.3g are ",
+		reason_add(reason, "needs %.10g CPUs; all but %.10g are ",
 			   task->request->cpu_milli / 1000.0, (double)reserve->spare_cpu / 1000.0);
 	say_reserved(view, counts, task, RESERVE_ENDS_LATER, reason);
 }
@@ -525,7 +559,7 @@ void place_explain(const struct place_view *view, size_t index, char reason_text
 			   SIZE_TEXT(request->ram_bytes), SIZE_TEXT(ledger->ram_room_bytes),
 			   SIZE_TEXT(ledger->ram_total_bytes));
 	else if (host == FIT_CPUS)
-		reason_add(&reason, "needs %.3g CPUs; %.3g of %.3g are left",
+		reason_add(&reason, "needs %.10g CPUs; %.10g of %.10g are left",
 			   request->cpu_milli / 1000.0, ledger->cpu_milli_room / 1000.0,
 			   ledger->cpu_milli_total / 1000.0);
 	else if (host == FIT_CPU_UNSIZED)

@@ -1,6 +1,7 @@
 /*
- * Guesses are only there to put tasks of unknown kinds in a sensible order (the larger the longer)
- * and to be replaced by what is learned; nothing is promised to anybody by them.
+ * Guesses are only there to put tasks of unknown kinds in a sensible order (as kinds of that size
+ * that are known, else the larger the longer) and to be replaced by what is learned; nothing is
+ * promised to anybody by them.
  */
 #include "place/forecast.h"
 
@@ -52,8 +53,7 @@ struct forecast forecast_task(const struct ledger *ledger, const struct estimate
 	}
 	n = MIN_OF(e.samples, 32U);
 	f = (struct forecast){
-	    .known = true,
-	    .seen = e.samples > 0,
+	    .known = e.samples > 0, /* else it follows from other kinds */
 	    .hinted = e.hint_mean > 0,
 	    .work_seconds = work,
 	    .deviation_seconds = (n * e.deviation_seconds * work / e.work_seconds +
@@ -94,6 +94,11 @@ double forecast_remaining(const struct forecast *forecast, double done)
 	return MAX_OF(left, floor);
 }
 
+bool forecast_is_overdue(const struct forecast *forecast, double done)
+{
+	return forecast->known && done > forecast->work_seconds;
+}
+
 double forecast_end(const struct forecast_share *shares, size_t n, double work, double utilization)
 {
 	double sum = utilization, time = 0, done = 0; /* done: progress of everyone so far */
@@ -116,6 +121,19 @@ double forecast_end(const struct forecast_share *shares, size_t n, double work, 
 				leaving += shares[i].utilization_percent;
 		sum -= leaving;
 	}
+}
+
+bool forecast_is_known_on(const struct place_view *view, size_t gpu)
+{
+	for (size_t i = 0; i < view->n_running; i++) {
+		const struct place_task *task = &view->running[i];
+
+		for (size_t g = 0; g < task->n_gpus; g++)
+			if (task->gpus[g] == gpu &&
+			    !forecast_task(view->ledger, view->estimates, task, gpu).known)
+				return false;
+	}
+	return true;
 }
 
 size_t forecast_shares(const struct place_view *view, size_t gpu, struct forecast_share *shares,

@@ -10,9 +10,9 @@
 #include "place/place.h"
 
 struct forecast {
-	bool known;
-	bool seen;           /* a task of its kind has ended on some GPU */
-	bool hinted;         /* what its hint means was learned */
+	bool known;  /* a task of its very kind has ended, on this GPU model or on one from which
+			that  follows. Else the work is a guess: for the order only, never told */
+	bool hinted; /* what its hint means was learned */
 	double work_seconds; /* alone on that GPU; > 0 always */
 	double deviation_seconds;
 	bool utilization_known;     /* measured: may be so before the first of its kind has ended */
@@ -25,9 +25,15 @@ struct forecast {
 struct forecast forecast_task(const struct ledger *ledger, const struct estimates *estimates,
 			      const struct place_task *task, size_t gpu);
 
+/* Is it known of everything that runs on this GPU? */
+bool forecast_is_known_on(const struct place_view *view, size_t gpu);
+
 /* Work still to come, given how much is done: the mean of what is left of a log-normal duration
  * that has lasted so far, so a task that overruns its estimate is expected to go on for a while. */
 double forecast_remaining(const struct forecast *forecast, double done_seconds);
+
+/* Has it done all the work that was known of it, and goes on? */
+bool forecast_is_overdue(const struct forecast *forecast, double done_seconds);
 
 struct forecast_share {
 	double remaining_seconds, utilization_percent;

@@ -154,7 +154,7 @@ static void forecast_class(struct model *m, const struct place_view *view, size_
 		m->utilization[at] = lane == m->n_gpus ? 0 : f.utilization_percent;
 		c->spread = sqrt(log1p(pow(f.deviation_seconds / f.work_seconds, 2)));
 		c->spread = MIN_OF(c->spread, SIGMA_MAX);
-		c->unseen &= !f.seen;
+		c->unseen &= !f.known;
 		c->known |= f.known;
 		c->measured |= f.utilization_known;
 	}

@@ -13,6 +13,14 @@
 
 #include <string.h>
 
+bool place_runs_on(const struct place_task *task, size_t gpu)
+{
+	for (size_t g = 0; g < task->n_gpus; g++)
+		if (task->gpus[g] == gpu)
+			return true;
+	return false;
+}
+
 static void choose_cpu(const struct place_view *view, size_t waiting,
 		       struct place_decision *ret_decision)
 {
@@ -29,7 +37,7 @@ static void choose_cpu(const struct place_view *view, size_t waiting,
 		reason_add(&reason, ", %s RAM of %s free", SIZE_TEXT(request->ram_bytes),
 			   SIZE_TEXT(ledger->ram_room_bytes));
 	if (request->cpu_milli > 0 && ledger->cpu_milli_total > 0)
-		reason_add(&reason, ", %.3g CPUs of %.3g free", request->cpu_milli / 1000.0,
+		reason_add(&reason, ", %.10g CPUs of %.10g free", request->cpu_milli / 1000.0,
 			   ledger->cpu_milli_room / 1000.0);
 }
 

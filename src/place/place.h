@@ -66,6 +66,8 @@ struct place_task {
 				     it */
 };
 
+bool place_runs_on(const struct place_task *task, size_t gpu);
+
 /* What one user may have running; 0 = no limit. */
 struct place_user {
 	uid_t uid;

@@ -160,7 +160,7 @@ static void finish_say(const struct choice *choice, size_t gpu, double score, st
 	    forecast_task(choice->view->ledger, choice->view->estimates, choice->task, gpu);
 
 	reason_add(reason, "ends in %s%s", DURATION_TEXT((int64_t)(score * 1000)),
-		   f.known ? "" : " (a guess)");
+		   f.known && forecast_is_known_on(choice->view, gpu) ? "" : " (a guess)");
 }
 
 static double turn_score(const struct choice *choice, size_t gpu)

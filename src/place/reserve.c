@@ -34,12 +34,20 @@
 struct end {
 	size_t running;
 	double expected, earliest;
+	bool is_limit; /* the expected one is its time limit */
+	bool overdue;
 };
 
 /* One task's share of a GPU. */
 struct share {
 	size_t running;
 	double left, utilization;
+};
+
+/* What an expected start rests on. */
+struct basis {
+	bool is_limit;    /* the last that has to end does so by its limit */
+	uint64_t overdue; /* one of those that have to end that is, or 0 */
 };
 
 /* When a GPU could take the task. */
@@ -50,6 +58,7 @@ struct candidate {
 	unsigned tier;
 	struct ledger_gpu then; /* once those have ended that have to */
 	size_t n_gone;          /* they are the first so many on it by expected end */
+	struct basis basis;
 };
 
 struct plan {
@@ -129,12 +138,17 @@ static double work_left(const struct forecast *f, const struct place_task *task,
 	return forecast_remaining(f, done);
 }
 
-static bool runs_on(const struct place_task *task, size_t gpu)
+/* Has it run longer than expected, everywhere it is? */
+static bool is_overdue(const struct place_view *view, const struct place_task *task)
 {
-	for (size_t g = 0; g < task->n_gpus; g++)
-		if (task->gpus[g] == gpu)
-			return true;
-	return false;
+	for (size_t g = 0; g < MAX_OF(task->n_gpus, (size_t)1); g++) {
+		struct forecast f = forecast_task(view->ledger, view->estimates, task,
+						  task->n_gpus > 0 ? task->gpus[g] : FORECAST_CPU);
+
+		if (!forecast_is_overdue(&f, task->work_done_seconds))
+			return false;
+	}
+	return true;
 }
 
 /* The ends by what was learned, all GPUs and the CPU. */
@@ -150,7 +164,7 @@ static void learned_ends(const struct plan *plan, bool least, double *ends)
 			const struct place_task *task = &view->running[i];
 			struct forecast f;
 
-			if (!runs_on(task, gpu))
+			if (!place_runs_on(task, gpu))
 				continue;
 			f = forecast_task(view->ledger, view->estimates, task, gpu);
 			shares[n++] =
@@ -193,8 +207,28 @@ static void find_ends(struct plan *plan)
 		    .expected = MIN_OF(expected[i], left),
 		    .earliest =
 			isinf(expected[i]) && !isinf(left) ? left : MIN_OF(earliest[i], left),
+		    .is_limit = left < expected[i],
+		    .overdue = is_overdue(view, task),
 		};
 	}
+}
+
+static void rest_on(struct basis *basis, const struct end *end, const struct place_task *task)
+{
+	basis->is_limit = end->is_limit;
+	if (end->overdue)
+		basis->overdue = task->id;
+}
+
+/* It waits for this too. */
+static void start_at(struct reserve *r, double seconds, const struct basis *basis)
+{
+	if (seconds > r->start_seconds) {
+		r->start_seconds = seconds;
+		r->start_is_limit = basis->is_limit;
+	}
+	if (basis->overdue)
+		r->overdue = basis->overdue;
 }
 
 /* ---- when a GPU takes it ---- */
@@ -222,6 +256,7 @@ static double when_taken(const struct plan *plan, size_t gpu, bool earliest,
 
 	candidate->then = view->ledger->gpus[gpu];
 	candidate->n_gone = candidate->n_unknown = 0;
+	candidate->basis = (struct basis){};
 	*ret_able = true;
 	for (size_t i = 0; fit_state(&candidate->then, request, of_batch, unsized) != FIT_OK; i++) {
 		const struct end *end = &plan->ends[i];
@@ -232,10 +267,11 @@ static double when_taken(const struct plan *plan, size_t gpu, bool earliest,
 			return HUGE_VAL;
 		}
 		task = &view->running[end->running];
-		if (!runs_on(task, gpu))
+		if (!place_runs_on(task, gpu))
 			continue;
 		at = earliest ? end->earliest : end->expected;
 		candidate->n_unknown += end->expected == HUGE_VAL;
+		rest_on(&candidate->basis, end, task);
 		candidate->n_gone++;
 		release(&candidate->then, task->request);
 		if (task->request->vram_bytes == 0 && unsized > 0)
@@ -296,7 +332,7 @@ static void mark_way(struct plan *plan, size_t gpu, size_t n)
 	for (size_t i = 0; i < plan->view->n_running && n > 0; i++) {
 		const struct place_task *task = &plan->view->running[plan->ends[i].running];
 
-		if (!runs_on(task, gpu))
+		if (!place_runs_on(task, gpu))
 			continue;
 		n--;
 		for (size_t g = 0; g < task->n_gpus; g++)
@@ -345,7 +381,7 @@ static uint64_t spare_vram(const struct plan *plan, size_t gpu)
 	struct sizes sizes = {};
 
 	for (size_t i = 0; i < view->n_running; i++)
-		if (runs_on(&view->running[i], gpu))
+		if (place_runs_on(&view->running[i], gpu))
 			add_size(&sizes, view->running[i].request->vram_bytes);
 	return least_spare(view->ledger->gpus[gpu].room_bytes, plan->task->request->vram_bytes,
 			   &sizes);
@@ -369,7 +405,7 @@ static void keep_gpu(struct plan *plan, const struct candidate *c)
 	    .spare = one_more && !wants_it_alone(request),
 	    .spare_vram = spare_vram(plan, c->gpu),
 	};
-	r->start_seconds = MAX_OF(r->start_seconds, c->expected);
+	start_at(r, c->expected, &c->basis);
 	r->safe_seconds = MAX_OF(r->safe_seconds, c->earliest);
 	mark_way(plan, c->gpu, c->n_gone);
 }
@@ -409,12 +445,13 @@ struct thing {
 /* When there is as much of it as the task needs, those that run ending in the order of plan->ends;
  * infinite with ret_able false: never. `way`: mark who is waited for. */
 static double when_enough(const struct plan *plan, const struct thing *thing, bool way,
-			  bool *ret_able)
+			  struct basis *ret_basis, bool *ret_able)
 {
 	const struct place_view *view = plan->view;
 	uint64_t room = thing->room;
 	double at = 0;
 
+	*ret_basis = (struct basis){};
 	*ret_able = true;
 	for (size_t i = 0; room < thing->needs; i++) {
 		const struct place_task *task;
@@ -428,6 +465,7 @@ static double when_enough(const struct plan *plan, const struct thing *thing, bo
 			continue;
 		room = saturate_add(room, thing->of(task->request));
 		at = way ? plan->ends[i].expected : plan->ends[i].earliest;
+		rest_on(ret_basis, &plan->ends[i], task);
 		for (size_t g = 0; way && g < task->n_gpus; g++)
 			plan->reserve->in_its_way[task->gpus[g]] = true;
 	}
@@ -440,16 +478,17 @@ static bool keep_thing(struct plan *plan, const struct thing *thing, uint64_t *r
 	const struct place_view *view = plan->view;
 	struct reserve *r = plan->reserve;
 	struct sizes sizes = {};
+	struct basis basis;
 	double expected, earliest;
 	bool able;
 
 	qsort(plan->ends, view->n_running, sizeof *plan->ends, by_earliest);
-	earliest = when_enough(plan, thing, false, &able);
+	earliest = when_enough(plan, thing, false, &basis, &able);
 	qsort(plan->ends, view->n_running, sizeof *plan->ends, by_expected);
-	expected = when_enough(plan, thing, true, &able);
+	expected = when_enough(plan, thing, true, &basis, &able);
 	if (!able)
 		return false;
-	r->start_seconds = MAX_OF(r->start_seconds, expected);
+	start_at(r, expected, &basis);
 	r->safe_seconds = MAX_OF(r->safe_seconds, earliest);
 	for (size_t i = 0; i < view->n_running; i++)
 		add_size(&sizes, thing->of(view->running[i].request));

@@ -30,6 +30,8 @@ struct reserve {
 	size_t n_gpus;        /* 0: it runs on the CPU */
 	double start_seconds; /* from now, as far as is known; infinite: when what is in its way has
 				 ended, of which nobody knows when */
+	bool start_is_limit;  /* that is its time limit: it may be sooner, and no later */
+	uint64_t overdue;     /* 0, or the task in its way that has run longer than expected */
 	double safe_seconds;  /* it starts no sooner: who has surely ended by then does no harm */
 	bool ram, cpus;       /* it needs some; then the spare is: */
 	uint64_t spare_ram, spare_cpu;

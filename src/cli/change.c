@@ -40,15 +40,15 @@ static void say(const struct target *target, const json_t *answer, const struct 
 }
 
 static int change_one(struct api_client *client, const struct target *target,
-		      const struct change *change, json_t *document)
+		      const struct change *change, json_t *document, struct targets_absent *absent)
 {
 	auto_json json_t *answer = NULL;
-	int code = session_call(client, "POST", change->body, &answer, "/v1/%s/%llu/%s",
-				target->is_batch ? "batches" : "tasks",
-				(unsigned long long)target->id, change->verb);
+	struct error err = {};
 
-	if (code != EXIT_DONE)
-		return code;
+	if (session_try(client, "POST", change->body, &answer, &err, "/v1/%s/%llu/%s",
+			target->is_batch ? "batches" : "tasks", (unsigned long long)target->id,
+			change->verb) < 0)
+		return targets_failed(absent, &err);
 	if (document)
 		target_add_to_document(
 		    document, target, json_object_get(answer, target->is_batch ? "batch" : "task"));
@@ -63,13 +63,15 @@ int change_all(const struct options *options, const struct targets *targets,
 	auto_json json_t *document = options_flag(options, "json") ? target_document() : NULL;
 	auto_api_client struct api_client *client = NULL;
 	int code = session_open(&client), worst = EXIT_DONE;
+	struct targets_absent absent = {};
 
 	if (code != EXIT_DONE)
 		return code;
 	for (size_t i = 0; i < targets->n; i++) {
-		code = change_one(client, &targets->items[i], change, document);
+		code = change_one(client, &targets->items[i], change, document, &absent);
 		worst = MAX_OF(worst, code);
 	}
+	targets_tell_absent(&absent, targets->n);
 	if (document)
 		target_print_document(document, targets->n == 1);
 	return worst;

@@ -23,15 +23,15 @@ static void say(const struct target *target, const json_t *told)
 }
 
 /* With `document` it is told there, at the end of all. */
-static int cancel_one(struct api_client *client, const struct target *target, json_t *document)
+static int cancel_one(struct api_client *client, const struct target *target, json_t *document,
+		      struct targets_absent *absent)
 {
 	auto_json json_t *answer = NULL;
-	int code =
-	    session_call(client, "POST", NULL, &answer, "/v1/%s/%llu/cancel",
-			 target->is_batch ? "batches" : "tasks", (unsigned long long)target->id);
+	struct error err = {};
 
-	if (code != EXIT_DONE)
-		return code;
+	if (session_try(client, "POST", NULL, &answer, &err, "/v1/%s/%llu/cancel",
+			target->is_batch ? "batches" : "tasks", (unsigned long long)target->id) < 0)
+		return targets_failed(absent, &err);
 	if (document)
 		target_add_to_document(
 		    document, target, json_object_get(answer, target->is_batch ? "batch" : "task"));
@@ -67,6 +67,7 @@ static int run(const struct options *options)
 	auto_targets struct targets targets = {};
 	auto_json json_t *document = options_flag(options, "json") ? target_document() : NULL;
 	bool all = options_flag(options, "all");
+	struct targets_absent absent = {};
 	int code, worst = EXIT_DONE;
 	struct error err = {};
 
@@ -81,9 +82,10 @@ static int run(const struct options *options)
 	if (all)
 		return cancel_all(client, document != NULL);
 	for (size_t i = 0; i < targets.n; i++) {
-		code = cancel_one(client, &targets.items[i], document);
+		code = cancel_one(client, &targets.items[i], document, &absent);
 		worst = MAX_OF(worst, code);
 	}
+	targets_tell_absent(&absent, targets.n);
 	if (document)
 		target_print_document(document, targets.n == 1);
 	return worst;

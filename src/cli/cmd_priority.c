@@ -4,8 +4,8 @@
 #include <errno.h>
 
 /* As of --priority. */
-static const struct option_spec number = {"priority",   0,           OPTION_INT, "N",
-					  .min = -1000, .max = 1000, .help = ""};
+static const struct option_spec number = {
+    "priority", 0, OPTION_INT, "N", .min = -1000, .max = 1000, .help = "", .is_operand = true};
 
 static int run(const struct options *options)
 {

@@ -103,6 +103,13 @@ static int build_path(const struct options *options, struct text *path, uint64_t
 	long long limit = options_int(options, "limit", PAGE_DEFAULT),
 		  page = options_int(options, "page", 1);
 
+	if (options_flag(options, "newest") && options_flag(options, "oldest"))
+		return error_set(err, -EINVAL, "--newest contradicts --oldest");
+	if (options_flag(options, "page") && all && !options_flag(options, "limit"))
+		return error_set(err, -EINVAL,
+				 "--page is of a list in parts: leave out --%s, or say with "
+				 "--limit how long a page is",
+				 options_flag(options, "all") ? "all" : "export");
 	text_add(path, "/v1/tasks?");
 	if (options_flag(options, "export"))
 		text_add(path, "format=lines&");
@@ -137,6 +144,16 @@ static int pass_through(struct api_client *client, const char *path)
 	return r < 0 ? verb_fail(&err) : EXIT_DONE;
 }
 
+/* There are so many pages, and this is not one of them. */
+static int no_such_page(const struct options *options, uint64_t total)
+{
+	uint64_t limit = (uint64_t)options_int(options, "limit", PAGE_DEFAULT);
+
+	(void)fprintf(stderr, "page %lld of %llu: there is none\n", options_int(options, "page", 1),
+		      (unsigned long long)MAX_OF((total + limit - 1) / limit, (uint64_t)1));
+	return EXIT_PROBLEM;
+}
+
 static int print_table(struct api_client *client, const struct options *options, const char *path)
 {
 	auto_json json_t *answer = NULL;
@@ -149,6 +166,8 @@ static int print_table(struct api_client *client, const struct options *options,
 		return code;
 	shown = json_array_size(json_object_get(answer, "tasks"));
 	total = jsonx_get_u64(answer, "total", shown);
+	if (shown == 0 && options_int(options, "page", 1) > 1)
+		return no_such_page(options, total);
 	tasktable_render(json_object_get(answer, "tasks"), timestamp_now_ms(),
 			 term_table_width(stdout), &text);
 	(void)fputs(shown > 0 ? text.data : "no tasks\n", stdout);

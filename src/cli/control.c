@@ -7,6 +7,19 @@
 
 #include <string.h>
 
+/* {"reason"}, {} without one; NULL: said that it cannot be sent. */
+static json_t *reason_body(const struct options *options)
+{
+	const char *reason = options_text(options, "reason", NULL);
+	json_t *json = reason ? json_string(reason) : NULL;
+
+	if (reason && !json) {
+		(void)verb_complain(EXIT_USAGE, "--reason is not UTF-8");
+		return NULL;
+	}
+	return json ? json_pack("{s:o}", "reason", json) : json_object();
+}
+
 static void say_gpu(const char *gpu, bool drain)
 {
 	if (drain)
@@ -21,14 +34,11 @@ static int change_gpu(struct api_client *client, const struct options *options, 
 		      bool drain)
 {
 	auto_json json_t *answer = NULL;
-	auto_json json_t *body = json_pack("{s:s}", "gpu", gpu);
+	auto_json json_t *body = reason_body(options);
 	int code;
 
-	if (!body)
+	if (json_object_set_new(body, "gpu", json_string(gpu)) < 0)
 		return verb_complain(EXIT_USAGE, "the GPU's name is not UTF-8");
-	if (drain)
-		(void)json_object_set_new(body, "reason",
-					  jsonx_string_if(options_text(options, "reason", NULL)));
 	code =
 	    session_call(client, "POST", body, &answer, "/v1/gpus/%s", drain ? "drain" : "resume");
 	if (code == EXIT_DONE && options_flag(options, "json"))
@@ -41,6 +51,7 @@ static int change_gpu(struct api_client *client, const struct options *options, 
 int control_gpus(const struct options *options)
 {
 	auto_api_client struct api_client *client = NULL;
+	auto_json json_t *reason = reason_body(options);
 	const char *action = options->operands.items[0];
 	bool drain = strcmp(action, "drain") == 0;
 	int code, worst = EXIT_DONE;
@@ -53,6 +64,8 @@ int control_gpus(const struct options *options)
 				     action);
 	if (!drain && options_flag(options, "reason"))
 		return verb_complain(EXIT_USAGE, "gpus: --reason is for drain");
+	if (!reason)
+		return EXIT_USAGE;
 	code = session_open(&client);
 	if (code != EXIT_DONE)
 		return code;
@@ -154,9 +167,8 @@ int control_queue(const struct options *options)
 				     action);
 	if (!pause && options_flag(options, "reason"))
 		return verb_complain(EXIT_USAGE, "queue: --reason is for pause");
-	if (pause)
-		body = json_pack("{s:o}", "reason",
-				 jsonx_string_if(options_text(options, "reason", NULL)));
+	if (pause && !(body = reason_body(options)))
+		return EXIT_USAGE;
 	code = session_open(&client);
 	if (code == EXIT_DONE)
 		code = session_call(client, "POST", body, &answer, "/v1/queue/%s", action);

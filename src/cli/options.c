@@ -100,7 +100,7 @@ int option_convert(const struct option_spec *spec, const char *text, struct opti
 		break;
 	}
 	if (r < 0)
-		return error_prefix(err, r, "--%s", spec->name);
+		return spec->is_operand ? r : error_prefix(err, r, "--%s", spec->name);
 	*ret_value = value;
 	return 0;
 }

@@ -34,6 +34,7 @@ struct option_spec {
 	bool value_optional;        /* the value may be left out; taken when it reads as one */
 	bool placeholders;          /* may hold {key} of a row: then it is checked once filled in */
 	bool repeats;               /* may be given several times: options_list() has all texts */
+	bool is_operand;            /* it is not written with dashes: errors do not name it */
 	const char *refused; /* known to this verb as one of others, and why it is not for it;
 				--help leaves it out */
 };

@@ -5,6 +5,7 @@
  * A range counts in decimal, not in binary: 0.1..0.5:0.1 has five values, and the last is 0.5.
  */
 #include "cli/rows_priv.h"
+#include "cli/template.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -164,6 +165,12 @@ static int axis_parse(const char *text, struct axis *axis, struct error *err)
 
 	if (!equals || key_len == 0 || key_len > KEY_MAX || strcspn(text, "{}/,") < key_len)
 		return error_set(err, -EINVAL, "\"%.64s\" is not KEY=VALUE[,VALUE]", text);
+	if (equals[1] == '"' || equals[1] == '\'' || strstr(equals, ",\"") || strstr(equals, ",'"))
+		return error_set(err, -EINVAL,
+				 "\"%.64s\": quotes are not taken off here and commas part "
+				 "values all the same; values with commas or quotes come from a "
+				 "file of rows",
+				 text);
 	axis->key = mem_strndup(text, key_len);
 	for (const char *at = equals + 1;;) {
 		size_t len = strcspn(at, ",");
@@ -202,6 +209,12 @@ static int axes_parse(const struct strings *sweeps, struct axes *axes, struct er
 
 		if (r == 0 && strcmp(axis.key, "row") == 0)
 			r = error_set(err, -EINVAL, "{row} is the row's number");
+		if (r == 0 && template_is_of_gpu(axis.key))
+			r = error_set(err, -EINVAL,
+				      "{%s} is of the GPU a task gets: take another name (to put "
+				      "the tasks on given GPUs: --sweep gpu_no=1,2 --device "
+				      "{gpu_no})",
+				      axis.key);
 		if (r == 0 && axes_have(axes, axis.key))
 			r = error_set(err, -EINVAL, "%s is swept twice", axis.key);
 		if (r == 0 && axes->n == AXES_MAX)

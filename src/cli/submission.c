@@ -315,8 +315,12 @@ static int add_name(const struct options *options, const struct rows *rows, size
 
 	if (r < 0)
 		return r;
+	if (given.value.given && !*given.value.text)
+		return at_row(rows, i, error_set(err, -EINVAL, "--name is empty"), err);
 	name = given.value.given ? mem_strdup(given.value.text) : default_name(options, rows, i);
 	json = json_string(name);
+	if (!json && given.value.given)
+		return at_row(rows, i, error_set(err, -EINVAL, "--name is not UTF-8"), err);
 	/* Cutting may have halved a character. */
 	(void)json_object_set_new(task, "name",
 				  json   ? json

@@ -2,6 +2,7 @@
 #include "cli/target.h"
 
 #include "cli/term.h"
+#include "cli/verbs.h"
 
 #include <errno.h>
 #include <string.h>
@@ -121,6 +122,24 @@ int targets_parse_list(const char *text, struct targets *targets, struct error *
 			return r;
 		text += len + 1;
 	}
+}
+
+int targets_failed(struct targets_absent *absent, const struct error *err)
+{
+	if (err->code != -ENOENT)
+		return verb_fail(err);
+	if (absent->n++ == 0)
+		absent->first = *err;
+	return EXIT_USAGE;
+}
+
+void targets_tell_absent(const struct targets_absent *absent, size_t of)
+{
+	if (absent->n == 1)
+		(void)verb_fail(&absent->first);
+	else if (absent->n > 1)
+		(void)verb_complain(EXIT_USAGE, "%zu of these %zu are not there: %s, and so on",
+				    absent->n, of, error_text(&absent->first));
 }
 
 json_t *target_document(void)

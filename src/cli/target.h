@@ -39,6 +39,16 @@ int targets_parse_list(const char *text, struct targets *targets, struct error *
 
 /* {"tasks": [...], "batches": [...]}: what is told of several, as one JSON document. */
 json_t *target_document(void);
+
+/* Of many that are asked for (100-200), those that are not there are told of in one line. */
+struct targets_absent {
+	size_t n;
+	struct error first;
+};
+/* What a call of session_try() failed with: kept when it is that, else printed. The exit code. */
+int targets_failed(struct targets_absent *absent, const struct error *err);
+void targets_tell_absent(const struct targets_absent *absent, size_t of);
+
 void target_add_to_document(json_t *document, const struct target *target, json_t *told);
 
 /* To standard output; of a single one (when it was told) just its object. */

@@ -17,6 +17,11 @@ static bool is_daemon_name(const char *name, size_t len)
 	return false;
 }
 
+bool template_is_of_gpu(const char *name)
+{
+	return is_daemon_name(name, strlen(name)) && strcmp(name, "batch_size") != 0;
+}
+
 static void add_escaped(struct text *out, const char *s, size_t len)
 {
 	for (size_t i = 0; i < len; i++) {

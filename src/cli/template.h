@@ -14,6 +14,9 @@ enum template_target {
 	TEMPLATE_VALUE,   /* is read here: only the row's keys, braces come out single */
 };
 
+/* {device} {gpu} {uuid} {vram_mib}: what a GPU is, once chosen. A batch size may well be swept. */
+bool template_is_of_gpu(const char *name);
+
 /* Fill row `i` into `text`. -EINVAL: an unknown placeholder (the error names it and the keys the
  * row has), a null value, a brace without its partner. */
 int template_fill(const char *text, enum template_target target, const struct rows *rows, size_t i,

@@ -67,6 +67,22 @@ void term_print_json(FILE *file, const json_t *json)
 	(void)fputc('\n', file);
 }
 
+/* Has no width and changes what is around it: the direction of writing, a joint, a mark of bytes.
+ */
+static bool is_format(wchar_t wc)
+{
+	static const struct {
+		wchar_t first, last;
+	} ranges[] = {{0xad, 0xad},     {0x600, 0x605},    {0x61c, 0x61c},   {0x180e, 0x180e},
+		      {0x200b, 0x200f}, {0x2028, 0x202e},  {0x2060, 0x206f}, {0xfeff, 0xfeff},
+		      {0xfff9, 0xfffb}, {0xe0000, 0xe007f}};
+
+	for (size_t i = 0; i < ARRAY_LEN(ranges); i++)
+		if (wc >= ranges[i].first && wc <= ranges[i].last)
+			return true;
+	return false;
+}
+
 void term_add_clean(struct text *text, const char *s, size_t columns)
 {
 	mbstate_t state = {};
@@ -75,16 +91,19 @@ void term_add_clean(struct text *text, const char *s, size_t columns)
 	while (left > 0) {
 		wchar_t wc = L'?';
 		size_t n = mbrtowc(&wc, s, left, &state);
-		int width;
+		char escaped[16] = "?";
 		bool printable;
+		int width;
 
 		if (n == (size_t)-1 || n == (size_t)-2 || n == 0) {
 			state = (mbstate_t){};
 			n = 1;
 			wc = L'\0';
 		}
-		printable = wc != L'\0' && iswprint((wint_t)wc);
-		width = printable ? wcwidth(wc) : 1;
+		if (is_format(wc))
+			(void)snprintf(escaped, sizeof escaped, "\\u%04lX", (unsigned long)wc);
+		printable = wc != L'\0' && !is_format(wc) && iswprint((wint_t)wc);
+		width = printable ? wcwidth(wc) : (int)strlen(escaped);
 		width = MAX_OF(width, 0);
 		if (used + (size_t)width > columns ||
 		    (used + (size_t)width == columns && total > columns && left > n)) {
@@ -94,7 +113,7 @@ void term_add_clean(struct text *text, const char *s, size_t columns)
 		if (printable)
 			text_add_bytes(text, s, n);
 		else
-			text_add(text, "?");
+			text_add(text, escaped);
 		used += (size_t)width;
 		s += n;
 		left -= n;

@@ -201,17 +201,33 @@ static int read_compute_max(const json_t *value, struct target *t, struct error 
 	return read_compute(value, &wish(t)->compute_max, err);
 }
 
-/* One that is preferred and forbidden was not meant so. */
-static int wish_check(struct place_wishes *w, struct error *err)
+/* One that is preferred and forbidden was not meant so. `key` is the other list; the GPU is named
+ * as it was there. */
+static int check_not_preferred(const json_t *value, const char *key, struct target *t,
+			       struct error *err)
 {
-	for (size_t i = 0; i < w->n_forbid; i++)
-		if (wish_names(w->prefer, w->n_prefer, w->forbid[i]))
-			return error_set(err, -EINVAL, "forbid: GPU %s is in prefer too",
-					 w->forbid[i]);
-	for (size_t i = 0; i < w->n_avoid; i++)
-		if (wish_names(w->prefer, w->n_prefer, w->avoid[i]))
-			return error_set(err, -EINVAL, "avoid: GPU %s is in prefer too",
-					 w->avoid[i]);
+	struct place_wishes *w = &t->submit->wish;
+	const char *uuid = NULL;
+	const json_t *item;
+	size_t i;
+
+	json_array_foreach (json_object_get(value, key), i, item)
+		if (resolve(item, t, &uuid, NULL) == 0 && uuid &&
+		    wish_names(w->prefer, w->n_prefer, uuid))
+			return error_set(err, -EINVAL, "%s: GPU %s is to be preferred, too", key,
+					 json_string_value(item));
+	return 0;
+}
+
+static int wish_check(const json_t *value, struct target *t, struct error *err)
+{
+	const struct place_wishes *w = &t->submit->wish;
+	int r = check_not_preferred(value, "forbid", t, err);
+
+	if (r == 0)
+		r = check_not_preferred(value, "avoid", t, err);
+	if (r < 0)
+		return r;
 	if (w->compute_max > 0 && w->compute_min > w->compute_max)
 		return error_set(err, -EINVAL,
 				 "compute_capability_min: %u.%u is above the max of %u.%u",
@@ -247,7 +263,7 @@ int read_request(const json_t *value, struct target *t, struct error *err)
 	r = read_members(value, members, t, err);
 	if (r < 0 || !submit->has_wish)
 		return r;
-	r = wish_check(&submit->wish, err);
+	r = wish_check(value, t, err);
 	if (r < 0)
 		return r;
 	if (submit->wishes.n == SUBMIT_WISHES_MAX)

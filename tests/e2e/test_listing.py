@@ -70,6 +70,9 @@ def test_the_verb(mixed):
     done = box.plimsoll("queue", "--limit", "2", check=0)
     assert "e.wav" in done.stdout and "2 of 5 tasks" in done.stderr
     assert "3 of 5" not in box.plimsoll("queue", "--limit", "2", "--page", "3", check=0).stderr
+    assert "page 99 of 3" in box.plimsoll("queue", "--limit", "2", "--page", "99", check=1).stderr
+    absent = box.plimsoll("hold", "100-200", check=2).stderr
+    assert absent.count("\n") == 1 and "101 of these 101 are not there" in absent and "task 100" in absent
     lines = [json.loads(line) for line in box.plimsoll("queue", "--export", check=0).stdout.splitlines()]
     assert [task["id"] for task in lines] == [1, 2, 3, 4, 5] and lines[3]["attempts"][0]["exit_code"] == 1
     assert box.plimsoll("queue", "--export", "--state", "lost", check=0).stdout == ""

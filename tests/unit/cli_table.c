@@ -87,6 +87,9 @@ static void test_clean(void **state)
 	assert_clean("größe", 5, "größe");
 	assert_clean("日本語", 6, "日本語");
 	assert_clean("日本語", 5, "日本…");
+	/* What turns the rest of the line around is shown, not done. */
+	assert_clean("a\u202egnp.exe", 40, "a\\u202Egnp.exe");
+	assert_clean("a\u200bb\ufeff", 40, "a\\u200Bb\\uFEFF");
 	assert_clean("x", 0, "");
 }
 

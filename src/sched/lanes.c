@@ -159,25 +159,6 @@ void waiting_wake(struct sched *sched, int64_t now_ms)
 	}
 }
 
-/* Pauses go back with the clock. A time of day that somebody asked for stays what it is. */
-void waiting_shift(struct sched *sched, int64_t back)
-{
-	size_t n = order_size(&sched->delayed);
-	auto_free struct order_node **nodes = mem_calloc(n + 1, sizeof(struct order_node *));
-
-	n = order_take(&sched->delayed, nodes, n);
-	for (size_t i = 0; i < n; i++) {
-		struct task_node *t = task_of_order(nodes[i]);
-
-		if (t->pub.not_before_ms == t->pub.spec.not_before_ms)
-			continue;
-		waiting_remove(sched, t);
-		t->pub.not_before_ms = MAX_OF(t->pub.not_before_ms - back, 1);
-		waiting_add(sched, t);
-		task_changed(sched, t);
-	}
-}
-
 void waiting_rank_all(struct sched *sched)
 {
 	for (struct task_node *t = sched->first; t; t = t->next) {

@@ -33,53 +33,6 @@
 /* A sample speaks for no more than this: the driver's own window is up to a second. */
 #define SHARE_SPAN_MAX_MS 2000
 
-static void ramps_shift(struct task_node *t, int64_t back)
-{
-	for (unsigned g = 0; g < task_current(t)->n_gpus; g++)
-		t->run->ramps[g].since_ms -= back;
-}
-
-/*
- * Clocks are set. Deadlines are kept in realtime because the rest is; when it goes back, they go
- * back with it, so that a grace of 10 s stays one. What is remembered to be older or newer than a
- * sample goes back too: the samples to come will be.
- */
-void time_seen(struct sched *sched, int64_t now_ms)
-{
-	int64_t back = sched->last_ms - now_ms;
-
-	sched->last_ms = now_ms;
-	if (back <= 0)
-		return;
-	for (struct task_node *t = sched->active; t; t = t->run->next) {
-		struct sched_attempt *attempt = task_current(t);
-
-		/* How long it ran stays true. */
-		attempt->started_at_ms = MAX_OF(attempt->started_at_ms - back, 1);
-		attempt->changed = true;
-		task_changed(sched, t);
-		if (t->run->kill_at_ms > 0)
-			t->run->kill_at_ms = MAX_OF(t->run->kill_at_ms - back, 1);
-		if (t->run->since_ms > 0)
-			t->run->since_ms = MAX_OF(t->run->since_ms - back, 1);
-		ramps_shift(t, back);
-		t->run->accounted_ms = MIN_OF(t->run->accounted_ms, now_ms);
-		t->run->share_ms = MIN_OF(t->run->share_ms, now_ms);
-		t->run->fault_ms = MIN_OF(t->run->fault_ms, now_ms);
-		t->run->judge_until_ms -= back;
-		t->run->end.ended_at_ms = MIN_OF(t->run->end.ended_at_ms, now_ms);
-	}
-	sched->population_ms = MIN_OF(sched->population_ms, now_ms);
-	if (sched->brake_until_ms > 0)
-		sched->brake_until_ms = MAX_OF(sched->brake_until_ms - back, 1);
-	if (sched->stagger_wake_ms > 0)
-		sched->stagger_wake_ms = MAX_OF(sched->stagger_wake_ms - back, 1);
-	for (size_t i = 0; i < sched->n_gpu_starts; i++)
-		sched->gpu_starts[i].at_ms -= back;
-	users_clock_back(sched, now_ms);
-	waiting_shift(sched, back);
-}
-
 size_t gpu_position(const struct sched *sched, const char *uuid)
 {
 	for (size_t i = 0; i < sched->gpus->n; i++) {

@@ -73,6 +73,18 @@ static bool state_is_active(enum sched_state state)
 	return state == SCHED_STARTING || state == SCHED_RUNNING;
 }
 
+/* When the clock is first looked at, this cannot be later. */
+static void restored_note(struct sched *sched, const struct task_node *t)
+{
+	int64_t queued_at_ms =
+	    t->pub.queued_at_ms == t->pub.spec.not_before_ms ? 0 : t->pub.queued_at_ms;
+	int64_t at_ms = t->run ? task_current((struct task_node *)(uintptr_t)t)->started_at_ms : 0;
+
+	if (!sched->begun && !sched_state_is_final(t->pub.state))
+		sched->restored_ms =
+		    MAX_OF(sched->restored_ms, MAX_OF(MAX_OF(at_ms, queued_at_ms), 1));
+}
+
 static void queued_restore(struct sched *sched, struct task_node *t, const struct sched_task *from)
 {
 	t->pub.queued_at_ms = from->queued_at_ms;
@@ -143,6 +155,7 @@ int sched_restore_task(struct sched *sched, const struct sched_task *task, struc
 		if (t->pub.state == SCHED_RUNNING)
 			t->run->since_ms = task_current(t)->started_at_ms;
 	}
+	restored_note(sched, t);
 	sums_restore(sched, t);
 	sched_touch(sched);
 	return 0;

@@ -60,6 +60,16 @@ static inline void sched_cleanup(struct sched **sched)
 }
 #define auto_sched CLEANUP(sched_cleanup)
 
+/*
+ * Both clocks, read at the same moment, ahead of any call with this now_ms. It tells when the clock
+ * of the wall was set, by more than a second in either direction: then everything that means a
+ * duration (time a task has run, pauses, graces, waits) moves with it, and a time of day
+ * (spec.not_before_ms) does not. `monotonic_ms` is of CLOCK_MONOTONIC, which stands still while the
+ * machine sleeps: a limit counts the time in which a task could run. Who never calls it is
+ * protected from a clock set back only.
+ */
+void sched_clock(struct sched *sched, int64_t now_ms, int64_t monotonic_ms);
+
 /* Before the first step, and again whenever it changed. */
 void sched_configure(struct sched *sched, const struct sched_config *config, int64_t now_ms);
 /* The rules of all GPUs that have some, by UUID (also of GPUs that are not there); replaces those
@@ -79,7 +89,8 @@ struct sched_user {
 	double usage_share;       /* of all users', 0..1 */
 	int64_t at_ms;
 };
-/* In order of uid; the caller frees the array. */
+/* In order of uid; the caller frees the array. Changes nothing that is to be stored, whatever
+ * now_ms says of the clock. */
 size_t sched_users(struct sched *sched, int64_t now_ms, struct sched_user **ret_users);
 /* On start: what was kept of it. */
 void sched_restore_user(struct sched *sched, uid_t uid, double usage_gpu_seconds, int64_t at_ms);

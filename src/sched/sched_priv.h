@@ -191,8 +191,12 @@ struct sched {
 	size_t n_ghosts, ghosts_room;
 	uint64_t round_robin;
 	int64_t stop_grace_ms;
-	int64_t last_ms;        /* time of the last call */
-	int64_t last_queued_ms; /* the latest of all tasks: a clock set back changes no order */
+	int64_t last_ms;         /* time of the last call */
+	bool clock_known;        /* there is a */
+	int64_t clock_offset_ms; /* realtime less monotonic time, at the last sched_clock() */
+	int64_t restored_ms;     /* the latest of what was restored and has not been held against a
+				    clock yet; 0 = nothing was */
+	int64_t last_queued_ms;  /* the latest of all tasks: a clock set back changes no order */
 
 	struct sched_config config; /* defaults filled in */
 	struct sched_user_config *user_configs;
@@ -271,7 +275,6 @@ void spec_drop(struct sched *sched, struct task_node *t);
 void waiting_add(struct sched *sched, struct task_node *t);
 void waiting_remove(struct sched *sched, struct task_node *t);
 void waiting_wake(struct sched *sched, int64_t now_ms); /* those whose not_before_ms came */
-void waiting_shift(struct sched *sched, int64_t back);  /* the clock was set back by this */
 void waiting_rank_all(struct sched *sched);             /* by a new configuration */
 /* Set queued_at_ms: a clock set back puts nobody before those who are there. */
 void waiting_queue(struct sched *sched, struct task_node *t, int64_t now_ms);
@@ -294,7 +297,8 @@ void users_forget(struct sched *sched);
 /* Those with limits, for the placer; the caller frees the array. */
 struct place_user *users_limited(const struct sched *sched, size_t *ret_n);
 void users_destroy(struct sched *sched);
-void users_clock_back(struct sched *sched, int64_t now_ms);
+void users_clock_moved(struct sched *sched, int64_t by);
+void users_clock_clamp(struct sched *sched, int64_t now_ms); /* nothing is of later */
 /* Of a task that comes to or leaves its GPUs: `by` is 1 or -1. */
 void user_run(struct sched *sched, struct task_node *t, int by, int64_t now_ms);
 void users_weigh_runs(struct sched *sched, int64_t now_ms); /* sizes of GPUs got known */
@@ -326,8 +330,10 @@ int64_t limits_deadline(const struct task_node *t); /* 0 = none */
 /* An error that is the end of its time becomes a timeout; the text says which. */
 bool limits_judge(const struct task_node *t, const struct sched_end *end, char *text, size_t size);
 
-/* machine.c: GPUs, use, work. */
+/* clock.c: every call that is given a time says so, before it uses it. */
 void time_seen(struct sched *sched, int64_t now_ms);
+
+/* machine.c: GPUs, use, work. */
 void work_account(struct sched *sched, int64_t now_ms); /* before anything comes or leaves */
 void run_begin(struct sched *sched, struct task_node *t, int64_t now_ms);
 /* Its processes are gone: what they used in the present sample is free. */

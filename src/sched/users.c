@@ -102,7 +102,13 @@ void users_forget(struct sched *sched)
 	sched->n_users = kept;
 }
 
-void users_clock_back(struct sched *sched, int64_t now_ms)
+void users_clock_moved(struct sched *sched, int64_t by)
+{
+	for (size_t i = 0; i < sched->n_users; i++)
+		sched->users[i]->usage_ms = MAX_OF(sched->users[i]->usage_ms + by, 0);
+}
+
+void users_clock_clamp(struct sched *sched, int64_t now_ms)
 {
 	for (size_t i = 0; i < sched->n_users; i++)
 		sched->users[i]->usage_ms = MIN_OF(sched->users[i]->usage_ms, now_ms);
@@ -287,7 +293,6 @@ size_t sched_users(struct sched *sched, int64_t now_ms, struct sched_user **ret_
 	struct sched_user *users = mem_calloc(sched->n_users + 1, sizeof *users);
 	double used = 0;
 
-	time_seen(sched, now_ms);
 	for (size_t i = 0; i < sched->n_users; i++) {
 		usage_settle(sched, sched->users[i], now_ms);
 		used += sched->users[i]->usage;
@@ -316,5 +321,6 @@ void sched_restore_user(struct sched *sched, uid_t uid, double usage_gpu_seconds
 
 	user->usage = MAX_OF(usage_gpu_seconds, 0.0);
 	user->usage_ms = at_ms;
+	sched->restored_ms = MAX_OF(sched->restored_ms, 1);
 	sched_touch(sched);
 }

@@ -6,11 +6,11 @@
 #include "daemon/change.h"
 
 #include "daemon/access.h"
+#include "daemon/clock.h"
 #include "daemon/daemon.h"
 #include "daemon/restore.h"
 #include "daemon/submit_parse.h"
 #include "daemon/tick.h"
-#include "util/timestamp.h"
 
 #include <errno.h>
 
@@ -45,7 +45,8 @@ static void change_task(struct daemon *daemon, struct api_request *request, chan
 	int r = 0;
 
 	if (!task || !(already & SCHED_STATE_BIT(task->state)))
-		r = change(daemon->sched, api_request_id(request), timestamp_now_ms(), &err);
+		r = change(daemon->sched, api_request_id(request), clock_now_ms(daemon->clock),
+			   &err);
 	reply(daemon, request, TICK_TASK, 0, r, &err);
 }
 
@@ -60,7 +61,7 @@ static void change_batch(struct daemon *daemon, struct api_request *request, cha
 	for (unsigned state = 0; batch && state < SCHED_STATE_COUNT; state++)
 		if (already & SCHED_STATE_BIT(state))
 			good += batch->counts[state];
-	r = change(daemon->sched, api_request_id(request), timestamp_now_ms(), &n, &err);
+	r = change(daemon->sched, api_request_id(request), clock_now_ms(daemon->clock), &n, &err);
 	if (r == -EALREADY && good > 0)
 		r = 0;
 	reply(daemon, request, TICK_BATCH, n, r, &err);
@@ -144,14 +145,15 @@ void handle_priority(void *data, struct api_request *request)
 
 	if (r == 0)
 		r = sched_set_priority(daemon->sched, api_request_id(request), priority,
-				       timestamp_now_ms(), &err);
+				       clock_now_ms(daemon->clock), &err);
 	reply(daemon, request, TICK_TASK, 0, r, &err);
 }
 
 /* Those that have not started. */
-static int batch_set_priority(struct sched *sched, uint64_t batch, int priority, unsigned *ret_n,
+static int batch_set_priority(struct daemon *daemon, uint64_t batch, int priority, unsigned *ret_n,
 			      struct error *err)
 {
+	struct sched *sched = daemon->sched;
 	auto_free uint64_t *ids = NULL;
 	size_t n = 0, room = 0;
 
@@ -168,7 +170,8 @@ static int batch_set_priority(struct sched *sched, uint64_t batch, int priority,
 		return error_set(err, -EALREADY, "batch %llu: all of its tasks have started",
 				 (unsigned long long)batch);
 	for (size_t i = 0; i < n; i++) {
-		int r = sched_set_priority(sched, ids[i], priority, timestamp_now_ms(), err);
+		int r =
+		    sched_set_priority(sched, ids[i], priority, clock_now_ms(daemon->clock), err);
 
 		if (r < 0)
 			return r;
@@ -185,6 +188,6 @@ void handle_batch_priority(void *data, struct api_request *request)
 	int priority, r = priority_parse(request, &priority, &err);
 
 	if (r == 0)
-		r = batch_set_priority(daemon->sched, api_request_id(request), priority, &n, &err);
+		r = batch_set_priority(daemon, api_request_id(request), priority, &n, &err);
 	reply(daemon, request, TICK_BATCH, n, r, &err);
 }

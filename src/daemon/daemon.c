@@ -10,6 +10,7 @@
 
 #include "api/start.h"
 #include "daemon/access.h"
+#include "daemon/clock.h"
 #include "daemon/fairshare.h"
 #include "daemon/gpus.h"
 #include "daemon/hub.h"
@@ -61,7 +62,7 @@ static void host_refresh(struct daemon *daemon, int64_t now_ms)
 static void on_gpus(void *data, const struct gpu_list *list)
 {
 	struct daemon *daemon = data;
-	int64_t now = timestamp_now_ms();
+	int64_t now = clock_now_ms(daemon->clock);
 
 	if (list->state == GPU_SOURCE_UNKNOWN)
 		return;
@@ -79,7 +80,7 @@ static void on_gpu_event(void *data, const struct gpu_event *event)
 	struct daemon *daemon = data;
 
 	log_warning("GPU %s reports XID %u", event->uuid, event->xid);
-	sched_gpu_event(daemon->sched, event, timestamp_now_ms());
+	sched_gpu_event(daemon->sched, event, clock_now_ms(daemon->clock));
 	gpu_sampler_kick(daemon->sampler);
 	hub_gpu_event(daemon->hub, event);
 	tick_request(daemon->tick);
@@ -248,7 +249,9 @@ static int modules_create(struct daemon *daemon, struct error *err)
 	daemon->parked = parked_create(daemon);
 	daemon->logs = logs_create(daemon);
 	daemon->listings = listings_create(daemon);
-	r = tick_create(daemon, &daemon->tick, err);
+	r = clock_create(daemon, &daemon->clock, err);
+	if (r == 0)
+		r = tick_create(daemon, &daemon->tick, err);
 	if (r == 0)
 		r = rules_create(daemon, &daemon->rules, err);
 	if (r == 0)
@@ -281,6 +284,7 @@ static void modules_destroy(struct daemon *daemon)
 	rules_destroy(daemon->rules);
 	tick_destroy(daemon->tick);
 	usage_destroy(daemon->usage);
+	clock_destroy(daemon->clock);
 	sched_destroy(daemon->sched);
 	catalogue_destroy(daemon->catalogue);
 }

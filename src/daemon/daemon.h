@@ -21,6 +21,7 @@
 
 #define DAEMON_PID "daemon.pid" /* in the runtime folder: "<pid> <start_time>\n" */
 
+struct clock;
 struct fairshare;
 struct hub;
 struct keeper;
@@ -43,6 +44,7 @@ struct daemon {
 	struct store *store;
 	struct catalogue *catalogue;
 	struct sched *sched;
+	struct clock *clock; /* what sched takes for now */
 	struct gpu_sampler *sampler;
 	struct runner *runner;       /* the tasks' processes */
 	struct usage *usage;         /* whose is a process on a GPU */

@@ -6,6 +6,7 @@
 #include "daemon/rules.h"
 
 #include "config/rule.h"
+#include "daemon/clock.h"
 #include "daemon/submit_parse.h"
 #include "daemon/tick.h"
 #include "daemon/waiters.h"
@@ -85,7 +86,7 @@ static void on_hours(uv_timer_t *timer);
 static void apply(struct rules *rules, const struct gpu_list *list)
 {
 	const json_t *drained = json_object_get(rules->state, "drained"), *drain;
-	int64_t now = timestamp_now_ms();
+	int64_t now = clock_now_ms(rules->daemon->clock);
 	uint64_t next = until_next_hour(rules->config, now);
 	const char *uuid;
 
@@ -172,7 +173,7 @@ static void apply_pause(struct rules *rules)
 		text_printf(&why, "the queue is paused since %s%s%s", since, *reason ? ": " : "",
 			    reason);
 	}
-	sched_set_pause(rules->daemon->sched, why.data, timestamp_now_ms());
+	sched_set_pause(rules->daemon->sched, why.data, clock_now_ms(rules->daemon->clock));
 }
 
 /* The configuration. */
@@ -211,7 +212,7 @@ static void configure(struct rules *rules)
 		else
 			sched.n_users++;
 	}
-	sched_configure(rules->daemon->sched, &sched, timestamp_now_ms());
+	sched_configure(rules->daemon->sched, &sched, clock_now_ms(rules->daemon->clock));
 }
 
 static int config_read(const struct daemon *daemon, struct config **ret_config, struct error *err)

@@ -4,6 +4,7 @@
  */
 #include "daemon/runner.h"
 
+#include "daemon/clock.h"
 #include "daemon/expand.h"
 #include "daemon/outcome.h"
 #include "daemon/owner.h"
@@ -229,7 +230,8 @@ static void start(struct runner *runner, uint64_t task_id, unsigned number)
 	if (r == 0)
 		return;
 	(void)sched_start_failed(runner->daemon->sched, task_id, number, err.text,
-				 fault_of(task, -r, false, as_task), timestamp_now_ms());
+				 fault_of(task, -r, false, as_task),
+				 clock_now_ms(runner->daemon->clock));
 	tick_request(runner->daemon->tick);
 }
 
@@ -345,7 +347,8 @@ static void on_started(void *arg, const struct supervisor_started *started)
 		return;
 	}
 	usage_set_leader(daemon->usage, id, started->pid, started->start_time);
-	(void)sched_started(daemon->sched, id, attempt, timestamp_now_ms()); /* may be known */
+	(void)sched_started(daemon->sched, id, attempt,
+			    clock_now_ms(daemon->clock)); /* may be known */
 	if (current->n_gpus > 0)
 		look_at_gpus(runner, false);
 	tick_request(daemon->tick);
@@ -398,7 +401,7 @@ static void on_ended(void *arg, const struct supervisor_ended *ended)
 				: ended->may_run_on ? RECORDS_LOST
 						    : NULL,
 		    },
-		    timestamp_now_ms()); /* -ESTALE: reported before */
+		    clock_now_ms(runner->daemon->clock)); /* -ESTALE: reported before */
 	}
 	usage_remove(daemon->usage, id);
 	ack_later(runner, ended->attempt);
@@ -433,7 +436,7 @@ static void on_failed(void *arg, const struct supervisor_failed *failed)
 	(void)sched_start_failed(
 	    sched, id, attempt, failed->text,
 	    fault_of(sched_find(sched, id), failed->code, failed->transient, failed->as_task),
-	    timestamp_now_ms()); /* -ESTALE: reported before */
+	    clock_now_ms(runner->daemon->clock)); /* -ESTALE: reported before */
 	ack_later(runner, failed->attempt);
 }
 
@@ -460,7 +463,7 @@ static void on_unknown(void *arg, const char *attempt_text)
 					      .outcome = SCHED_OUTCOME_LOST,
 					      .may_run_on = true,
 					      .text = RECORDS_LOST},
-			  timestamp_now_ms());
+			  clock_now_ms(runner->daemon->clock));
 	tick_request(runner->daemon->tick);
 }
 
@@ -472,7 +475,7 @@ static void on_usage(void *arg, const struct supervisor_usage *usage)
 
 	if (attempt_parse(usage->attempt, &id, &attempt))
 		(void)sched_set_ram(runner->daemon->sched, id, usage->ram_bytes,
-				    timestamp_now_ms());
+				    clock_now_ms(runner->daemon->clock));
 }
 
 /* A file for each attempt: see dir_spread() on what that may cost. Without the folder, starts say

@@ -10,12 +10,12 @@
 
 #include "daemon/access.h"
 #include "daemon/after.h"
+#include "daemon/clock.h"
 #include "daemon/daemon.h"
 #include "daemon/owner.h"
 #include "daemon/submit_parse.h"
 #include "daemon/tick.h"
 #include "daemon/waiters.h"
-#include "util/timestamp.h"
 
 #include <errno.h>
 #include <string.h>
@@ -91,7 +91,7 @@ static int submit_accept(struct daemon *daemon, struct submit *submit, uid_t uid
 					 .on_failure = submit->on_failure,
 					 .tasks = submit->specs,
 					 .n_tasks = submit->n};
-	int64_t now = timestamp_now_ms();
+	int64_t now = clock_now_ms(daemon->clock);
 	uint64_t first;
 	int r = submit->is_batch
 		    ? sched_submit_batch(daemon->sched, &batch, now, &reply->id, &first, err)
@@ -253,7 +253,8 @@ void handle_cancel(void *data, struct api_request *request)
 {
 	struct daemon *daemon = data;
 	struct error err = {};
-	int r = sched_cancel(daemon->sched, api_request_id(request), timestamp_now_ms(), &err);
+	int r =
+	    sched_cancel(daemon->sched, api_request_id(request), clock_now_ms(daemon->clock), &err);
 
 	change_reply(daemon, request, TICK_TASK, r, &err);
 }
@@ -262,8 +263,8 @@ void handle_batch_cancel(void *data, struct api_request *request)
 {
 	struct daemon *daemon = data;
 	struct error err = {};
-	int r =
-	    sched_batch_cancel(daemon->sched, api_request_id(request), timestamp_now_ms(), &err);
+	int r = sched_batch_cancel(daemon->sched, api_request_id(request),
+				   clock_now_ms(daemon->clock), &err);
 
 	change_reply(daemon, request, TICK_BATCH, r, &err);
 }
@@ -293,7 +294,7 @@ void handle_batch_continue(void *data, struct api_request *request)
 		api_reply_error(request, r, &err);
 		return;
 	}
-	r = sched_batch_continue(daemon->sched, api_request_id(request), all, timestamp_now_ms(),
-				 &err);
+	r = sched_batch_continue(daemon->sched, api_request_id(request), all,
+				 clock_now_ms(daemon->clock), &err);
 	change_reply(daemon, request, TICK_BATCH, r, &err);
 }

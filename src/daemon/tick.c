@@ -5,6 +5,7 @@
  */
 #include "daemon/tick.h"
 
+#include "daemon/clock.h"
 #include "daemon/fairshare.h"
 #include "daemon/hub.h"
 #include "daemon/keeper.h"
@@ -102,7 +103,8 @@ static int commit(struct daemon *daemon, bool in_trouble, struct error *err)
 	int r;
 
 	if (changes.n_tasks == 0 && changes.n_batches == 0 && !store_in_unit(daemon->store) &&
-	    !rules_are_new(daemon->rules) && !fairshare_is_due(daemon->fairshare) && !in_trouble)
+	    !rules_are_new(daemon->rules) && !fairshare_is_due(daemon->fairshare) &&
+	    !clock_is_due(daemon->clock) && !in_trouble)
 		return 0;
 	if (!store_in_unit(daemon->store)) {
 		r = store_begin(daemon->store, err);
@@ -114,6 +116,8 @@ static int commit(struct daemon *daemon, bool in_trouble, struct error *err)
 		r = rules_put(daemon->rules, err);
 	if (r == 0 && fairshare_is_due(daemon->fairshare))
 		r = fairshare_put(daemon->fairshare, err);
+	if (r == 0 && clock_is_due(daemon->clock))
+		r = clock_put(daemon->clock, err);
 	if (r == 0 && in_trouble)
 		r = store_put_meta(daemon->store, "written_at", TIMESTAMP_TEXT(timestamp_now_ms()),
 				   err);
@@ -272,7 +276,7 @@ static void turn(struct tick *tick)
 	int r;
 
 	if (runner_is_ready(daemon->runner))
-		(void)sched_step(daemon->sched, timestamp_now_ms());
+		(void)sched_step(daemon->sched, clock_now_ms(daemon->clock));
 	r = commit(daemon, tick->in_trouble, &err);
 	if (r < 0) {
 		turn_failed(tick, r, &err);
@@ -282,6 +286,7 @@ static void turn(struct tick *tick)
 		log_info("state can be written again");
 	tick->in_trouble = false;
 	rules_stored(daemon->rules);
+	clock_stored(daemon->clock);
 	runner_committed(daemon->runner);
 	tell_all(tick);
 	sched_changes_clear(daemon->sched);

@@ -10,9 +10,6 @@
  */
 #include "sched/sched_priv.h"
 
-/* What is less was not set: the two clocks were not read at the same moment. */
-#define STEP_MIN_MS 1000
-
 static void move(int64_t *at_ms, int64_t by)
 {
 	if (*at_ms > 0)
@@ -106,7 +103,7 @@ void sched_clock(struct sched *sched, int64_t now_ms, int64_t monotonic_ms)
 {
 	int64_t offset = now_ms - monotonic_ms, by = offset - sched->clock_offset_ms;
 
-	if (sched->clock_known && (by > STEP_MIN_MS || by < -STEP_MIN_MS)) {
+	if (sched->clock_known && (by > SCHED_CLOCK_STEP_MS || by < -SCHED_CLOCK_STEP_MS)) {
 		clock_moved(sched, by);
 		sched->last_ms = MIN_OF(sched->last_ms + by, now_ms);
 	}
@@ -114,4 +111,15 @@ void sched_clock(struct sched *sched, int64_t now_ms, int64_t monotonic_ms)
 	time_seen(sched, now_ms);
 	/* As it is now: what drifts is never taken for a step. */
 	sched->clock_offset_ms = offset;
+}
+
+int64_t sched_clock_offset(const struct sched *sched)
+{
+	return sched->clock_offset_ms;
+}
+
+void sched_restore_clock(struct sched *sched, int64_t offset_ms)
+{
+	sched->clock_offset_ms = offset_ms;
+	sched->clock_known = true;
 }

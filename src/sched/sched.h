@@ -62,13 +62,19 @@ static inline void sched_cleanup(struct sched **sched)
 
 /*
  * Both clocks, read at the same moment, ahead of any call with this now_ms. It tells when the clock
- * of the wall was set, by more than a second in either direction: then everything that means a
- * duration (time a task has run, pauses, graces, waits) moves with it, and a time of day
+ * of the wall was set, by more than SCHED_CLOCK_STEP_MS in either direction: then everything that
+ * means a duration (time a task has run, pauses, graces, waits) moves with it, and a time of day
  * (spec.not_before_ms) does not. `monotonic_ms` is of CLOCK_MONOTONIC, which stands still while the
  * machine sleeps: a limit counts the time in which a task could run. Who never calls it is
  * protected from a clock set back only.
  */
+#define SCHED_CLOCK_STEP_MS 1000
 void sched_clock(struct sched *sched, int64_t now_ms, int64_t monotonic_ms);
+/* Realtime less monotonic time, as last seen: of use until the machine boots. Kept, and given back
+ * to a new sched before all else, it tells of a clock that was set between the two. Without it, one
+ * set back is noticed by what was restored being of later, and one set forward is not. */
+int64_t sched_clock_offset(const struct sched *sched);
+void sched_restore_clock(struct sched *sched, int64_t offset_ms);
 
 /* Before the first step, and again whenever it changed. */
 void sched_configure(struct sched *sched, const struct sched_config *config, int64_t now_ms);

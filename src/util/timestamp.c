@@ -24,6 +24,19 @@ int64_t monotonic_now_ms(void)
 	return clock_ms(CLOCK_MONOTONIC);
 }
 
+void timestamp_now_both_ms(int64_t *ret_realtime_ms, int64_t *ret_monotonic_ms)
+{
+	int64_t before;
+	int tries = 5;
+
+	/* Somebody else may run between the two. */
+	do {
+		before = monotonic_now_ms();
+		*ret_realtime_ms = timestamp_now_ms();
+		*ret_monotonic_ms = monotonic_now_ms();
+	} while (*ret_monotonic_ms - before > 10 && --tries > 0);
+}
+
 const char *timestamp_format(char buf[TIMESTAMP_TEXT_MAX], int64_t ms)
 {
 	int64_t seconds = ms / 1000, rest = ms % 1000;

@@ -13,6 +13,8 @@
 
 int64_t timestamp_now_ms(void); /* CLOCK_REALTIME */
 int64_t monotonic_now_ms(void); /* CLOCK_MONOTONIC */
+/* Both, read at the same moment, to within 10 ms where the machine lets us. */
+void timestamp_now_both_ms(int64_t *ret_realtime_ms, int64_t *ret_monotonic_ms);
 
 /* RFC 3339 with milliseconds, UTC: "2026-11-21T10:00:00.000Z". Returns `buf`. */
 const char *timestamp_format(char buf[TIMESTAMP_TEXT_MAX], int64_t ms);

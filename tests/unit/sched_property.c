@@ -11,6 +11,7 @@
  *	- what starts has what it was to run after, its time has come, nothing is paused
  *	- of what is alike, what has the higher (aged) priority, and then what came first, starts
  *first
+ *	- limits of time come when they are due, however the clock is set, neither before nor after
  *	- the counts are what a recount gives
  *	- every waiting task has the reason that a model of its own finds, and one that nothing
  *keeps from starting does not wait and at the end everything is canceled and must come to an end.
@@ -33,6 +34,34 @@ static uint64_t rnd(struct world *w, uint64_t n)
 {
 	w->random = w->random * 6364136223846793005ull + 1442695040888963407ull;
 	return (w->random >> 33) % n;
+}
+
+static void world_clock(struct world *w)
+{
+	if (w->tells_both)
+		sched_clock(w->sched, w->now_ms, w->monotonic_ms);
+}
+
+static void time_passes(struct world *w, int64_t ms)
+{
+	w->now_ms += ms;
+	w->monotonic_ms += ms;
+	world_clock(w);
+}
+
+/* Of one clock only, it is not to be told that it was set forward. */
+static void clock_is_set(struct world *w)
+{
+	int64_t by = 1 + (int64_t)rnd(w, 3 * 3600000);
+
+	if (!w->tells_both || rnd(w, 2))
+		by = -by;
+	w->now_ms += by;
+	w->latest_ms = MAX_OF(w->latest_ms, w->now_ms);
+	for (uint64_t id = 1; id <= w->last_task; id++) {
+		w->tasks[id].started_ms += by;
+		w->tasks[id].ended_ms += by;
+	}
 }
 
 /* A queue as the daemon makes it: its settings are its own, not the store's. */
@@ -476,9 +505,14 @@ static void op_restart(struct world *w)
 	if (sched_changes(w->sched).n_tasks == 0 && rnd(w, 2))
 		lost_turn(w);
 	sched_destroy(w->sched);
+	if (w->tells_both && rnd(w, 3) == 0)
+		clock_is_set(w);
 	w->sched = world_sched(w);
+	if (w->tells_both)
+		sched_restore_clock(w->sched, w->stored_offset);
 	stored_restore(&w->stored, w->sched, rnd(w, 2), load_ended, w);
 	sched_restore_ids(w->sched, w->last_task, w->last_batch);
+	world_clock(w);
 	world_rules(w);
 	w->restarts++;
 	w->start_failures = 0;
@@ -488,6 +522,7 @@ static void op_restart(struct world *w)
 		const struct sched_task *t = sched_find(w->sched, id);
 
 		task->signaled = 0;
+		task->killed = false;
 		if (task->truth == ENDED)
 			task->truth = t->state == SCHED_RUNNING ? PROCESS : TO_START;
 		else if (task->truth == GONE && t)
@@ -575,7 +610,7 @@ static void check_start(struct world *w, const struct sched_action *action)
 			 (unsigned long long)t->spec.after->items[0].id);
 	assert_true(t->spec.not_before_ms <= w->latest_ms || task->retried);
 	check_order(w, t);
-	task->soft_sent = false;
+	task->soft_sent = task->killed = false;
 	task->truth = TO_START;
 	task->attempt = action->attempt;
 	w->starts++;
@@ -597,6 +632,7 @@ static void check_signal(struct world *w, const struct sched_action *action)
 		task->signaled = action->signal;
 	} else if (t->spec.hard_limit_ms > 0 && action->signal == SIGKILL) {
 		assert_true(ran >= t->spec.hard_limit_ms);
+		task->killed = true;
 	} else {
 		assert_true(t->spec.soft_limit_ms > 0 && ran >= t->spec.soft_limit_ms);
 		assert_int_equal(action->signal,
@@ -636,6 +672,11 @@ static void check_tasks(struct world *w)
 			assert_int_equal(t->state == SCHED_STARTING, task->truth == TO_START);
 			assert_int_equal(t->state == SCHED_RUNNING, task->truth == PROCESS);
 		}
+		/* Neither is a limit forgotten. */
+		if (w->tells_both && task->truth == PROCESS && !t->stopping &&
+		    t->spec.hard_limit_ms > 0)
+			assert_true(task->killed ||
+				    w->now_ms - task->started_ms < t->spec.hard_limit_ms);
 		for (unsigned a = 0; a < t->n_attempts; a++)
 			assert_int_equal(t->attempts[a].ended_at_ms == 0,
 					 a + 1 == t->n_attempts && task->truth != QUIET);
@@ -692,6 +733,7 @@ static void world_step(struct world *w, bool thorough)
 	}
 	note_fates(w);
 	stored_commit(&w->stored, w->sched);
+	w->stored_offset = sched_clock_offset(w->sched);
 	do_actions(w);
 	check_gpus(w, started_on);
 	if (thorough) {
@@ -717,7 +759,7 @@ static void world_end(struct world *w)
 		const struct sched_task *t = some_active(w);
 		struct world_task *task = &w->tasks[t->id];
 
-		w->now_ms += 1000;
+		time_passes(w, 1000);
 		world_step(w, false);
 		t = some_active(w);
 		if (!t)
@@ -811,20 +853,16 @@ static void op_fetch(struct world *w)
 	note_retried(w);
 }
 
-static void clock_back(struct world *w)
-{
-	w->now_ms -= 3600000;
-	for (uint64_t id = 1; id <= w->last_task; id++)
-		w->tasks[id].started_ms -= 3600000;
-}
-
 struct tally {
 	size_t starts, restarts, reasons, kept;
 };
 
 static void one_world(uint64_t seed, size_t steps, struct tally *tally)
 {
-	struct world w = {.random = seed, .now_ms = 1800000000000};
+	struct world w = {.random = seed,
+			  .now_ms = 1800000000000,
+			  .monotonic_ms = 1000,
+			  .tells_both = seed % 3 > 0};
 
 	w.tasks = mem_calloc(TASKS_MAX, sizeof *w.tasks);
 	w.batches = mem_calloc(TASKS_MAX, sizeof *w.batches);
@@ -834,9 +872,9 @@ static void one_world(uint64_t seed, size_t steps, struct tally *tally)
 	world_gpus(&w);
 	world_sample(&w);
 	for (size_t i = 0; i < steps; i++) {
-		w.now_ms += (int64_t)rnd(&w, 500);
 		if (rnd(&w, 500) == 0)
-			clock_back(&w);
+			clock_is_set(&w);
+		time_passes(&w, (int64_t)rnd(&w, 500));
 		op_any(&w);
 		world_step(&w, i % 8 == 0);
 		if (i % 256 == 0)

@@ -21,8 +21,9 @@ struct world_task {
 	unsigned attempt;
 	int signaled;
 	int64_t ended_ms;
-	int64_t started_ms; /* its process; goes back with the clock */
+	int64_t started_ms; /* its process; goes with the clock */
 	bool soft_sent;     /* in this attempt */
+	bool killed;        /* the same */
 	bool retried;       /* by hand: whatever it was to run after may be left aside */
 	bool final;
 	struct fate fate;
@@ -33,7 +34,10 @@ struct world {
 	struct sched *sched;
 	uint64_t random;
 	int64_t now_ms, latest_ms; /* the clock, and the latest it ever was */
-	struct gpu_list *list;     /* without the tasks' use */
+	int64_t monotonic_ms;      /* the one nobody sets */
+	bool tells_both;           /* of the two, else of the first only */
+	int64_t stored_offset;
+	struct gpu_list *list; /* without the tasks' use */
 	uint64_t foreign[GPUS_MAX];
 	struct world_task *tasks; /* by id */
 	struct fate *batches;     /* by id */

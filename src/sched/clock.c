@@ -67,8 +67,13 @@ static void clock_moved(struct sched *sched, int64_t by)
 		move(&b->pub.first_start_ms, by);
 		batch_changed(sched, b);
 	}
+	/* What is older or newer than the last sample stays that. */
+	move(&sched->gpus->sampled_at_ms, by);
+	for (size_t i = 0; i < sched->n_ghosts; i++)
+		move(&sched->ghosts[i].sampled_at_ms, by);
 	move(&sched->population_ms, by);
 	move(&sched->last_queued_ms, by);
+	move(&sched->restored_ms, by);
 	move(&sched->brake_until_ms, by);
 	move(&sched->stagger_wake_ms, by);
 	for (size_t i = 0; i < sched->n_gpu_starts; i++)

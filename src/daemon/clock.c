@@ -55,7 +55,7 @@ void clock_stored(struct clock *clock)
 	clock->is_stored = true;
 }
 
-static int restore(struct clock *clock, struct error *err)
+int clock_restore(struct clock *clock, struct error *err)
 {
 	auto_free char *text = NULL;
 	size_t length = strlen(clock->boot);
@@ -78,15 +78,14 @@ static int restore(struct clock *clock, struct error *err)
 	return 0;
 }
 
-int clock_create(struct daemon *daemon, struct clock **ret_clock, struct error *err)
+struct clock *clock_create(struct daemon *daemon)
 {
 	struct clock *clock = mem_calloc(1, sizeof *clock);
 
-	*ret_clock = clock;
 	clock->daemon = daemon;
 	if (file_read_small("/proc/sys/kernel/random/boot_id", clock->boot, sizeof clock->boot) < 0)
 		clock->boot[0] = '\0';
-	return restore(clock, err);
+	return clock;
 }
 
 void clock_destroy(struct clock *clock)

@@ -8,9 +8,11 @@
 
 struct clock;
 
-/* Before anything of the queue is restored. */
-int clock_create(struct daemon *daemon, struct clock **ret_clock, struct error *err) MUST_CHECK;
+struct clock *clock_create(struct daemon *daemon);
 void clock_destroy(struct clock *clock);
+
+/* Right after all that sched gets back. */
+int clock_restore(struct clock *clock, struct error *err) MUST_CHECK;
 
 /* Realtime, for every call of sched that may change something. Sched has seen it then, and may have
  * changed what is to be stored: not from within a commit. */

@@ -249,9 +249,8 @@ static int modules_create(struct daemon *daemon, struct error *err)
 	daemon->parked = parked_create(daemon);
 	daemon->logs = logs_create(daemon);
 	daemon->listings = listings_create(daemon);
-	r = clock_create(daemon, &daemon->clock, err);
-	if (r == 0)
-		r = tick_create(daemon, &daemon->tick, err);
+	daemon->clock = clock_create(daemon);
+	r = tick_create(daemon, &daemon->tick, err);
 	if (r == 0)
 		r = rules_create(daemon, &daemon->rules, err);
 	if (r == 0)
@@ -262,6 +261,8 @@ static int modules_create(struct daemon *daemon, struct error *err)
 		r = runner_create(daemon, &daemon->runner, err);
 	if (r == 0)
 		r = restore_all(daemon, err);
+	if (r == 0)
+		r = clock_restore(daemon->clock, err);
 	mem_give_back();
 	if (r == 0)
 		r = gpu_sampler_create(&daemon->loop, &sampler_options, &daemon->sampler, err);

@@ -71,8 +71,9 @@ static inline void sched_cleanup(struct sched **sched)
 #define SCHED_CLOCK_STEP_MS 1000
 void sched_clock(struct sched *sched, int64_t now_ms, int64_t monotonic_ms);
 /* Realtime less monotonic time, as last seen: of use until the machine boots. Kept, and given back
- * to a new sched before all else, it tells of a clock that was set between the two. Without it, one
- * set back is noticed by what was restored being of later, and one set forward is not. */
+ * to a new sched right after all that is restored, it tells of a clock that was set between the
+ * two. Without it, one set back is noticed by what was restored being of later, and one set forward
+ * is not. */
 int64_t sched_clock_offset(const struct sched *sched);
 void sched_restore_clock(struct sched *sched, int64_t offset_ms);
 

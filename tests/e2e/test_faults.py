@@ -72,6 +72,10 @@ def seconds_between(attempt):
     return stamp(attempt["ended_at"]) - stamp(attempt["started_at"])
 
 
+def moment(in_ms):
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + in_ms / 1000))
+
+
 @pytest.mark.parametrize("hours", [-1, 1])
 def test_the_clock_is_set_by_an_hour(sandbox, faults, hours):
     daemon = Daemon(sandbox, "--grace", "1s", env=faults.env)
@@ -96,16 +100,57 @@ def test_the_clock_is_set_by_an_hour(sandbox, faults, hours):
     flag.touch()
     ended = daemon.wait(runs)
     assert ended["state"] == "done"
-    if hours < 0:
-        # A step is noticed with the next look at the GPUs, once a second.
-        took = time.monotonic() - submitted
-        assert took - 4 < seconds_between(ended["attempts"][0]) <= took + 0.1, ended
+    # A step is noticed with the next look at the GPUs, once a second.
+    took = time.monotonic() - submitted
+    assert took - 4 < seconds_between(ended["attempts"][0]) <= took + 0.1, ended
     # Its own clock forgets nothing over a restart.
     daemon.kill()
     faults.set()
     daemon.start()
     assert {task["state"] for task in daemon.get("/v1/tasks")["tasks"]} == {"done", "canceled"}
     assert daemon.wait(daemon.task("true", request=CPU))["state"] == "done"
+
+
+def test_a_limit_counts_time_that_passed(sandbox, faults):
+    """The clock is set forward by two hours, a minute into a limit of one: while the daemon runs, and while it does not."""
+    daemon = Daemon(sandbox, "--grace", "1s", env=faults.env)
+    flag = sandbox.dir / "flag"
+    runs = daemon.task(
+        "sh", "-c", f"while [ ! -e {flag} ]; do sleep 0.02; done", request=CPU, time_limit_seconds=3600
+    )
+    submitted = time.monotonic()
+    wait_until(lambda: state(daemon, runs) == "running")
+    later = daemon.task("true", request=CPU, at=moment(HOUR_MS))
+
+    def looked():
+        """What comes now has been decided upon after the clock was set."""
+        assert daemon.wait(daemon.task("true", request=CPU))["state"] == "done"
+        assert state(daemon, runs) == "running"
+
+    looked()
+    faults.set(shift_ms=2 * HOUR_MS)
+    looked()
+    assert daemon.wait(later)["state"] == "done"  # a time of day is a time of day
+    daemon.kill()
+    faults.set(shift_ms=4 * HOUR_MS)
+    daemon.start()
+    looked()
+    daemon.kill()
+    faults.set(shift_ms=-4 * HOUR_MS)
+    daemon.start()
+    looked()
+    flag.touch()
+    ended = daemon.wait(runs)
+    assert ended["state"] == "done"
+    assert -1 < seconds_between(ended["attempts"][0]) <= time.monotonic() - submitted + 1, ended
+    # The limit is there still, and is one of seconds.
+    faults.set()
+    short = daemon.task("sleep", "100", request=CPU, time_limit_seconds=1)
+    wait_until(lambda: state(daemon, short) == "running")
+    faults.set(shift_ms=-HOUR_MS)
+    began = time.monotonic()
+    assert "time limit" in daemon.wait(short)["reason"]
+    assert time.monotonic() - began < (10 if SANITIZED else 4)
 
 
 # Processes

@@ -305,21 +305,22 @@ static void test_fair_share(void **state)
 }
 
 /* The next daemon: what is running ran an hour when it was stored, of two. */
-static void restart(struct clocks *c, bool keeps_offset)
+static void restart(struct clocks *c, int64_t set_by, bool keeps_offset)
 {
 	struct sched *old = c->sched;
 	int64_t offset = sched_clock_offset(old);
 	double used = usage(c);
 	int64_t used_at_ms = c->now;
 
-	c->now += 1;
+	c->now += set_by;
 	c->sched = sched_create(&(struct sched_options){});
 	sched_configure(c->sched, &(struct sched_config){.fair_half_life_ms = HOUR}, 0);
-	if (keeps_offset)
-		sched_restore_clock(c->sched, offset);
+	look(c); /* the settings are read before the queue is */
 	sched_restore_user(c->sched, UID, used, used_at_ms);
 	for (const struct sched_task *t = sched_first(old); t; t = sched_next(t))
 		assert_int_equal(sched_restore_task(c->sched, t, NULL), 0);
+	if (keeps_offset)
+		sched_restore_clock(c->sched, offset);
 	sched_destroy(old);
 }
 
@@ -336,8 +337,8 @@ static void test_set_while_nobody_looked(void **state)
 		pass(&c, HOUR);
 		(void)submit(&c, spec_of(6));
 		(void)step(&c);
-		restart(&c, true);
-		set(&c, steps[i]);
+		restart(&c, steps[i], true);
+		look(&c);
 		sample(&c);
 		assert_int_equal(step(&c), 0);
 		assert_true(llabs(c.now - get(&c, id)->attempts[0].started_at_ms - HOUR) <= 1);
@@ -365,8 +366,8 @@ static void test_set_back_unnoted(void **state)
 	(void)submit(&c, spec_of(6));
 	(void)step(&c);
 	used = usage(&c);
-	restart(&c, false);
-	set(&c, -3 * HOUR);
+	restart(&c, -3 * HOUR, false);
+	look(&c);
 	sample(&c);
 	assert_int_equal(step(&c), 0);
 	assert_int_equal(c.now - get(&c, id)->attempts[0].started_at_ms, HOUR);

@@ -246,3 +246,26 @@ void check_batches(struct world *w)
 			assert_int_equal(waiting, 0);
 	}
 }
+
+void world_clock(struct world *w)
+{
+	if (w->tells_both)
+		sched_clock(w->sched, w->now_ms, w->monotonic_ms);
+}
+
+void time_passes(struct world *w, int64_t ms)
+{
+	w->now_ms += ms;
+	w->monotonic_ms += ms;
+	world_clock(w);
+}
+
+void set_clock(struct world *w, int64_t by)
+{
+	w->now_ms += by;
+	w->latest_ms = MAX_OF(w->latest_ms, w->now_ms);
+	for (uint64_t id = 1; id <= w->last_task; id++) {
+		w->tasks[id].started_ms += by;
+		w->tasks[id].ended_ms += by;
+	}
+}

@@ -9,12 +9,11 @@
  *	- no task is lost, none has two attempts at once, an end is only undone by a retry
  *	- threads, max_per_gpu, pins, exclusiveness, rules and the limits of users hold
  *	- what starts has what it was to run after, its time has come, nothing is paused
- *	- of what is alike, what has the higher (aged) priority, and then what came first, starts
- *first
+ *	- of what is alike, what has the higher (aged) priority, then what came first, starts first
  *	- limits of time come when they are due, however the clock is set, neither before nor after
  *	- the counts are what a recount gives
- *	- every waiting task has the reason that a model of its own finds, and one that nothing
- *keeps from starting does not wait and at the end everything is canceled and must come to an end.
+ *	- every waiting task has the reason that a model of its own finds; nothing waits without one
+ * At the end everything is canceled and must come to an end.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -36,32 +35,12 @@ static uint64_t rnd(struct world *w, uint64_t n)
 	return (w->random >> 33) % n;
 }
 
-static void world_clock(struct world *w)
-{
-	if (w->tells_both)
-		sched_clock(w->sched, w->now_ms, w->monotonic_ms);
-}
-
-static void time_passes(struct world *w, int64_t ms)
-{
-	w->now_ms += ms;
-	w->monotonic_ms += ms;
-	world_clock(w);
-}
-
 /* Of one clock only, it is not to be told that it was set forward. */
-static void clock_is_set(struct world *w)
+static void op_set_clock(struct world *w)
 {
 	int64_t by = 1 + (int64_t)rnd(w, 3 * 3600000);
 
-	if (!w->tells_both || rnd(w, 2))
-		by = -by;
-	w->now_ms += by;
-	w->latest_ms = MAX_OF(w->latest_ms, w->now_ms);
-	for (uint64_t id = 1; id <= w->last_task; id++) {
-		w->tasks[id].started_ms += by;
-		w->tasks[id].ended_ms += by;
-	}
+	set_clock(w, !w->tells_both || rnd(w, 2) ? -by : by);
 }
 
 /* A queue as the daemon makes it: its settings are its own, not the store's. */
@@ -506,12 +485,12 @@ static void op_restart(struct world *w)
 		lost_turn(w);
 	sched_destroy(w->sched);
 	if (w->tells_both && rnd(w, 3) == 0)
-		clock_is_set(w);
+		op_set_clock(w);
 	w->sched = world_sched(w);
-	if (w->tells_both)
-		sched_restore_clock(w->sched, w->stored_offset);
 	stored_restore(&w->stored, w->sched, rnd(w, 2), load_ended, w);
 	sched_restore_ids(w->sched, w->last_task, w->last_batch);
+	if (w->tells_both)
+		sched_restore_clock(w->sched, w->stored_offset);
 	world_clock(w);
 	world_rules(w);
 	w->restarts++;
@@ -873,7 +852,7 @@ static void one_world(uint64_t seed, size_t steps, struct tally *tally)
 	world_sample(&w);
 	for (size_t i = 0; i < steps; i++) {
 		if (rnd(&w, 500) == 0)
-			clock_is_set(&w);
+			op_set_clock(&w);
 		time_passes(&w, (int64_t)rnd(&w, 500));
 		op_any(&w);
 		world_step(&w, i % 8 == 0);

@@ -50,6 +50,12 @@ struct world {
 	size_t starts, restarts, ends, reasons, kept;
 };
 
+/* Tell the queue of both clocks, in a world that does. */
+void world_clock(struct world *w);
+void time_passes(struct world *w, int64_t ms);
+/* Somebody sets the clock; the queue is not told. */
+void set_clock(struct world *w, int64_t by);
+
 /* Was what it is to run after ever so? */
 bool after_was_met(const struct world *w, const struct sched_task *t);
 

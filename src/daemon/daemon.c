@@ -261,8 +261,6 @@ static int modules_create(struct daemon *daemon, struct error *err)
 		r = runner_create(daemon, &daemon->runner, err);
 	if (r == 0)
 		r = restore_all(daemon, err);
-	if (r == 0)
-		r = clock_restore(daemon->clock, err);
 	mem_give_back();
 	if (r == 0)
 		r = gpu_sampler_create(&daemon->loop, &sampler_options, &daemon->sampler, err);

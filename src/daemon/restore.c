@@ -6,10 +6,10 @@
 #include "daemon/restore.h"
 
 #include "daemon/after.h"
+#include "daemon/clock.h"
 #include "daemon/record.h"
 #include "daemon/runner.h"
 #include "util/log.h"
-#include "util/timestamp.h"
 
 #include <errno.h>
 
@@ -76,9 +76,11 @@ int restore_all(struct daemon *daemon, struct error *err)
 		r = restore_batches(daemon, err);
 	if (r == 0)
 		r = restore_tasks(daemon, &n, err);
+	if (r == 0)
+		r = clock_restore(daemon->clock, err);
 	/* Now, not at the first step: ends are recorded before, as soon as the supervisor tells. */
 	if (r == 0)
-		sched_restored(daemon->sched, timestamp_now_ms());
+		sched_restored(daemon->sched, clock_now_ms(daemon->clock));
 	if (r == 0 && n > 0)
 		log_info("%zu tasks restored", n);
 	return r;

@@ -277,7 +277,7 @@ void handle_cancel_all(void *data, struct api_request *request)
 	struct tick_reply reply = {.request = request, .type = TICK_CANCELED};
 
 	sched_cancel_all(daemon->sched, peer->role >= API_ROLE_ADMIN ? NULL : &peer->uid,
-			 timestamp_now_ms(), &reply.canceled);
+			 clock_now_ms(daemon->clock), &reply.canceled);
 	tick_reply_after(daemon->tick, &reply);
 }
 

@@ -163,6 +163,7 @@ int sched_restore_task(struct sched *sched, const struct sched_task *task, struc
 
 void sched_restored(struct sched *sched, int64_t now_ms)
 {
+	time_seen(sched, now_ms);
 	sched->begun = true;
 	after_settle(sched, now_ms);
 }

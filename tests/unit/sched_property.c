@@ -440,9 +440,6 @@ static void op_machine(struct world *w)
 	world_sample(w);
 }
 
-static void op_submit(struct world *w);
-static void op_ended(struct world *w);
-
 /* What happens, and is never stored: who reported it will report it again. */
 static void lost_turn(struct world *w)
 {

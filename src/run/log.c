@@ -67,36 +67,50 @@ int log_trim(const char *path, uint64_t cap_bytes, uid_t owner)
 	return 0;
 }
 
-/* The data at or after `offset`: [start, end). 0, or -ENXIO when there is none. */
-static int data_find(int fd, uint64_t offset, uint64_t *ret_start, uint64_t *ret_end)
+/* Where the data at or after `offset` begins. 0, or -ENXIO when there is none. */
+static int data_begin(int fd, uint64_t offset, uint64_t *ret_start)
 {
-	off_t start = lseek(fd, (off_t)offset, SEEK_DATA), end;
+	off_t start = lseek(fd, (off_t)offset, SEEK_DATA);
 	struct stat st;
 
 	if (start < 0 && errno != EINVAL)
 		return -errno;
-	if (start < 0) {
-		if (fstat(fd, &st) < 0)
-			return -errno;
-		if ((uint64_t)st.st_size <= offset)
-			return -ENXIO;
-		*ret_start = offset;
-		*ret_end = (uint64_t)st.st_size;
-		return 0;
-	}
-	end = lseek(fd, start, SEEK_HOLE);
-	if (end < 0)
+	if (start < 0 && fstat(fd, &st) < 0)
 		return -errno;
-	*ret_start = (uint64_t)start;
-	*ret_end = (uint64_t)end;
+	if (start < 0 && (uint64_t)st.st_size <= offset)
+		return -ENXIO;
+	*ret_start = start < 0 ? offset : (uint64_t)start;
 	return 0;
+}
+
+static bool is_zero(const char *buf, size_t n)
+{
+	return n > 0 && buf[0] == '\0' && memcmp(buf, buf + 1, n - 1) == 0;
+}
+
+/* Of `n` bytes read at `start`, where there is data: how many until the next hole. To ask for the
+ * hole itself would go through all the data before it, with every block that is read; to ask
+ * whether what looks like one is, costs nothing. */
+static size_t data_length(int fd, uint64_t start, const char *buf, size_t n)
+{
+	for (uint64_t at = (start / BLOCK + 1) * BLOCK; at < start + n; at += BLOCK) {
+		size_t left = (size_t)(start + n - at);
+		off_t data;
+
+		if (!is_zero(buf + (at - start), MIN_OF(left, (size_t)BLOCK)))
+			continue;
+		data = lseek(fd, (off_t)at, SEEK_DATA);
+		if ((data < 0 && errno == ENXIO) || data > (off_t)at)
+			return (size_t)(at - start);
+	}
+	return n;
 }
 
 ssize_t log_read(int fd, uint64_t *offset, char *buf, size_t size)
 {
-	uint64_t start, end;
+	uint64_t start;
 	ssize_t n;
-	int r = data_find(fd, *offset, &start, &end);
+	int r = data_begin(fd, *offset, &start);
 
 	if (r == -ENXIO)
 		return 0;
@@ -108,10 +122,11 @@ ssize_t log_read(int fd, uint64_t *offset, char *buf, size_t size)
 		return n;
 	}
 	do
-		n = pread(fd, buf, (size_t)MIN_OF((uint64_t)size, end - start), (off_t)start);
+		n = pread(fd, buf, size, (off_t)start);
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return -errno;
+	n = (ssize_t)data_length(fd, start, buf, (size_t)n);
 	*offset = start + (uint64_t)n;
 	return n;
 }
@@ -120,13 +135,20 @@ ssize_t log_read(int fd, uint64_t *offset, char *buf, size_t size)
  * (`size`) when there is none. */
 static int last_data(int fd, uint64_t at, uint64_t size, uint64_t *ret_start)
 {
-	uint64_t start, end;
+	uint64_t start;
 	int r;
 
 	*ret_start = size;
-	while ((r = data_find(fd, at, &start, &end)) == 0) {
+	while ((r = data_begin(fd, at, &start)) == 0) {
+		off_t end = lseek(fd, (off_t)start, SEEK_HOLE);
+
 		*ret_start = start;
-		at = end;
+		/* A file system that knows of no holes; or the file was cut meanwhile. */
+		if (end < 0 && (errno == EINVAL || errno == ENXIO))
+			return 0;
+		if (end < 0)
+			return -errno;
+		at = (uint64_t)end;
 	}
 	return r == -ENXIO ? 0 : r;
 }

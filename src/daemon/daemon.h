@@ -44,7 +44,7 @@ struct daemon {
 	struct store *store;
 	struct catalogue *catalogue;
 	struct sched *sched;
-	struct clock *clock; /* what sched takes for now */
+	struct clock *clock; /* the time, as sched is told it */
 	struct gpu_sampler *sampler;
 	struct runner *runner;       /* the tasks' processes */
 	struct usage *usage;         /* whose is a process on a GPU */

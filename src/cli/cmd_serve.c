@@ -3,12 +3,20 @@
 #include "api/client.h"
 #include "cli/serve_options.h"
 #include "cli/verbs.h"
+#include "util/duration.h"
+#include "util/jsonx.h"
 #include "util/paths.h"
+#include "util/pidref.h"
+#include "util/timestamp.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#define STOP_MAX_MS  10000
+#define STOP_LOOK_MS 10
 
 /* Where the daemon meant lies: the machine's, or the user's own (all NULL). */
 struct place {
@@ -36,8 +44,25 @@ static void place_finish(struct place *place)
 }
 #define auto_place CLEANUP(place_finish)
 
+/* It answers before it ends; a daemon started meanwhile would find its lock still taken. */
+static int wait_for_end(pid_t pid, uint64_t start_time)
+{
+	int64_t deadline = monotonic_now_ms() + STOP_MAX_MS;
+
+	while (pid > 0 && pid_is_alive(pid, start_time)) {
+		if (monotonic_now_ms() > deadline)
+			return verb_complain(EXIT_CANNOT, "the daemon (pid %d) has not ended in %s",
+					     (int)pid, DURATION_TEXT(STOP_MAX_MS));
+		(void)poll(NULL, 0, STOP_LOOK_MS);
+	}
+	return EXIT_DONE;
+}
+
 static int stop(const struct options *options)
 {
+	auto_json json_t *status = NULL;
+	uint64_t start_time = 0;
+	pid_t pid = 0;
 	auto_api_client struct api_client *client = NULL;
 	auto_place struct place place = place_of(options);
 	struct error err = {};
@@ -46,11 +71,17 @@ static int stop(const struct options *options)
 				  &client, &err);
 
 	if (r == 0)
+		r = api_client_call(client, "GET", "/v1/status", NULL, &status, &err);
+	if (r == 0)
+		pid = (pid_t)jsonx_get_u64(status, "pid", 0);
+	if (pid > 0 && pid_start_time(pid, &start_time) < 0)
+		pid = 0; /* not to be seen from here */
+	if (r == 0)
 		r = api_client_call(client, "POST", "/v1/shutdown", NULL, NULL, &err);
 	if (r == -ECONNREFUSED)
 		return verb_complain(EXIT_PROBLEM, "no daemon runs%s",
 				     place.is_system ? " for the whole machine" : "");
-	return r < 0 ? verb_fail(&err) : EXIT_DONE;
+	return r < 0 ? verb_fail(&err) : wait_for_end(pid, start_time);
 }
 
 /* Asked for by hand: the way other verbs start it, which waits until it answers. */

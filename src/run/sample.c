@@ -84,10 +84,10 @@ static void sample_done(struct attempt *attempt, double cpu_before, json_t *usag
 	}
 }
 
-/* One stat() for each log that is within its cap: of logs of our own choice, in a folder nobody else
- * may enter. A log of the user's choice has no cap on purpose: it may lie on a file system that is
- * slow or gone (NFS, FUSE), where this stat(), ten times a second and as root, would hold up every
- * other task; and how large it may become is his affair. */
+/* One stat() for each log that is within its cap: of logs of our own choice, in a folder nobody
+ * else may enter. A log of the user's choice has no cap on purpose: it may lie on a file system
+ * that is slow or gone (NFS, FUSE), where this stat(), ten times a second and as root, would hold
+ * up every other task; and how large it may become is his affair. */
 static void on_trim(uv_timer_t *timer)
 {
 	struct supervisor *supervisor = timer->data;

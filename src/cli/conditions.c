@@ -119,7 +119,7 @@ static int add_retries(const struct options *options, json_t *body, struct error
 		return error_set(err, -EINVAL, "--retry-delay goes with --retries of 1 or more");
 	if (retries->given)
 		(void)json_object_set_new(body, "retries", json_integer(retries->integer));
-	if (delay->given && delay->ms > 0)
+	if (delay->given)
 		add_seconds(options, "retry-delay", body, "retry_delay_seconds");
 	return 0;
 }

@@ -116,15 +116,17 @@ static void add_retries(const json_t *task, struct text *text)
 	unsigned long long allowed = jsonx_get_u64(task, "retries", 0),
 			   used = jsonx_get_u64(task, "failures", 0),
 			   lost = jsonx_get_u64(task, "requeues", 0);
+	double pause = jsonx_get_real(task, "retry_delay_seconds", 0);
+	bool said = jsonx_has(task, "retry_delay_seconds");
 	char delay[DURATION_TEXT_MAX];
 
 	if (allowed > 0)
 		add_line(text, "retries", "%llu, %llu left%s%s", allowed,
 			 allowed > used ? allowed - used : 0,
-			 jsonx_has(task, "retry_delay_seconds") ? ", the first after " : "",
-			 jsonx_has(task, "retry_delay_seconds")
-			     ? seconds_text(task, "retry_delay_seconds", delay)
-			     : "");
+			 !said       ? ""
+			 : pause > 0 ? ", the first after "
+				     : ", at once",
+			 said && pause > 0 ? seconds_text(task, "retry_delay_seconds", delay) : "");
 	if (lost > 0)
 		add_line(text, "put back", "%llu time%s, its GPU was lost", lost, PLURAL(lost));
 }

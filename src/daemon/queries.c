@@ -6,6 +6,7 @@
 
 #include "config.h"
 #include "daemon/access.h"
+#include "daemon/clock.h"
 #include "daemon/fairshare.h"
 #include "daemon/listing.h"
 #include "daemon/record.h"
@@ -26,6 +27,7 @@ json_t *query_live(struct daemon *daemon, uint64_t id, unsigned *reasons_left)
 	if (*reasons_left == 0)
 		return task_to_json(task, "waits in the queue");
 	--*reasons_left;
+	sched_time(daemon->sched, clock_now_ms(daemon->clock));
 	(void)sched_reason(daemon->sched, task, reason);
 	return task_to_json(sched_find(daemon->sched, id), reason);
 }

@@ -31,7 +31,7 @@ static void terms_dump(const struct sched_spec *spec, json_t *json)
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
-		if (numbers[i].value > 0)
+		if (numbers[i].value != 0)
 			(void)json_object_set_new(json, numbers[i].name,
 						  json_integer(numbers[i].value));
 	if (spec->after)

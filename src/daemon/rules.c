@@ -370,6 +370,16 @@ static json_t *mark(const char *reason)
 			 jsonx_string_if(reason));
 }
 
+/* Said twice: since the first time, for what was said last. -1: the name is no text. */
+static int mark_set(json_t *marks, const char *name, const char *reason)
+{
+	json_t *there = json_object_get(marks, name);
+
+	if (!json_is_object(there))
+		return json_object_set_new(marks, name, mark(reason));
+	return reason ? json_object_set_new(there, "reason", jsonx_string_if(reason)) : 0;
+}
+
 void handle_queue_pause(void *data, struct api_request *request)
 {
 	struct daemon *daemon = data;
@@ -381,9 +391,7 @@ void handle_queue_pause(void *data, struct api_request *request)
 		api_reply_error(request, -EINVAL, &err);
 		return;
 	}
-	/* Paused twice: since the first time. */
-	if (!json_is_object(json_object_get(rules->state, "paused")))
-		(void)json_object_set_new(rules->state, "paused", mark(reason));
+	(void)mark_set(rules->state, "paused", reason);
 	apply_pause(rules);
 	changed(daemon, request);
 }
@@ -437,8 +445,7 @@ static void gpu_change(struct daemon *daemon, struct api_request *request, bool 
 		api_reply_error(request, r, &err);
 		return;
 	}
-	if (drain && !json_object_get(drained, uuid) &&
-	    json_object_set_new(drained, uuid, mark(reason)) < 0) {
+	if (drain && mark_set(drained, uuid, reason) < 0) {
 		r = error_set(&err, -EINVAL, "the UUID of that GPU is no text: it cannot be kept");
 		api_reply_error(request, r, &err);
 		return;

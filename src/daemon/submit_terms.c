@@ -137,8 +137,13 @@ int read_retries(const json_t *value, struct target *t, struct error *err)
 
 int read_retry_delay(const json_t *value, struct target *t, struct error *err)
 {
-	int r = read_seconds(value, &t->spec->retry_delay_ms, err);
+	int r;
 
+	if (json_is_number(value) && json_number_value(value) == 0) {
+		t->spec->retry_delay_ms = SCHED_RETRY_AT_ONCE;
+		return 0;
+	}
+	r = read_seconds(value, &t->spec->retry_delay_ms, err);
 	if (r == 0 && t->spec->retry_delay_ms > SCHED_RETRY_DELAY_MAX_MS)
 		r = error_set(err, -EINVAL, "is at most %d seconds",
 			      SCHED_RETRY_DELAY_MAX_MS / 1000);

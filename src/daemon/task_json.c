@@ -111,6 +111,8 @@ static void set_terms(json_t *json, const struct sched_task *task)
 		: json_null());
 	(void)json_object_set_new(json, "retries", jsonx_u64(spec->retries));
 	set_span(json, "retry_delay_seconds", spec->retry_delay_ms);
+	if (spec->retry_delay_ms == SCHED_RETRY_AT_ONCE)
+		(void)json_object_set_new(json, "retry_delay_seconds", json_integer(0));
 	(void)json_object_set_new(json, "failures", jsonx_u64(task->failures));
 	(void)json_object_set_new(json, "requeues", jsonx_u64(task->requeues));
 	(void)json_object_set_new(json, "private", json_boolean(spec->is_private));

@@ -277,6 +277,8 @@ static void turn(struct tick *tick)
 
 	if (runner_is_ready(daemon->runner))
 		(void)sched_step(daemon->sched, clock_now_ms(daemon->clock));
+	else
+		sched_time(daemon->sched, clock_now_ms(daemon->clock));
 	r = commit(daemon, tick->in_trouble, &err);
 	if (r < 0) {
 		turn_failed(tick, r, &err);

@@ -4,6 +4,7 @@
  * and name, as people know them; the name is that of the GPU which is there now under that UUID.
  */
 #include "daemon/queries.h"
+#include "daemon/clock.h"
 #include "daemon/record.h"
 #include "util/duration.h"
 #include "util/signals.h"
@@ -147,6 +148,7 @@ void handle_why(void *data, struct api_request *request)
 	int r;
 
 	if (task) {
+		sched_time(daemon->sched, clock_now_ms(daemon->clock));
 		(void)sched_reason(daemon->sched, task, reason);
 		api_reply(request, 200, why_to_json(sched_find(daemon->sched, id), reason, list));
 		return;

@@ -175,13 +175,23 @@ int sched_start_failed(struct sched *sched, uint64_t task, unsigned attempt, con
 	return task_move(sched, t, SCHED_EV_AGAIN, now_ms);
 }
 
+/* After so many failures; 0 = at once. */
+static int64_t retry_at(const struct task_node *t, int64_t now_ms)
+{
+	int64_t pause = t->pub.spec.retry_delay_ms;
+
+	if (pause == SCHED_RETRY_AT_ONCE)
+		return 0;
+	return now_ms + pause_of(pause > 0 ? pause : SCHED_RETRY_DELAY_MS, SCHED_RETRY_DELAY_MAX_MS,
+				 t->pub.failures);
+}
+
 /* The event an unsuccessful end is, counting it. May correct the outcome. */
 static enum sched_event failure_event(struct sched *sched, struct task_node *t,
 				      const struct sched_end *end, enum sched_outcome *outcome,
 				      int64_t now_ms)
 {
 	bool repeat = may_repeat(sched, t) && !end->may_run_on;
-	int64_t pause = t->pub.spec.retry_delay_ms;
 
 	if ((*outcome == SCHED_ERROR || *outcome == SCHED_OOM || *outcome == SCHED_TIMEOUT) &&
 	    loss_seen(t, end))
@@ -192,8 +202,7 @@ static enum sched_event failure_event(struct sched *sched, struct task_node *t,
 	}
 	if (*outcome != SCHED_GPU_LOST && repeat && t->pub.failures < t->pub.spec.retries) {
 		t->pub.failures++;
-		t->pub.not_before_ms = now_ms + pause_of(pause > 0 ? pause : SCHED_RETRY_DELAY_MS,
-							 SCHED_RETRY_DELAY_MAX_MS, t->pub.failures);
+		t->pub.not_before_ms = retry_at(t, now_ms);
 		return SCHED_EV_AGAIN;
 	}
 	return *outcome == SCHED_OUTCOME_LOST ? SCHED_EV_VANISHED : SCHED_EV_FAIL;

@@ -167,6 +167,7 @@ const char *sched_reason(struct sched *sched, const struct sched_task *task,
 
 	reason[0] = '\0';
 	after_settle(sched, sched->last_ms);
+	waiting_wake(sched, sched->last_ms);
 	if (task->state == SCHED_WAITING) {
 		reason_waiting(sched, t, reason);
 		return reason;

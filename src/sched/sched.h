@@ -254,6 +254,10 @@ int sched_batch_continue(struct sched *sched, uint64_t batch, bool all, int64_t 
 /* Decide. Cheap when nothing happened since the last call. Returns how many tasks it started. */
 size_t sched_step(struct sched *sched, int64_t now_ms);
 
+/* Time has passed: what was put off until now waits in the queue from here on. A part of
+ * sched_step(), for when nothing can be decided yet and before somebody asks for reasons. */
+void sched_time(struct sched *sched, int64_t now_ms);
+
 /* When sched_step() wants to be called even if nothing happens; 0 = never. */
 int64_t sched_deadline(const struct sched *sched);
 

@@ -224,6 +224,12 @@ static void pauses_end(struct sched *sched, int64_t now_ms)
 	}
 }
 
+void sched_time(struct sched *sched, int64_t now_ms)
+{
+	time_seen(sched, now_ms);
+	waiting_wake(sched, now_ms);
+}
+
 size_t sched_step(struct sched *sched, int64_t now_ms)
 {
 	size_t started = 0, allowed, n;

@@ -13,12 +13,13 @@
 #define SCHED_REASON_MAX         (PLACE_REASON_MAX + 128)
 #define SCHED_STATE_BIT(s)       (1u << (s))
 #define SCHED_START_PAUSE_MAX_MS 30000 /* between starts the machine cannot do; 1 s at first */
-/* Starts in a row that fail for what is the task's or its user's and may pass, before it fails. With
- * pauses of 1 s doubled to five minutes that takes close to three hours. */
+/* Starts in a row that fail for what is the task's or its user's and may pass, before it fails.
+ * With pauses of 1 s doubled to five minutes that takes close to three hours. */
 #define SCHED_REFUSALS_MAX         40
 #define SCHED_REFUSAL_PAUSE_MAX_MS 300000
 #define SCHED_RETRY_DELAY_MS       1000
 #define SCHED_RETRY_DELAY_MAX_MS   600000
+#define SCHED_RETRY_AT_ONCE        (-1)
 
 enum sched_on_failure {
 	SCHED_STOP,     /* what waits is canceled */
@@ -80,7 +81,8 @@ struct sched_spec {
 	double weight_memory;
 	double work_hint;       /* its size beside others of its kind (place_task); 0 = none */
 	int64_t retry_delay_ms; /* pause before the first repetition, doubled each time, at most
-				   SCHED_RETRY_DELAY_MAX_MS; 0 = SCHED_RETRY_DELAY_MS */
+				   SCHED_RETRY_DELAY_MAX_MS; 0 = not said: SCHED_RETRY_DELAY_MS;
+				   SCHED_RETRY_AT_ONCE = none */
 	int64_t not_before_ms;  /* realtime; 0 = any time */
 	const struct sched_after *after; /* NULL = nothing */
 	bool held;                       /* submitted as held */

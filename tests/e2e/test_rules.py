@@ -100,6 +100,7 @@ def test_hours(two_gpus):
 def test_a_drained_gpu_gets_nothing_new(two_gpus):
     runs = submit(two_gpus, "--vram", "1G", "-d", "0")
     wait_state(two_gpus, runs, "running")
+    two_gpus.plimsoll("gpus", "drain", "0", "--reason", "dust", check=0)
     told = two_gpus.plimsoll("gpus", "drain", "0", "--reason", "the fan is loud", check=0)
     assert "GPU 0 is drained" in told.stdout
     waits = submit(two_gpus, "--vram", "1G", "-d", "0")
@@ -179,6 +180,10 @@ def test_a_paused_queue_starts_nothing(sandbox):
     wait_state(sandbox, runs, "running")
     paused = sandbox.json("queue", "pause", "--reason", "new power supply")
     assert paused["paused"]["reason"] == "new power supply" and paused["paused"]["since"].endswith("Z")
+    again = sandbox.json("queue", "pause", "--reason", "new cooler")
+    assert again["paused"] == {**paused["paused"], "reason": "new cooler"}, "since the first, for what was said last"
+    assert sandbox.json("queue", "pause") == again
+    sandbox.plimsoll("queue", "pause", "--reason", "new power supply", check=0)
     waits = submit(sandbox, "--cpu", "only", command=("--", "true"))
     assert "new power supply" in reason(sandbox, waits)
     assert "the queue is paused since" in sandbox.plimsoll("queue", check=0).stderr

@@ -41,6 +41,8 @@ static const struct {
     {"{\"retries\": 3, \"failures\": 1, \"requeues\": 2, \"retry_delay_seconds\": 2.5}",
      "  retries    3, 2 left, the first after 2.5 s\n"
      "  put back   2 times, its GPU was lost\n"},
+    {"{\"retries\": 3, \"failures\": 1, \"retry_delay_seconds\": 0}",
+     "  retries    3, 2 left, at once\n"},
     {"{\"request\": {\"prefer\": [\"GPU-aabbccdd-1111-2222\", \"GPU-bb\"], \"avoid\": "
      "[\"GPU-cc\"], \"forbid\": [\"GPU-dd\"], \"models\": [\"A100\", \"H100\"], "
      "\"start_lock\": true, \"stagger_seconds\": 10}}",

@@ -133,6 +133,8 @@ static const struct case_of TASK_CASES[] = {
     {", \"held\": \"yes\"", "held: must be true or false"},
     {", \"private\": 1", "private: must be true or false"},
     {", \"retry_delay_seconds\": 600", NULL},
+    {", \"retry_delay_seconds\": 0", NULL},
+    {", \"retry_delay_seconds\": -1", "retry_delay_seconds: must be a number of seconds"},
     {", \"retry_delay_seconds\": 601", "retry_delay_seconds: is at most 600 seconds"},
     {", \"time_limit_seconds\": 0", "time_limit_seconds: must be a number of seconds from 0.001"},
     {", \"time_limit_seconds\": 1e9", "time_limit_seconds: must be a number of seconds"},

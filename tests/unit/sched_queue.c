@@ -288,6 +288,43 @@ static void test_retries(void **state)
 	assert_string_equal(reason_of(b, id), "it ended, but nobody saw how");
 }
 
+static void test_retries_at_once(void **state)
+{
+	struct box *b = *state;
+	struct sched_spec spec = cpu_spec();
+	uint64_t id;
+
+	spec.retries = 3;
+	spec.retry_delay_ms = SCHED_RETRY_AT_ONCE;
+	id = submit(b, spec);
+	for (unsigned i = 0; i < 4; i++) {
+		assert_int_equal(step(b), 1);
+		ended(b, id, SCHED_ERROR);
+	}
+	assert_int_equal(state_of(b, id), SCHED_FAILED);
+}
+
+/* Nothing decides while the queue is paused or nobody can start anything: a pause that is over is
+ * no reason all the same. */
+static void test_a_pause_that_is_over_is_no_reason(void **state)
+{
+	struct box *b = *state;
+	struct sched_spec spec = cpu_spec();
+	uint64_t id;
+
+	spec.not_before_ms = b->now + 60000;
+	id = submit(b, spec);
+	(void)step(b);
+	sched_set_pause(b->sched, "paused by a test", b->now);
+	assert_string_equal(reason_of(b, id),
+			    "its time has not come: it starts in 1 min 00 s at the earliest");
+	b->now += 60000;
+	sched_time(b->sched, b->now);
+	assert_string_equal(reason_of(b, id), "nothing new starts: paused by a test");
+	sched_set_pause(b->sched, NULL, b->now);
+	assert_int_equal(step(b), 1);
+}
+
 static void test_lost_gpu_moves_its_tasks(void **state)
 {
 	struct box *b = *state;
@@ -854,6 +891,8 @@ int main(void)
 	    TEST(test_failure_asks),
 	    TEST(test_cancel_all_of_one_user),
 	    TEST(test_retries),
+	    TEST(test_retries_at_once),
+	    TEST(test_a_pause_that_is_over_is_no_reason),
 	    TEST(test_lost_gpu_moves_its_tasks),
 	    TEST(test_loss_seen_after_the_end),
 	    TEST(test_use_of_the_gone_is_never_taken_off_twice),

@@ -4,6 +4,7 @@
 #include "cli/session.h"
 #include "cli/table.h"
 #include "cli/term.h"
+#include "util/when.h"
 
 #include <string.h>
 
@@ -145,10 +146,11 @@ int control_tell_pause(struct api_client *client)
 	const json_t *paused = json_object_get(json_object_get(status, "rules"), "paused");
 
 	if (code == EXIT_DONE && json_is_object(paused))
-		(void)fprintf(
-		    stderr, "the queue is paused since %s%s%s; `plimsoll queue resume` goes on\n",
-		    jsonx_get_string(paused, "since", "?"), jsonx_has(paused, "reason") ? ": " : "",
-		    jsonx_get_string(paused, "reason", ""));
+		(void)fprintf(stderr,
+			      "the queue is paused since %s%s%s; `plimsoll queue resume` goes on\n",
+			      WHEN_TEXT(jsonx_get_time(paused, "since")),
+			      jsonx_has(paused, "reason") ? ": " : "",
+			      jsonx_get_string(paused, "reason", ""));
 	return code;
 }
 

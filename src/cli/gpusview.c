@@ -4,6 +4,7 @@
 #include "cli/table.h"
 #include "cli/term.h"
 #include "util/size.h"
+#include "util/when.h"
 
 #include <string.h>
 
@@ -109,7 +110,8 @@ enum gpusview_note gpusview_note(const json_t *gpus, size_t i, struct text *word
 			    jsonx_get_string(gpu, "health_text", "no work is placed on it"));
 		if (jsonx_has(gpu, "stale_since") &&
 		    !strstr(jsonx_get_string(gpu, "health_text", ""), "since"))
-			text_printf(words, " (since %s)", jsonx_get_string(gpu, "stale_since", ""));
+			text_printf(words, " (since %s)",
+				    WHEN_TEXT(jsonx_get_time(gpu, "stale_since")));
 		return GPUSVIEW_SICK;
 	}
 	if (is_critical(gpu))
@@ -284,7 +286,8 @@ void gpusview_render(const json_t *gpus, FILE *file, unsigned width, struct text
 			    n == 0 ? "no GPU to be seen" : source, term_style_end(file));
 		term_add_clean(text, *words ? words : source, ERROR_TEXT_MAX);
 		if (jsonx_has(gpus, "stale_since") && !strstr(words, "since"))
-			text_printf(text, " (since %s)", jsonx_get_string(gpus, "stale_since", ""));
+			text_printf(text, " (since %s)",
+				    WHEN_TEXT(jsonx_get_time(gpus, "stale_since")));
 		text_add(text, "\n");
 	}
 	for (size_t i = 0; i < n; i++) {

@@ -7,6 +7,7 @@
 #include "cli/term.h"
 #include "util/duration.h"
 #include "util/size.h"
+#include "util/when.h"
 
 #include <string.h>
 
@@ -210,6 +211,11 @@ static void add_request(struct text *text, const json_t *request)
 	add_line(text, "asks for", "%s", line.data);
 }
 
+static const char *when_or_not(const json_t *object, const char *key, char buf[WHEN_TEXT_MAX])
+{
+	return jsonx_has(object, key) ? when_format(buf, jsonx_get_time(object, key)) : "";
+}
+
 static void add_attempt(struct text *text, const json_t *attempt, bool foreign)
 {
 	double seconds = attempt_seconds(attempt, 0);
@@ -222,10 +228,12 @@ static void add_attempt(struct text *text, const json_t *attempt, bool foreign)
 	if (!foreign)
 		add_line(text, "  chosen by", "%s: %s", jsonx_get_string(attempt, "policy", ""),
 			 jsonx_get_string(attempt, "reason", ""));
-	add_line(text, "  started", "%s", jsonx_get_string(attempt, "started_at", ""));
+	add_line(text, "  started", "%s",
+		 when_or_not(attempt, "started_at", (char[WHEN_TEXT_MAX]){0}));
 	if (!jsonx_has(attempt, "ended_at"))
 		return;
-	add_line(text, "  ended", "%s, after %s", jsonx_get_string(attempt, "ended_at", ""),
+	add_line(text, "  ended", "%s, after %s",
+		 when_or_not(attempt, "ended_at", (char[WHEN_TEXT_MAX]){0}),
 		 seconds >= 0 ? DURATION_TEXT((int64_t)(seconds * 1000)) : "an unknown time");
 	if (foreign)
 		return;
@@ -266,7 +274,8 @@ void tasktable_render_one(const json_t *task, struct text *text)
 	taskfacts_add(task, text);
 	add_command(text, json_object_get(task, "command"));
 	add_line(text, "folder", "%s", jsonx_get_string(task, "cwd", ""));
-	add_line(text, "submitted", "%s", jsonx_get_string(task, "submitted_at", ""));
+	add_line(text, "submitted", "%s",
+		 when_or_not(task, "submitted_at", (char[WHEN_TEXT_MAX]){0}));
 	json_array_foreach (json_object_get(task, "attempts"), i, attempt)
 		add_attempt(text, attempt, foreign);
 }

@@ -13,6 +13,7 @@
 #include "util/log.h"
 #include "util/timestamp.h"
 #include "util/users.h"
+#include "util/when.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -40,15 +41,11 @@ struct rules {
 static void apply_drain(struct ledger_rule *rule, const json_t *drain)
 {
 	const char *reason = jsonx_get_string(drain, "reason", "");
-	char since[32] = "";
-	time_t at = (time_t)(jsonx_get_i64(drain, "since_ms", 0) / 1000);
-	struct tm tm = {};
 
-	if (localtime_r(&at, &tm))
-		(void)strftime(since, sizeof since, "%d %b %H:%M", &tm);
 	rule->closed = true;
-	(void)snprintf(rule->text, sizeof rule->text, "drained since %s%s%.*s", since,
-		       *reason ? ": " : "", REASON_MAX, reason);
+	(void)snprintf(rule->text, sizeof rule->text, "drained since %s%s%.*s",
+		       WHEN_TEXT(jsonx_get_i64(drain, "since_ms", 0)), *reason ? ": " : "",
+		       REASON_MAX, reason);
 }
 
 static struct ledger_rule *rule_add(struct rules *rules, const char *uuid)
@@ -163,16 +160,10 @@ static void apply_pause(struct rules *rules)
 	const char *reason = jsonx_get_string(paused, "reason", "");
 	auto_text struct text why = {};
 
-	if (json_is_object(paused)) {
-		time_t at = (time_t)(jsonx_get_i64(paused, "since_ms", 0) / 1000);
-		char since[32] = "";
-		struct tm tm = {};
-
-		if (localtime_r(&at, &tm))
-			(void)strftime(since, sizeof since, "%d %b %H:%M", &tm);
-		text_printf(&why, "the queue is paused since %s%s%s", since, *reason ? ": " : "",
+	if (json_is_object(paused))
+		text_printf(&why, "the queue is paused since %s%s%s",
+			    WHEN_TEXT(jsonx_get_i64(paused, "since_ms", 0)), *reason ? ": " : "",
 			    reason);
-	}
 	sched_set_pause(rules->daemon->sched, why.data, clock_now_ms(rules->daemon->clock));
 }
 

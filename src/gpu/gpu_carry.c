@@ -7,7 +7,7 @@
  * helpers) both run it.
  */
 #include "gpu/gpu_priv.h"
-#include "util/timestamp.h"
+#include "util/when.h"
 
 #include <string.h>
 
@@ -167,7 +167,7 @@ static void stale_gpu(struct gpu *gpu, int64_t since_ms)
 	gpu->stale_since_ms = since_ms;
 	(void)snprintf(gpu->health_text, sizeof gpu->health_text,
 		       "stale since %s: NVML cannot be asked; the numbers are the last good ones",
-		       TIMESTAMP_TEXT(since_ms));
+		       WHEN_TEXT(since_ms));
 }
 
 static void keep_all_as_stale(struct gpu_list *next, const struct gpu_list *prev)

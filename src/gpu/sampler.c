@@ -15,6 +15,7 @@
 #include "util/paths.h"
 #include "util/text.h"
 #include "util/timestamp.h"
+#include "util/when.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -362,7 +363,7 @@ static void action_late(struct gpu_sampler *sampler)
 	(void)snprintf(text, sizeof text,
 		       "NVML has not answered since %s: the NVIDIA driver may hang; see `dmesg | "
 		       "grep -i nvrm`. The numbers are the last good ones",
-		       TIMESTAMP_TEXT(sampler->asked_at_ms));
+		       WHEN_TEXT(sampler->asked_at_ms));
 	arm(sampler, MAX_OF(sampler->options.deadline_ms * LATE_FACTOR, (unsigned)LATE_MIN_MS));
 	publish_stale(sampler, text);
 }

@@ -221,6 +221,9 @@ static void say_start(const struct place_view *view, const struct fit_counts *co
 		else if (fit_gpu(ledger, counts, task, gpu) == FIT_OK && g->vram_known)
 			reason_add(&reason, "; GPU %u: room %s", g->index,
 				   SIZE_TEXT(g->room_bytes));
+		else if (g->closed && g->closed_text[0])
+			reason_add(&reason, "; GPU %u takes nothing new: %s", g->index,
+				   g->closed_text);
 		else if (g->vram_known)
 			reason_add(&reason, "; GPU %u does not take it now, room %s", g->index,
 				   SIZE_TEXT(g->room_bytes));

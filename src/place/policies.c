@@ -267,6 +267,8 @@ static void say_choice(const struct choice *choice, const struct policy *policy,
 			   g->index);
 		if (scored[i].fits)
 			policy->say(choice, scored[i].gpu, scored[i].score, &reason);
+		else if (g->closed && g->closed_text[0])
+			reason_add(&reason, "takes nothing new: %s", g->closed_text);
 		else if (g->vram_known)
 			reason_add(&reason, "does not take it now, room %s",
 				   SIZE_TEXT(g->room_bytes));

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import signal
 import time
 
@@ -107,10 +108,11 @@ def test_a_drained_gpu_gets_nothing_new(two_gpus):
     other = submit(two_gpus, "--vram", "1G")
     wait_state(two_gpus, other, "running")
     assert gpu_of(two_gpus, other) == 1
+    assert "takes nothing new: drained since" in str(two_gpus.json("why", other))
     assert state(two_gpus, runs) == "running", "what runs goes on"
     kill_daemon(two_gpus)
     wait_until(lambda: "the fan is loud" in (reason(two_gpus, waits) or ""), what="the reason after a restart")
-    assert "drained since" in two_gpus.json("gpus")["gpus"][0]["closed"]
+    assert re.search(r"drained since \w{3} \d{4}-\d\d-\d\d \d\d:\d\d:\d\d", two_gpus.json("gpus")["gpus"][0]["closed"])
     two_gpus.plimsoll("gpus", "resume", "0", check=0)
     wait_state(two_gpus, waits, "running")
     assert two_gpus.json("gpus")["gpus"][0]["closed"] is None

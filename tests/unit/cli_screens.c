@@ -189,6 +189,7 @@ static int setup(void **state)
 	unsetenv("NO_COLOR");
 	unsetenv("COLUMNS");
 	setenv("TERM", "xterm", 1);
+	(void)setenv("TZ", "UTC", 1);
 	return setlocale(LC_CTYPE, "C.UTF-8") ? 0 : -1;
 }
 

@@ -121,11 +121,15 @@ static int read_count(const struct yamlx *doc, const struct yamlx_node *node, ui
 static int read_duration(const struct yamlx *doc, const struct yamlx_node *node, int64_t *at,
 			 struct error *err)
 {
+	struct error why = {};
+	int r;
+
 	if (node->type == YAMLX_SCALAR && strcmp(node->text, "off") == 0) {
 		*at = -1;
 		return 0;
 	}
-	return yamlx_duration(doc, node, at, err);
+	r = yamlx_duration(doc, node, at, &why);
+	return r < 0 ? error_set(err, r, "%s; `off` turns it off", why.text) : 0;
 }
 
 static int read_role(const struct yamlx *doc, const struct yamlx_node *node, enum config_role *at,
@@ -165,7 +169,11 @@ static int read_hours(const struct yamlx *doc, const struct yamlx_node *node, st
 	struct hours hours = {};
 	int r = 0;
 
-	if (node->type == YAMLX_SEQUENCE && node->n > 0)
+	if (node->type == YAMLX_SEQUENCE && node->n == 0)
+		return yamlx_error(doc, node, -EINVAL, err,
+				   "names no hours: write some, such as [mon-fri 19:00-07:00], "
+				   "leave `hours` out for always, or say `role: off` for never");
+	if (node->type == YAMLX_SEQUENCE)
 		for (size_t i = 0; i < node->n && r == 0; i++)
 			r = read_span(doc, node->items[i], &hours, err);
 	else

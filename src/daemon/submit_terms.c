@@ -22,10 +22,20 @@ struct after {
 	struct sched_after_item items[];
 };
 
+/* Named twice, it is waited for once. At most SCHED_AFTER_MAX are there to be looked at. */
+static bool is_named(const struct sched_after *after, uint64_t id, bool is_batch)
+{
+	for (size_t i = 0; i < after->n; i++)
+		if (after->items[i].id == id && after->items[i].is_batch == is_batch)
+			return true;
+	return false;
+}
+
 static int read_ids(const json_t *array, bool is_batch, struct after *to, struct error *err)
 {
 	struct sched_after *after = &to->after;
 	const json_t *item;
+	uint64_t most = 0; /* ids mostly come in order */
 	size_t i;
 
 	json_array_foreach (array, i, item) {
@@ -37,6 +47,9 @@ static int read_ids(const json_t *array, bool is_batch, struct after *to, struct
 		if (r < 0)
 			return error_prefix(err, r, "%s: item %zu", is_batch ? "batches" : "tasks",
 					    i);
+		if (id <= most && is_named(after, id, is_batch))
+			continue;
+		most = MAX_OF(most, id);
 		to->items[after->n++] = (struct sched_after_item){.id = id, .is_batch = is_batch};
 	}
 	return 0;

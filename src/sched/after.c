@@ -128,6 +128,24 @@ static void fate_text(const struct sched *sched, const struct sched_after_item *
 			       item->is_batch ? "batch" : "task", id);
 }
 
+#define NOT_STARTED "not started: "
+
+/* Why a task that was canceled for what it waited for was: the end of its chain, which its reason
+ * names already. NULL: it was canceled otherwise. */
+static const char *root_of(const struct sched *sched, const struct sched_spec *spec,
+			   const struct sched_after_item *item)
+{
+	const struct task_node *t = item->is_batch ? NULL : task_find(sched, item->id);
+	const char *root;
+
+	if (!t || t->pub.state != SCHED_CANCELED || !t->pub.reason ||
+	    (spec->uid != 0 && spec->uid != t->pub.spec.uid) ||
+	    strncmp(t->pub.reason, NOT_STARTED, strlen(NOT_STARTED)) != 0)
+		return NULL;
+	root = strstr(t->pub.reason, "; ");
+	return root ? root + 2 : NULL;
+}
+
 /* "not started: waited for task 12 to succeed; task 12 failed: exit code 1" */
 static void never_text(const struct sched *sched, const struct sched_spec *spec,
 		       const struct sched_after_item *item, char *buf, size_t size)
@@ -135,12 +153,15 @@ static void never_text(const struct sched *sched, const struct sched_spec *spec,
 	const struct sched_after *after = spec->after;
 	char fate[SCHED_REASON_MAX / 2];
 
-	fate_text(sched, item, spec->uid, fate, sizeof fate);
+	if (root_of(sched, spec, item))
+		(void)snprintf(fate, sizeof fate, "%s", root_of(sched, spec, item));
+	else
+		fate_text(sched, item, spec->uid, fate, sizeof fate);
 	if (after->any && after->n > 1)
-		(void)snprintf(buf, size, "not started: waited for one of %zu to %s; the last, %s",
+		(void)snprintf(buf, size, NOT_STARTED "waited for one of %zu to %s; the last, %s",
 			       after->n, on_verbs[after->on], fate);
 	else
-		(void)snprintf(buf, size, "not started: waited for %s %llu to %s; %s",
+		(void)snprintf(buf, size, NOT_STARTED "waited for %s %llu to %s; %s",
 			       item->is_batch ? "batch" : "task", (unsigned long long)item->id,
 			       on_verbs[after->on], fate);
 }

@@ -68,15 +68,16 @@ static bool reason_of_user(const struct task_node *t, char reason[SCHED_REASON_M
 	case USER_FREE:
 		return false;
 	case USER_RUNNING:
-		SAY(reason, "user %u has %u tasks running, the limit is %u", uid, user->running,
-		    user->limits.max_running);
+		SAY(reason, "user %u has %u task%s running, the limit is %u", uid, user->running,
+		    user->running == 1 ? "" : "s", user->limits.max_running);
 		break;
 	case USER_GPUS:
-		SAY(reason, "asks for %u GPU%s; user %u holds %u, the limit is %u", request->gpus,
-		    request->gpus == 1 ? "" : "s", uid, user->gpus, user->limits.max_gpus);
+		SAY(reason, "asks for %u GPU%s; user %u holds %u GPU%s, the limit is %u",
+		    request->gpus, request->gpus == 1 ? "" : "s", uid, user->gpus,
+		    user->gpus == 1 ? "" : "s", user->limits.max_gpus);
 		break;
 	case USER_VRAM:
-		SAY(reason, "asks for %s of VRAM; user %u holds %s, the limit is %s",
+		SAY(reason, "asks for %s of VRAM; user %u holds %s of it, the limit is %s",
 		    SIZE_TEXT(request->vram_bytes * request->gpus), uid,
 		    SIZE_TEXT(user->vram_bytes), SIZE_TEXT(user->limits.max_vram_bytes));
 		break;

@@ -157,6 +157,8 @@ static void faults_name_their_place(void **state)
 	check_refused("gpus:\n  - {gpu: 0, tasks_max: 1.5}\n", "whole number");
 	check_refused("gpus:\n  - {gpu: 0, hours: '25:00-26:00'}\n", "no span of hours");
 	check_refused("queue: {ageing: never}\n", "p.yaml:1:17");
+	check_refused("queue: {ageing: on}\n", "`off` turns it off");
+	check_refused("gpus:\n  - {gpu: 0, hours: []}\n", "names no hours: write some");
 	check_refused("users: {ann: {weight: 0}}\n", "p.yaml:1:23");
 	check_refused("users: [ann]\n", "is a mapping");
 	check_refused("keep: 3\n", "a mapping");

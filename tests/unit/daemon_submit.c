@@ -299,6 +299,22 @@ static void test_after_limits(void **state)
 	}
 }
 
+/* Named twice, it is waited for once; a task and a batch of one number are two things. */
+static void test_after_twice(void **state)
+{
+	auto_json json_t *body =
+	    load("{\"command\": [\"a\"], \"after\": {\"tasks\": [1, 3, 1, 2, 3], "
+		 "\"batches\": [1, 1]}}");
+	struct submit submit = {};
+
+	(void)state;
+	assert_int_equal(submit_parse_task(body, NULL, &submit, NULL), 0);
+	assert_int_equal(submit.specs[0].after->n, 4);
+	assert_int_equal(submit.specs[0].after->items[2].id, 2);
+	assert_true(submit.specs[0].after->items[3].is_batch);
+	submit_finish(&submit);
+}
+
 /* Of a batch every row may say it, and nearly always says the same: it is kept once. */
 static void test_wishes_are_shared(void **state)
 {
@@ -331,6 +347,7 @@ int main(void)
 	    cmocka_unit_test(test_what_is_no_object),
 	    cmocka_unit_test(test_limits),
 	    cmocka_unit_test(test_after_limits),
+	    cmocka_unit_test(test_after_twice),
 	    cmocka_unit_test(test_wishes_are_shared),
 	};
 

@@ -137,7 +137,7 @@ static const char *reason_wanted(struct world *w, const struct sched_task *t)
 	    b->counts[SCHED_STARTING] + b->counts[SCHED_RUNNING] >= request->threads)
 		return "of its batch run at once already (limit ";
 	if (limits->max_running > 0 && h.running >= limits->max_running)
-		return "tasks running, the limit is ";
+		return " running, the limit is ";
 	if (request->gpus > 0 && limits->max_gpus > 0 && h.gpus + request->gpus > limits->max_gpus)
 		return " holds ";
 	if (limits->max_vram_bytes > 0 && request->vram_bytes > 0 &&

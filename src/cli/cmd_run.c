@@ -196,9 +196,10 @@ const struct verb verb_run = {
 	"when\n"
 	"it could not be started. Ctrl-C cancels it. The command reads nothing from standard "
 	"input,\n"
-	"unless -t gives it the terminal: then Ctrl-C, Ctrl-Z and all else go to the command once "
-	"it\n"
-	"runs. When this program is killed, its terminal goes with it (SIGHUP).\n",
+	"unless -t gives it the terminal: then Ctrl-C and all else go to the command once it\n"
+	"runs. Ctrl-Z goes there too, and stops what a shell runs there (-t -- bash); a command\n"
+	"by itself, which no shell could continue, runs on. When this program is killed, its "
+	"terminal goes with it (SIGHUP).\n",
     .examples = "  plimsoll run --vram 6G -- python3 train.py --device {device}\n"
 		"  plimsoll run --vram 2G -d cuda:1 -- nvidia-smi\n"
 		"  plimsoll run --cpu only -- ./check.sh\n"

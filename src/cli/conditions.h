@@ -36,9 +36,10 @@ extern const char *const conditions_after_on[];
 	     "N",                                                                                  \
 	     .min = 0,                                                                             \
 	     .max = 100,                                                                           \
-	     .help = "times it is started again after a failure of its own (0)"},                  \
+	     .help = "times it is started again after a failure of its own (0), at most 100"},     \
 	    {"retry-delay", 0, OPTION_DURATION, "TIME",                                            \
-	     .help = "before the first repetition, doubled each time (1s)"},                       \
+	     .help = "before the first repetition, doubled each time up to 10m (1s, at most 10m; " \
+		     "0 is 1s)"},                                                                  \
 	    {"private", 0, OPTION_FLAG, NULL, .help = "other users do not see its name"},          \
 	    {"prefer",                                                                             \
 	     0,                                                                                    \

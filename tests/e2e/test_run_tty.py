@@ -112,6 +112,17 @@ def test_keys_go_to_the_command(terminal):
     assert t.end() == 5
 
 
+def test_ctrl_z_stops_what_no_shell_could_continue_not(terminal):
+    """As the help says: it is no job of a shell's, and would never be continued."""
+    t = terminal("-t", "--cpu", "only", "--", "sh", "-c", "echo up; read x; echo got $x")
+    t.expect("up")
+    wait_until(t.is_raw, what="raw mode")
+    t.type("\x1a")
+    t.type("on\r")
+    t.expect("got on")
+    assert t.end() == 0
+
+
 def test_all_of_it_is_shown(terminal):
     """What was printed last is not lost at the end, however much it is."""
     t = terminal("-t", "--cpu", "only", "--", "sh", "-c", "seq 1 20000; echo last")

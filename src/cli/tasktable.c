@@ -44,7 +44,7 @@ static double attempt_seconds(const json_t *attempt, int64_t now_ms)
 	int64_t begin = jsonx_get_time(attempt, "started_at"),
 		end = jsonx_get_time(attempt, "ended_at");
 
-	if (begin <= 0)
+	if (begin <= 0 || jsonx_has(attempt, "ended_before"))
 		return -1;
 	return MAX_OF(0.0, (double)((end > 0 ? end : now_ms) - begin) / 1000);
 }
@@ -230,11 +230,16 @@ static void add_attempt(struct text *text, const json_t *attempt, bool foreign)
 			 jsonx_get_string(attempt, "reason", ""));
 	add_line(text, "  started", "%s",
 		 when_or_not(attempt, "started_at", (char[WHEN_TEXT_MAX]){0}));
-	if (!jsonx_has(attempt, "ended_at"))
+	if (jsonx_has(attempt, "ended_before"))
+		add_line(text, "  ended", "nobody saw when, at the latest %s",
+			 when_or_not(attempt, "ended_before", (char[WHEN_TEXT_MAX]){0}));
+	else if (!jsonx_has(attempt, "ended_at"))
 		return;
-	add_line(text, "  ended", "%s, after %s",
-		 when_or_not(attempt, "ended_at", (char[WHEN_TEXT_MAX]){0}),
-		 seconds >= 0 ? DURATION_TEXT((int64_t)(seconds * 1000)) : "an unknown time");
+	else
+		add_line(text, "  ended", "%s, after %s",
+			 when_or_not(attempt, "ended_at", (char[WHEN_TEXT_MAX]){0}),
+			 seconds >= 0 ? DURATION_TEXT((int64_t)(seconds * 1000))
+				      : "an unknown time");
 	if (foreign)
 		return;
 	if (jsonx_has(attempt, "signal"))

@@ -12,8 +12,8 @@
 
 /* What is shown of somebody else's things. */
 
-static const char *const OF_ATTEMPT[] = {"number",     "gpus",     "device",
-					 "started_at", "ended_at", NULL};
+static const char *const OF_ATTEMPT[] = {"number",   "gpus",         "device", "started_at",
+					 "ended_at", "ended_before", NULL};
 static const char *const OF_TASK[] = {"id",           "name",    "uid",      "user",     "private",
 				      "batch",        "row",     "state",    "priority", "stopping",
 				      "submitted_at", "request", "attempts", NULL};

@@ -54,6 +54,7 @@ static json_t *attempt_to_json(const struct sched_attempt *attempt)
 {
 	json_t *json = json_object(), *gpus = json_array();
 	bool over = attempt->ended_at_ms > 0;
+	bool lost = over && attempt->outcome == SCHED_OUTCOME_LOST;
 
 	for (unsigned i = 0; i < attempt->n_gpus; i++)
 		(void)json_array_append_new(gpus, json_pack("{s:I,s:s}", "index",
@@ -65,7 +66,10 @@ static json_t *attempt_to_json(const struct sched_attempt *attempt)
 	(void)json_object_set_new(json, "policy", json_string(place_policy_name(attempt->policy)));
 	(void)json_object_set_new(json, "reason", jsonx_string_if(attempt->reason));
 	(void)json_object_set_new(json, "started_at", jsonx_time_if(attempt->started_at_ms));
-	(void)json_object_set_new(json, "ended_at", jsonx_time_if(attempt->ended_at_ms));
+	/* Of a lost one is known when it was found gone, and no more. */
+	(void)json_object_set_new(json, "ended_at", jsonx_time_if(lost ? 0 : attempt->ended_at_ms));
+	(void)json_object_set_new(json, "ended_before",
+				  jsonx_time_if(lost ? attempt->ended_at_ms : 0));
 	(void)json_object_set_new(json, "exit_code",
 				  over && attempt->exit_known && attempt->signal == 0
 				      ? json_integer(attempt->exit_code)

@@ -3,8 +3,8 @@
  * decision, of an ended one how it ended; and one line for every attempt. GPUs are told by index
  * and name, as people know them; the name is that of the GPU which is there now under that UUID.
  */
-#include "daemon/queries.h"
 #include "daemon/clock.h"
+#include "daemon/queries.h"
 #include "daemon/record.h"
 #include "util/duration.h"
 #include "util/signals.h"
@@ -30,7 +30,8 @@ static void add_where(struct text *text, const struct sched_attempt *attempt,
 
 static void add_seconds(struct text *text, const char *word, const struct sched_attempt *attempt)
 {
-	if (attempt->started_at_ms > 0 && attempt->ended_at_ms >= attempt->started_at_ms)
+	if (attempt->outcome != SCHED_OUTCOME_LOST && attempt->started_at_ms > 0 &&
+	    attempt->ended_at_ms >= attempt->started_at_ms)
 		text_printf(text, " %s %s", word,
 			    DURATION_TEXT(attempt->ended_at_ms - attempt->started_at_ms));
 }

@@ -393,7 +393,7 @@ def judge(task, status, retries, ran, found):
     for attempt in task["attempts"]:
         runs_of_it = ran.get(f"{task['id']}.{attempt['number']}", [])
         outcome, code = attempt["outcome"], attempt["exit_code"]
-        if not attempt["ended_at"] or not outcome:
+        if not (attempt["ended_at"] or attempt["ended_before"]) or not outcome:
             yield f"attempt {attempt['number']} has no end"
         if len(runs_of_it) > 1:
             yield f"attempt {attempt['number']} ran {len(runs_of_it)} times"

@@ -166,6 +166,8 @@ static void test_task_shape(void **state)
 	json = task_to_json(&task, "because");
 	a = json_array_get(json_object_get(json, "attempts"), 0);
 	assert_true(json_is_null(json_object_get(a, "exit_code")));
+	assert_true(json_is_null(json_object_get(a, "ended_at")));
+	assert_string_equal(jsonx_get_string(a, "ended_before", ""), "1970-01-01T00:00:02.000Z");
 	assert_string_equal(jsonx_get_string(json, "reason", ""), "because");
 }
 

@@ -1,5 +1,6 @@
 /*
- * NVML is loaded at run time, with declarations of our own (nvml_abi.h, used by this file alone).
+ * NVML is loaded at run time, with declarations of our own (nvml_abi.h and nvml_calls.h, used by
+ * this file alone).
  * Functions come from one table; one that the library lacks answers "function not found" like the
  * library itself would, and the older version of the call is tried. What a code means is in
  * nvml_codes.c, process-list layouts in proclist.c.
@@ -11,7 +12,7 @@
 #include "gpu/nvml.h"
 
 #include "gpu/library_file.h"
-#include "gpu/nvml_abi.h"
+#include "gpu/nvml_calls.h"
 #include "gpu/nvml_codes.h"
 #include "gpu/procfs.h"
 #include "gpu/proclist.h"
@@ -34,36 +35,6 @@
 #define MIG_INSTANCE_MAX    64
 #define NVLINKS_MAX         18 /* of one GPU */
 #define REMOTE_IS_SWITCH    2
-
-struct functions {
-#define MEMBER(member, symbol, args) int(*member) args;
-	FUNCTIONS(MEMBER)
-#undef MEMBER
-};
-
-static const struct {
-	size_t offset;
-	const char *symbol;
-} function_table[] = {
-#define ROW(member, symbol, args) {offsetof(struct functions, member), symbol},
-    FUNCTIONS(ROW)
-#undef ROW
-};
-
-typedef int (*process_list_f)(struct nvml_device *, unsigned *, void *);
-
-/* The code of a call, or that of a function the library lacks. */
-#define CALL(nvml, member, ...) \
-	((nvml)->f.member ? (nvml)->f.member(__VA_ARGS__) : NVML_FUNCTION_NOT_FOUND)
-
-/* Call the newer version; where it is not to be had, the older. */
-#define CALL2(nvml, newer, older, ...)                               \
-	({                                                           \
-		int call_code_ = CALL(nvml, newer, __VA_ARGS__);     \
-		if (code_means_no_such_version(call_code_))          \
-			call_code_ = CALL(nvml, older, __VA_ARGS__); \
-		call_code_;                                          \
-	})
 
 struct watched {
 	struct nvml_device *device;

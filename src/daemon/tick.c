@@ -316,6 +316,10 @@ static void on_timer(uv_timer_t *timer)
 		tick_request(tick);
 		return;
 	}
+	/* Until the supervisor answers nothing can be done about what is due, and it asks for a
+	 * turn when it does. */
+	if (!runner_is_ready(tick->daemon->runner))
+		return;
 	deadline = sched_deadline(tick->daemon->sched);
 	now = timestamp_now_ms();
 	if (deadline > 0)

@@ -66,8 +66,8 @@ static void test_what_is_sent(void **state)
 	    {"--retries 3 --retry-delay 2.5 --hold --private true",
 	     "{\"retries\": 3, \"retry_delay_seconds\": 2.5, \"held\": true, \"private\": true}",
 	     "{}"},
-	    {"--retries 3 --retry-delay 0 true",
-	     "{\"retries\": 3, \"retry_delay_seconds\": 0.0}", "{}"},
+	    {"--retries 3 --retry-delay 0 true", "{\"retries\": 3, \"retry_delay_seconds\": 0.0}",
+	     "{}"},
 	    {"--prefer 1,0 --prefer cuda:2 --avoid 3 --forbid GPU-a true", "{}",
 	     "{\"prefer\": [\"1\", \"0\", \"cuda:2\"], \"avoid\": [\"3\"], \"forbid\": "
 	     "[\"GPU-a\"]}"},

@@ -124,14 +124,11 @@ static void on_task(struct follow *f, const json_t *task)
 
 static void on_start(struct follow *f, const json_t *event)
 {
-	const char *line = jsonx_get_string(event, "line", "");
-	bool is_new = strcmp(f->load, line) != 0;
-
 	if (jsonx_get_u64(event, "batch", f->id) != f->id)
 		return;
 	f->on_cpu = strcmp(jsonx_get_string(event, "device", ""), "cpu") == 0;
-	(void)snprintf(f->load, sizeof f->load, "%s", line);
-	if (!f->progress.live && !f->on_cpu && is_new && f->load[0])
+	(void)snprintf(f->load, sizeof f->load, "%s", jsonx_get_string(event, "line", ""));
+	if (!f->progress.live && !f->on_cpu && f->load[0])
 		progress_say(&f->progress, "%s", f->load);
 	redraw(f);
 }

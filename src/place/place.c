@@ -72,14 +72,17 @@ int place_next(const struct place_view *view, struct place_decision *ret_decisio
 
 double place_wake_seconds(const struct place_view *view)
 {
-	auto_fit_counts struct fit_counts *counts = fit_counts_create(view);
+	auto_fit_counts struct fit_counts *counts = NULL;
 	double soonest = -1;
 
 	for (size_t i = 0; i < view->n_waiting; i++) {
 		const struct place_task *task = &view->waiting[i];
 
-		if ((view->taken && view->taken[i]) || fit_is_cpu_only(task->request))
+		if ((view->taken && view->taken[i]) || fit_is_cpu_only(task->request) ||
+		    MAX_OF(task->request->stagger_ms, view->ledger->stagger_ms) == 0)
 			continue;
+		if (!counts)
+			counts = fit_counts_create(view);
 		for (size_t gpu = 0; gpu < view->ledger->n_gpus; gpu++) {
 			double seconds;
 

@@ -8,6 +8,7 @@
 
 #include "util/duration.h"
 
+#include <math.h>
 #include <signal.h>
 #include <string.h>
 
@@ -193,22 +194,9 @@ static size_t starts_allowed(const struct sched *sched, int64_t now_ms)
 /* When does a start that only the pause between two starts on a GPU puts off become possible? */
 static void stagger_plan(struct sched *sched, int64_t now_ms)
 {
-	const struct step_view *v = &sched->view;
+	double seconds = place_wake_seconds(&sched->view.view);
 
-	sched->stagger_wake_ms = 0;
-	for (size_t i = 0; v->ledger && i < v->view.n_waiting; i++) {
-		unsigned ms = MAX_OF(v->waiting[i].request->stagger_ms, sched->config.stagger_ms);
-
-		if (ms == 0 || v->taken[i])
-			continue;
-		for (size_t g = 0; g < sched->n_gpu_starts; g++) {
-			int64_t at_ms = sched->gpu_starts[g].at_ms + ms;
-
-			if (at_ms > now_ms &&
-			    (sched->stagger_wake_ms == 0 || at_ms < sched->stagger_wake_ms))
-				sched->stagger_wake_ms = at_ms;
-		}
-	}
+	sched->stagger_wake_ms = seconds >= 0 ? now_ms + (int64_t)ceil(seconds * 1000) : 0;
 }
 
 /* Pauses that are over are something that happened. */

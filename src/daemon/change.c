@@ -14,8 +14,10 @@
 
 #include <errno.h>
 
+/* What sched said of a change by id. -ESRCH may still be what ended long ago. `changed`: of how
+ * many tasks of a batch, where that is told; or NULL. */
 static void reply(struct daemon *daemon, struct api_request *request, enum tick_reply_type type,
-		  unsigned changed, int r, struct error *err)
+		  const unsigned *changed, int r, struct error *err)
 {
 	uint64_t id = api_request_id(request);
 
@@ -25,11 +27,12 @@ static void reply(struct daemon *daemon, struct api_request *request, enum tick_
 	if (r < 0)
 		api_reply_error(request, r, err);
 	else
-		tick_reply_after(daemon->tick, &(struct tick_reply){.request = request,
-								    .type = type,
-								    .id = id,
-								    .is_change = true,
-								    .changed = changed});
+		tick_reply_after(daemon->tick,
+				 &(struct tick_reply){.request = request,
+						      .type = type,
+						      .id = id,
+						      .is_change = changed != NULL,
+						      .changed = changed ? *changed : 0});
 }
 
 typedef int change_task_f(struct sched *sched, uint64_t task, int64_t now_ms, struct error *err);
@@ -47,7 +50,7 @@ static void change_task(struct daemon *daemon, struct api_request *request, chan
 	if (!task || !(already & SCHED_STATE_BIT(task->state)))
 		r = change(daemon->sched, api_request_id(request), clock_now_ms(daemon->clock),
 			   &err);
-	reply(daemon, request, TICK_TASK, 0, r, &err);
+	reply(daemon, request, TICK_TASK, NULL, r, &err);
 }
 
 static void change_batch(struct daemon *daemon, struct api_request *request, change_batch_f *change,
@@ -64,7 +67,7 @@ static void change_batch(struct daemon *daemon, struct api_request *request, cha
 	r = change(daemon->sched, api_request_id(request), clock_now_ms(daemon->clock), &n, &err);
 	if (r == -EALREADY && good > 0)
 		r = 0;
-	reply(daemon, request, TICK_BATCH, n, r, &err);
+	reply(daemon, request, TICK_BATCH, &n, r, &err);
 }
 
 /* Released is what is not held and has not ended: it waits, or runs by now. */
@@ -101,7 +104,7 @@ void handle_retry(void *data, struct api_request *request)
 	int r = restore_task(daemon, api_request_id(request), &err);
 
 	if (r < 0)
-		reply(daemon, request, TICK_TASK, 0, r, &err);
+		reply(daemon, request, TICK_TASK, NULL, r, &err);
 	else
 		change_task(daemon, request, sched_retry, SCHED_STATE_BIT(SCHED_WAITING));
 }
@@ -113,7 +116,7 @@ void handle_batch_retry(void *data, struct api_request *request)
 	int r = restore_batch(daemon, api_request_id(request), &err);
 
 	if (r < 0)
-		reply(daemon, request, TICK_BATCH, 0, r, &err);
+		reply(daemon, request, TICK_BATCH, NULL, r, &err);
 	else
 		change_batch(daemon, request, sched_batch_retry, SCHED_STATE_BIT(SCHED_WAITING));
 }
@@ -146,7 +149,7 @@ void handle_priority(void *data, struct api_request *request)
 	if (r == 0)
 		r = sched_set_priority(daemon->sched, api_request_id(request), priority,
 				       clock_now_ms(daemon->clock), &err);
-	reply(daemon, request, TICK_TASK, 0, r, &err);
+	reply(daemon, request, TICK_TASK, NULL, r, &err);
 }
 
 /* Those that have not started. */
@@ -189,5 +192,55 @@ void handle_batch_priority(void *data, struct api_request *request)
 
 	if (r == 0)
 		r = batch_set_priority(daemon, api_request_id(request), priority, &n, &err);
-	reply(daemon, request, TICK_BATCH, n, r, &err);
+	reply(daemon, request, TICK_BATCH, &n, r, &err);
+}
+
+void handle_cancel(void *data, struct api_request *request)
+{
+	struct daemon *daemon = data;
+	struct error err = {};
+	int r =
+	    sched_cancel(daemon->sched, api_request_id(request), clock_now_ms(daemon->clock), &err);
+
+	reply(daemon, request, TICK_TASK, NULL, r, &err);
+}
+
+void handle_batch_cancel(void *data, struct api_request *request)
+{
+	struct daemon *daemon = data;
+	struct error err = {};
+	int r = sched_batch_cancel(daemon->sched, api_request_id(request),
+				   clock_now_ms(daemon->clock), &err);
+
+	reply(daemon, request, TICK_BATCH, NULL, r, &err);
+}
+
+/* Root's and the daemon's own user's "all" is everybody's, anybody else's is his own. */
+void handle_cancel_all(void *data, struct api_request *request)
+{
+	struct daemon *daemon = data;
+	const struct api_peer *peer = api_request_peer(request);
+	struct tick_reply answer = {.request = request, .type = TICK_CANCELED};
+
+	sched_cancel_all(daemon->sched, peer->role >= API_ROLE_ADMIN ? NULL : &peer->uid,
+			 clock_now_ms(daemon->clock), &answer.canceled);
+	tick_reply_after(daemon->tick, &answer);
+}
+
+void handle_batch_continue(void *data, struct api_request *request)
+{
+	static const char *const known[] = {"all", NULL};
+	struct daemon *daemon = data;
+	const json_t *body = api_request_body(request);
+	bool all = jsonx_get_bool(body, "all", false);
+	struct error err = {};
+	int r = submit_check_members(body, known, "body", &err);
+
+	if (r < 0) {
+		api_reply_error(request, r, &err);
+		return;
+	}
+	r = sched_batch_continue(daemon->sched, api_request_id(request), all,
+				 clock_now_ms(daemon->clock), &err);
+	reply(daemon, request, TICK_BATCH, NULL, r, &err);
 }

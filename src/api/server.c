@@ -31,7 +31,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <malloc.h>
 #include <microhttpd.h>
 #include <poll.h>
 #include <string.h>
@@ -40,17 +39,16 @@
 #include <time.h>
 #include <unistd.h>
 
+#define ARRIVAL_MS           30000 /* for a request to arrive whole */
+#define PROGRESS_SECONDS     60u   /* without a byte taken while an answer is sent */
+#define SWEEP_MS             1000
+#define BODY_THROWN_AWAY_MAX (2 * API_BODY_MAX)
+#define CONNECTIONS_SPARE    8  /* beyond the limit: told so, or being closed */
+#define FDS_FOR_OTHERS       32 /* the store, the supervisor, the sampler, logs being read ... */
+#define CONNECTIONS_MIN      4
+#define REST_ABOVE_MS        100               /* of debt */
+#define BODY_BEARABLE_MAX    ((size_t)4 << 20) /* read and thrown away */
 /* A request or answer above this leaves several times as much behind in freed pieces of JSON. */
-#define LARGE_BYTES            (1 << 20)
-#define ARRIVAL_MS             30000 /* for a request to arrive whole */
-#define PROGRESS_SECONDS       60u   /* without a byte taken while an answer is sent */
-#define SWEEP_MS               1000
-#define BODY_THROWN_AWAY_MAX   (2 * API_BODY_MAX)
-#define CONNECTIONS_SPARE      8  /* beyond the limit: told so, or being closed */
-#define FDS_FOR_OTHERS         32 /* the store, the supervisor, the sampler, logs being read ... */
-#define CONNECTIONS_MIN        4
-#define REST_ABOVE_MS          100               /* of debt */
-#define BODY_BEARABLE_MAX      ((size_t)4 << 20) /* read and thrown away */
 #define BODY_LARGE             ((size_t)1 << 20)
 #define BODY_REFUSED_US(bytes) ((int64_t)(bytes) / 100) /* 100 MB/s: read, copied, parsed */
 #define DOOR_SHUT_MAX_MS       20000
@@ -397,7 +395,7 @@ static void on_request_completed(void *cls, struct MHD_Connection *mhd, void **r
 	(void)code;
 	if (!request)
 		return;
-	was_large = request->body_bytes + request->reply_bytes > LARGE_BYTES;
+	was_large = request->body_bytes + request->reply_bytes > BODY_LARGE;
 	request->suspended = request->paced = false;
 	request->server->n_lasting -= request->lasting;
 	/* The handler has it still: in WAITING and STREAMING, or when it was cut from those. */
@@ -414,10 +412,6 @@ static void on_request_completed(void *cls, struct MHD_Connection *mhd, void **r
 	json_decref(request->json);
 	text_finish(&request->body);
 	text_finish(&request->out);
-	/* What a large body was read into lies between what was made of it: not at the heap's end,
-	 * where the allocator would give it back by itself. */
-	if (request->body_bytes >= BODY_LARGE)
-		(void)malloc_trim(0);
 	free(request);
 	*request_cls = NULL;
 	if (was_large)

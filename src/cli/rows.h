@@ -67,7 +67,6 @@ void rows_keys(const struct rows *rows, size_t i, size_t max, struct strings *ke
 int rows_sweep(const struct rows *base, const struct strings *sweeps, struct rows **ret_rows,
 	       struct error *err) MUST_CHECK;
 bool rows_is_swept(const struct rows *rows, const char *key);
-bool rows_are_only_swept(const struct rows *rows);
 /* "lr=1e-3 seed=0"; nothing when nothing is swept. */
 void rows_sweep_label(const struct rows *rows, size_t i, struct text *text);
 /* "0-9", "1,3,5-7" as a sweep of `index`. The caller frees. */

@@ -16,7 +16,6 @@ struct rows {
 	struct row *items;
 	size_t n, room;
 	size_t swept; /* so many columns, the last ones, are axes of a sweep */
-	bool only_swept;
 };
 
 /* A place in the input. */

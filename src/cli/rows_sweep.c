@@ -306,7 +306,6 @@ int rows_sweep(const struct rows *base, const struct strings *sweeps, struct row
 	each = n / (base ? base->n : 1);
 	rows->name = base ? mem_strdup(base->name) : sweep_name(&axes);
 	rows->swept = axes.n;
-	rows->only_swept = !base;
 	for (size_t c = 0; c < n_base; c++)
 		strings_add(&rows->columns, base->columns.items[c]);
 	for (size_t a = 0; a < axes.n; a++)
@@ -329,11 +328,6 @@ bool rows_is_swept(const struct rows *rows, const char *key)
 		if (strcmp(rows->columns.items[c], key) == 0)
 			return true;
 	return false;
-}
-
-bool rows_are_only_swept(const struct rows *rows)
-{
-	return rows->only_swept;
 }
 
 void rows_sweep_label(const struct rows *rows, size_t i, struct text *text)

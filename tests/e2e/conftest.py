@@ -19,6 +19,7 @@ import tempfile
 import time
 
 import pytest
+from supervisor_link import Supervisor
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BUILD = pathlib.Path(os.environ.get("PLIMSOLL_BUILD", ROOT / "build")).resolve()
@@ -195,3 +196,17 @@ def two_gpus(simulated):
 @pytest.fixture
 def build():
     return BUILD
+
+
+@pytest.fixture
+def supervisor(tmp_path):
+    """A supervisor alone, without a daemon."""
+    one = Supervisor(tmp_path).spawn()
+    yield one
+    one.finish()
+
+
+@pytest.fixture
+def link(supervisor):
+    """A connection to it that has said hello."""
+    return supervisor.link()

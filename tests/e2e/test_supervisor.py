@@ -16,18 +16,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 from supervisor_link import BUILD, Supervisor, process_state, runs, wait_until  # noqa: E402
 
 
-@pytest.fixture
-def supervisor(tmp_path):
-    one = Supervisor(tmp_path).spawn()
-    yield one
-    one.finish()
-
-
-@pytest.fixture
-def link(supervisor):
-    return supervisor.link()
-
-
 def test_true_is_started_and_ended(link):
     link.start("1.1", "true")
     started = link.wait("started", "1.1")

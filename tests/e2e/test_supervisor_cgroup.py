@@ -34,18 +34,6 @@ def can_make_cgroups():
 pytestmark = pytest.mark.skipif(not can_make_cgroups(), reason="needs a cgroup v2 of its own")
 
 
-@pytest.fixture
-def supervisor(tmp_path):
-    one = Supervisor(tmp_path).spawn()
-    yield one
-    one.finish()
-
-
-@pytest.fixture
-def link(supervisor):
-    return supervisor.link()
-
-
 def folder_of(supervisor):
     stat = supervisor.state.stat()
     return own_cgroup() / f"plimsoll.{stat.st_dev:x}.{stat.st_ino:x}"

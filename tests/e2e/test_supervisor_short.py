@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from supervisor_link import Supervisor, process_state, runs, wait_until  # noqa: E402
+from supervisor_link import Supervisor, open_way, process_state, runs, wait_until  # noqa: E402
 
 LONELY = 61234  # a user with no process but those of these tests
 AS_LONELY = {"user": LONELY, "group": LONELY, "extra_groups": []}
@@ -18,24 +18,9 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become 
 
 
 @pytest.fixture
-def supervisor(tmp_path):
-    one = Supervisor(tmp_path).spawn()
-    yield one
-    one.finish()
-
-
-@pytest.fixture
-def link(supervisor):
-    return supervisor.link()
-
-
-@pytest.fixture
 def lonely(tmp_path):
     """A supervisor of a user whose processes can be counted."""
-    for folder in tmp_path.parents:
-        if folder.stat().st_uid == 0 and folder.stat().st_mode & 0o5 != 0o5:
-            folder.chmod(folder.stat().st_mode | 0o55)
-    tmp_path.chmod(0o755)
+    open_way(tmp_path)
     folder = tmp_path / "s"
     folder.mkdir()
     os.chown(folder, LONELY, LONELY)

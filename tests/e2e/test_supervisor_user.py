@@ -14,31 +14,16 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from supervisor_link import Supervisor, wait_until  # noqa: E402
+from supervisor_link import Supervisor, open_way, wait_until  # noqa: E402
 
 NOBODY = 65534
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
 
 
 @pytest.fixture
-def supervisor(tmp_path):
-    one = Supervisor(tmp_path).spawn()
-    yield one
-    one.finish()
-
-
-@pytest.fixture
-def link(supervisor):
-    return supervisor.link()
-
-
-@pytest.fixture
 def open_folder(tmp_path):
     """A folder everybody can reach and write into."""
-    for folder in tmp_path.parents:
-        if folder.stat().st_uid == os.geteuid() and folder.stat().st_mode & 0o5 != 0o5:
-            folder.chmod(folder.stat().st_mode | 0o55)
-    tmp_path.chmod(0o755)
+    open_way(tmp_path)
     folder = tmp_path / "open"
     folder.mkdir()
     folder.chmod(0o777)

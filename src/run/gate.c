@@ -1,7 +1,8 @@
 /*
- * See gate.h. Children are let through with a byte each; a child that gets none (the pipe has
- * ended: the supervisor was killed, or has given up the start) looks at the file. Only the number
- * of its own gate counts there: a later one says that its own was passed over.
+ * See gate.h. A number is its round and the number of the gate in it. Children are let through with
+ * a byte each; a child that gets none (the pipe has ended: the supervisor was killed, or has given
+ * up the start) looks at the place of its round in the file. Only the number of its own gate counts
+ * there: a later one says that its own was passed over.
  */
 #include "run/gate.h"
 
@@ -13,49 +14,83 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* The file. In the byte order of the machine: it means nothing on another one. */
-struct mark {
-	char magic[8];
-	uint64_t opened;
-};
-#define MARK_MAGIC "gates 1\n"
+/* The file, in the byte order of the machine (it means nothing on another one): the magic, then for
+ * each round kept, at its place, the last gate opened, or the round's number 0 when none was. A
+ * file of the time before there were rounds is one of round 0 alone. */
+#define MAGIC     "gates 1\n"
+#define MAGIC_LEN (sizeof MAGIC - 1)
 
-static bool mark_read(int fd, uint64_t *ret_opened)
+#define ROUND_SHIFT 32
+#define ROUND_MAX   ((uint64_t)INT32_MAX) /* numbers are signed in the journal */
+
+static uint64_t round_of(uint64_t number)
 {
-	struct mark mark;
-
-	if (pread(fd, &mark, sizeof mark, 0) != (ssize_t)sizeof mark ||
-	    memcmp(mark.magic, MARK_MAGIC, sizeof mark.magic) != 0)
-		return false;
-	*ret_opened = mark.opened;
-	return true;
+	return number >> ROUND_SHIFT;
 }
 
-static int mark_write(const struct gates *gates, uint64_t opened, struct error *err)
+static size_t place_of(uint64_t number)
 {
-	struct mark mark = {.opened = opened};
+	return (size_t)(round_of(number) % GATE_ROUNDS_KEPT);
+}
+
+static off_t offset_of(uint64_t number)
+{
+	return (off_t)(MAGIC_LEN + place_of(number) * sizeof number);
+}
+
+static bool is_a_gate(uint64_t number)
+{
+	return (number & (((uint64_t)1 << ROUND_SHIFT) - 1)) != 0;
+}
+
+static int write_at(const struct gates *gates, const void *data, size_t size, off_t offset,
+		    struct error *err)
+{
 	ssize_t n;
 
-	memcpy(mark.magic, MARK_MAGIC, sizeof mark.magic);
 	do
-		n = pwrite(gates->fd, &mark, sizeof mark, 0);
+		n = pwrite(gates->fd, data, size, offset);
 	while (n < 0 && errno == EINTR);
-	if (n != (ssize_t)sizeof mark)
+	if (n != (ssize_t)size)
 		return error_sys(err, n < 0 ? -errno : -EIO, "cannot write %s", gates->path);
 	return 0;
 }
 
+/* All of it: then it is whole, whatever it was. */
+static int marks_write(const struct gates *gates, struct error *err)
+{
+	char data[MAGIC_LEN + sizeof gates->last];
+
+	memcpy(data, MAGIC, MAGIC_LEN);
+	memcpy(data + MAGIC_LEN, gates->last, sizeof gates->last);
+	return write_at(gates, data, sizeof data, 0, err);
+}
+
+/* What cannot be read is not known: the rest stays 0. */
+static void marks_read(struct gates *gates)
+{
+	char magic[MAGIC_LEN];
+
+	if (pread(gates->fd, magic, sizeof magic, 0) != (ssize_t)sizeof magic ||
+	    memcmp(magic, MAGIC, sizeof magic) != 0)
+		return;
+	(void)!pread(gates->fd, gates->last, sizeof gates->last, (off_t)sizeof magic);
+	for (size_t i = 0; i < GATE_ROUNDS_KEPT; i++) {
+		if (place_of(gates->last[i]) != i || round_of(gates->last[i]) >= ROUND_MAX)
+			gates->last[i] = 0;
+		if (is_a_gate(gates->last[i]))
+			gates->opened = MAX_OF(gates->opened, gates->last[i]);
+	}
+}
+
 int gates_init(struct gates *gates, const char *path, struct error *err)
 {
-	uint64_t opened = 0;
 	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 
 	if (fd < 0)
 		return error_sys(err, -errno, "cannot open %s", path);
-	if (!mark_read(fd, &opened))
-		opened = 0;
-	*gates = (struct gates){
-	    .path = mem_strdup(path), .fd = fd, .opened = opened, .next = opened + 1};
+	*gates = (struct gates){.path = mem_strdup(path), .fd = fd};
+	marks_read(gates);
 	return 0;
 }
 
@@ -69,29 +104,24 @@ void gates_finish(struct gates *gates)
 
 bool gates_never_opened(const struct gates *gates, uint64_t number)
 {
-	return gates->opened > 0 && number > gates->opened;
+	uint64_t last = gates->last[place_of(number)];
+
+	return last != 0 && round_of(last) == round_of(number) && number > last;
 }
 
-bool gates_will_skip(const struct gates *gates, uint64_t number)
+int gates_begin(struct gates *gates, uint64_t known, struct error *err)
 {
-	return gates->opened == 0 || number > gates->opened;
-}
-
-int gates_skip(struct gates *gates, uint64_t number, struct error *err)
-{
-	/* One more, which no gate will have: a child of `number` that still waits must not take it
-	 * for its own. */
-	uint64_t opened = MAX_OF(gates->opened, number) + 1;
+	uint64_t round = round_of(known) < ROUND_MAX ? round_of(known) : 0, number;
 	int r;
 
-	if (!gates_will_skip(gates, number))
-		return 0;
-	r = mark_write(gates, opened, err);
-	if (r < 0)
-		return r;
-	gates->opened = opened;
-	gates->next = opened + 1;
-	return 0;
+	for (size_t i = 0; i < GATE_ROUNDS_KEPT; i++)
+		round = MAX_OF(round, round_of(gates->last[i]));
+	number = (round + 1) << ROUND_SHIFT;
+	gates->last[place_of(number)] = number;
+	r = marks_write(gates, err);
+	if (r == 0)
+		gates->next = number + 1;
+	return r;
 }
 
 int gate_create(struct gates *gates, struct gate *ret_gate, struct error *err)
@@ -108,11 +138,11 @@ int gate_create(struct gates *gates, struct gate *ret_gate, struct error *err)
 int gate_open(struct gates *gates, struct gate *gate, size_t n, struct error *err)
 {
 	static const char bytes[4096];
-	int r = mark_write(gates, gate->number, err);
+	int r = write_at(gates, &gate->number, sizeof gate->number, offset_of(gate->number), err);
 
 	if (r < 0)
 		return r;
-	gates->opened = gate->number;
+	gates->opened = gates->last[place_of(gate->number)] = gate->number;
 	/* A pipe takes 64 KiB before it blocks; a batch is far smaller. Should it fail: the mark is
 	 * there, the children find it when the pipe ends. */
 	while (n > 0) {
@@ -133,12 +163,14 @@ void gate_close(struct gate *gate)
 
 bool gate_wait(int wait_fd, int mark_fd, uint64_t number)
 {
-	uint64_t opened;
+	uint64_t opened = 0;
 	char byte;
 	ssize_t n;
 
 	do
 		n = read(wait_fd, &byte, 1);
 	while (n < 0 && errno == EINTR);
-	return n == 1 || (mark_read(mark_fd, &opened) && opened == number);
+	return n == 1 || (pread(mark_fd, &opened, sizeof opened, offset_of(number)) ==
+			      (ssize_t)sizeof opened &&
+			  opened == number);
 }

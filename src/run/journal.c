@@ -391,11 +391,9 @@ bool journal_is_incomplete(const struct journal *journal, uint64_t opened)
 			      (journal->left > 0 && journal->last_gate <= opened));
 }
 
-void journal_note_gate(struct journal *journal, uint64_t gate)
+uint64_t journal_last_gate(const struct journal *journal)
 {
-	journal->last_gate = MAX_OF(journal->last_gate, gate);
-	line_add(&journal->noted,
-		 json_pack("{s:s, s:o}", "record", "gate", "gate", jsonx_u64(gate)));
+	return journal->last_gate;
 }
 
 void journal_note_end(struct journal *journal, const struct attempt *attempt)

@@ -9,7 +9,7 @@
  *		fdatasync'd before the process may become the command
  *	{"record": "end", ...}, {"record": "fail", ...}		as the protocol's events
  *	{"record": "ack", "attempt"}				may be forgotten
- *	{"record": "gate", "gate": N}				passed over up to N
+ *	{"record": "gate", "gate": N}		of earlier versions: passed over up to N
  *
  * A last line without its end (a crash while writing) is cut off; another line that cannot be read
  * is reported and skipped. The file is written anew, without what was acknowledged, when it is
@@ -34,8 +34,8 @@ void journal_close(struct journal *journal);
  */
 bool journal_is_incomplete(const struct journal *journal, uint64_t opened);
 
-/* No start has the gates up to this one, which are passed over. */
-void journal_note_gate(struct journal *journal, uint64_t gate);
+/* The largest number of a gate that any start was given, as far as is known here. */
+uint64_t journal_last_gate(const struct journal *journal);
 
 /* Remember a record; it is written by the next commit, and by the one after that if the disk is
  * full meanwhile. */

@@ -389,13 +389,11 @@ static void on_leave_signal(uv_signal_t *handle, int signal)
 static int gates_settle(struct supervisor *supervisor, struct error *err)
 {
 	auto_free struct idtable_node **list = idtable_list(&supervisor->attempts);
-	uint64_t last = 0;
 	int r;
 
 	for (struct idtable_node **node = list; *node; node++) {
 		struct attempt *attempt = IDTABLE_OF(*node, struct attempt, by_id);
 
-		last = MAX_OF(last, attempt->gate);
 		if (attempt_is_over(attempt) ||
 		    !gates_never_opened(&supervisor->gates, attempt->gate))
 			continue;
@@ -407,11 +405,9 @@ static int gates_settle(struct supervisor *supervisor, struct error *err)
 		    mem_strdup("its supervisor was killed before the command could run");
 		journal_note_end(supervisor->journal, attempt);
 	}
-	if (gates_will_skip(&supervisor->gates, last))
-		journal_note_gate(supervisor->journal, MAX_OF(supervisor->gates.opened, last) + 1);
-	/* Their ends first: once their gates are passed over, nobody could tell any more. */
 	r = journal_commit(supervisor->journal, err);
-	return r < 0 ? r : gates_skip(&supervisor->gates, last, err);
+	return r < 0 ? r
+		     : gates_begin(&supervisor->gates, journal_last_gate(supervisor->journal), err);
 }
 
 static void adopt_all(struct supervisor *supervisor)

@@ -1,0 +1,61 @@
+/*
+ * What `plan`, `check` and `apply` begin with: the project of the files that were named, the
+ * machine (or an inventory of another one), its containers; put together as a stack.
+ */
+#pragma once
+
+#include "cli/options.h"
+#include "compose/stack.h"
+#include "config/config.h"
+
+/* The options they share; the first rows of their tables. */
+#define WORKSPACE_OPTIONS                                                                       \
+	{.name = "file",                                                                        \
+	 .letter = 'f',                                                                         \
+	 .kind = OPTION_STRING,                                                                 \
+	 .value = "FILE",                                                                       \
+	 .repeats = true,                                                                       \
+	 .help = "a compose file; several are merged (default: as docker compose finds them)"}, \
+	    {.name = "env-file",                                                                \
+	     .kind = OPTION_STRING,                                                             \
+	     .value = "FILE",                                                                   \
+	     .repeats = true,                                                                   \
+	     .help = "instead of .env"},                                                        \
+	    {.name = "profile",                                                                 \
+	     .kind = OPTION_STRING,                                                             \
+	     .value = "NAME",                                                                   \
+	     .repeats = true,                                                                   \
+	     .help = "with the services of this profile; * is all"},                            \
+	    {.name = "project-directory",                                                       \
+	     .kind = OPTION_STRING,                                                             \
+	     .value = "DIR",                                                                    \
+	     .help = "where .env and relative paths are (default: the first file's folder)"},   \
+	    {.name = "project-name",                                                            \
+	     .letter = 'p',                                                                     \
+	     .kind = OPTION_STRING,                                                             \
+	     .value = "NAME",                                                                   \
+	     .help = "the project's name"},                                                     \
+	{                                                                                       \
+		.name = "inventory", .kind = OPTION_STRING, .value = "FILE",                    \
+		.help = "the machine of this file (`plimsoll gpus --json`) instead of this one" \
+	}
+
+struct workspace {
+	struct config *config;
+	struct compose_project *project;
+	struct gpu_list *list;
+	struct ledger *ledger;
+	bool is_elsewhere;     /* the machine is an inventory's: nothing runs here */
+	struct engine *engine; /* NULL: none answers, or the machine is elsewhere */
+	struct engine_containers containers;
+	struct stack *stack;
+};
+
+/* Open it all. An engine that does not answer is a warning of the stack, GPUs that cannot be
+ * sampled are an error. */
+int workspace_open(const struct options *options, struct workspace *ret_workspace,
+		   struct error *err) MUST_CHECK;
+/* Sample GPUs and containers again. */
+int workspace_refresh(struct workspace *workspace, struct error *err) MUST_CHECK;
+void workspace_close(struct workspace *workspace);
+#define auto_workspace CLEANUP(workspace_close)

@@ -1,0 +1,32 @@
+/*
+ * From "service X on GPU 1" to edits: the smallest ones that make it so, explicitly.
+ *
+ *	a variable decides	its assignment in .env: changed, or the commented-out line
+ *uncommented in place, or added at the end of .env in one commented group; and the default in the
+ *compose file, when it says otherwise a literal decides	the literal count, all, nothing
+ *device_ids in its place two services share it	(one variable, one anchor, an extended service) and
+ *would part: a device_ids of one's own where that can be written; else an error that says so
+ */
+#pragma once
+
+#include "compose/locate.h"
+#include "compose/rewrite.h"
+#include "gpu/gpu.h"
+
+struct compose_target {
+	const struct compose_gpus *gpus;
+	const struct gpu **devices; /* where it is to be */
+	size_t n_devices;
+	const char *why; /* for the comment beside a line that is added; may be NULL */
+};
+
+struct compose_assign_options {
+	bool by_uuid; /* --ids uuid; else as the files do, indices when they say nothing */
+};
+
+/* Edits for all targets; a project that says so already gets none. `ret_notes`: what was done for
+ * each, and what had to be left to people, a line each. */
+int compose_assign(struct compose_project *project, const struct compose_target *targets, size_t n,
+		   const struct gpu_list *list, const struct compose_assign_options *options,
+		   struct compose_edits *edits, struct strings *ret_notes,
+		   struct error *err) MUST_CHECK;

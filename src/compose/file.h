@@ -1,0 +1,55 @@
+/*
+ * The files of a project, as they were read: their bytes, and where in them something stands. All
+ * that is said about a project names a file, a line and a column; all that is changed is a range of
+ * bytes. A file is read once; whoever writes it compares with what is there then.
+ */
+#pragma once
+
+#include "util/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#define COMPOSE_FILE_MAX  ((size_t)4 << 20) /* bytes of one file */
+#define COMPOSE_FILES_MAX 256               /* files of one project */
+
+struct compose_file {
+	char *path;  /* absolute, symbolic links kept */
+	char *shown; /* as people know it: relative to where they stand, when it is below */
+	char *text;  /* all bytes; '\0' after the last, which does not count */
+	size_t len;
+	mode_t mode;
+	size_t *lines; /* where each line begins */
+	size_t n_lines;
+};
+
+/* The files of a project, each once, in the order they were first read. */
+struct compose_files {
+	struct compose_file **items;
+	size_t n, room;
+};
+
+/* The file at `path`, relative to the folder `dir` (absolute; NULL: the current one), read now
+ * unless it is there already; owned by `files`. -ENOENT, -EFBIG, -EINVAL (no plain file, a NUL byte
+ * or no UTF-8 in it), -E2BIG (too many files). */
+int compose_files_load(struct compose_files *files, const char *dir, const char *path,
+		       const struct compose_file **ret_file, struct error *err) MUST_CHECK;
+/* A file that exists only as this text (tests, fuzzing, standard input). */
+const struct compose_file *compose_files_add(struct compose_files *files, const char *name,
+					     const char *text, size_t len);
+void compose_files_finish(struct compose_files *files);
+
+/* A range of bytes of a file. `file` NULL: nowhere (a value that no file holds). */
+struct compose_span {
+	const struct compose_file *file;
+	size_t begin, end;
+};
+
+/* Line and column of a byte, both from 1; columns count characters, a tab is one. */
+void compose_file_position(const struct compose_file *file, size_t at, unsigned *ret_line,
+			   unsigned *ret_column);
+
+/* "FILE:LINE:COLUMN: <text>" for where the range begins; returns `code`. */
+int compose_error(const struct compose_span *at, int code, struct error *err, const char *fmt, ...)
+    PRINTF(4, 5);

@@ -1,0 +1,44 @@
+/*
+ * Changing files by ranges of bytes: what is not in a range stays as it was, byte for byte. Edits
+ * are gathered, shown as a unified diff, and written all or none: each file is compared with what
+ * was read, backed up and replaced atomically; when one cannot be, those before it are put back.
+ */
+#pragma once
+
+#include "compose/file.h"
+#include "util/text.h"
+
+struct compose_edit {
+	struct compose_span span; /* begin == end: insert there */
+	char *text;               /* instead of it; owned */
+};
+
+struct compose_edits {
+	struct compose_edit *items;
+	size_t n, room;
+};
+
+/* Take note of an edit. Ranges may touch and not overlap (-EINVAL; the same edit twice is one). A
+ * replacement that is what stands there is left out. Insertions at one place keep their order. */
+int compose_edits_add(struct compose_edits *edits, const struct compose_span *span,
+		      const char *text, struct error *err) MUST_CHECK;
+void compose_edits_finish(struct compose_edits *edits);
+
+/* The file's text with its edits. */
+void compose_edits_apply(const struct compose_edits *edits, const struct compose_file *file,
+			 struct text *ret_text);
+/* A unified diff of all files with edits, three lines of context, as patch(1) takes it; "" for
+ * none. */
+void compose_edits_diff(const struct compose_edits *edits, struct text *ret_diff);
+
+struct compose_backup; /* what was there before */
+
+/* Write all files. Backups "<file>.plimsoll-<time>" stay beside them (the last 10 of each are
+ * kept). Mode and owner stay; symbolic links are followed, the file they lead to is replaced.
+ * -ESTALE: a file is not what was read; nothing was written. */
+int compose_edits_write(const struct compose_edits *edits, int64_t now_ms,
+			struct compose_backup **ret_backup, struct error *err) MUST_CHECK;
+/* Put back what was there, unless somebody has written the file since (-ESTALE, and it says which).
+ */
+int compose_backup_restore(struct compose_backup *backup, struct error *err) MUST_CHECK;
+void compose_backup_destroy(struct compose_backup *backup);

@@ -1,0 +1,88 @@
+/*
+ * A project on a machine: what its services need, what they ask for, where they are today. All that
+ * `check`, `plan` and `apply` decide from, put together once. Pure but for nothing: files, samples
+ * and containers are handed in.
+ */
+#pragma once
+
+#include "compose/engine.h"
+#include "compose/locate.h"
+#include "config/need.h"
+#include "place/ledger.h"
+#include "place/plan.h"
+
+struct stack_service {
+	const struct compose_service *service;
+	const struct compose_gpus *gpus;
+	struct need need; /* x-plimsoll, with what plimsoll.yaml says above it */
+	bool wants_gpu;   /* it asks for one and is active */
+	/* What its containers use now, the most of any replica on one GPU. */
+	bool measured;
+	uint64_t measured_bytes;
+	/* What is planned for it: declared; else measured; else unknown. */
+	bool vram_known;
+	uint64_t vram_bytes;
+	/* Where its files put it: GPUs of the list. */
+	bool assigned_known; /* false: a GPU that is not there; see compose_resolve() */
+	size_t assigned[PLAN_GPUS_MAX];
+	size_t n_assigned;
+	const struct compose_value *missing;
+	/* Where its containers really are: by their processes, else by what they were given. */
+	bool running;
+	size_t today[PLAN_GPUS_MAX];
+	size_t n_today;
+};
+
+struct stack {
+	struct compose_project *project; /* borrowed */
+	const struct gpu_list *list;     /* borrowed */
+	const struct ledger *ledger;     /* borrowed: load lines; foreign is counted here anew */
+	struct compose_gpus *gpus;       /* one for each service of the project */
+	struct stack_service *services;  /* one for each service of the project, the same order */
+	size_t n;
+	uint64_t *foreign_bytes; /* for each GPU: what no service of the project explains */
+	struct strings warnings;
+};
+
+/* A process on a GPU, and the container it belongs to ("" for none). */
+struct stack_process {
+	size_t gpu;
+	pid_t pid;
+	bool used_known;
+	uint64_t used_bytes;
+	char container[65];
+};
+
+struct stack_facts {
+	struct compose_project *project;
+	const struct gpu_list *list;
+	const struct ledger *ledger;
+	const struct need *needs; /* of plimsoll.yaml, by name */
+	const char *const *need_names;
+	size_t n_needs;
+	const struct engine_containers *containers; /* NULL: not known */
+	const struct stack_process *processes;
+	size_t n_processes;
+};
+
+/* Errors: x-plimsoll that cannot be read, with its place. */
+int stack_create(const struct stack_facts *facts, struct stack **ret_stack,
+		 struct error *err) MUST_CHECK;
+void stack_destroy(struct stack *stack);
+static inline void stack_cleanup(struct stack **stack)
+{
+	stack_destroy(*stack);
+}
+#define auto_stack CLEANUP(stack_cleanup)
+
+/* The planner's problem: services that want a GPU and whose VRAM is known. `ret_services`: for each
+ * of the problem's, its index in the stack. Free with stack_problem_finish(). */
+struct stack_problem {
+	struct plan_problem problem;
+	size_t *services;
+	struct strings left_out; /* "NAME: no VRAM known ..." */
+	void *memory;
+};
+int stack_problem(const struct stack *stack, enum plan_objective objective,
+		  struct stack_problem *ret_problem, struct error *err) MUST_CHECK;
+void stack_problem_finish(struct stack_problem *problem);

@@ -1,0 +1,135 @@
+/*
+ * The exact planner: where the services of a machine should be. Pure. Unlike place_next(), which
+ * answers for one task at a time, it looks at all services together and proves that its answer is
+ * the best, or that there is none.
+ *
+ * In this order: everything placed; no GPU above the load line (a bound, never traded); then
+ *
+ *	balance		the highest use of any GPU lowest (planned / total, foreign counted)
+ *	pack		the fewest GPUs used
+ *	fewest-moves	the fewest services moved from where they are today
+ *
+ * then the other two of: fewest moves, highest use; then the GPUs each prefers, and avoids; then
+ * the heavier service on the faster GPU; then the lowest indices, so that the answer is the same
+ * whatever order services are given in.
+ */
+#pragma once
+
+#include "gpu/gpu.h"
+#include "place/request.h"
+#include "util/text.h"
+
+#define PLAN_SERVICES_MAX 256
+#define PLAN_GPUS_MAX     64
+#define PLAN_MODELS_MAX   64
+
+enum plan_objective { PLAN_BALANCE, PLAN_PACK, PLAN_FEWEST_MOVES, PLAN_OBJECTIVE_COUNT };
+const char *plan_objective_name(enum plan_objective objective);
+int plan_objective_parse(const char *name, enum plan_objective *ret_objective,
+			 struct error *err) MUST_CHECK;
+
+struct plan_gpu {
+	char uuid[GPU_UUID_MAX];
+	unsigned index;
+	uint64_t total_bytes, load_line_bytes;
+	uint64_t foreign_bytes; /* used by what is not planned; takes room, stays */
+	double speed;           /* relative; 0: not known */
+	unsigned compute;       /* major * 10 + minor; 0: not known */
+	bool usable;            /* false: nothing is planned here; what is here today moves away */
+};
+
+struct plan_model {
+	const char *name;
+	uint64_t bytes;
+};
+
+/* Borrowed throughout. */
+struct plan_service {
+	const char *name;
+	uint64_t vram_bytes;             /* on each GPU it uses */
+	const struct plan_model *models; /* what of that can be left out singly; may be none */
+	size_t n_models;
+	uint64_t shared_bytes; /* of vram_bytes, what the models have in common */
+	unsigned gpus;         /* it uses at once, all different: >= 1 */
+	unsigned replicas;     /* each on a GPU of its own (with `gpus` each): >= 1 */
+	bool cpu_fallback, keep;
+	bool on_demand; /* it gets a place (where most is left, of those it may use) and no room */
+	int priority;
+	bool exclusive;
+	bool allowed[PLAN_GPUS_MAX];   /* pins, exclusions, compute capability: which it may use */
+	int preference[PLAN_GPUS_MAX]; /* 0: neutral; > 0: preferred, more is better; < 0: to avoid
+					*/
+	const size_t *not_with; /* indices of other services; said by either side is enough */
+	size_t n_not_with;
+	const size_t *today; /* GPUs it is on; none: not known or not running, no move then */
+	size_t n_today;
+};
+
+struct plan_problem {
+	const struct plan_gpu *gpus;
+	size_t n_gpus;
+	const struct plan_service *services;
+	size_t n_services;
+	enum plan_objective objective;
+	uint64_t work_max; /* search nodes at most; 0: the default, which takes about 2 s. When they
+			      are used up the best found is the answer, and not proved */
+};
+
+struct plan_place {
+	size_t gpus[PLAN_GPUS_MAX]; /* of all replicas; n = 0: on the CPU or (ways out) nowhere */
+	size_t n;
+	bool moved;
+	char reason[256]; /* "18 GiB fits GPU 0 alone (22.8 GiB; GPU 1 has 3.7)" */
+};
+
+enum plan_action { PLAN_ON_DEMAND, PLAN_CPU, PLAN_SHRINK, PLAN_BIGGER_GPU };
+const char *plan_action_name(enum plan_action action);
+
+struct plan_change {
+	enum plan_action action;
+	size_t service; /* BIGGER_GPU: SIZE_MAX */
+	size_t model;   /* SIZE_MAX: all of it */
+	size_t gpu;     /* BIGGER_GPU: the one to replace */
+	uint64_t bytes; /* that are no longer needed; BIGGER_GPU: the total it would have to have */
+};
+
+/* One set of changes after which everything fits, and how. No smaller set of its kind does. */
+struct plan_way {
+	struct plan_change changes[PLAN_MODELS_MAX];
+	size_t n_changes;
+	struct plan_place *places; /* n_services */
+	uint64_t *planned_bytes;   /* n_gpus, foreign not counted */
+	char reason[512];
+};
+
+#define PLAN_WAYS_MAX 8
+
+struct plan {
+	bool feasible, proved;
+	struct plan_place *places; /* n_services; feasible only */
+	uint64_t *planned_bytes;   /* n_gpus */
+	unsigned moves;
+	uint64_t work;                                      /* search nodes looked at */
+	uint64_t needed_bytes, capacity_bytes, total_bytes; /* sums: of services, of load lines less
+							       foreign, of totals */
+	char
+	    reason[512]; /* why nothing fits: "six services need 28.51 GiB, the GPUs have 28 ..." */
+	/* When nothing fits: the smallest ways out, best first. */
+	struct plan_way *ways;
+	size_t n_ways;
+};
+
+/* -EINVAL: the problem is not well formed (too many, a service with gpus 0). Infeasible is an
+ * answer, no error. */
+int plan_solve(const struct plan_problem *problem, struct plan **ret_plan,
+	       struct error *err) MUST_CHECK;
+void plan_destroy(struct plan *plan);
+static inline void plan_cleanup(struct plan **plan)
+{
+	plan_destroy(*plan);
+}
+#define auto_plan CLEANUP(plan_cleanup)
+
+/* Where could this service be instead, and what speaks against each: a line a GPU. */
+void plan_explain(const struct plan_problem *problem, const struct plan *plan, size_t service,
+		  struct text *text);

@@ -20,38 +20,63 @@ enum compose_how {
 };
 const char *compose_how_name(enum compose_how how); /* "reservation", ..., "device-node" */
 
+#define COMPOSE_VALUES_MAX 256 /* devices one request may name */
+
 /* One device a request names, or its count. */
 struct compose_value {
 	const char *text;           /* in force: "0", "GPU-5f...", "all", "nvidia.com/gpu=1" */
 	const char *device;         /* what it means: "0" of nvidia.com/gpu=0; text otherwise */
 	enum compose_source source; /* where it comes from */
-	const struct compose_node *node; /* the scalar it stands in */
-	size_t begin, end;               /* its part of node->text: of "0,1" one of them */
-	const struct compose_use *use;   /* the variable that decides; NULL: literal */
+	/* The scalar it stands in: of a compose file, or (env_file:, a bare KEY of `environment`)
+	 * the value in an env file. */
+	const struct compose_node *node;
+	size_t begin, end; /* its part of node->text: of "0,1" one of them */
+	/* The variable that decides: of ${A:-${B}} with B set it is B. NULL: literal. */
+	const char *variable;
+	const struct compose_use *use; /* its place in the template; NULL: none, or a bare KEY */
+	const struct compose_assignment *assignment; /* of an env file that gives it; or NULL */
 	/* What to change for another value: the assignment's value in an env file, the default, or
-	 * the literal. file NULL: it cannot be changed in place (shell, absent, escapes). */
+	 * the literal. file NULL: it cannot be changed in place (shell, absent). */
 	struct compose_span edit;
+	/* The part of node->text these bytes stand for: in "nvidia.com/gpu=${X:-0}" only the "0".
+	 * Wider than [begin, end) when they cannot be told apart. */
+	size_t edit_begin, edit_end;
+	bool edit_whole; /* the bytes have quotes or escapes of their own: write the whole scalar */
 	/* The commented-out assignment that would have set it. */
 	const struct compose_assignment *commented;
-	/* The default in the compose file, also when an env file hides it; NULL: there is none. */
+	/* The default in the compose file for all the variable stands for, also when an env file
+	 * hides it; NULL: there is none. */
 	const char *fallback;
 	struct compose_span fallback_span;
 };
 
 struct compose_request {
 	enum compose_how how;
-	struct compose_span span; /* of the request: the list entry, the key */
+	struct compose_span span; /* of the request: the list entry; the key and its value */
 	const struct compose_node *node;
 	const char *driver; /* NULL: not said */
 	bool all;           /* count: all, nothing said, gpus: all, ... */
 	bool has_count;
-	uint64_t count;               /* the first N GPUs, whatever else is there */
-	bool none;                    /* void, none, empty, -1: it asks for no GPU */
-	bool is_nvidia;               /* false: driver rocm, /dev/kfd: not ours to place */
-	struct compose_value *values; /* devices named, or the one that says the count */
+	uint64_t count;                 /* the first N GPUs, whatever else is there */
+	struct compose_span count_span; /* of `count:`, also beside device_ids */
+	bool none;                      /* void, none, empty, -1: it asks for no GPU */
+	bool is_nvidia;                 /* false: driver rocm, /dev/kfd: not ours to place */
+	/* What it says reaches the container; several can (two entries, a CDI device). False: none,
+	 * not ours, or something stronger hides it. */
+	bool in_force;
+	/* NVIDIA_VISIBLE_DEVICES without `runtime:`: counts only where nvidia is the engine's
+	 * default runtime. */
+	bool if_default_runtime;
+	bool by_image; /* `runtime: nvidia` and no variable: the image's own says it; "all" in
+			  nvidia/cuda's */
+	struct compose_value *values; /* devices named, or the one that says the count; none when
+					 nothing is said */
 	size_t n_values;
 	const char *capabilities; /* "gpu,utility"; NULL: none */
 	struct compose_span capabilities_span;
+	/* Why compose or the engine refuses it; NULL: they do not. */
+	const char *problem;
+	struct compose_span problem_span;
 };
 
 /* What a service asks for, all ways together. */
@@ -60,8 +85,9 @@ struct compose_gpus {
 	struct compose_request
 	    *requests; /* in the order of DESIGN's list of ways, then of the file */
 	size_t n;
-	/* The one that decides (a reservation's devices win over NVIDIA_VISIBLE_DEVICES); NULL: it
-	 * gets no GPU. CUDA_VISIBLE_DEVICES only filters what the container sees. */
+	/* The one that decides (a reservation's devices win over NVIDIA_VISIBLE_DEVICES), the first
+	 * of those in force; NULL: it gets no GPU. CUDA_VISIBLE_DEVICES only filters what the
+	 * container sees. */
 	const struct compose_request *decides;
 	const struct compose_request *filter; /* CUDA_VISIBLE_DEVICES, when it is said */
 };
@@ -70,8 +96,24 @@ struct compose_gpus {
 int compose_locate(struct compose_project *project, struct compose_gpus **ret_gpus,
 		   struct error *err) MUST_CHECK;
 
-/* Which GPUs of a machine that means: indices into `list`, n = 0 for none. -ENODEV: one it names is
- * not there, *ret_missing says which value. */
+/* What a request says, as people would: "0,1", "all", "count 2", "none". */
+void compose_request_text(const struct compose_request *request, struct text *text);
+/* Where that comes from: of its first value; ABSENT when nothing is said. */
+enum compose_source compose_request_source(const struct compose_request *request);
+/* Where in the compose files it stands: its first value, else the request. */
+struct compose_span compose_request_place(const struct compose_request *request);
+
+/* Would changing what one says change the other, too: the same bytes (an anchor, an extended
+ * service), or the same variable? */
+bool compose_requests_share(const struct compose_request *a, const struct compose_request *b);
+/* Names of the other services whose requests share with this one's, each once, in order. */
+void compose_sharers(const struct compose_gpus *gpus, size_t n, const struct compose_gpus *of,
+		     struct strings *ret_names);
+
+/* Which GPUs of a machine that means, after CUDA_VISIBLE_DEVICES: indices into `list`, each once,
+ * n = 0 for none. Numbers are NVML's, as docker's and the default CDI names are. -ENODEV: one it
+ * names is not there, *ret_missing says which value; -EINVAL: a request that has a problem;
+ * -E2BIG: more than `room`. */
 struct gpu_list;
 int compose_resolve(const struct compose_gpus *gpus, const struct gpu_list *list, size_t *ret_gpus,
 		    size_t room, size_t *ret_n, const struct compose_value **ret_missing,

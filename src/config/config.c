@@ -343,9 +343,42 @@ static int read_users(const struct yamlx *doc, const struct yamlx_node *node, st
 	return r;
 }
 
+static struct need *service_entry(struct config *config, const char *name)
+{
+	struct config_service *service;
+
+	for (size_t i = 0; i < config->n_services; i++)
+		if (strcmp(config->services[i].name, name) == 0)
+			return &config->services[i].need;
+	config->services =
+	    mem_realloc(config->services, config->n_services + 1, sizeof *config->services);
+	service = &config->services[config->n_services++];
+	*service = (struct config_service){.name = mem_strdup(name)};
+	return &service->need;
+}
+
+static int read_services(const struct yamlx *doc, const struct yamlx_node *node,
+			 struct config *config, struct error *err)
+{
+	if (node->type != YAMLX_MAPPING || node->n > ENTRIES_MAX)
+		return yamlx_error(doc, node, -EINVAL, err,
+				   "`services` is a mapping of at most %d names (clip: {...})",
+				   ENTRIES_MAX);
+	for (size_t i = 0; i < node->n; i++) {
+		struct need need = {};
+		int r = need_parse(doc, node->items[i], &need, err);
+
+		if (r < 0)
+			return r;
+		need_merge(service_entry(config, node->keys[i]->text), &need);
+		need_finish(&need);
+	}
+	return 0;
+}
+
 static int read_document(const struct yamlx *doc, struct config *config, struct error *err)
 {
-	static const char *const sections[] = {"gpus", "users", "queue", "keep", NULL};
+	static const char *const sections[] = {"gpus", "users", "queue", "keep", "services", NULL};
 	const struct yamlx_node *root = doc->root, *node;
 	int r;
 
@@ -363,6 +396,8 @@ static int read_document(const struct yamlx *doc, struct config *config, struct 
 		r = read_keys(doc, node, queue_keys, &config->queue, err);
 	if (r == 0 && (node = yamlx_get(root, "keep")))
 		r = read_keys(doc, node, keep_keys, &config->keep, err);
+	if (r == 0 && (node = yamlx_get(root, "services")))
+		r = read_services(doc, node, config, err);
 	return r;
 }
 
@@ -443,6 +478,11 @@ void config_destroy(struct config *config)
 	}
 	for (size_t i = 0; i < config->n_files; i++)
 		free(config->files[i]);
+	for (size_t i = 0; i < config->n_services; i++) {
+		free(config->services[i].name);
+		need_finish(&config->services[i].need);
+	}
+	free(config->services);
 	free(config->gpus);
 	free(config->users);
 	free(config->files);

@@ -1,6 +1,7 @@
 /*
  * plimsoll.yaml: what the people of a machine say about it. Read from /etc/plimsoll/ and then from
- * $XDG_CONFIG_HOME/plimsoll/ (~/.config/plimsoll/); what the second says about something counts.
+ * $XDG_CONFIG_HOME/plimsoll/ (~/.config/plimsoll/); for a compose project then from beside its
+ * file; what the later one says about something counts.
  * docs/configuration.md lists all keys. Unknown keys and values out of range are errors with file,
  * line and column.
  *
@@ -9,6 +10,7 @@
 #pragma once
 
 #include "config/hours.h"
+#include "config/need.h"
 
 #include <stddef.h>
 
@@ -63,6 +65,11 @@ struct config {
 		uint64_t ended_tasks, archived_tasks; /* 0 = the default */
 		unsigned days;                        /* 0 = no limit by age */
 	} keep;
+	struct config_service {
+		char *name;
+		struct need need; /* of all files together, key by key */
+	} * services;
+	size_t n_services;
 	char **files; /* that were there */
 	size_t n_files;
 };

@@ -253,7 +253,8 @@ int yamlx_error(const struct yamlx *doc, const struct yamlx_node *at, int code, 
 	va_start(ap, fmt);
 	(void)vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
-	return error_set(err, code, "%s:%u:%u: %s", doc->name, at->line, at->column, text);
+	return error_set(err, code, "%s:%u:%u: %s", at->file ? at->file : doc->name, at->line,
+			 at->column, text);
 }
 
 int yamlx_check_keys(const struct yamlx *doc, const struct yamlx_node *mapping,

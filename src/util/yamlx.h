@@ -16,6 +16,7 @@ enum yamlx_type { YAMLX_SCALAR, YAMLX_SEQUENCE, YAMLX_MAPPING };
 struct yamlx_node {
 	enum yamlx_type type;
 	unsigned line, column;     /* from 1 */
+	const char *file;          /* when it is of another one than the document; borrowed */
 	char *text;                /* scalar: its text */
 	bool plain;                /* scalar: written without quotes */
 	struct yamlx_node **items; /* sequence: its items; mapping: its values */
@@ -43,7 +44,8 @@ static inline void yamlx_cleanup(struct yamlx **doc)
 /* The value of a key of a mapping, or NULL. */
 const struct yamlx_node *yamlx_get(const struct yamlx_node *mapping, const char *key);
 
-/* Set the error to "name:line:column: <text>" and return `code`. */
+/* Set the error to "name:line:column: <text>", the name being the node's file when it has one of
+ * its own, and return `code`. */
 int yamlx_error(const struct yamlx *doc, const struct yamlx_node *at, int code, struct error *err,
 		const char *fmt, ...) PRINTF(5, 6);
 

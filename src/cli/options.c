@@ -4,9 +4,9 @@
  */
 #include "cli/options.h"
 
-#include "cli/suggest.h"
 #include "util/duration.h"
 #include "util/size.h"
+#include "util/suggest.h"
 
 #include <assert.h>
 #include <ctype.h>

@@ -1,7 +1,7 @@
 /* See verbs.h. */
 #include "cli/verbs.h"
 
-#include "cli/suggest.h"
+#include "util/suggest.h"
 
 #include <string.h>
 

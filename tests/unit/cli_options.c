@@ -7,7 +7,7 @@
 #include <cmocka.h>
 
 #include "cli/options.h"
-#include "cli/suggest.h"
+#include "util/suggest.h"
 
 #include <errno.h>
 #include <string.h>
@@ -161,6 +161,9 @@ static void test_nearest(void **state)
 		assert_non_null(nearest);
 		assert_string_equal(nearest, cases[i].wanted);
 	}
+	assert_int_equal(suggest_distance("GPU_CLIP", "GPU_CLPI"), 1);
+	assert_int_equal(suggest_distance("GPU_CLIP", "GPU_LLM"), 3);
+	assert_int_equal(suggest_distance("", ""), 0);
 }
 
 int main(void)

@@ -1,9 +1,10 @@
 /* See suggest.h. Optimal string alignment distance over three rolling rows; names are short, longer
  * ones than NAME_MAX_LEN are never suggested. */
-#include "cli/suggest.h"
+#include "util/suggest.h"
 
 #include "util/cleanup.h"
 
+#include <stdint.h>
 #include <string.h>
 
 #define NAME_MAX_LEN 64
@@ -55,4 +56,11 @@ const char *suggest_nearest(const char *wrong, size_t n,
 		}
 	}
 	return nearest;
+}
+
+size_t suggest_distance(const char *a, const char *b)
+{
+	size_t n = strlen(a), m = strlen(b);
+
+	return n > NAME_MAX_LEN || m > NAME_MAX_LEN ? SIZE_MAX : distance(a, n, b, m);
 }

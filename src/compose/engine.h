@@ -88,6 +88,9 @@ void engine_container_finish(struct engine_container *container);
 void engine_containers_finish(struct engine_containers *containers);
 #define auto_engine_containers CLEANUP(engine_containers_finish)
 
+/* podman leaves health checks to timers of systemd, and where there is none they never run: run the
+ * container's now. Docker does it itself, nothing is done then. */
+int engine_check_health(struct engine *engine, const char *id, struct error *err) MUST_CHECK;
 /* The last lines a container wrote, stdout and stderr as they came, control characters as '?'. */
 int engine_logs(struct engine *engine, const char *id, unsigned lines, struct text *ret_text,
 		struct error *err) MUST_CHECK;

@@ -22,11 +22,22 @@
 #define ID_A        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define ID_B        "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
 
-static const char version[] =
-    "{\"Version\": \"20.10.24\", \"ApiVersion\": \"1.41\", \"Components\": [{\"Name\": \"Engine\"}]}";
+static const char version[] = "{\"Version\": \"20.10.24\", \"ApiVersion\": \"1.41\", "
+			      "\"Components\": [{\"Name\": \"Engine\"}]}";
 
-enum manner { PROPER, SILENT, TRICKLE, ENDLESS_BODY, ENDLESS_HEADERS, NONSENSE, CLOSES, NO_JSON,
-	      REFUSES, DEEP, GONE_BETWEEN };
+enum manner {
+	PROPER,
+	SILENT,
+	TRICKLE,
+	ENDLESS_BODY,
+	ENDLESS_HEADERS,
+	NONSENSE,
+	CLOSES,
+	NO_JSON,
+	REFUSES,
+	DEEP,
+	GONE_BETWEEN
+};
 
 struct server {
 	void *dir;
@@ -64,13 +75,15 @@ static void be_proper(struct server *server, int fd, const char *request)
 	else if (strncmp(request, "GET /containers/json?", 21) == 0)
 		answer(fd, 200, list);
 	else if (strstr(request, "/" ID_A "/json"))
-		answer(fd, 200, "{\"Id\": \"" ID_A "\", \"Name\": \"/p_a_1\", \"State\":"
-				" {\"Running\": true, \"Pid\": 42}}");
+		answer(fd, 200,
+		       "{\"Id\": \"" ID_A "\", \"Name\": \"/p_a_1\", \"State\":"
+		       " {\"Running\": true, \"Pid\": 42}}");
 	else if (strstr(request, "/" ID_B "/json") && server->manner == GONE_BETWEEN)
 		answer(fd, 404, "{\"message\": \"No such container: b\"}");
 	else if (strstr(request, "/" ID_B "/json"))
-		answer(fd, 200, "{\"Id\": \"" ID_B "\", \"Name\": \"/p_b_1\", \"State\":"
-				" {\"Running\": false, \"ExitCode\": 3}}");
+		answer(fd, 200,
+		       "{\"Id\": \"" ID_B "\", \"Name\": \"/p_b_1\", \"State\":"
+		       " {\"Running\": false, \"ExitCode\": 3}}");
 	else if (strstr(request, "/logs?"))
 		answer(fd, 200, "last words\n");
 	else if (strncmp(request, "POST ", 5) == 0)
@@ -184,10 +197,10 @@ static void a_proper_engine(void **state)
 	assert_int_equal(engine_list_names(engine, "p=\"x", &names, &err), 0);
 	assert_int_equal(names.n, 2);
 	assert_string_equal(names.items[0].service, "a");
-	assert_string_equal(server->last,
-			    "GET /containers/json?all=1&filters=%7B%22%6C%61%62%65%6C%22%3A%5B%22%63"
-			    "%6F%6D%2E%64%6F%63%6B%65%72%2E%63%6F%6D%70%6F%73%65%2E%70%72%6F%6A%65"
-			    "%63%74%3D%70%3D%5C%22%78%22%5D%7D HTTP/1.1");
+	assert_string_equal(
+	    server->last, "GET /containers/json?all=1&filters=%7B%22%6C%61%62%65%6C%22%3A%5B%22%63"
+			  "%6F%6D%2E%64%6F%63%6B%65%72%2E%63%6F%6D%70%6F%73%65%2E%70%72%6F%6A%65"
+			  "%63%74%3D%70%3D%5C%22%78%22%5D%7D HTTP/1.1");
 	assert_int_equal(engine_logs(engine, ID_A, 5, &logs, &err), 0);
 	assert_string_equal(logs.data, "last words\n");
 	assert_int_equal(engine_remove(engine, ID_A, 1, &err), 0);

@@ -1,4 +1,5 @@
-/* compose/engine_json: what dockerd 20.10 and podman 4.3 answer (shortened), and what nobody should. */
+/* compose/engine_json: what dockerd 20.10 and podman 4.3 answer (shortened), and what nobody
+ * should. */
 #include "compose/engine_json.h"
 
 #include "unit.h"
@@ -20,10 +21,10 @@ static json_t *parsed(const char *text)
 
 static void kinds_are_told_apart(void **state)
 {
-	auto_json json_t *docker =
-	    parsed("{\"Components\": [{\"Name\": \"Engine\", \"Version\": \"20.10.24\", \"Details\":"
-		   " {\"ApiVersion\": \"1.41\"}}, {\"Name\": \"containerd\"}],"
-		   " \"Version\": \"20.10.24+dfsg1\", \"ApiVersion\": \"1.41\"}");
+	auto_json json_t *docker = parsed(
+	    "{\"Components\": [{\"Name\": \"Engine\", \"Version\": \"20.10.24\", \"Details\":"
+	    " {\"ApiVersion\": \"1.41\"}}, {\"Name\": \"containerd\"}],"
+	    " \"Version\": \"20.10.24+dfsg1\", \"ApiVersion\": \"1.41\"}");
 	auto_json json_t *podman =
 	    parsed("{\"Components\": [{\"Name\": \"Podman Engine\", \"Details\":"
 		   " {\"APIVersion\": \"4.3.1\"}}, {\"Name\": \"Conmon\"}],"
@@ -52,12 +53,14 @@ static void a_list_has_names_and_labels(void **state)
 {
 	auto_json json_t *json = parsed(
 	    "[{\"Id\": \"" ID "\", \"Names\": [\"/x_b_2\"], \"State\": \"running\", \"Labels\": {"
-	    "\"com.docker.compose.container-number\": \"2\", \"com.docker.compose.oneoff\": \"False\","
+	    "\"com.docker.compose.container-number\": \"2\", \"com.docker.compose.oneoff\": "
+	    "\"False\","
 	    "\"com.docker.compose.project\": \"x\", \"com.docker.compose.service\": \"b\","
 	    "\"com.docker.compose.project.config_files\": \"dc.yml,more.yml\","
 	    "\"com.docker.compose.project.working_dir\": \"/srv\","
 	    "\"com.docker.compose.version\": \"1.29.2\"}},"
-	    "{\"Id\": \"c388fb0f35e7\", \"Names\": [\"/pc_a_1\"], \"State\": \"exited\", \"Labels\": {"
+	    "{\"Id\": \"c388fb0f35e7\", \"Names\": [\"/pc_a_1\"], \"State\": \"exited\", "
+	    "\"Labels\": {"
 	    "\"io.podman.compose.project\": \"pc\", \"com.docker.compose.service\": \"a\","
 	    "\"io.podman.compose.version\": \"0.0.1\"}},"
 	    "{\"Id\": \"0123456789ab\", \"Names\": [\"/evil\\u001b[2J\"], \"Labels\": {"
@@ -135,8 +138,8 @@ static void how_a_container_is(void **state)
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-		auto_free char *text =
-		    mem_printf("{\"Id\": \"" ID "\", \"Name\": \"/a\", \"State\": %s}", cases[i].state);
+		auto_free char *text = mem_printf(
+		    "{\"Id\": \"" ID "\", \"Name\": \"/a\", \"State\": %s}", cases[i].state);
 		auto_json json_t *json = parsed(text);
 		struct engine_container c = {};
 
@@ -166,8 +169,9 @@ static void what_a_container_was_given(void **state)
 	     "\"HostConfig\": {\"DeviceRequests\": [{\"Driver\": \"nvidia\", \"Count\": 0,"
 	     " \"DeviceIDs\": [\"GPU-aaa\", \"1\"], \"Capabilities\": [[\"gpu\"]]}]}",
 	     "GPU-aaa,1", false},
-	    {ENGINE_DOCKER, "\"HostConfig\": {\"DeviceRequests\": [{\"Count\": -1, \"DeviceIDs\": null}]}",
-	     NULL, true},
+	    {ENGINE_DOCKER,
+	     "\"HostConfig\": {\"DeviceRequests\": [{\"Count\": -1, \"DeviceIDs\": null}]}", NULL,
+	     true},
 	    {ENGINE_DOCKER, "\"HostConfig\": {\"DeviceRequests\": [{\"Count\": 2}]}", "0,1", false},
 	    {ENGINE_DOCKER,
 	     "\"HostConfig\": {\"DeviceRequests\": [{\"Driver\": \"cdi\", \"DeviceIDs\":"
@@ -175,8 +179,8 @@ static void what_a_container_was_given(void **state)
 	     "nvidia.com/gpu=1", false},
 	    /* the request wins over the variable */
 	    {ENGINE_DOCKER,
-	     "\"HostConfig\": {\"Runtime\": \"nvidia\", \"DeviceRequests\": [{\"DeviceIDs\": [\"0\"]}]}, "
-	     ENV("1"),
+	     "\"HostConfig\": {\"Runtime\": \"nvidia\", \"DeviceRequests\": [{\"DeviceIDs\": "
+	     "[\"0\"]}]}, " ENV("1"),
 	     "0", false},
 	    {ENGINE_DOCKER, "\"HostConfig\": {\"Runtime\": \"nvidia\"}, " ENV("1,0"), "1,0", false},
 	    {ENGINE_DOCKER, "\"HostConfig\": {\"Runtime\": \"nvidia\"}, " ENV("all"), NULL, true},
@@ -195,8 +199,9 @@ static void what_a_container_was_given(void **state)
 	     "\"HostConfig\": {\"Devices\": [{\"PathOnHost\": \"/dev/nvidiactl\"},"
 	     " {\"PathOnHost\": \"/dev/nvidia1\"}, {\"PathOnHost\": \"/dev/null\"}]}",
 	     "/dev/nvidia1", false},
-	    {ENGINE_DOCKER, "\"HostConfig\": {\"DeviceRequests\": [5, {\"DeviceIDs\": [6, \"a\\nb\"]}]}",
-	     NULL, false},
+	    {ENGINE_DOCKER,
+	     "\"HostConfig\": {\"DeviceRequests\": [5, {\"DeviceIDs\": [6, \"a\\nb\"]}]}", NULL,
+	     false},
 	    {ENGINE_DOCKER, "\"HostConfig\": {\"DeviceRequests\": {\"Count\": -1}}", NULL, false},
 	};
 
@@ -236,7 +241,9 @@ static void logs_are_frames_or_plain(void **state)
 	} cases[] = {
 	    {LOGS("\1\0\0\0\0\0\0\3ab\n\2\0\0\0\0\0\0\2c\n"), "ab\nc\n"},
 	    {LOGS("plain\r\ntext\n"), "plain\ntext\n"},
-	    {LOGS("\1\0\0\0\xff\xff\xff\xff" "cut"), "cut"},
+	    {LOGS("\1\0\0\0\xff\xff\xff\xff"
+		  "cut"),
+	     "cut"},
 	    {LOGS("\1\0\0\0\0\0\0\5\33[2Jx"), "?[2Jx"},
 	    {LOGS("\1\0\0"), "???"},
 	    {LOGS("\1\0\0\0\0\0\0\0"), ""},

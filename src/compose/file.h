@@ -20,7 +20,9 @@ struct compose_file {
 	char *text;  /* all bytes; '\0' after the last, which does not count */
 	size_t len;
 	mode_t mode;
-	size_t *lines; /* where each line begins */
+	bool missing;   /* not there yet: what is written makes it */
+	bool unwritten; /* only a text (standard input): it cannot be changed */
+	size_t *lines;  /* where each line begins */
 	size_t n_lines;
 };
 
@@ -28,6 +30,8 @@ struct compose_file {
 struct compose_files {
 	struct compose_file **items;
 	size_t n, room;
+	const char
+	    *standing; /* where people stand, for `shown`; borrowed; NULL: the current folder */
 };
 
 /* The file at `path`, relative to the folder `dir` (absolute; NULL: the current one), read now
@@ -35,10 +39,18 @@ struct compose_files {
  * or no UTF-8 in it), -E2BIG (too many files). */
 int compose_files_load(struct compose_files *files, const char *dir, const char *path,
 		       const struct compose_file **ret_file, struct error *err) MUST_CHECK;
-/* A file that exists only as this text (tests, fuzzing, standard input). */
+/* The same, but a file that is not there is an empty one with `missing` set, to be made when it is
+ * written. */
+int compose_files_load_or_new(struct compose_files *files, const char *dir, const char *path,
+			      const struct compose_file **ret_file, struct error *err) MUST_CHECK;
+/* A file that exists only as this text (tests, fuzzing, standard input): `unwritten`. */
 const struct compose_file *compose_files_add(struct compose_files *files, const char *name,
 					     const char *text, size_t len);
 void compose_files_finish(struct compose_files *files);
+
+/* `path` below `dir` (absolute; NULL: the current folder), without ".", ".." and doubled slashes,
+ * as compose-go joins them: by their names alone. New. */
+char *compose_path_join(const char *dir, const char *path);
 
 /* A range of bytes of a file. `file` NULL: nowhere (a value that no file holds). */
 struct compose_span {

@@ -60,9 +60,12 @@ struct compose_node {
 	struct compose_entry *entries; /* map */
 	struct compose_node **items;   /* list */
 	size_t n;
+	size_t room;     /* for entries or items */
+	uint32_t *index; /* of a large map, by key; node.c's */
 };
 
-/* All documents of a file, one root each (COMPOSE_NULL for an empty one). */
+/* All documents of a file, one root each (COMPOSE_NULL for an empty one); none in an empty file.
+ * -EBADMSG: "FILE:LINE:COLUMN: ...". */
 int compose_parse(const struct compose_file *file, struct arena *arena,
 		  struct compose_node ***ret_roots, size_t *ret_n, struct error *err) MUST_CHECK;
 
@@ -74,16 +77,19 @@ const struct compose_entry *compose_entry(const struct compose_node *map, const 
 
 /* The text of a scalar (after interpolation), NULL for anything else and for null. */
 const char *compose_text(const struct compose_node *node);
-/* As YAML 1.2's core schema and compose read them. False: it is none. */
+/* As YAML 1.2's core schema and compose read them: compose casts the text after interpolation, so a
+ * quoted "true" is one too, and so are y, yes, on, n, no, off. False: it is none. */
 bool compose_bool(const struct compose_node *node, bool *ret_value);
 bool compose_integer(const struct compose_node *node, int64_t *ret_value);
 
-/* New nodes, in the arena. */
+/* New nodes, in the arena; they stand where `like` does (NULL: nowhere). */
 struct compose_node *compose_node_map(struct arena *arena, const struct compose_node *like);
 struct compose_node *compose_node_list(struct arena *arena, const struct compose_node *like);
 struct compose_node *compose_node_scalar(struct arena *arena, const struct compose_node *like,
 					 const char *text);
-/* Put or replace a key; append an item. Only into nodes made here. */
+/* A copy of the node alone: its entries and items are the same ones, in a list of its own. */
+struct compose_node *compose_node_copy(struct arena *arena, const struct compose_node *node);
+/* Put or replace a key; append an item. Only into nodes made here. `key` stays borrowed. */
 void compose_map_put(struct arena *arena, struct compose_node *map, const char *key,
 		     const struct compose_span *key_span, struct compose_node *value);
 void compose_map_remove(struct compose_node *map, const char *key);

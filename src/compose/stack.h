@@ -41,7 +41,7 @@ struct stack {
 	struct stack_service *services;  /* one for each service of the project, the same order */
 	size_t n;
 	uint64_t *foreign_bytes; /* for each GPU: what no service of the project explains */
-	struct strings warnings;
+	struct strings warnings; /* "FILE:LINE:COLUMN: SERVICE: ..." */
 };
 
 /* A process on a GPU, and the container it belongs to ("" for none). */
@@ -75,6 +75,19 @@ static inline void stack_cleanup(struct stack **stack)
 }
 #define auto_stack CLEANUP(stack_cleanup)
 
+/* Does what a service is said to need go with what it uses? More: than all its models together.
+ * Less: what is said is above one and a half times what it uses, and 256 MiB. */
+enum stack_verdict { STACK_AGREES, STACK_USES_MORE, STACK_USES_LESS };
+enum stack_verdict stack_compare(const struct stack_service *service);
+
+/* How many GPUs it uses at once: as it says itself; else as many as its files name, and one where
+ * they leave it open (all). */
+unsigned stack_gpus_asked(const struct stack_service *service);
+
+/* Which GPUs of the list a person means: as gpu_list_resolve() takes it, else all whose model name
+ * holds it, in whole words if any does. A bool for each GPU; returns how many. */
+size_t stack_match_gpus(const struct gpu_list *list, const char *said, bool *ret_which);
+
 /* The planner's problem: services that want a GPU and whose VRAM is known. `ret_services`: for each
  * of the problem's, its index in the stack. Free with stack_problem_finish(). */
 struct stack_problem {
@@ -83,6 +96,7 @@ struct stack_problem {
 	struct strings left_out; /* "NAME: no VRAM known ..." */
 	void *memory;
 };
+/* -ENODEV: a service is for one GPU only (`gpu:`), which is not there. */
 int stack_problem(const struct stack *stack, enum plan_objective objective,
 		  struct stack_problem *ret_problem, struct error *err) MUST_CHECK;
 void stack_problem_finish(struct stack_problem *problem);

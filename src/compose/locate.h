@@ -55,6 +55,7 @@ struct compose_request {
 	struct compose_span span; /* of the request: the list entry; the key and its value */
 	const struct compose_node *node;
 	const char *driver; /* NULL: not said */
+	const char *key;    /* RUNTIME, ENVIRONMENT: the variable, "NVIDIA_VISIBLE_DEVICES" */
 	bool all;           /* count: all, nothing said, gpus: all, ... */
 	bool has_count;
 	uint64_t count;                 /* the first N GPUs, whatever else is there */
@@ -74,7 +75,7 @@ struct compose_request {
 	size_t n_values;
 	const char *capabilities; /* "gpu,utility"; NULL: none */
 	struct compose_span capabilities_span;
-	/* Why compose or the engine refuses it; NULL: they do not. */
+	/* Why compose, the engine or CUDA refuses it; NULL: they do not. */
 	const char *problem;
 	struct compose_span problem_span;
 };
@@ -112,8 +113,7 @@ void compose_sharers(const struct compose_gpus *gpus, size_t n, const struct com
 
 /* Which GPUs of a machine that means, after CUDA_VISIBLE_DEVICES: indices into `list`, each once,
  * n = 0 for none. Numbers are NVML's, as docker's and the default CDI names are. -ENODEV: one it
- * names is not there, *ret_missing says which value; -EINVAL: a request that has a problem;
- * -E2BIG: more than `room`. */
+ * names is not there, *ret_missing says which value; -E2BIG: more than `room`. */
 struct gpu_list;
 int compose_resolve(const struct compose_gpus *gpus, const struct gpu_list *list, size_t *ret_gpus,
 		    size_t room, size_t *ret_n, const struct compose_value **ret_missing,

@@ -1,0 +1,56 @@
+/*
+ * What the files behind locate.h share: the service at hand, its requests as they are found, and
+ * how a part of a scalar becomes a value. For nobody else.
+ */
+#pragma once
+
+#include "compose/locate.h"
+
+struct locating {
+	struct compose_project *project;
+	struct arena *arena;
+	const struct compose_service *service;
+	struct compose_request *items; /* of this service so far */
+	size_t n, room;
+};
+
+/* A part of a scalar, to be read as a value. */
+struct locate_part {
+	const struct compose_node *node;
+	size_t begin, end;
+	/* When the scalar stands in an env file, or is a bare KEY of `environment`: */
+	const char *variable;
+	enum compose_source source; /* LITERAL otherwise */
+	const struct compose_assignment *assignment;
+};
+struct locate_part locate_part_all(const struct compose_node *scalar);
+
+/* locate_value.c */
+
+void locate_value(struct locating *locating, const struct locate_part *part,
+		  struct compose_value *ret_value);
+/* Add what stands between the commas, trimmed, empty items left out. -E2BIG: too many values. */
+int locate_values(struct locating *locating, const struct locate_part *part,
+		  struct compose_request *request);
+/* What an assignment says, as a scalar. */
+const struct compose_node *locate_assigned(struct arena *arena,
+					   const struct compose_assignment *assignment);
+/* As the engines read a list of devices: `void` anywhere, then the first `all` or `none`, else what
+ * is named; nothing named is none. */
+void locate_visible(struct compose_request *request);
+
+/* The ways, each adds what it finds. locate_device.c: */
+
+int locate_reservations(struct locating *locating, struct error *err) MUST_CHECK;
+int locate_gpus(struct locating *locating, struct error *err) MUST_CHECK;
+int locate_devices(struct locating *locating, struct error *err) MUST_CHECK;
+/* locate_env.c: */
+int locate_runtime(struct locating *locating, struct error *err) MUST_CHECK;
+int locate_cuda(struct locating *locating, struct error *err) MUST_CHECK;
+
+void locate_add(struct locating *locating, const struct compose_request *request);
+/* Note the first problem of a request. */
+void locate_problem(struct locating *locating, struct compose_request *request,
+		    const struct compose_span *span, const char *fmt, ...) PRINTF(4, 5);
+/* From a key to the end of its value, where both are in one file. */
+struct compose_span locate_entry_span(const struct compose_entry *entry);

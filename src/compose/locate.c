@@ -15,6 +15,7 @@
  */
 #include "compose/locate_ways.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <string.h>
@@ -31,7 +32,7 @@ const char *compose_how_name(enum compose_how how)
 	return how_names[how];
 }
 
-static int (*const ways[])(struct locating *, struct error *) = {
+static void (*const ways[])(struct locating *) = {
     locate_reservations, locate_gpus, locate_runtime, locate_devices, locate_cuda,
 };
 
@@ -121,22 +122,18 @@ static void take_in_order(const struct locating *locating, struct compose_gpus *
 				gpus->requests[gpus->n++] = locating->items[i];
 }
 
-static int locate_service(struct compose_project *project, const struct compose_service *service,
-			  struct compose_gpus *ret_gpus, struct error *err)
+static void locate_service(struct compose_project *project, const struct compose_service *service,
+			   struct compose_gpus *ret_gpus)
 {
 	struct locating locating = {
 	    .project = project, .arena = &project->arena, .service = service};
-	int r = 0;
 
-	for (size_t i = 0; i < ARRAY_LEN(ways) && r == 0; i++)
-		r = ways[i](&locating, err);
-	if (r == 0) {
-		*ret_gpus = (struct compose_gpus){.service = service};
-		take_in_order(&locating, ret_gpus);
-		weigh(ret_gpus);
-	}
+	for (size_t i = 0; i < ARRAY_LEN(ways); i++)
+		ways[i](&locating);
+	*ret_gpus = (struct compose_gpus){.service = service};
+	take_in_order(&locating, ret_gpus);
+	weigh(ret_gpus);
 	free(locating.items);
-	return r;
 }
 
 int compose_locate(struct compose_project *project, struct compose_gpus **ret_gpus,
@@ -145,10 +142,12 @@ int compose_locate(struct compose_project *project, struct compose_gpus **ret_gp
 	struct compose_gpus *gpus = arena_alloc(&project->arena, (project->n + 1) * sizeof *gpus);
 
 	for (size_t i = 0; i < project->n; i++) {
-		int r = locate_service(project, &project->services[i], &gpus[i], err);
-
-		if (r < 0)
-			return r;
+		locate_service(project, &project->services[i], &gpus[i]);
+		if (project->arena.used > COMPOSE_MEMORY_MAX)
+			return error_set(err, -E2BIG,
+					 "service \"%s\": its requests for GPUs take the project "
+					 "above %zu MiB",
+					 project->services[i].name, COMPOSE_MEMORY_MAX >> 20);
 	}
 	*ret_gpus = gpus;
 	return 0;

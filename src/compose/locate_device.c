@@ -141,6 +141,11 @@ static void read_count(struct locating *locating, const struct compose_node *nod
 		request->all = true;
 		return;
 	}
+	if (request->how == COMPOSE_GPUS && node->span.begin == request->span.begin) {
+		locate_problem(locating, request, &node->span,
+			       "gpus: \"%s\" is neither \"all\" nor a list of requests", text);
+		return;
+	}
 	if (!count_number(node, text, &number)) {
 		locate_problem(locating, request, &node->span,
 			       "invalid value \"%s\", the only value allowed is 'all' or a number",
@@ -253,50 +258,22 @@ static void read_request(struct locating *locating, const struct compose_node *e
 	locate_add(locating, &request);
 }
 
-int locate_reservations(struct locating *locating, struct error *err)
+void locate_reservations(struct locating *locating)
 {
 	const struct compose_node *list = compose_path(
 	    locating->service->node, "deploy", "resources", "reservations", "devices", NULL);
 
-	(void)err;
-	if (!list || list->type != COMPOSE_LIST)
-		return 0;
-	for (size_t i = 0; i < list->n; i++)
+	for (size_t i = 0; list && list->type == COMPOSE_LIST && i < list->n; i++)
 		read_request(locating, list->items[i], COMPOSE_RESERVATION);
-	return 0;
 }
 
-int locate_gpus(struct locating *locating, struct error *err)
+/* `gpus: all` is a list of one map by now, whose count is the scalar that was written. */
+void locate_gpus(struct locating *locating)
 {
-	const struct compose_entry *entry = compose_entry(locating->service->node, "gpus");
-	struct compose_request request = {.how = COMPOSE_GPUS, .is_nvidia = true};
-	struct locate_part part;
+	const struct compose_node *list = compose_get(locating->service->node, "gpus");
 
-	(void)err;
-	if (!entry || entry->value->type == COMPOSE_NULL)
-		return 0;
-	if (entry->value->type == COMPOSE_LIST) {
-		for (size_t i = 0; i < entry->value->n; i++)
-			read_request(locating, entry->value->items[i], COMPOSE_GPUS);
-		return 0;
-	}
-	request.node = entry->value;
-	request.span = locate_entry_span(entry);
-	if (!compose_text(entry->value)) {
-		read_request(locating, entry->value, COMPOSE_GPUS);
-		return 0;
-	}
-	part = locate_part_all(entry->value);
-	request.values = arena_alloc(locating->arena, sizeof *request.values);
-	request.n_values = 1;
-	locate_value(locating, &part, request.values);
-	request.all = strcmp(request.values[0].text, "all") == 0;
-	if (!request.all)
-		locate_problem(locating, &request, &entry->value->span,
-			       "gpus: \"%s\" is neither \"all\" nor a list of requests",
-			       request.values[0].text);
-	locate_add(locating, &request);
-	return 0;
+	for (size_t i = 0; list && list->type == COMPOSE_LIST && i < list->n; i++)
+		read_request(locating, list->items[i], COMPOSE_GPUS);
 }
 
 /* Nodes of devices that are GPUs, or all of a kind's. */
@@ -391,12 +368,10 @@ static void read_device(struct locating *locating, const struct compose_node *en
 		read_node(locating, entry, &part, is_nvidia);
 }
 
-int locate_devices(struct locating *locating, struct error *err)
+void locate_devices(struct locating *locating)
 {
 	const struct compose_node *list = compose_get(locating->service->node, "devices");
 
-	(void)err;
 	for (size_t i = 0; list && list->type == COMPOSE_LIST && i < list->n; i++)
 		read_device(locating, list->items[i]);
-	return 0;
 }

@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include "compose/interpolate.h"
 #include "compose/locate.h"
 
 struct locating {
@@ -40,13 +41,12 @@ const struct compose_node *locate_assigned(struct arena *arena,
 void locate_visible(struct compose_request *request);
 
 /* The ways, each adds what it finds. locate_device.c: */
-
-int locate_reservations(struct locating *locating, struct error *err) MUST_CHECK;
-int locate_gpus(struct locating *locating, struct error *err) MUST_CHECK;
-int locate_devices(struct locating *locating, struct error *err) MUST_CHECK;
+void locate_reservations(struct locating *locating);
+void locate_gpus(struct locating *locating);
+void locate_devices(struct locating *locating);
 /* locate_env.c: */
-int locate_runtime(struct locating *locating, struct error *err) MUST_CHECK;
-int locate_cuda(struct locating *locating, struct error *err) MUST_CHECK;
+void locate_runtime(struct locating *locating);
+void locate_cuda(struct locating *locating);
 
 void locate_add(struct locating *locating, const struct compose_request *request);
 /* Note the first problem of a request. */

@@ -34,7 +34,8 @@ struct compose_value {
 	/* The variable that decides: of ${A:-${B}} with B set it is B. NULL: literal. */
 	const char *variable;
 	const struct compose_use *use; /* its place in the template; NULL: none, or a bare KEY */
-	const struct compose_assignment *assignment; /* of an env file that gives it; or NULL */
+	/* Of an env file: what gives it, or says the variable is empty; NULL: none. */
+	const struct compose_assignment *assignment;
 	/* What to change for another value: the assignment's value in an env file, the default, or
 	 * the literal. file NULL: it cannot be changed in place (shell, absent). */
 	struct compose_span edit;

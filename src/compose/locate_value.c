@@ -174,13 +174,12 @@ static bool span_of(const struct compose_node *node, size_t begin, size_t end,
 static void set_fallback(const struct compose_node *node, const struct compose_use *use,
 			 struct compose_value *value)
 {
-	const struct compose_use *next = use;
-
-	while (next && is_default(next)) {
-		use = next;
+	for (const struct compose_use *next; is_default(use); use = next) {
 		next = inner(node, use);
+		if (!next)
+			break;
 	}
-	if (next)
+	if (!is_default(use))
 		return;
 	value->fallback = use->argument ? use->argument : "";
 	(void)span_of(node, use->argument_begin, use->argument_end, &value->fallback_span);
@@ -225,6 +224,7 @@ static void from_variable(struct locating *locating, const struct locate_part *p
 	value->use = use;
 	value->variable = use->name;
 	value->source = use->source;
+	value->assignment = use->variable ? use->variable->assignment : NULL;
 	value->edit_begin = begin;
 	value->edit_end = end;
 	if (use->argument_used) {
@@ -240,8 +240,7 @@ static void from_variable(struct locating *locating, const struct locate_part *p
 			change.end = end;
 		}
 		set_edit(&change, part, value);
-	} else if (use->source == COMPOSE_ENV_FILE && use->variable && use->variable->assignment) {
-		value->assignment = use->variable->assignment;
+	} else if (use->source == COMPOSE_ENV_FILE && value->assignment) {
 		change.node = locate_assigned(locating->arena, value->assignment);
 		change.raw_end = strlen(change.node->raw);
 		if (change.node->exact && strcmp(change.node->text, use->value) == 0) {

@@ -27,10 +27,16 @@ struct compose_assignment {
 	struct compose_span span; /* the whole statement, from `export` or name to the end of the
 				     value; of a commented-out one from the `#` */
 	struct compose_span value_span; /* as written, quotes included; empty range: KEY= */
-	bool commented; /* `# NAME=value`: it does nothing, but says what was meant */
-	bool inherits;  /* a bare NAME: the shell's value, when there is one */
-	char quote;     /* '"', '\'' or 0 */
+	/* `# NAME=value`, `#export NAME="a value"  # why`: it does nothing, but says what was
+	 * meant. Alone on its line; an unquoted value has no blanks (`# set A=1 if you like` and
+	 * `# A=1 is the default` are prose). */
+	bool commented;
+	bool inherits; /* a bare NAME: the shell's value, when there is one */
+	char quote;    /* '"', '\'' or 0 */
+	size_t order;  /* env.c's: among the commented-out ones, when they were last sorted */
 };
+
+#define COMPOSE_ASSIGNMENTS_MAX 100000 /* of one env file, commented-out ones too */
 
 struct compose_env_file {
 	const struct compose_file *file;
@@ -50,9 +56,12 @@ struct compose_env {
 	size_t n;
 	struct compose_env_file *files; /* in the order they were read; a later one wins */
 	size_t n_files;
+	struct compose_assignment **commented; /* of all files, sorted by name */
+	size_t n_commented;
 };
 
-/* Read one env file's text. Errors: "FILE:LINE:COLUMN: ...". `env`: what its values may name. */
+/* Read one env file's text. Errors: "FILE:LINE:COLUMN: ...". `env`: what its values may name, above
+ * what the file has said itself. Values of commented-out assignments are as they would be. */
 int compose_dotenv_parse(const struct compose_file *file, const struct compose_env *env,
 			 struct arena *arena, struct compose_env_file *ret_parsed,
 			 struct error *err) MUST_CHECK;

@@ -47,12 +47,22 @@ struct workspace {
 	struct ledger *ledger;
 	bool is_elsewhere;     /* the machine is an inventory's: nothing runs here */
 	struct engine *engine; /* NULL: none answers, or the machine is elsewhere */
+	/* Of the project. Elsewhere: those that hold memory there, as their names tell; only id,
+	 * name, service and that they run is known then. */
 	struct engine_containers containers;
+	bool containers_known; /* an engine has told, or the inventory has */
 	struct stack *stack;
+	struct strings warnings; /* of the machine: beside the project's and the stack's own */
+	/* Its own. */
+	struct ledger_rule *rules;
+	struct catalogue *catalogue;
+	struct host *host;
 };
 
-/* Open it all. An engine that does not answer is a warning of the stack, GPUs that cannot be
- * sampled are an error. */
+/* Open it all. plimsoll.yaml is read as config_paths() says, and beside the first compose file;
+ * with an inventory only there, since the others are about this machine. An engine that does not
+ * answer is a warning, GPUs that cannot be sampled are an error. The caller closes it, after an
+ * error too. */
 int workspace_open(const struct options *options, struct workspace *ret_workspace,
 		   struct error *err) MUST_CHECK;
 /* Sample GPUs and containers again. */

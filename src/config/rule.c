@@ -65,7 +65,7 @@ static void apply(struct ledger_rule *rule, const struct said *said, const struc
 		rule->reserve_bytes = said->reserve->reserve_bytes;
 	else if (role == CONFIG_DISPLAY)
 		rule->reserve_bytes = MAX_OF(CONFIG_DISPLAY_RESERVE, ledger_default_reserve(gpu));
-	if (said->hours)
+	if (said->hours && minute != CONFIG_NO_HOURS)
 		apply_hours(rule, &said->hours->hours, minute);
 	if (role == CONFIG_OFF) {
 		rule->closed = true;

@@ -5,6 +5,8 @@
 #include "gpu/gpu.h"
 #include "place/ledger.h"
 
+#include <limits.h>
+
 /* Is this entry about GPU `i` of the list? */
 bool config_gpu_is_about(const struct config_gpu *entry, const struct gpu_list *list, size_t i);
 
@@ -12,6 +14,8 @@ bool config_gpu_is_about(const struct config_gpu *entry, const struct gpu_list *
 unsigned config_week_minute(int64_t now_ms);
 
 /* All entries about GPU `i` together: of each key what the last of them says that names it.
- * `minute` of the week, for its hours. */
+ * `minute` of the week, for its hours; CONFIG_NO_HOURS: hours do not count, which are those of new
+ * tasks and not of services. */
+#define CONFIG_NO_HOURS UINT_MAX
 void config_rule(const struct config *config, const struct gpu_list *list, size_t i,
 		 unsigned minute, struct ledger_rule *ret_rule);

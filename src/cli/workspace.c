@@ -1,0 +1,348 @@
+/*
+ * See workspace.h. The order is that of what names what: the project (its folder may hold a
+ * plimsoll.yaml), the configuration, the machine, the containers, the stack of them all. An
+ * inventory stands for machine and containers together.
+ */
+#include "cli/workspace.h"
+
+#include "cli/inventory.h"
+#include "config/rule.h"
+#include "gpu/catalogue.h"
+#include "gpu/sampler.h"
+#include "host/process.h"
+#include "util/timestamp.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+/* The first look may have to initialise the driver, which takes seconds on a large machine. */
+#define GPUS_DEADLINE_MS 10000
+
+/* The project and the configuration. */
+
+static int open_project(const struct options *options, struct workspace *w, struct error *err)
+{
+	const struct compose_options compose = {
+	    .files = options_list(options, "file"),
+	    .env_files = options_list(options, "env-file"),
+	    .profiles = options_list(options, "profile"),
+	    .project_dir = options_text(options, "project-directory", NULL),
+	    .project_name = options_text(options, "project-name", NULL),
+	    .shell = environ,
+	};
+
+	return compose_project_load(&compose, &w->project, err);
+}
+
+/* plimsoll.yaml beside the first compose file; one from standard input is in the project's folder.
+ */
+static char *path_beside(const struct compose_project *project)
+{
+	const char *first = project->n_main_files > 0 ? project->main_files[0]->path : "";
+	const char *slash = strrchr(first, '/');
+
+	if (*first == '/')
+		return mem_printf("%.*s/plimsoll.yaml", (int)(slash - first), first);
+	return mem_printf("%s/plimsoll.yaml", project->dir);
+}
+
+/* A name beside the project that is none of its services is a slip of the pen; one in the machine's
+ * files is another project's. */
+static void warn_unknown_services(struct workspace *w, const char *beside)
+{
+	for (size_t i = 0; i < w->config->n_services; i++) {
+		const struct config_service *service = &w->config->services[i];
+
+		if (service->need.where && text_starts_with(service->need.where, beside) &&
+		    !compose_project_find(w->project, service->name))
+			strings_take(&w->warnings,
+				     mem_printf("%s: the project has no service \"%s\"",
+						service->need.where, service->name));
+	}
+}
+
+static int open_config(struct workspace *w, struct error *err)
+{
+	auto_free char *beside = path_beside(w->project);
+	auto_strings struct strings paths = {};
+	char **machine = w->is_elsewhere ? NULL : config_paths(false);
+	int r;
+
+	for (char **path = machine; path && *path; path++)
+		if (strcmp(*path, beside) != 0)
+			strings_add(&paths, *path);
+	config_paths_free(machine);
+	strings_add(&paths, beside);
+	r = config_load((const char *const *)paths.items, &w->config, err);
+	if (r == 0)
+		warn_unknown_services(w, beside);
+	return r;
+}
+
+/* The machine. */
+
+static double speed_of(void *data, const char *model)
+{
+	double speed = 0;
+
+	return catalogue_speed(data, model, &speed) ? speed : 0;
+}
+
+/* What plimsoll.yaml says about a GPU comes before what its inventory says. */
+static void make_rules(struct workspace *w, struct ledger_rule *own)
+{
+	for (size_t i = 0; i < w->list->n; i++) {
+		struct ledger_rule said;
+
+		config_rule(w->config, w->list, i, CONFIG_NO_HOURS, &said);
+		if (said.has_reserve) {
+			own[i].has_reserve = true;
+			own[i].reserve_bytes = said.reserve_bytes;
+		}
+		if (said.closed) {
+			own[i].closed = true;
+			memcpy(own[i].text, said.text, sizeof own[i].text);
+		}
+		memcpy(own[i].uuid, said.uuid, sizeof own[i].uuid);
+	}
+	free(w->rules);
+	w->rules = own;
+}
+
+static void make_ledger(struct workspace *w)
+{
+	const struct ledger_options options = {
+	    .rules = w->rules, .n_rules = w->list->n, .speed = speed_of, .data = w->catalogue};
+
+	ledger_destroy(w->ledger);
+	w->ledger = ledger_create(w->list, NULL, 0, &(struct ledger_host){}, &options);
+}
+
+static int sample(struct workspace *w, struct error *err)
+{
+	auto_gpu_list struct gpu_list *list = NULL;
+	int r = gpu_sample_once(GPUS_DEADLINE_MS, &list, err);
+
+	if (r < 0)
+		return r;
+	if (list->state != GPU_SOURCE_OK || list->n == 0)
+		return error_set(err, -ENXIO, "%s; --inventory FILE takes the GPUs of a file",
+				 list->text[0] ? list->text : "there is no GPU here");
+	gpu_list_destroy(w->list);
+	w->list = TAKE(list);
+	make_rules(w, mem_calloc(w->list->n + 1, sizeof *w->rules));
+	make_ledger(w);
+	return 0;
+}
+
+/* Containers. */
+
+static bool is_number(const char *text)
+{
+	const char *p = text;
+
+	while (isdigit((unsigned char)*p))
+		p++;
+	return p > text && !*p;
+}
+
+/* "PROJECT-SERVICE-1" (docker compose), "PROJECT_SERVICE_1" (podman-compose): ret_number says which
+ * of the replicas. */
+static bool is_container_of(const struct compose_project *project,
+			    const struct compose_service *service, const char *name,
+			    unsigned *ret_number)
+{
+	const size_t of_project = strlen(project->name), of_service = strlen(service->name);
+	const char *rest = name + of_project + 1;
+
+	*ret_number = 1;
+	if ((service->container_name && strcmp(service->container_name, name) == 0) ||
+	    strcmp(service->name, name) == 0)
+		return true;
+	if (strncmp(name, project->name, of_project) != 0 ||
+	    (name[of_project] != '-' && name[of_project] != '_') ||
+	    strncmp(rest, service->name, of_service) != 0 || rest[of_service] != name[of_project] ||
+	    !is_number(rest + of_service + 1))
+		return false;
+	*ret_number = (unsigned)strtoul(rest + of_service + 1, NULL, 10);
+	return true;
+}
+
+static void add_named(struct workspace *w, const char *name)
+{
+	struct engine_containers *containers = &w->containers;
+	unsigned number = 0;
+
+	for (size_t i = 0; i < containers->n; i++)
+		if (strcmp(containers->items[i].name, name) == 0)
+			return;
+	for (size_t i = 0; i < w->project->n; i++) {
+		struct engine_container *container;
+
+		if (!is_container_of(w->project, &w->project->services[i], name, &number))
+			continue;
+		containers->items =
+		    mem_realloc(containers->items, containers->n + 1, sizeof *containers->items);
+		container = &containers->items[containers->n++];
+		*container = (struct engine_container){
+		    .name = mem_strdup(name),
+		    .project = mem_strdup(w->project->name),
+		    .service = mem_strdup(w->project->services[i].name),
+		    .number = number,
+		    .running = true,
+		};
+		(void)snprintf(container->id, sizeof container->id, "%s", name);
+		return;
+	}
+}
+
+static int open_inventory(struct workspace *w, const char *path, struct error *err)
+{
+	struct inventory inventory = {};
+	int r = inventory_load(path, &inventory, err);
+
+	if (r < 0)
+		return r;
+	if (inventory.list->state != GPU_SOURCE_OK)
+		strings_take(&w->warnings, mem_printf("%s: the machine was not well: %s", path,
+						      inventory.list->text));
+	w->list = TAKE(inventory.list);
+	make_rules(w, TAKE(inventory.rules));
+	make_ledger(w);
+	for (size_t g = 0; g < w->list->n; g++)
+		for (size_t i = 0; i < w->list->gpus[g].n_processes; i++)
+			if (w->list->gpus[g].processes[i].container[0])
+				add_named(w, w->list->gpus[g].processes[i].container);
+	w->containers_known = true;
+	return 0;
+}
+
+/* The engine is looked for once; one that has gone is looked for again. */
+static void list_containers(struct workspace *w)
+{
+	struct error why = {};
+	int r = 0;
+
+	engine_containers_finish(&w->containers);
+	w->containers = (struct engine_containers){};
+	if (!w->engine)
+		r = engine_open_project(w->project->name, ENGINE_DEADLINE_MS, &w->engine, &why);
+	if (r == 0)
+		r = engine_list(w->engine, w->project->name, &w->containers, &why);
+	w->containers_known = r == 0;
+	if (r < 0)
+		strings_take(&w->warnings, mem_printf("what runs is not known: %s", why.text));
+}
+
+/* The stack. */
+
+static struct stack_process process_of(const struct workspace *w, size_t gpu,
+				       const struct gpu_process *from)
+{
+	struct stack_process process = {
+	    .gpu = gpu,
+	    .pid = from->pid,
+	    .used_known = from->used_known,
+	    .used_bytes = from->used_bytes,
+	};
+	struct host_container container;
+
+	if (w->is_elsewhere)
+		(void)snprintf(process.container, sizeof process.container, "%s", from->container);
+	else if (w->host && host_process_container(w->host, from->pid, &container) == 0)
+		(void)snprintf(process.container, sizeof process.container, "%.64s", container.id);
+	return process;
+}
+
+static int make_stack(struct workspace *w, struct error *err)
+{
+	auto_free struct stack_process *processes = NULL;
+	auto_free const char **names = NULL;
+	auto_free struct need *needs = NULL;
+	struct stack *stack = NULL;
+	struct stack_facts facts = {.project = w->project, .list = w->list, .ledger = w->ledger};
+	size_t n = 0;
+	int r;
+
+	for (size_t g = 0; g < w->list->n; g++)
+		n += w->list->gpus[g].n_processes;
+	processes = mem_calloc(n + 1, sizeof *processes);
+	for (size_t g = 0; g < w->list->n; g++)
+		for (size_t i = 0; i < w->list->gpus[g].n_processes; i++)
+			processes[facts.n_processes++] =
+			    process_of(w, g, &w->list->gpus[g].processes[i]);
+	facts.processes = processes;
+	facts.containers = w->containers_known ? &w->containers : NULL;
+	facts.n_needs = w->config->n_services;
+	names = mem_calloc(facts.n_needs + 1, sizeof *names);
+	needs = mem_calloc(facts.n_needs + 1, sizeof *needs);
+	for (size_t i = 0; i < facts.n_needs; i++) {
+		names[i] = w->config->services[i].name;
+		needs[i] = w->config->services[i].need;
+	}
+	facts.need_names = names;
+	facts.needs = needs;
+	r = stack_create(&facts, &stack, err);
+	if (r < 0)
+		return r;
+	stack_destroy(w->stack);
+	w->stack = stack;
+	return 0;
+}
+
+int workspace_open(const struct options *options, struct workspace *ret_workspace,
+		   struct error *err)
+{
+	struct workspace *w = ret_workspace;
+	const char *inventory = options_text(options, "inventory", NULL);
+	int r;
+
+	*w = (struct workspace){.is_elsewhere = inventory != NULL};
+	r = open_project(options, w, err);
+	if (r == 0)
+		r = open_config(w, err);
+	/* Without them the prior of speed, or whose a process is, is not known; that is all. */
+	if (r == 0 && catalogue_load(&w->catalogue, NULL) < 0)
+		w->catalogue = NULL;
+	if (r == 0 && host_open(NULL, NULL, &w->host, NULL) < 0)
+		w->host = NULL;
+	if (r == 0)
+		r = inventory ? open_inventory(w, inventory, err) : sample(w, err);
+	if (r == 0 && !inventory)
+		list_containers(w);
+	return r < 0 ? r : make_stack(w, err);
+}
+
+int workspace_refresh(struct workspace *w, struct error *err)
+{
+	int r;
+
+	if (w->is_elsewhere)
+		return 0;
+	/* The stack points into what is made anew. */
+	stack_destroy(w->stack);
+	w->stack = NULL;
+	r = sample(w, err);
+	if (r < 0)
+		return r;
+	list_containers(w);
+	return make_stack(w, err);
+}
+
+void workspace_close(struct workspace *w)
+{
+	stack_destroy(w->stack);
+	engine_containers_finish(&w->containers);
+	engine_close(w->engine);
+	ledger_destroy(w->ledger);
+	gpu_list_destroy(w->list);
+	compose_project_destroy(w->project);
+	config_destroy(w->config);
+	catalogue_destroy(w->catalogue);
+	host_close(w->host);
+	strings_finish(&w->warnings);
+	free(w->rules);
+	*w = (struct workspace){};
+}

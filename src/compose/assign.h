@@ -2,10 +2,14 @@
  * From "service X on GPU 1" to edits: the smallest ones that make it so, explicitly.
  *
  *	a variable decides	its assignment in .env: changed, or the commented-out line
- *uncommented in place, or added at the end of .env in one commented group; and the default in the
- *compose file, when it says otherwise a literal decides	the literal count, all, nothing
- *device_ids in its place two services share it	(one variable, one anchor, an extended service) and
- *would part: a device_ids of one's own where that can be written; else an error that says so
+ *				uncommented in place, or added at the end of .env in one commented
+ *				group. The default in the compose file is corrected when the service
+ *				cannot run on what it says
+ *	a literal decides	the literal
+ *	count, all, nothing	device_ids in its place
+ *	two services share it	(one variable, one anchor, an extended service) and would part: a
+ *				request or variable of one's own where that can be written; else an
+ *				error that says so
  */
 #pragma once
 
@@ -17,15 +21,20 @@ struct compose_target {
 	const struct compose_gpus *gpus;
 	const struct gpu **devices; /* where it is to be */
 	size_t n_devices;
-	const char *why; /* for the comment beside a line that is added; may be NULL */
+	const char *why;     /* for the comment beside a line that is added; may be NULL */
+	uint64_t vram_bytes; /* what it needs there; 0: unknown. For the defaults */
 };
 
 struct compose_assign_options {
 	bool by_uuid; /* --ids uuid; else as the files do, indices when they say nothing */
+	/* What each GPU of the list may hold (its load line); NULL: its VRAM. A default that names
+	 * a GPU which is not there, or which holds less than the service needs, is corrected. */
+	const uint64_t *line_bytes;
 };
 
 /* Edits for all targets; a project that says so already gets none. `ret_notes`: what was done for
- * each, and what had to be left to people, a line each. */
+ * each, and what had to be left to people, a line each. A .env that is made belongs to the
+ * project's files. -ENOTSUP: one cannot be written (FILE:LINE:COLUMN and why); no edit then. */
 int compose_assign(struct compose_project *project, const struct compose_target *targets, size_t n,
 		   const struct gpu_list *list, const struct compose_assign_options *options,
 		   struct compose_edits *edits, struct strings *ret_notes,

@@ -193,7 +193,9 @@ static int file_load(struct compose_files *files, const char *dir, const char *p
 		return r;
 	len = text.len;
 	file = file_create(TAKE(full), TAKE(shown), text_take(&text), len);
-	file->mode = st.st_mode & 07777;
+	file->mode = missing ? 0644 : st.st_mode & 07777;
+	file->device = st.st_dev;
+	file->inode = st.st_ino;
 	file->missing = missing;
 	r = text_check(file, err);
 	if (r < 0) {

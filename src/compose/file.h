@@ -20,6 +20,8 @@ struct compose_file {
 	char *text;  /* all bytes; '\0' after the last, which does not count */
 	size_t len;
 	mode_t mode;
+	dev_t device; /* with inode: which file it is, whatever its path; 0 and 0: not on a disk */
+	ino_t inode;
 	bool missing;   /* not there yet: what is written makes it */
 	bool unwritten; /* only a text (standard input): it cannot be changed */
 	size_t *lines;  /* where each line begins */

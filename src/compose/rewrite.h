@@ -13,32 +13,45 @@ struct compose_edit {
 	char *text;               /* instead of it; owned */
 };
 
+/* By file (the first one edited first), then by place. */
 struct compose_edits {
 	struct compose_edit *items;
 	size_t n, room;
 };
 
 /* Take note of an edit. Ranges may touch and not overlap (-EINVAL; the same edit twice is one). A
- * replacement that is what stands there is left out. Insertions at one place keep their order. */
+ * replacement that is what stands there is left out. Insertions at one place keep their order. A
+ * file reached by two paths is one. What is no file on a disk cannot be changed (-EINVAL). */
 int compose_edits_add(struct compose_edits *edits, const struct compose_span *span,
 		      const char *text, struct error *err) MUST_CHECK;
+/* All of `more`, or, when one of them overlaps, none. */
+int compose_edits_add_all(struct compose_edits *edits, const struct compose_edits *more,
+			  struct error *err) MUST_CHECK;
 void compose_edits_finish(struct compose_edits *edits);
 
 /* The file's text with its edits. */
 void compose_edits_apply(const struct compose_edits *edits, const struct compose_file *file,
 			 struct text *ret_text);
-/* A unified diff of all files with edits, three lines of context, as patch(1) takes it; "" for
- * none. */
+/* A unified diff of all files with edits, three lines of context, as patch(1) takes it with -p1;
+ * "" for none. */
 void compose_edits_diff(const struct compose_edits *edits, struct text *ret_diff);
 
 struct compose_backup; /* what was there before */
 
-/* Write all files. Backups "<file>.plimsoll-<time>" stay beside them (the last 10 of each are
- * kept). Mode and owner stay; symbolic links are followed, the file they lead to is replaced.
- * -ESTALE: a file is not what was read; nothing was written. */
+/* Write all files, or none. Backups "<file>.plimsoll-<time>" stay beside them (the last 10 of each
+ * are kept); a file that was not there has none. Mode and owner stay; symbolic links are followed,
+ * the file they lead to is replaced. -ESTALE: a file is not what was read; -EPERM: its owner could
+ * not be kept. Nothing was written then. */
 int compose_edits_write(const struct compose_edits *edits, int64_t now_ms,
 			struct compose_backup **ret_backup, struct error *err) MUST_CHECK;
-/* Put back what was there, unless somebody has written the file since (-ESTALE, and it says which).
- */
+/* The backups' names, in the order of the edits' files; "" for a file that was not there. */
+void compose_backup_names(const struct compose_backup *backup, struct strings *ret_names);
+/* Put back what was there, files that somebody has written since excepted (-ESTALE, and it says
+ * which). */
 int compose_backup_restore(struct compose_backup *backup, struct error *err) MUST_CHECK;
 void compose_backup_destroy(struct compose_backup *backup);
+static inline void compose_backup_cleanup(struct compose_backup **backup)
+{
+	compose_backup_destroy(*backup);
+}
+#define auto_compose_backup CLEANUP(compose_backup_cleanup)

@@ -1,0 +1,397 @@
+/*
+ * See rewrite.h: writing all files or none. First everything that may fail is done beside the
+ * files: each is compared with what was read, its backup and its new content are written and synced
+ * to the disk. Only then the new ones take their places, by rename(), one after the other; when one
+ * cannot, those before it are put back from what was read. What stands half-done at any moment is
+ * complete files, old or new.
+ */
+#include "compose/rewrite.h"
+
+#include "util/file.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define BACKUPS_KEPT 10
+#define BACKUP_MARK  ".plimsoll-"
+
+/* One file that is written. */
+struct piece {
+	const struct compose_file *file; /* only while writing */
+	char *shown;
+	char *path;   /* the real one, symbolic links followed */
+	char *backup; /* NULL: there was no file */
+	char *beside; /* the new content, until it takes its place */
+	char *old;    /* what was read */
+	size_t old_len;
+	struct text now; /* what is written */
+	mode_t mode;
+	uid_t uid;
+	gid_t gid;
+	bool had_file;
+	bool placed; /* the new content is in its place */
+};
+
+struct compose_backup {
+	struct piece *pieces;
+	size_t n, room;
+};
+
+void compose_backup_destroy(struct compose_backup *backup)
+{
+	if (!backup)
+		return;
+	for (size_t i = 0; i < backup->n; i++) {
+		struct piece *piece = &backup->pieces[i];
+
+		free(piece->shown);
+		free(piece->path);
+		free(piece->backup);
+		free(piece->beside);
+		free(piece->old);
+		text_finish(&piece->now);
+	}
+	free(backup->pieces);
+	free(backup);
+}
+
+void compose_backup_names(const struct compose_backup *backup, struct strings *ret_names)
+{
+	for (size_t i = 0; i < backup->n; i++)
+		strings_add(ret_names, backup->pieces[i].backup ? backup->pieces[i].backup : "");
+}
+
+static char *folder_of(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	if (!slash)
+		return mem_strdup(".");
+	return slash == path ? mem_strdup("/") : mem_strndup(path, (size_t)(slash - path));
+}
+
+static void folder_sync(const char *path)
+{
+	auto_free char *folder = folder_of(path);
+	auto_close int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	/* Some file systems cannot; the files themselves are on the disk. */
+	if (fd >= 0)
+		(void)fsync(fd);
+}
+
+/* Where a file really is; of one that is not there yet, where it will be. */
+static int path_resolve(const struct compose_file *file, char **ret_path, struct error *err)
+{
+	auto_free char *real = realpath(file->path, NULL), *folder = NULL, *real_folder = NULL;
+	struct stat st;
+
+	if (real) {
+		*ret_path = TAKE(real);
+		return 0;
+	}
+	if (errno != ENOENT)
+		return error_sys(err, -errno, "%s", file->shown);
+	if (lstat(file->path, &st) == 0)
+		return error_set(err, -ENOENT,
+				 "%s is a symbolic link to a file that is not there: make it, or "
+				 "remove the link",
+				 file->shown);
+	if (!file->missing)
+		return error_set(err, -ESTALE,
+				 "%s is not there any more: nothing was written, run this again",
+				 file->shown);
+	folder = folder_of(file->path);
+	real_folder = realpath(folder, NULL);
+	if (!real_folder)
+		return error_sys(err, -errno, "%s", folder);
+	*ret_path = compose_path_join(real_folder, strrchr(file->path, '/') + 1);
+	return 0;
+}
+
+/* Is the file what it was? `text` NULL: not there. `then` tells what that means for the caller. */
+static int content_check(const struct piece *piece, const char *text, size_t len, const char *then,
+			 struct error *err)
+{
+	auto_text struct text now = {};
+	struct stat st;
+	int r;
+
+	if (lstat(piece->path, &st) < 0)
+		return errno == ENOENT && !text
+			   ? 0
+			   : error_set(err, -ESTALE, "%s cannot be found any more: %s; %s",
+				       piece->shown, strerror(errno), then);
+	if (!text)
+		return error_set(err, -ESTALE, "%s was not there and is now: %s", piece->shown,
+				 then);
+	r = file_read(piece->path, COMPOSE_FILE_MAX, false, &now, err);
+	if (r == -EFBIG || (r == 0 && (now.len != len || memcmp(now.data, text, len) != 0)))
+		return error_set(err, -ESTALE, "%s was changed by somebody in the meantime: %s",
+				 piece->shown, then);
+	return r;
+}
+
+/* A new file with this content, mode and owner, on the disk when this returns. */
+static int content_write(int fd, const struct piece *piece, const char *data, size_t len)
+{
+	struct stat st;
+	int r = fd_write_all(fd, data, len);
+
+	if (r == 0 && fstat(fd, &st) < 0)
+		r = -errno;
+	if (r == 0 && piece->had_file && (st.st_uid != piece->uid || st.st_gid != piece->gid) &&
+	    fchown(fd, piece->uid, piece->gid) < 0)
+		r = -errno;
+	/* The mode last: a change of owner takes bits away. */
+	if (r == 0 && fchmod(fd, piece->mode) < 0)
+		r = -errno;
+	if (r == 0 && fsync(fd) < 0)
+		r = -errno;
+	return r;
+}
+
+static int content_fail(struct error *err, int code, const struct piece *piece)
+{
+	if (code == -EPERM)
+		return error_set(err, code,
+				 "%s belongs to user %u and group %u, which only they or root can "
+				 "keep so: run this as that user",
+				 piece->shown, (unsigned)piece->uid, (unsigned)piece->gid);
+	return error_sys(err, code, "cannot write beside %s", piece->shown);
+}
+
+static int beside_write(struct piece *piece, const char *data, size_t len, struct error *err)
+{
+	auto_free char *beside = mem_printf("%s.XXXXXX", piece->path);
+	auto_close int fd = mkostemp(beside, O_CLOEXEC);
+	int r;
+
+	if (fd < 0)
+		return content_fail(err, -errno, piece);
+	r = content_write(fd, piece, data, len);
+	if (r < 0) {
+		(void)unlink(beside);
+		return content_fail(err, r, piece);
+	}
+	piece->beside = TAKE(beside);
+	return 0;
+}
+
+static int backup_write(struct piece *piece, int64_t now_ms, struct error *err)
+{
+	char time[32];
+	struct tm tm;
+	time_t seconds = (time_t)(now_ms / 1000);
+
+	(void)gmtime_r(&seconds, &tm);
+	(void)strftime(time, sizeof time, "%Y%m%dT%H%M%S", &tm);
+	for (int i = 0; i < 100; i++) {
+		/* Names in the order of time, also of two in one millisecond. */
+		auto_free char *name = mem_printf("%s" BACKUP_MARK "%s.%03d%02dZ", piece->path,
+						  time, (int)(now_ms % 1000), i);
+		auto_close int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+		int r;
+
+		if (fd < 0 && errno == EEXIST)
+			continue;
+		r = fd < 0 ? -errno : content_write(fd, piece, piece->old, piece->old_len);
+		if (r < 0) {
+			if (fd >= 0)
+				(void)unlink(name);
+			return content_fail(err, r, piece);
+		}
+		piece->backup = TAKE(name);
+		return 0;
+	}
+	return error_set(err, -EEXIST, "%s has too many backups of this moment", piece->shown);
+}
+
+static int name_compare(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* The oldest backups beyond those that are kept. Best effort: one that stays does no harm. */
+static void backups_prune(const struct piece *piece)
+{
+	auto_free char *folder = folder_of(piece->path);
+	auto_free char *prefix = mem_printf("%s" BACKUP_MARK, strrchr(piece->path, '/') + 1);
+	auto_strings struct strings names = {};
+	DIR *dir = opendir(folder);
+
+	for (struct dirent *entry; dir && (entry = readdir(dir));)
+		if (text_starts_with(entry->d_name, prefix))
+			strings_add(&names, entry->d_name);
+	if (dir)
+		(void)closedir(dir);
+	if (names.n <= BACKUPS_KEPT)
+		return;
+	qsort(names.items, names.n, sizeof *names.items, name_compare);
+	for (size_t i = 0; i < names.n - BACKUPS_KEPT; i++) {
+		auto_free char *path = mem_printf("%s/%s", folder, names.items[i]);
+
+		(void)unlink(path);
+	}
+}
+
+/* The new content takes its place. */
+static int piece_place(struct piece *piece, struct error *err)
+{
+	if (rename(piece->beside, piece->path) < 0)
+		return error_sys(err, -errno, "cannot write %s", piece->shown);
+	free(TAKE(piece->beside));
+	piece->placed = true;
+	folder_sync(piece->path);
+	return 0;
+}
+
+static int piece_put_back(struct piece *piece, struct error *err)
+{
+	int r = 0;
+
+	if (!piece->placed)
+		return 0;
+	if (piece->had_file)
+		r = beside_write(piece, piece->old, piece->old_len, err);
+	else if (unlink(piece->path) < 0)
+		r = error_sys(err, -errno, "cannot remove %s", piece->shown);
+	if (r == 0 && piece->had_file)
+		r = piece_place(piece, err);
+	if (r == 0)
+		piece->placed = false;
+	return r;
+}
+
+static int piece_create(struct compose_backup *backup, const struct compose_edits *edits,
+			const struct compose_file *file, struct error *err)
+{
+	struct piece *piece;
+	struct stat st = {};
+	int r;
+
+	ARRAY_GROW(backup->pieces, backup->n, backup->room);
+	piece = &backup->pieces[backup->n++];
+	*piece = (struct piece){.file = file, .shown = mem_strdup(file->shown)};
+	r = path_resolve(file, &piece->path, err);
+	if (r < 0)
+		return r;
+	piece->had_file = !file->missing;
+	piece->old = mem_alloc(file->len + 1);
+	memcpy(piece->old, file->text, file->len + 1);
+	piece->old_len = file->len;
+	compose_edits_apply(edits, file, &piece->now);
+	if (piece->now.len > COMPOSE_FILE_MAX)
+		return error_set(err, -EFBIG, "%s would be larger than %zu MiB", file->shown,
+				 COMPOSE_FILE_MAX >> 20);
+	piece->mode = file->mode;
+	if (piece->had_file && stat(piece->path, &st) == 0) {
+		piece->mode = st.st_mode & 07777;
+		piece->uid = st.st_uid;
+		piece->gid = st.st_gid;
+	} else {
+		mode_t mask = umask(022);
+
+		(void)umask(mask);
+		piece->mode &= ~mask;
+	}
+	return 0;
+}
+
+static int piece_check(const struct piece *piece, struct error *err)
+{
+	return content_check(piece, piece->had_file ? piece->old : NULL, piece->old_len,
+			     "nothing was written, run this again", err);
+}
+
+static int pieces_prepare(struct compose_backup *backup, int64_t now_ms, struct error *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < backup->n; i++)
+		r = piece_check(&backup->pieces[i], err);
+	for (size_t i = 0; r == 0 && i < backup->n; i++) {
+		struct piece *piece = &backup->pieces[i];
+
+		r = piece->had_file ? backup_write(piece, now_ms, err) : 0;
+		if (r == 0)
+			r = beside_write(piece, piece->now.data, piece->now.len, err);
+	}
+	return r;
+}
+
+/* Nothing of what was prepared is left behind; a failure's own error stays the one told, unless a
+ * file could not even be put back. */
+static void pieces_undo(struct compose_backup *backup, struct error *err)
+{
+	for (size_t i = backup->n; i-- > 0;) {
+		struct piece *piece = &backup->pieces[i];
+		struct error why = {};
+
+		if (piece_put_back(piece, &why) < 0) {
+			(void)error_prefix(err, -EIO,
+					   "%s could not be put back (%s), its old content is in "
+					   "%s",
+					   piece->shown, why.text,
+					   piece->backup ? piece->backup : "no file");
+			continue;
+		}
+		if (piece->beside)
+			(void)unlink(piece->beside);
+		if (piece->backup)
+			(void)unlink(piece->backup);
+	}
+}
+
+int compose_edits_write(const struct compose_edits *edits, int64_t now_ms,
+			struct compose_backup **ret_backup, struct error *err)
+{
+	auto_compose_backup struct compose_backup *backup = mem_calloc(1, sizeof *backup);
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < edits->n; i++)
+		if (i == 0 || edits->items[i].span.file != edits->items[i - 1].span.file)
+			r = piece_create(backup, edits, edits->items[i].span.file, err);
+	if (r == 0)
+		r = pieces_prepare(backup, now_ms, err);
+	for (size_t i = 0; r == 0 && i < backup->n; i++) {
+		/* Once more, in the last moment: writing the backups took a while. */
+		r = piece_check(&backup->pieces[i], err);
+		if (r == 0)
+			r = piece_place(&backup->pieces[i], err);
+	}
+	if (r < 0) {
+		pieces_undo(backup, err);
+		return r;
+	}
+	for (size_t i = 0; i < backup->n; i++)
+		backups_prune(&backup->pieces[i]);
+	*ret_backup = TAKE(backup);
+	return 0;
+}
+
+int compose_backup_restore(struct compose_backup *backup, struct error *err)
+{
+	int result = 0;
+
+	for (size_t i = backup->n; i-- > 0;) {
+		struct piece *piece = &backup->pieces[i];
+		int r;
+
+		if (!piece->placed)
+			continue;
+		r = content_check(piece, piece->now.data, piece->now.len, "it is left as it is",
+				  err);
+		if (r == 0)
+			r = piece_put_back(piece, err);
+		if (r < 0)
+			result = r;
+	}
+	return result;
+}

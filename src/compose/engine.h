@@ -31,9 +31,10 @@ struct engine_container {
 	bool restarting;
 	bool has_health;
 	enum engine_health { ENGINE_STARTING, ENGINE_HEALTHY, ENGINE_UNHEALTHY } health;
-	int exit_code; /* when it does not run */
-	pid_t pid;     /* of its first process, in our pid namespace; 0: none */
-	int restarts;  /* by its restart policy, since it was started */
+	int64_t health_interval_ms; /* between its checks */
+	int exit_code;              /* when it does not run */
+	pid_t pid;                  /* of its first process, in our pid namespace; 0: none */
+	int restarts;               /* by its restart policy, since it was started */
 	/* What it was given: device ids of its requests, NVIDIA_VISIBLE_DEVICES, CDI names, device
 	 * nodes; as written, comma-separated. NULL: nothing that asks for a GPU. */
 	char *devices;
@@ -90,7 +91,7 @@ void engine_containers_finish(struct engine_containers *containers);
 
 /* podman leaves health checks to timers of systemd, and where there is none they never run: run the
  * container's now. Docker does it itself, nothing is done then. */
-int engine_check_health(struct engine *engine, const char *id, struct error *err) MUST_CHECK;
+void engine_check_health(struct engine *engine, const char *id);
 /* The last lines a container wrote, stdout and stderr as they came, control characters as '?'. */
 int engine_logs(struct engine *engine, const char *id, unsigned lines, struct text *ret_text,
 		struct error *err) MUST_CHECK;

@@ -273,6 +273,14 @@ static void parse_state(const json_t *state, struct engine_container *c)
 						       : ENGINE_STARTING;
 }
 
+/* Nanoseconds there; 30 s unless it says. */
+static int64_t health_interval(const json_t *config)
+{
+	uint64_t ns = jsonx_get_u64(json_object_get(config, "Healthcheck"), "Interval", 0);
+
+	return ns > 0 ? (int64_t)MAX_OF(ns / 1000000, 1) : 30000;
+}
+
 int engine_parse_inspect(const json_t *json, enum engine_kind kind,
 			 struct engine_container *ret_container, struct error *err)
 {
@@ -287,6 +295,7 @@ int engine_parse_inspect(const json_t *json, enum engine_kind kind,
 	c.restarts = (int)MIN_OF(jsonx_get_u64(json, "RestartCount", 0), (uint64_t)INT_MAX);
 	parse_labels(json_object_get(json_object_get(json, "Config"), "Labels"), &c);
 	parse_state(json_object_get(json, "State"), &c);
+	c.health_interval_ms = health_interval(json_object_get(json, "Config"));
 	parse_devices(json, kind, &c);
 	*ret_container = c;
 	return 0;

@@ -2,28 +2,66 @@
  * Rolling a plan out: containers are made anew by the program that runs the project (docker
  * compose, docker-compose or podman-compose), GPU services first in the order of depends_on, then
  * their dependents; waited for; and looked at on the GPUs. A table of steps; each says what it did.
+ *
+ *	stop	the services that move: nobody is to wait for VRAM that another is about to leave
+ *	remove	podman-compose only: it makes anew what is not there, and no more than asked for
+ *	up	stage by stage: all that only needs what came before ...
+ *	wait	... and is waited for, before the next
  */
 #pragma once
 
 #include "compose/engine.h"
 #include "compose/stack.h"
 
+enum rollout_program { ROLLOUT_DOCKER_PLUGIN, ROLLOUT_DOCKER_COMPOSE, ROLLOUT_PODMAN_COMPOSE };
+const char *rollout_program_name(enum rollout_program program); /* "docker compose", ... */
+
 struct rollout_options {
-	struct compose_project *project;
-	const char *const *changed; /* services whose assignment changes; NULL-terminated */
-	const char *program;        /* "docker compose", ...; NULL: found out */
-	int64_t health_timeout_ms;
+	struct compose_project *project; /* as the files are now */
+	const char *const *changed;      /* services whose assignment changes; NULL-terminated */
+	const struct strings *profiles;  /* --profile; may be NULL */
+	int64_t health_timeout_ms;       /* for each stage */
+	int interrupt_fd;                /* readable: enough, and -ECANCELED; negative: none */
 	/* Told what happens, a line each; may be NULL. */
 	void (*progress)(void *data, const char *line);
 	void *data;
 };
 
-/* In the order they are made anew: the changed services and what depends on them, GPU services
- * first. New; NULL-terminated in `ret_order`. */
-int rollout_order(const struct compose_project *project, const char *const *changed,
-		  struct strings *ret_order, struct error *err) MUST_CHECK;
+/* Services and their stages: 0, 1, ... without gaps, in the order they are made anew. */
+struct rollout_order {
+	const struct compose_service **services; /* borrowed from the project */
+	unsigned *stages;
+	size_t n;
+};
 
-/* Recreate and wait until each runs, and is healthy where it says how to tell. On failure the error
- * names the service, and the last lines of its output. */
+/* The changed services and what depends on them: in depends_on order, and within it the changed
+ * ones first. -ENOENT: there is no such service; -ELOOP: they depend on each other in a circle. */
+int rollout_order(const struct compose_project *project, const char *const *changed,
+		  struct rollout_order *ret_order, struct error *err) MUST_CHECK;
+void rollout_order_finish(struct rollout_order *order);
+#define auto_rollout_order CLEANUP(rollout_order_finish)
+
+/* Which program runs the project: what its containers' labels tell, else what is there for this
+ * engine. -ENOENT: none is installed. */
+int rollout_find_program(struct engine *engine, const struct engine_containers *containers,
+			 enum rollout_program *ret_program, struct error *err) MUST_CHECK;
+
+/* Recreate and wait until each runs, and is healthy where it says how to tell. Dependents that do
+ * not run are left alone, unless nothing of the project runs: then all of it is brought up. On
+ * failure the error names the service, and the last lines of its output. */
 int rollout_up(struct engine *engine, const struct rollout_options *options,
 	       struct error *err) MUST_CHECK;
+
+/* Where a service is to be: GPUs of the stack's list. */
+struct rollout_place {
+	const char *service;
+	const size_t *gpus;
+	size_t n;
+};
+
+/* Is each service's container running, and are its processes on the planned GPUs and no other, and
+ * no GPU above its load line? 0: so it is. -EAGAIN: not yet, a planned GPU has nothing of it so
+ * far (its containers were given the right ones). -ENXIO: on another GPU; -ESRCH: it does not run;
+ * -ENOSPC: a GPU is above its load line. The text says it in numbers. */
+int rollout_verify(const struct stack *stack, const struct rollout_place *places, size_t n,
+		   struct error *err) MUST_CHECK;

@@ -3,15 +3,19 @@
  * answers for one task at a time, it looks at all services together and proves that its answer is
  * the best, or that there is none.
  *
- * In this order: everything placed; no GPU above the load line (a bound, never traded); then
+ * In this order: everything placed; no GPU above the load line (a bound, to the byte, never
+ * traded); then
  *
- *	balance		the highest use of any GPU lowest (planned / total, foreign counted)
+ *	balance		the highest use lowest, of the GPUs that get something (planned and foreign
+ *			by total, in steps of 1 %, rounded up: nothing is moved for less)
  *	pack		the fewest GPUs used
  *	fewest-moves	the fewest services moved from where they are today
  *
- * then the other two of: fewest moves, highest use; then the GPUs each prefers, and avoids; then
- * the heavier service on the faster GPU; then the lowest indices, so that the answer is the same
- * whatever order services are given in.
+ * then of fewest moves and highest use, in this order, what was not said yet; then the GPUs each
+ * prefers and avoids (the highest sum); then, from the heaviest service down, the faster GPU; then,
+ * in the same order, the lowest index, so that the answer is the same whatever order services and
+ * GPUs are given in. Last, those on demand, the heaviest first: the GPU it prefers, with `pack` one
+ * in use, where most is left below the load line, the lowest index.
  */
 #pragma once
 
@@ -22,6 +26,8 @@
 #define PLAN_SERVICES_MAX 256
 #define PLAN_GPUS_MAX     64
 #define PLAN_MODELS_MAX   64
+
+#define PLAN_USE_STEPS_MAX 100000000
 
 enum plan_objective { PLAN_BALANCE, PLAN_PACK, PLAN_FEWEST_MOVES, PLAN_OBJECTIVE_COUNT };
 const char *plan_objective_name(enum plan_objective objective);
@@ -61,7 +67,9 @@ struct plan_service {
 					*/
 	const size_t *not_with; /* indices of other services; said by either side is enough */
 	size_t n_not_with;
-	const size_t *today; /* GPUs it is on; none: not known or not running, no move then */
+	/* GPUs it is on; none: not known or not running, no move then. It moves when it leaves one
+	 * of them (one more than it must, when it needs fewer now); gaining one is no move. */
+	const size_t *today;
 	size_t n_today;
 };
 
@@ -71,6 +79,7 @@ struct plan_problem {
 	const struct plan_service *services;
 	size_t n_services;
 	enum plan_objective objective;
+	unsigned use_steps; /* in how many steps of the total use is compared; 0: 100 */
 	uint64_t work_max; /* search nodes at most; 0: the default, which takes about 2 s. When they
 			      are used up the best found is the answer, and not proved */
 };

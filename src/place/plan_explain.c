@@ -1,0 +1,231 @@
+/* The words of the planner. Numbers are those of the problem: load lines less what is foreign. */
+#include "place/plan_priv.h"
+#include "util/size.h"
+
+static uint64_t below_line(const struct plan_gpu *gpu)
+{
+	uint64_t line = MIN_OF(gpu->load_line_bytes, gpu->total_bytes);
+
+	return line > gpu->foreign_bytes ? line - gpu->foreign_bytes : 0;
+}
+
+void plan_gpu_names(const struct plan_problem *problem, const size_t *gpus, size_t n,
+		    struct text *text)
+{
+	text_add(text, n == 1 ? "GPU " : "GPUs ");
+	for (size_t i = 0; i < n; i++)
+		text_printf(text, "%s%u",
+			    i == 0       ? ""
+			    : i + 1 == n ? " and "
+					 : ", ",
+			    problem->gpus[gpus[i]].index);
+}
+
+static void copy_text(char *to, size_t size, const struct text *text)
+{
+	(void)snprintf(to, size, "%s", text->data ? text->data : "");
+}
+
+static bool is_in(const struct plan_place *place, size_t gpu)
+{
+	for (size_t i = 0; i < place->n; i++)
+		if (place->gpus[i] == gpu)
+			return true;
+	return false;
+}
+
+/* GPUs that would take it if it were alone. */
+static size_t list_alone(const struct plan_problem *problem, const struct plan_service *service,
+			 size_t gpus[PLAN_GPUS_MAX])
+{
+	size_t n = 0;
+
+	for (size_t g = 0; g < problem->n_gpus; g++)
+		if (problem->gpus[g].usable && service->allowed[g] &&
+		    (service->on_demand || service->vram_bytes <= below_line(&problem->gpus[g])))
+			gpus[n++] = g;
+	return n;
+}
+
+/* The usable GPUs that are too small for it, with what they have. */
+static void add_too_small(const struct plan_problem *problem, const struct plan_service *service,
+			  struct text *text)
+{
+	bool first = true;
+
+	for (size_t g = 0; g < problem->n_gpus; g++) {
+		const struct plan_gpu *gpu = &problem->gpus[g];
+
+		if (!gpu->usable || !service->allowed[g] || service->vram_bytes <= below_line(gpu))
+			continue;
+		text_printf(text, "%sGPU %u has %s", first ? "" : ", ", gpu->index,
+			    SIZE_TEXT(below_line(gpu)));
+		first = false;
+	}
+}
+
+static const char *which(const struct plan_service *service)
+{
+	return service->gpus * service->replicas == 1 ? "" : " each";
+}
+
+void plan_reason(const struct plan_problem *problem, const struct plan_place *places,
+		 const uint64_t *planned_bytes, size_t service, char reason[256])
+{
+	const struct plan_service *s = &problem->services[service];
+	const struct plan_place *place = &places[service];
+	auto_text struct text text = {};
+	auto_text struct text small = {};
+	size_t alone[PLAN_GPUS_MAX], n = list_alone(problem, s, alone);
+	uint64_t left = 0;
+
+	for (size_t i = 0; i < place->n; i++) {
+		const struct plan_gpu *gpu = &problem->gpus[place->gpus[i]];
+		uint64_t here =
+		    below_line(gpu) - MIN_OF(below_line(gpu), planned_bytes[place->gpus[i]]);
+
+		left = i == 0 ? here : MIN_OF(left, here);
+	}
+	if (s->on_demand) {
+		text_printf(&text, "loads on demand: ");
+		plan_gpu_names(problem, place->gpus, place->n, &text);
+		text_printf(&text, " has %s left below the load line", SIZE_TEXT(left));
+	} else if (n == place->n) {
+		text_printf(&text, "%s%s fits ", SIZE_TEXT(s->vram_bytes), which(s));
+		plan_gpu_names(problem, alone, n, &text);
+		text_printf(&text, " alone (%s", SIZE_TEXT(below_line(&problem->gpus[alone[0]])));
+		add_too_small(problem, s, &small);
+		if (small.len > 0)
+			text_printf(&text, "; %s", small.data);
+		else if (n < problem->n_gpus)
+			text_add(&text, "; it may use no other");
+		text_add(&text, ")");
+	} else {
+		text_add(&text, s->n_today == 0 ? "on " : place->moved ? "moves to " : "stays on ");
+		plan_gpu_names(problem, place->gpus, place->n, &text);
+		text_printf(&text, ": %s%s, which leaves %s below the load line",
+			    SIZE_TEXT(s->vram_bytes), which(s), SIZE_TEXT(left));
+	}
+	copy_text(reason, 256, &text);
+}
+
+/* A service that cannot be placed even alone; false when there is none. */
+static bool find_misfit(const struct plan_problem *problem, struct text *text)
+{
+	for (size_t i = 0; i < problem->n_services; i++) {
+		const struct plan_service *s = &problem->services[i];
+		unsigned may = 0, wanted = s->gpus * s->replicas;
+		size_t alone[PLAN_GPUS_MAX], n = list_alone(problem, s, alone);
+
+		if (n >= wanted)
+			continue;
+		for (size_t g = 0; g < problem->n_gpus; g++)
+			may += problem->gpus[g].usable && s->allowed[g];
+		if (may < wanted) {
+			text_printf(text,
+				    "%s needs %u different GPU%s and may use %u of those here",
+				    s->name, wanted, PLURAL(wanted), may);
+			return true;
+		}
+		text_printf(
+		    text, "%s needs %s on %s, more than is there below the load line: ", s->name,
+		    SIZE_TEXT(s->vram_bytes), wanted == 1 ? "a GPU" : "each of several GPUs");
+		add_too_small(problem, s, text);
+		return true;
+	}
+	return false;
+}
+
+/* Services that may use only some of the GPUs, and need more than these have. */
+static bool find_tight_group(const struct core *core, struct text *text)
+{
+	for (size_t k = 0; k < core->n; k++) {
+		uint64_t group = core->items[k].allowed, needed = 0, room = 0;
+		size_t gpus[PLAN_GPUS_MAX], n = 0, services = 0;
+
+		for (size_t i = 0; i < core->n; i++)
+			if ((core->items[i].allowed & ~group) == 0) {
+				needed += core->items[i].size * core->items[i].count;
+				services++;
+			}
+		for (uint64_t rest = group; rest; rest &= rest - 1) {
+			gpus[n++] = core->gpus[__builtin_ctzll(rest)].gpu;
+			room += core_room(core, (size_t)__builtin_ctzll(rest), UINT32_MAX);
+		}
+		if (needed <= room || n == core->m)
+			continue;
+		text_printf(text, "%zu service%s may use nothing but ", services, PLURAL(services));
+		plan_gpu_names(core->problem, gpus, n, text);
+		text_printf(text, " and need %s; there is %s below the load line",
+			    SIZE_TEXT(needed), SIZE_TEXT(room));
+		return true;
+	}
+	return false;
+}
+
+void plan_reason_none(const struct core *core, struct plan *plan)
+{
+	const struct plan_problem *problem = core->problem;
+	auto_text struct text text = {};
+	size_t n = 0;
+
+	for (size_t i = 0; i < core->n; i++)
+		n += !core->items[i].on_demand;
+	if (core->m == 0) {
+		text_add(&text, "no GPU can be used");
+	} else if (!find_misfit(problem, &text) && !find_tight_group(core, &text)) {
+		text_printf(&text,
+			    "%zu service%s need%s %s; the GPUs have %s, %s below the load "
+			    "line",
+			    n, PLURAL(n), n == 1 ? "s" : "", SIZE_TEXT(plan->needed_bytes),
+			    SIZE_TEXT(plan->total_bytes), SIZE_TEXT(plan->capacity_bytes));
+		if (plan->needed_bytes <= plan->capacity_bytes)
+			text_add(&text, plan->proved
+					    ? ", but in no combination does all of it fit"
+					    : ", and no combination was found in the time given");
+	}
+	copy_text(plan->reason, sizeof plan->reason, &text);
+}
+
+/* What speaks against (or for) service `s` on GPU `g`, with all others where they are. */
+static void explain_gpu(const struct plan_problem *problem, const struct plan *plan, size_t service,
+			size_t g, struct text *text)
+{
+	const struct plan_service *s = &problem->services[service];
+	const struct plan_gpu *gpu = &problem->gpus[g];
+	const struct plan_place *place = plan->places ? &plan->places[service] : NULL;
+	bool here = place && is_in(place, g);
+	uint64_t planned = plan->planned_bytes ? plan->planned_bytes[g] : 0;
+	uint64_t line = below_line(gpu), with;
+
+	if (here)
+		planned -= s->on_demand ? 0 : s->vram_bytes;
+	with = planned + (s->on_demand ? 0 : s->vram_bytes);
+	text_printf(text, "GPU %u: %s", gpu->index, here ? "here; " : "");
+	if (!gpu->usable)
+		text_add(text, "cannot be used");
+	else if (!s->allowed[g])
+		text_add(text, "not allowed: a pin, an exclusion or its compute capability");
+	else if (!s->on_demand && s->vram_bytes > line)
+		text_printf(text, "too small: %s of %s below the load line",
+			    SIZE_TEXT(s->vram_bytes), SIZE_TEXT(line));
+	else if (with > line)
+		text_printf(text,
+			    "full: %s are planned beside it, %s with it, %s below the load line",
+			    SIZE_TEXT(planned), SIZE_TEXT(with), SIZE_TEXT(line));
+	else
+		text_printf(text, "%.1f %% used with it (%s of %s, %s left below the load line)",
+			    100.0 * (double)(with + gpu->foreign_bytes) / (double)gpu->total_bytes,
+			    SIZE_TEXT(with + gpu->foreign_bytes), SIZE_TEXT(gpu->total_bytes),
+			    SIZE_TEXT(line - with));
+	if (gpu->usable && s->allowed[g] && s->preference[g] != 0)
+		text_add(text, s->preference[g] > 0 ? "; preferred" : "; to be avoided");
+	text_add(text, "\n");
+}
+
+void plan_explain(const struct plan_problem *problem, const struct plan *plan, size_t service,
+		  struct text *text)
+{
+	for (size_t g = 0; g < problem->n_gpus; g++)
+		explain_gpu(problem, plan, service, g, text);
+}

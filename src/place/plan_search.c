@@ -1,0 +1,564 @@
+/*
+ * Is there a placement within the limits? Depth first: what has no choice first, then from the
+ * heaviest item down; the GPUs where the item was before, then where least is left. A branch ends
+ * when one of these says that it holds no placement:
+ *
+ *  - room: the rest is more than what is left on the GPUs that still can take some of it;
+ *  - number: of the items of at least some size, more are left than GPUs can hold of that size;
+ *  - moves: what would stay on a GPU is more than its room, and the fewest that must leave it, over
+ *    all GPUs, are more than may move;
+ *  - preference: even with the best of each the sum stays below what is asked for.
+ *
+ * Of placements that differ only in the names of things one is looked at. GPUs between which
+ * nothing tells any more (the same room left, the same to all items to come) are tried once, the
+ * lowest first; items between which nothing tells are put in the order of their GPUs. Both rules
+ * keep, of all placements that are one but for the names, the first in the order of items and GPUs:
+ * so they may be used together.
+ */
+#include "place/plan_priv.h"
+
+#include <limits.h>
+
+/* Shares of a move between the GPUs that a service leaves. */
+#define MOVE_SHARES 720720
+
+struct search {
+	const struct core *core;
+	const struct core_limits *limits;
+	uint64_t allowed[PLAN_SERVICES_MAX];        /* those with room for it, alone */
+	size_t order[PLAN_SERVICES_MAX], n_forced;  /* items as they are placed */
+	uint64_t rest_bytes[PLAN_SERVICES_MAX + 1]; /* from this position on */
+	uint64_t rest_allowed[PLAN_SERVICES_MAX + 1];
+	uint64_t rest_smallest[PLAN_SERVICES_MAX + 1]; /* of those with a size */
+	int64_t rest_preference[PLAN_SERVICES_MAX + 1];
+	bool same_as_before[PLAN_SERVICES_MAX]; /* nothing tells it from the one before */
+	unsigned column[PLAN_GPUS_MAX];         /* GPUs of one number are the same to all items */
+	uint64_t hints[PLAN_SERVICES_MAX];
+	/* The state. */
+	uint64_t room[PLAN_GPUS_MAX];
+	uint64_t members[PLAN_GPUS_MAX][PLAN_WORDS];
+	uint64_t empty, unused, sealed; /* GPUs: nothing on it; no bytes on it; held alone */
+	uint64_t sets[PLAN_SERVICES_MAX];
+	unsigned moves, used;
+	int64_t preference;
+	uint64_t work, work_max;
+};
+
+/* One item being placed: its GPUs in the order they are tried. */
+struct choice {
+	size_t at; /* position in the order */
+	size_t gpus[PLAN_GPUS_MAX];
+	bool like_before[PLAN_GPUS_MAX]; /* nothing tells it from the one before in `gpus` */
+	size_t n;
+};
+
+static uint64_t bit(size_t n)
+{
+	return (uint64_t)1 << n;
+}
+
+static unsigned count_bits(uint64_t mask)
+{
+	return (unsigned)__builtin_popcountll(mask);
+}
+
+static bool has_needs(const struct search *s, size_t item)
+{
+	return s->limits->need && s->core->items[item].count > 1;
+}
+
+static bool moves_count(const struct search *s)
+{
+	return s->limits->moves_max != UINT_MAX;
+}
+
+static bool preference_counts(const struct search *s)
+{
+	return s->limits->preference_min != INT64_MIN;
+}
+
+/* --- what is looked up in the search ------------------------------------------------------- */
+
+/* The sum of the best `count` preferences among the GPUs allowed. */
+static int64_t best_preference(const struct search *s, size_t item)
+{
+	const struct core_item *it = &s->core->items[item];
+	uint64_t left = s->allowed[item];
+	int64_t sum = 0;
+
+	if (it->on_demand)
+		return 0;
+	for (unsigned k = 0; k < it->count && left; k++) {
+		size_t best = (size_t)__builtin_ctzll(left);
+
+		for (uint64_t rest = left; rest; rest &= rest - 1) {
+			size_t g = (size_t)__builtin_ctzll(rest);
+
+			if (it->preference[g] > it->preference[best])
+				best = g;
+		}
+		sum += it->preference[best];
+		left &= ~bit(best);
+	}
+	return sum;
+}
+
+static bool same_item(const struct search *s, size_t a, size_t b)
+{
+	const struct core_item *x = &s->core->items[a], *y = &s->core->items[b];
+	const struct core_limits *limits = s->limits;
+
+	if (x->size != y->size || x->count != y->count || x->exclusive != y->exclusive ||
+	    x->on_demand != y->on_demand || s->allowed[a] != s->allowed[b] ||
+	    limits->must[a] != limits->must[b])
+		return false;
+	if (s->core->any_not_with)
+		for (size_t w = 0; w < PLAN_WORDS; w++)
+			if (x->not_with[w] || y->not_with[w])
+				return false;
+	if (moves_count(s) && (x->today != y->today || x->stay != y->stay))
+		return false;
+	if (preference_counts(s) && memcmp(x->preference, y->preference, sizeof x->preference) != 0)
+		return false;
+	return !has_needs(s, a) || memcmp(limits->need[a], limits->need[b], PLAN_GPUS_MAX) == 0;
+}
+
+/* Are two GPUs the same to an item, whatever is on them? */
+static bool same_to_item(const struct search *s, size_t item, size_t a, size_t b)
+{
+	const struct core_item *it = &s->core->items[item];
+	const struct core_limits *limits = s->limits;
+
+	if (((s->allowed[item] >> a ^ s->allowed[item] >> b) & 1) ||
+	    ((limits->must[item] >> a ^ limits->must[item] >> b) & 1))
+		return false;
+	if (moves_count(s) && ((it->today >> a ^ it->today >> b) & 1))
+		return false;
+	if (preference_counts(s) && it->preference[a] != it->preference[b])
+		return false;
+	return !has_needs(s, item) || s->core->gpus[a].speed_class == s->core->gpus[b].speed_class;
+}
+
+static void find_columns(struct search *s)
+{
+	size_t first[PLAN_GPUS_MAX], n = 0;
+
+	for (size_t g = 0; g < s->core->m; g++) {
+		size_t c = 0;
+
+		for (; c < n; c++) {
+			bool same = true;
+
+			for (size_t k = s->n_forced; k < s->core->n && same; k++)
+				same = same_to_item(s, s->order[k], first[c], g);
+			if (same)
+				break;
+		}
+		if (c == n)
+			first[n++] = g;
+		s->column[g] = (unsigned)c;
+	}
+}
+
+static bool find_allowed(struct search *s)
+{
+	for (size_t i = 0; i < s->core->n; i++) {
+		const struct core_item *item = &s->core->items[i];
+
+		for (uint64_t rest = s->limits->allowed[i]; rest; rest &= rest - 1)
+			if (s->room[__builtin_ctzll(rest)] >= item->size)
+				s->allowed[i] |= rest & -rest;
+		if (count_bits(s->allowed[i]) < item->count || s->limits->must[i] & ~s->allowed[i])
+			return false;
+	}
+	return true;
+}
+
+static void find_order(struct search *s)
+{
+	size_t n = 0;
+
+	for (int pass = 0; pass < 2; pass++) {
+		for (size_t i = 0; i < s->core->n; i++) {
+			bool forced = count_bits(s->allowed[i]) == s->core->items[i].count;
+
+			if (forced == (pass == 0))
+				s->order[n++] = i;
+		}
+		if (pass == 0)
+			s->n_forced = n;
+	}
+}
+
+static void look_ahead(struct search *s)
+{
+	size_t n = s->core->n;
+
+	s->rest_bytes[n] = s->rest_allowed[n] = 0;
+	s->rest_smallest[n] = UINT64_MAX;
+	s->rest_preference[n] = 0;
+	for (size_t k = n; k-- > 0;) {
+		size_t i = s->order[k];
+		const struct core_item *item = &s->core->items[i];
+
+		s->rest_bytes[k] = s->rest_bytes[k + 1] + item->size * item->count;
+		s->rest_allowed[k] = s->rest_allowed[k + 1] | s->allowed[i];
+		s->rest_smallest[k] = item->size > 0 ? MIN_OF(item->size, s->rest_smallest[k + 1])
+						     : s->rest_smallest[k + 1];
+		s->rest_preference[k] = s->rest_preference[k + 1] + best_preference(s, i);
+		s->same_as_before[k] =
+		    k > s->n_forced && same_item(s, s->order[k - 1], s->order[k]);
+	}
+}
+
+/* --- bounds -------------------------------------------------------------------------------- */
+
+/* Is there room for all that is left? Counts what GPUs have that can take at least the smallest;
+ * of those not in use yet the largest, as many as may be opened. */
+static bool is_room_enough(const struct search *s, size_t k)
+{
+	uint64_t fresh[PLAN_GPUS_MAX], sum = 0;
+	size_t n_fresh = 0;
+
+	for (uint64_t rest = s->rest_allowed[k] & ~s->sealed; rest; rest &= rest - 1) {
+		size_t g = (size_t)__builtin_ctzll(rest);
+
+		if (s->room[g] < s->rest_smallest[k])
+			continue;
+		if (s->limits->used_max != UINT_MAX && s->unused >> g & 1)
+			fresh[n_fresh++] = s->room[g];
+		else
+			sum += s->room[g];
+	}
+	for (unsigned left = s->used < s->limits->used_max ? s->limits->used_max - s->used : 0;
+	     left > 0 && n_fresh > 0; left--) {
+		size_t best = 0;
+
+		for (size_t f = 1; f < n_fresh; f++)
+			best = fresh[f] > fresh[best] ? f : best;
+		sum += fresh[best];
+		fresh[best] = fresh[--n_fresh];
+	}
+	return sum >= s->rest_bytes[k];
+}
+
+/* How many of `size` the GPUs can hold, a GPU not more than there are items. */
+static bool can_hold(const struct search *s, size_t k, uint64_t size, uint64_t wanted)
+{
+	uint64_t held = 0;
+
+	for (uint64_t rest = s->rest_allowed[k] & ~s->sealed; rest; rest &= rest - 1) {
+		size_t g = (size_t)__builtin_ctzll(rest);
+
+		if (s->room[g] >= size)
+			held += s->room[g] / size;
+		if (held >= wanted)
+			return true;
+	}
+	return false;
+}
+
+/* The items of at least some size, for the sizes that come next. */
+static bool are_numbers_enough(const struct search *s, size_t k)
+{
+	uint64_t wanted = 0;
+	unsigned checks = 0;
+
+	if (k < s->n_forced)
+		return true;
+	for (size_t j = k; j < s->core->n && checks < 3; j++) {
+		uint64_t size = s->core->items[s->order[j]].size;
+
+		if (size == 0)
+			break;
+		wanted += s->core->items[s->order[j]].count;
+		if (j + 1 < s->core->n && s->core->items[s->order[j + 1]].size == size)
+			continue;
+		checks++;
+		if (!can_hold(s, k, size, wanted))
+			return false;
+	}
+	return true;
+}
+
+/* Does it cost a move when the item leaves any one of the GPUs it is on? */
+static bool is_held(const struct core_item *item, size_t g)
+{
+	return !item->on_demand && item->today >> g & 1 && count_bits(item->today) == item->stay;
+}
+
+/*
+ * Shares of moves that GPU `g` costs at least: what is held there is more than its room by so much
+ * that, the heaviest first, so many have to leave. A service on several GPUs may leave all of them
+ * with one move, which is then shared among them.
+ */
+static uint64_t shares_leaving(const struct search *s, size_t k, size_t g)
+{
+	uint64_t held = 0, over, n = 0;
+	unsigned shared_by = 1;
+
+	for (size_t j = k; j < s->core->n; j++) {
+		const struct core_item *item = &s->core->items[s->order[j]];
+
+		if (is_held(item, g)) {
+			held += item->size;
+			shared_by = MAX_OF(shared_by, item->stay);
+		}
+	}
+	if (held <= s->room[g])
+		return 0;
+	over = held - s->room[g];
+	for (size_t j = k; j < s->core->n && over > 0; j++) {
+		const struct core_item *item = &s->core->items[s->order[j]];
+
+		if (!is_held(item, g))
+			continue;
+		n++;
+		over -= MIN_OF(over, item->size);
+	}
+	return n * (MOVE_SHARES / shared_by);
+}
+
+static bool are_moves_enough(const struct search *s, size_t k)
+{
+	uint64_t shares = 0;
+
+	if (s->moves > s->limits->moves_max)
+		return false;
+	if (k < s->n_forced)
+		return true;
+	for (size_t g = 0; g < s->core->m; g++)
+		shares += shares_leaving(s, k, g);
+	return s->moves + (shares + MOVE_SHARES - 1) / MOVE_SHARES <= s->limits->moves_max;
+}
+
+static bool is_hope(const struct search *s, size_t k)
+{
+	if (preference_counts(s) &&
+	    s->preference + s->rest_preference[k] < s->limits->preference_min)
+		return false;
+	if (!is_room_enough(s, k) || !are_numbers_enough(s, k))
+		return false;
+	return !moves_count(s) || are_moves_enough(s, k);
+}
+
+/* --- placing ------------------------------------------------------------------------------- */
+
+static bool may_go(const struct search *s, size_t item, size_t g)
+{
+	const struct core_item *it = &s->core->items[item];
+
+	if (it->size > s->room[g] || s->sealed >> g & 1)
+		return false;
+	if (it->exclusive && !(s->empty >> g & 1))
+		return false;
+	if (it->size > 0 && s->unused >> g & 1 && s->used >= s->limits->used_max)
+		return false;
+	if (s->core->any_not_with)
+		for (size_t w = 0; w < PLAN_WORDS; w++)
+			if (it->not_with[w] & s->members[g][w])
+				return false;
+	return true;
+}
+
+/* Does nothing tell two GPUs apart, for all that is still to be placed? */
+static bool alike(const struct search *s, size_t a, size_t b)
+{
+	if (s->column[a] != s->column[b] || s->room[a] != s->room[b] ||
+	    (s->empty >> a & 1) != (s->empty >> b & 1) ||
+	    (s->unused >> a & 1) != (s->unused >> b & 1))
+		return false;
+	return !s->core->any_not_with || s->empty >> a & 1;
+}
+
+static bool try_before(const struct search *s, size_t item, size_t a, size_t b)
+{
+	const struct core_item *it = &s->core->items[item];
+	unsigned x, y;
+
+	x = s->limits->must[item] >> a & 1;
+	y = s->limits->must[item] >> b & 1;
+	if (x != y)
+		return x > y;
+	x = s->hints[item] >> a & 1;
+	y = s->hints[item] >> b & 1;
+	if (x != y)
+		return x > y;
+	x = it->today >> a & 1;
+	y = it->today >> b & 1;
+	if (moves_count(s) && x != y)
+		return x > y;
+	if (s->room[a] != s->room[b])
+		return s->room[a] < s->room[b];
+	return a < b;
+}
+
+/* GPUs alike stand one behind the other, the lowest first, where the one of them stands that is to
+ * be tried first. */
+static void list_gpus(struct search *s, struct choice *choice)
+{
+	size_t item = s->order[choice->at];
+	uint64_t left = 0;
+
+	for (uint64_t rest = s->allowed[item]; rest; rest &= rest - 1)
+		if (may_go(s, item, (size_t)__builtin_ctzll(rest)))
+			left |= rest & -rest;
+	choice->n = 0;
+	while (left) {
+		size_t best = (size_t)__builtin_ctzll(left), n = choice->n;
+
+		for (uint64_t rest = left & (left - 1); rest; rest &= rest - 1) {
+			size_t g = (size_t)__builtin_ctzll(rest);
+
+			if (try_before(s, item, g, best))
+				best = g;
+		}
+		for (uint64_t rest = left; rest; rest &= rest - 1) {
+			size_t g = (size_t)__builtin_ctzll(rest);
+
+			if (g != best && (choice->at < s->n_forced || !alike(s, g, best)))
+				continue;
+			choice->like_before[choice->n] = choice->n > n;
+			choice->gpus[choice->n++] = g;
+			left &= ~bit(g);
+		}
+	}
+}
+
+static void put(struct search *s, size_t item, size_t g)
+{
+	const struct core_item *it = &s->core->items[item];
+
+	s->room[g] -= it->size;
+	s->members[g][item / 64] |= bit(item % 64);
+	s->sets[item] |= bit(g);
+	if (it->exclusive)
+		s->sealed |= bit(g);
+	if (it->size > 0 && s->unused >> g & 1) {
+		s->unused &= ~bit(g);
+		s->used++;
+	}
+	s->empty &= ~bit(g);
+	if (!it->on_demand)
+		s->preference += it->preference[g];
+}
+
+struct undo {
+	uint64_t empty, unused, sealed;
+	unsigned used;
+};
+
+static void take_back(struct search *s, size_t item, size_t g, const struct undo *undo)
+{
+	const struct core_item *it = &s->core->items[item];
+
+	s->room[g] += it->size;
+	s->members[g][item / 64] &= ~bit(item % 64);
+	s->sets[item] &= ~bit(g);
+	s->sealed = undo->sealed;
+	s->unused = undo->unused;
+	s->used = undo->used;
+	s->empty = undo->empty;
+	if (!it->on_demand)
+		s->preference -= it->preference[g];
+}
+
+static enum core_found place_item(struct search *s, size_t k);
+
+/* All copies of an item are placed: keep to the rules for the set as a whole, and go on. */
+static enum core_found place_next_item(struct search *s, size_t k)
+{
+	size_t item = s->order[k];
+	const struct core_item *it = &s->core->items[item];
+	enum core_found found;
+	bool moved;
+
+	if (s->same_as_before[k] &&
+	    __builtin_ctzll(s->sets[item]) < __builtin_ctzll(s->sets[s->order[k - 1]]))
+		return CORE_NONE;
+	if (has_needs(s, item)) {
+		uint8_t have[PLAN_GPUS_MAX] = {};
+
+		for (uint64_t rest = s->sets[item]; rest; rest &= rest - 1)
+			have[s->core->gpus[__builtin_ctzll(rest)].speed_class]++;
+		for (size_t c = 0; c < s->core->n_classes; c++)
+			if (s->limits->need[item][c] != CORE_NO_NEED &&
+			    s->limits->need[item][c] != have[c])
+				return CORE_NONE;
+	}
+	moved = !it->on_demand && core_has_moved(it, s->sets[item]);
+	s->moves += moved;
+	found = place_item(s, k + 1);
+	s->moves -= moved;
+	return found;
+}
+
+static enum core_found place_copies(struct search *s, const struct choice *choice, unsigned left,
+				    size_t from)
+{
+	size_t item = s->order[choice->at];
+	struct undo undo = {s->empty, s->unused, s->sealed, s->used};
+
+	if (left == 0)
+		return (s->limits->must[item] & ~s->sets[item]) ? CORE_NONE
+								: place_next_item(s, choice->at);
+	for (size_t p = from; p + left <= choice->n; p++) {
+		size_t g = choice->gpus[p];
+		enum core_found found;
+
+		if (choice->like_before[p] && !(s->sets[item] >> choice->gpus[p - 1] & 1))
+			continue;
+		if (s->core->items[item].size > 0 && s->unused >> g & 1 &&
+		    s->used >= s->limits->used_max)
+			continue;
+		put(s, item, g);
+		found = place_copies(s, choice, left - 1, p + 1);
+		if (found == CORE_FOUND)
+			return found;
+		take_back(s, item, g, &undo);
+		if (found == CORE_GAVE_UP)
+			return found;
+		if (s->limits->must[item] >> g & 1)
+			break; /* it must be in the set, and no other comes before it */
+	}
+	return CORE_NONE;
+}
+
+static enum core_found place_item(struct search *s, size_t k)
+{
+	struct choice choice;
+
+	if (k == s->core->n)
+		return !moves_count(s) || s->moves <= s->limits->moves_max ? CORE_FOUND : CORE_NONE;
+	if (++s->work > s->work_max)
+		return CORE_GAVE_UP;
+	if (!is_hope(s, k))
+		return CORE_NONE;
+	choice.at = k;
+	list_gpus(s, &choice);
+	return place_copies(s, &choice, s->core->items[s->order[k]].count, 0);
+}
+
+enum core_found core_find(const struct core *core, const struct core_limits *limits,
+			  uint64_t work_max, uint64_t *work, uint64_t *sets)
+{
+	auto_free struct search *s = mem_calloc(1, sizeof *s);
+	enum core_found found;
+
+	s->core = core;
+	s->limits = limits;
+	s->work_max = work_max;
+	s->empty = s->unused = core->m == 64 ? UINT64_MAX : bit(core->m) - 1;
+	memcpy(s->room, limits->room, sizeof s->room);
+	memcpy(s->hints, sets, core->n * sizeof *sets);
+	if (!find_allowed(s))
+		return CORE_NONE;
+	find_order(s);
+	find_columns(s);
+	look_ahead(s);
+	found = place_item(s, 0);
+	*work += s->work;
+	if (found == CORE_FOUND)
+		memcpy(sets, s->sets, core->n * sizeof *sets);
+	return found;
+}

@@ -18,6 +18,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#define QUOTED_MAX 200 /* bytes of a line an error quotes */
+
 struct reader {
 	const struct compose_file *file;
 	const struct compose_env *above;
@@ -35,7 +37,7 @@ static int fail(const struct reader *reader, size_t at, struct error *err, const
 	struct compose_span span = {reader->file, at, at};
 
 	return compose_error(&span, -EINVAL, err, "%s%.*s", what,
-			     (int)(more_len > 200 ? 200 : more_len), more);
+			     (int)MIN_OF(more_len, (size_t)QUOTED_MAX), more);
 }
 
 static int compare_names(const void *a, const void *b)
@@ -374,16 +376,17 @@ static int read_name(struct reader *reader, const char **ret_name, char *ret_sep
 
 	for (; at < reader->len; at += len) {
 		uint32_t c = decode(reader, at, &len);
-		char what[64];
+		struct compose_span here = {reader->file, at, at};
 
 		if (c == '=' || c == ':' || c == '\n')
 			break;
 		if (is_blank(c) || is_name_char(c))
 			continue;
-		(void)snprintf(what, sizeof what, "unexpected character \"%.*s\" in variable name ",
-			       (int)len, reader->text + at);
-		return fail(reader, at, err, what, reader->text + begin,
-			    line_end(reader, begin) - begin);
+		return compose_error(
+		    &here, -EINVAL, err, "unexpected character \"%.*s\" in variable name \"%.*s\"",
+		    (int)len, reader->text + at,
+		    (int)MIN_OF(line_end(reader, begin) - begin, (size_t)QUOTED_MAX),
+		    reader->text + begin);
 	}
 	*ret_separator = at < reader->len ? reader->text[at] : '\0';
 	end = trimmed_end(reader, begin, at);
@@ -548,6 +551,17 @@ static int read_all(struct reader *reader, struct error *err)
 	}
 }
 
+/* Tell the variables where they were set; the last one stays. */
+static void scope_point(const struct dotenv_scope *scope, const struct compose_env_file *parsed)
+{
+	for (size_t i = 0; i < parsed->n; i++) {
+		struct compose_variable *variable = scope_find(scope, parsed->items[i].name);
+
+		if (variable && !parsed->items[i].commented && !parsed->items[i].inherits)
+			variable->assignment = &parsed->items[i];
+	}
+}
+
 int dotenv_read(const struct compose_file *file, const struct compose_env *above,
 		struct dotenv_scope *scope, struct arena *arena,
 		struct compose_env_file *ret_parsed, struct error *err)
@@ -565,10 +579,7 @@ int dotenv_read(const struct compose_file *file, const struct compose_env *above
 		parsed.n = reader.n;
 		parsed.items = arena_alloc(arena, reader.n * sizeof *reader.items);
 		memcpy(parsed.items, reader.items, reader.n * sizeof *reader.items);
-		for (size_t i = 0; i < parsed.n; i++)
-			if (!parsed.items[i].commented && !parsed.items[i].inherits)
-				scope_find(scope, parsed.items[i].name)->assignment =
-				    &parsed.items[i];
+		scope_point(scope, &parsed);
 	}
 	free(reader.items);
 	if (r == 0)

@@ -19,6 +19,7 @@ struct stack_service {
 	/* What its containers use now, the most of any replica on one GPU. */
 	bool measured;
 	uint64_t measured_bytes;
+	uint64_t used_bytes[PLAN_GPUS_MAX]; /* of all its containers, on each GPU */
 	/* What is planned for it: declared; else measured; else unknown. */
 	bool vram_known;
 	uint64_t vram_bytes;

@@ -107,6 +107,7 @@ static void measure_container(const struct measure *m, size_t c)
 			continue;
 		on_gpu = true;
 		add_today(service, g);
+		service->used_bytes[g] += use->bytes;
 		if (use->unknown)
 			continue;
 		service->measured = true;

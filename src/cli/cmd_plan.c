@@ -1,0 +1,165 @@
+/*
+ * plimsoll plan: the files and the machine, together a problem of the planner; its answer as a
+ * picture, as JSON, or as all that is to be said about one service. It changes nothing.
+ */
+#include "cli/planview.h"
+#include "cli/term.h"
+#include "cli/verbs.h"
+#include "util/suggest.h"
+
+#include <errno.h>
+#include <string.h>
+
+static const char *planned_name(const void *data, size_t i)
+{
+	return ((const struct plan_problem *)data)->services[i].name;
+}
+
+static int explain(const struct planview *view, const char *name)
+{
+	const struct plan_problem *problem = &view->problem->problem;
+	const char *nearest;
+	auto_text struct text text = {};
+
+	for (size_t i = 0; i < problem->n_services; i++)
+		if (strcmp(problem->services[i].name, name) == 0) {
+			plan_explain(problem, view->plan, i, &text);
+			(void)fputs(text.data ? text.data : "", stdout);
+			return EXIT_DONE;
+		}
+	for (size_t i = 0; i < view->problem->left_out.n; i++)
+		if (text_starts_with(view->problem->left_out.items[i], name) &&
+		    view->problem->left_out.items[i][strlen(name)] == ':')
+			return verb_complain(EXIT_PROBLEM, "not planned: %s",
+					     view->problem->left_out.items[i]);
+	if (compose_project_find(view->workspace->project, name))
+		return verb_complain(EXIT_USAGE, "service %s asks for no GPU, or is not active",
+				     name);
+	nearest = suggest_nearest(name, problem->n_services, planned_name, problem);
+	return verb_complain(EXIT_USAGE, "the project has no service \"%.64s\"%s%s%s", name,
+			     nearest ? "; is " : "", nearest ? nearest : "",
+			     nearest ? " meant?" : "");
+}
+
+/* Which way out is shown: the one that was asked for. For people else the best. */
+static int choose_way(const struct options *options, struct planview *view)
+{
+	const long long asked = options_int(options, "way-out", 0);
+	const size_t n_ways = view->plan->n_ways;
+
+	if (view->plan->feasible)
+		return EXIT_DONE;
+	if (asked > 0 && (size_t)asked > n_ways)
+		return verb_complain(EXIT_USAGE, "there %s %zu way%s out; --way-out %lld is none",
+				     n_ways == 1 ? "is" : "are", n_ways, PLURAL(n_ways), asked);
+	if (asked > 0)
+		view->way = (size_t)asked - 1;
+	view->may_choose = asked == 0;
+	if (view->may_choose && n_ways > 0 && !options_flag(options, "json"))
+		view->way = 0;
+	return EXIT_DONE;
+}
+
+static int show(const struct options *options, struct planview *view)
+{
+	const char *service = options_text(options, "explain", NULL);
+	auto_text struct text text = {};
+	int code = choose_way(options, view);
+
+	if (code != EXIT_DONE)
+		return code;
+	if (service)
+		return explain(view, service);
+	if (options_flag(options, "json")) {
+		auto_json json_t *json = planview_json(view);
+
+		term_print_json(stdout, json);
+	} else {
+		planview_render(view, stdout, term_table_width(stdout), &text);
+		(void)fputs(text.data, stdout);
+	}
+	return view->plan->feasible || options_int(options, "way-out", 0) > 0 ? EXIT_DONE
+									      : EXIT_PROBLEM;
+}
+
+static int run(const struct options *options)
+{
+	const struct option_value *objective = options_get(options, "objective");
+	auto_workspace struct workspace workspace = {};
+	struct stack_problem problem = {};
+	struct planview view = {
+	    .workspace = &workspace, .problem = &problem, .way = PLANVIEW_NO_WAY};
+	auto_plan struct plan *plan = NULL;
+	struct error err = {};
+	int r = workspace_open(options, &workspace, &err);
+
+	if (r == 0)
+		r = stack_problem(workspace.stack,
+				  objective->given ? (enum plan_objective)objective->choice
+						   : PLAN_BALANCE,
+				  &problem, &err);
+	if (r == 0)
+		r = plan_solve(&problem.problem, &plan, &err);
+	if (r == 0) {
+		view.plan = plan;
+		r = show(options, &view);
+	} else {
+		r = verb_fail(&err);
+	}
+	stack_problem_finish(&problem);
+	return r;
+}
+
+/* In the order of enum plan_objective. */
+static const char *const objectives[] = {"balance", "pack", "fewest-moves", NULL};
+_Static_assert(ARRAY_LEN(objectives) == PLAN_OBJECTIVE_COUNT + 1, "all of them");
+
+static const struct option_spec plan_options[] = {
+    WORKSPACE_OPTIONS,
+    {.name = "objective",
+     .kind = OPTION_CHOICE,
+     .value = "WHAT",
+     .choices = objectives,
+     .help = "balance (the highest use of any GPU lowest; the default), pack (the fewest GPUs), "
+	     "fewest-moves"},
+    {.name = "way-out",
+     .kind = OPTION_INT,
+     .value = "N",
+     .min = 1,
+     .max = PLAN_WAYS_MAX,
+     .help = "when not everything fits, the plan with the N-th way out taken"},
+    {.name = "explain",
+     .kind = OPTION_STRING,
+     .value = "SERVICE",
+     .help = "why this one is where it is, each GPU in numbers"},
+    {.name = "json", .kind = OPTION_FLAG, .help = "print as JSON"},
+    {},
+};
+
+const struct verb verb_plan = {
+    .name = "plan",
+    .summary = "where the services of a compose project should go",
+    .usage = "[-f FILE...] [--objective WHAT] [--way-out N] [--explain SERVICE] [--json]",
+    .description =
+	"Reads a project as docker compose does, looks at the GPUs and at what runs on them, and\n"
+	"works out the best place for every service that asks for a GPU: all of them placed, no "
+	"GPU\n"
+	"above its load line, the highest use lowest, few moves. What a service needs it says "
+	"under\n"
+	"x-plimsoll (vram: 6G, or models: with a size each) or in plimsoll.yaml; else what it "
+	"uses\n"
+	"now counts. A service of which neither is known is listed, and not guessed at.\n"
+	"When not everything fits that is proved, too, and the smallest ways out are listed, best\n"
+	"first: what would have to load on demand, go to the CPU, shrink, or how large a GPU "
+	"would\n"
+	"do. + marks a service that comes to a GPU, \"others\" is what no service explains.\n"
+	"Nothing is changed; that is for apply. Status 1 when not everything fits.\n",
+    .examples =
+	"  plimsoll plan\n"
+	"  plimsoll plan -f compose.yaml -f compose.prod.yaml --objective fewest-moves\n"
+	"  plimsoll plan --way-out 2 --explain ai-llm\n"
+	"  plimsoll plan --inventory gpus.json --json | jq '.assignments[] | {service, gpus}'\n",
+    .style = OPTIONS_OPERANDS,
+    .options = plan_options,
+    .run = run,
+};

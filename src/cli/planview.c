@@ -1,0 +1,501 @@
+/*
+ * See planview.h. For each GPU what is on it today and what would be, drawn to the same scale; then
+ * a table of the services, each with the reason of its place: in a column of its own where the line
+ * is wide, else below it. When nothing fits, the ways out follow, and the first of them is drawn.
+ */
+#include "cli/planview.h"
+
+#include "cli/table.h"
+#include "cli/term.h"
+#include "util/size.h"
+
+#include <string.h>
+
+#define WIDE         120 /* columns from which on a reason has room in the table */
+#define BAR_NARROW   16
+#define BAR_WIDE     32
+#define GIB_OF(b)    ((double)(b) / (double)GIB)
+#define NAMES_INDENT 4
+
+/* What all parts of the picture need. */
+struct canvas {
+	const struct planview *view;
+	const struct workspace *workspace;
+	const struct stack *stack;
+	const struct plan_problem *problem;
+	const struct plan *plan;
+	const struct plan_place *places; /* NULL: nothing fits */
+	FILE *file;
+	unsigned width;
+	struct text *text;
+};
+
+const struct plan_place *planview_places(const struct planview *view)
+{
+	if (view->way != PLANVIEW_NO_WAY)
+		return view->plan->ways[view->way].places;
+	return view->plan->feasible ? view->plan->places : NULL;
+}
+
+uint64_t planview_bytes(const struct planview *view, size_t service)
+{
+	const struct plan_service *s = &view->problem->problem.services[service];
+	uint64_t bytes = s->on_demand ? 0 : s->vram_bytes;
+
+	if (view->way == PLANVIEW_NO_WAY)
+		return bytes;
+	for (size_t i = 0; i < view->plan->ways[view->way].n_changes; i++) {
+		const struct plan_change *change = &view->plan->ways[view->way].changes[i];
+
+		if (change->action != PLAN_BIGGER_GPU && change->service == service)
+			bytes -= MIN_OF(bytes, change->bytes);
+	}
+	return bytes;
+}
+
+static bool is_on(const struct plan_place *place, size_t gpu)
+{
+	for (size_t i = 0; i < place->n; i++)
+		if (place->gpus[i] == gpu)
+			return true;
+	return false;
+}
+
+static const struct stack_service *stack_service_of(const struct canvas *c, size_t i)
+{
+	return &c->stack->services[c->view->problem->services[i]];
+}
+
+static void styled(struct canvas *c, enum term_style style, const char *fmt, ...) PRINTF(3, 4);
+
+static void styled(struct canvas *c, enum term_style style, const char *fmt, ...)
+{
+	char line[256];
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(line, sizeof line, fmt, ap);
+	va_end(ap);
+	text_printf(c->text, "%s%s%s", term_style(c->file, style), line, term_style_end(c->file));
+}
+
+/* One GPU: who is on it. */
+
+struct share {
+	const char *name;
+	uint64_t bytes;
+	bool comes; /* it moves here */
+	bool on_demand;
+};
+
+struct shares {
+	struct share *items;
+	size_t n, room;
+};
+
+static void share_add(struct shares *shares, struct share share)
+{
+	ARRAY_GROW(shares->items, shares->n, shares->room);
+	shares->items[shares->n++] = share;
+}
+
+static int by_bytes(const void *a, const void *b)
+{
+	const struct share *x = a, *y = b;
+
+	if (x->bytes != y->bytes)
+		return x->bytes < y->bytes ? 1 : -1;
+	return strcmp(x->name, y->name);
+}
+
+static void shares_today(const struct canvas *c, size_t g, struct shares *shares)
+{
+	for (size_t i = 0; i < c->stack->n; i++) {
+		const struct stack_service *service = &c->stack->services[i];
+
+		if (service->wants_gpu && service->used_bytes[g] > 0)
+			share_add(shares, (struct share){.name = service->service->name,
+							 .bytes = service->used_bytes[g]});
+	}
+}
+
+static void shares_planned(const struct canvas *c, size_t g, struct shares *shares)
+{
+	for (size_t i = 0; i < c->problem->n_services; i++) {
+		const struct plan_place *place = &c->places[i];
+		uint64_t bytes = planview_bytes(c->view, i);
+
+		if (is_on(place, g))
+			share_add(shares, (struct share){.name = c->problem->services[i].name,
+							 .bytes = bytes,
+							 .comes = place->moved,
+							 .on_demand = bytes == 0});
+	}
+}
+
+static uint64_t shares_sum(const struct shares *shares)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < shares->n; i++)
+		sum += shares->items[i].bytes;
+	return sum;
+}
+
+/* "  today    ####|..  19.46   81 %  ai-llm 18.00, ai-florence 1.46"; the names go below it where
+ * the line has no room for them. */
+static void draw_line(struct canvas *c, size_t g, const char *label, uint64_t bytes,
+		      struct shares *shares)
+{
+	const struct plan_gpu *gpu = &c->problem->gpus[g];
+	const double total = (double)gpu->total_bytes;
+	const bool wide = c->width >= WIDE;
+	const unsigned bar = wide ? BAR_WIDE : BAR_NARROW;
+	auto_text struct text names = {};
+	size_t head;
+
+	if (shares->n > 1)
+		qsort(shares->items, shares->n, sizeof *shares->items, by_bytes);
+	text_printf(c->text, "  %-8s", label);
+	if (total > 0)
+		term_add_bar(c->text, (double)bytes / total, (double)gpu->load_line_bytes / total,
+			     bar);
+	styled(c, bytes > gpu->load_line_bytes ? TERM_RED : TERM_PLAIN, "%8.2f", GIB_OF(bytes));
+	text_printf(c->text, " %4.0f %%  ", total > 0 ? 100 * (double)bytes / total : 0);
+	head = 2 + 8 + bar + 8 + 9;
+	text_printf(&names, "%*s", (int)head, "");
+	for (size_t i = 0; i < shares->n; i++) {
+		const struct share *share = &shares->items[i];
+
+		text_printf(&names, "%s%s%s ", i > 0 ? ", " : "", share->comes ? "+" : "",
+			    share->name);
+		if (share->on_demand)
+			text_add(&names, "(on demand)");
+		else
+			text_printf(&names, "%.2f", GIB_OF(share->bytes));
+	}
+	if (shares->n == 0)
+		text_add(&names, "nothing");
+	{
+		auto_text struct text wrapped = {};
+
+		term_add_wrapped(&wrapped, names.data, head, c->width);
+		text_add(c->text, wrapped.data + head);
+	}
+}
+
+static void draw_today(struct canvas *c, size_t g)
+{
+	const struct gpu *gpu = &c->stack->list->gpus[g];
+	const uint64_t foreign = c->stack->foreign_bytes[g];
+	struct shares shares = {};
+
+	if (!gpu_has(gpu, GPU_USED)) {
+		text_add(c->text, "  today   what is used is not known\n");
+		return;
+	}
+	shares_today(c, g, &shares);
+	if (foreign > 0)
+		share_add(&shares, (struct share){.name = "others", .bytes = foreign});
+	draw_line(c, g, "today", gpu->vram.used_bytes, &shares);
+	free(shares.items);
+}
+
+static void draw_planned(struct canvas *c, size_t g)
+{
+	const uint64_t foreign = c->stack->foreign_bytes[g];
+	struct shares shares = {};
+	char label[32] = "planned";
+
+	shares_planned(c, g, &shares);
+	if (foreign > 0)
+		share_add(&shares, (struct share){.name = "others", .bytes = foreign});
+	if (c->view->way != PLANVIEW_NO_WAY && c->view->may_choose)
+		(void)snprintf(label, sizeof label, "way %zu", c->view->way + 1);
+	draw_line(c, g, label, shares_sum(&shares), &shares);
+	free(shares.items);
+}
+
+static void draw_gpu(struct canvas *c, size_t g)
+{
+	const struct plan_gpu *gpu = &c->problem->gpus[g];
+	const struct ledger_gpu *line = &c->stack->ledger->gpus[g];
+
+	styled(c, TERM_BOLD, "GPU %u  %s", gpu->index, line->model);
+	if (gpu->total_bytes > 0)
+		text_printf(c->text, "  %.2f GiB, load line %.2f\n", GIB_OF(gpu->total_bytes),
+			    GIB_OF(gpu->load_line_bytes));
+	else
+		text_add(c->text, "  its memory is not known\n");
+	if (!gpu->usable) {
+		text_add(c->text, "  nothing is planned here: ");
+		text_printf(c->text, "%s\n",
+			    line->closed        ? line->closed_text
+			    : !line->vram_known ? "how much memory it has is not known"
+						: line->unusable_reason);
+	}
+	draw_today(c, g);
+	if (c->places && (gpu->usable || c->stack->foreign_bytes[g] > 0))
+		draw_planned(c, g);
+}
+
+/* The services. */
+
+static void add_indices(const struct canvas *c, const size_t *gpus, size_t n, struct text *text)
+{
+	for (size_t i = 0; i < n; i++)
+		text_printf(text, "%s%u", i > 0 ? "," : "", c->problem->gpus[gpus[i]].index);
+}
+
+static void today_cell(const struct canvas *c, const struct stack_service *service,
+		       struct text *text)
+{
+	if (!c->workspace->containers_known)
+		text_add(text, "?");
+	else if (!service->running)
+		text_add(text, "-");
+	else if (service->n_today == 0)
+		text_add(text, "none");
+	else
+		add_indices(c, service->today, service->n_today, text);
+}
+
+static void files_cell(const struct stack_service *service, struct text *text)
+{
+	if (service->gpus->decides)
+		compose_request_text(service->gpus->decides, text);
+	if (!text->len)
+		text_add(text, "-");
+}
+
+static void plan_cell(const struct canvas *c, size_t i, struct text *text)
+{
+	const struct plan_place *place = c->places ? &c->places[i] : NULL;
+
+	if (!place)
+		return;
+	if (place->moved)
+		text_add(text, "-> ");
+	if (place->n == 0)
+		text_add(text, c->problem->services[i].cpu_fallback ? "CPU" : "-");
+	add_indices(c, place->gpus, place->n, text);
+}
+
+static void size_cell(bool known, uint64_t bytes, size_t times, char cell[48])
+{
+	if (!known)
+		(void)snprintf(cell, 48, "-");
+	else if (times > 1)
+		(void)snprintf(cell, 48, "%zu x %.2f", times, GIB_OF(bytes));
+	else
+		(void)snprintf(cell, 48, "%.2f", GIB_OF(bytes));
+}
+
+static void add_row(const struct canvas *c, size_t i, struct table *table, bool with_reason)
+{
+	const struct stack_service *service = stack_service_of(c, i);
+	const struct plan_service *planned = &c->problem->services[i];
+	auto_text struct text today = {}, files = {}, plan = {};
+	char says[48], uses[48];
+
+	size_cell(service->need.has_vram, service->need.vram_bytes,
+		  (size_t)planned->gpus * planned->replicas, says);
+	size_cell(service->measured, service->measured_bytes, 1, uses);
+	today_cell(c, service, &today);
+	files_cell(service, &files);
+	plan_cell(c, i, &plan);
+	table_add(table, "%s", planned->name);
+	table_add(table, "%s", says);
+	table_add(table, "%s", uses);
+	table_add(table, "%s", today.data);
+	table_add(table, "%s", files.data);
+	table_add(table, "%s", plan.data ? plan.data : "");
+	if (with_reason)
+		table_add(table, "%s", c->places ? c->places[i].reason : "");
+}
+
+static void draw_services(struct canvas *c)
+{
+	static const struct table_column columns[] = {
+	    {.title = "SERVICE"},
+	    {.title = "SAYS", .right = true},
+	    {.title = "USES", .right = true},
+	    {.title = "TODAY"},
+	    {.title = "FILES", .shrinks = true},
+	    {.title = "PLAN"},
+	    {.title = "WHY", .shrinks = true},
+	};
+	const bool wide = c->width >= WIDE && c->places;
+	auto_table struct table *table = table_create(columns, ARRAY_LEN(columns) - !wide);
+	auto_text struct text lines = {};
+	char *rest, *line;
+
+	for (size_t i = 0; i < c->problem->n_services; i++)
+		add_row(c, i, table, wide);
+	table_render(table, c->width, &lines);
+	if (!lines.len)
+		return;
+	text_add(c->text, "\n");
+	if (wide || !c->places) {
+		text_add(c->text, lines.data);
+		return;
+	}
+	rest = lines.data;
+	for (size_t i = 0; (line = strsep(&rest, "\n")) && *line; i++) {
+		text_printf(c->text, "%s\n", line);
+		if (i > 0 && c->places[i - 1].reason[0]) {
+			auto_free char *why =
+			    mem_printf("%*s%s", NAMES_INDENT, "", c->places[i - 1].reason);
+
+			term_add_wrapped(c->text, why, NAMES_INDENT, c->width);
+		}
+	}
+}
+
+/* The rest. */
+
+static void draw_list(struct canvas *c, const char *title, const struct strings *lines,
+		      enum term_style style)
+{
+	if (lines->n == 0)
+		return;
+	text_add(c->text, "\n");
+	styled(c, style, "%s", title);
+	text_add(c->text, "\n");
+	for (size_t i = 0; i < lines->n; i++) {
+		auto_free char *line = mem_printf("  %s", lines->items[i]);
+
+		term_add_wrapped(c->text, line, NAMES_INDENT, c->width);
+	}
+}
+
+static void draw_ways(struct canvas *c)
+{
+	if (c->plan->n_ways == 0 || !c->view->may_choose)
+		return;
+	text_add(c->text, "\n");
+	styled(c, TERM_BOLD, "Ways out, best first");
+	text_add(c->text, "\n");
+	for (size_t i = 0; i < c->plan->n_ways; i++) {
+		auto_free char *line = mem_printf("%3zu  %s", i + 1, c->plan->ways[i].reason);
+
+		term_add_wrapped(c->text, line, 5, c->width);
+	}
+}
+
+/* A line that begins with a few words in colour. */
+static void draw_statement(struct canvas *c, enum term_style style, const char *words,
+			   const char *rest)
+{
+	auto_free char *line = mem_printf("%s%s", words, rest);
+	auto_text struct text wrapped = {};
+
+	term_add_wrapped(&wrapped, line, 2, c->width);
+	styled(c, style, "%s", words);
+	text_add(c->text, wrapped.data + strlen(words));
+}
+
+static void draw_head(struct canvas *c)
+{
+	const struct plan *plan = c->plan;
+	auto_free char *rest = NULL;
+
+	styled(c, TERM_BOLD, "%.100s", c->workspace->project->name);
+	text_printf(c->text, ": %zu service%s on %zu GPU%s, sizes in GiB\n", c->problem->n_services,
+		    PLURAL(c->problem->n_services), c->problem->n_gpus, PLURAL(c->problem->n_gpus));
+	if (plan->feasible) {
+		rest = mem_printf(", %u move%s: %s, %s", plan->moves, plan->moves == 1 ? "s" : "",
+				  plan_objective_name(c->problem->objective),
+				  plan->proved ? "proved to be the best there is"
+					       : "the best that was found in time");
+		draw_statement(c, TERM_GREEN, "Everything fits", rest);
+	} else {
+		rest = mem_printf(": %s", plan->reason);
+		draw_statement(c, TERM_RED,
+			       plan->proved ? "Not everything fits" : "No plan was found in time",
+			       rest);
+	}
+	if (c->view->way != PLANVIEW_NO_WAY && !c->view->may_choose) {
+		auto_free char *taken = mem_printf(": %s", plan->ways[c->view->way].reason);
+
+		draw_statement(c, TERM_YELLOW, "Taken", taken);
+	}
+	text_add(c->text, "\n");
+}
+
+static void draw_end(struct canvas *c)
+{
+	const char *line = NULL;
+	auto_free char *way = NULL;
+
+	if (c->problem->n_services == 0)
+		line = "There is nothing to plan: no service asks for a GPU and says how much "
+		       "VRAM it needs.";
+	else if (c->plan->feasible && c->plan->moves == 0)
+		line = "Nothing has to move.";
+	else if (c->plan->feasible)
+		line = "plimsoll apply writes this; --explain SERVICE says more about one.";
+	else if (c->view->may_choose && c->plan->n_ways > 0)
+		line = way =
+		    mem_printf("plimsoll plan --way-out %d shows another of them, plimsoll "
+			       "apply --way-out N writes it.",
+			       c->plan->n_ways > 1 ? 2 : 1);
+	if (!line)
+		return;
+	text_add(c->text, "\n");
+	term_add_wrapped(c->text, line, 0, c->width);
+}
+
+void planview_warnings(const struct planview *view, struct strings *ret_warnings)
+{
+	const struct workspace *w = view->workspace;
+	const struct strings *all[] = {&w->project->warnings, &w->warnings, &w->stack->warnings};
+	const struct plan_problem *problem = &view->problem->problem;
+
+	for (size_t i = 0; i < ARRAY_LEN(all); i++)
+		for (size_t k = 0; k < all[i]->n; k++)
+			strings_add(ret_warnings, all[i]->items[k]);
+	for (size_t i = 0; i < problem->n_services; i++) {
+		const struct stack_service *service =
+		    &w->stack->services[view->problem->services[i]];
+
+		if (service->gpus->decides->all && service->need.gpus == 0 && problem->n_gpus > 1)
+			strings_take(ret_warnings,
+				     mem_printf("%s: asks for all GPUs and is planned on one; "
+						"`gpus: N` under x-plimsoll says that it uses more",
+						problem->services[i].name));
+		if (problem->services[i].replicas > 1)
+			strings_take(
+			    ret_warnings,
+			    mem_printf("%s: is planned with each of its %u replicas on a GPU "
+				       "of its own, and compose gives all of them the same "
+				       "GPUs; a service for each can have its own",
+				       problem->services[i].name, problem->services[i].replicas));
+	}
+}
+
+void planview_render(const struct planview *view, FILE *file, unsigned width, struct text *text)
+{
+	auto_strings struct strings warnings = {};
+	struct canvas c = {
+	    .view = view,
+	    .workspace = view->workspace,
+	    .stack = view->workspace->stack,
+	    .problem = &view->problem->problem,
+	    .plan = view->plan,
+	    .places = planview_places(view),
+	    .file = file,
+	    .width = width,
+	    .text = text,
+	};
+
+	draw_head(&c);
+	for (size_t g = 0; g < c.problem->n_gpus; g++)
+		draw_gpu(&c, g);
+	draw_services(&c);
+	draw_ways(&c);
+	draw_list(&c, "Not planned", &view->problem->left_out, TERM_BOLD);
+	planview_warnings(view, &warnings);
+	draw_list(&c, "Warnings", &warnings, TERM_YELLOW);
+	draw_end(&c);
+}

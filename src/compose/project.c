@@ -647,6 +647,8 @@ static void env_add_name(struct loader *loader, struct compose_env *env)
 	env->variables = variables;
 }
 
+/* An empty name is one too: a service may have it, and it is on when nothing else was chosen, as
+ * compose-go splits a COMPOSE_PROFILES that is not there. */
 static int find_profiles(struct loader *loader, const struct compose_env *env, struct error *err)
 {
 	const struct strings *given = loader->options->profiles;
@@ -658,16 +660,18 @@ static int find_profiles(struct loader *loader, const struct compose_env *env, s
 				arena_strdup(arena_of(loader), given->items[i]), NULL, NULL);
 	if (given && given->n > 0)
 		return 0;
-	while (list && *list) {
-		size_t len = strcspn(list, ","), from = strspn(list, " \t"), to = len;
+	list = list ? list : "";
+	for (bool more = true; more;) {
+		size_t to = strcspn(list, ","), from = MIN_OF(strspn(list, " \t"), to);
+		const char *next = list + to;
 
 		while (to > from && isspace((unsigned char)list[to - 1]))
 			to--;
-		if (from < to)
-			compose_map_put(arena_of(loader), loader->profiles,
-					arena_strndup(arena_of(loader), list + from, to - from),
-					NULL, NULL);
-		list += len + (list[len] == ',');
+		compose_map_put(arena_of(loader), loader->profiles,
+				arena_strndup(arena_of(loader), list + from, to - from), NULL,
+				NULL);
+		more = *next == ',';
+		list = next + 1;
 		if (loader->profiles->n > PROFILES_MAX)
 			return error_set(err, -E2BIG, "COMPOSE_PROFILES names more than %d",
 					 PROFILES_MAX);

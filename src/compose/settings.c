@@ -50,11 +50,25 @@ static const struct compose_env *env_of(const struct loader *loader,
 	return &loader->project->env;
 }
 
+/* YAML's own truth values come to the container as Go prints them. */
+static const char *value_text(const struct compose_node *value)
+{
+	const char *text = compose_text(value);
+
+	if (!text || value->tagged_string || value->style != COMPOSE_PLAIN || value->n_uses > 0)
+		return text;
+	if (strcmp(text, "True") == 0 || strcmp(text, "TRUE") == 0)
+		return "true";
+	if (strcmp(text, "False") == 0 || strcmp(text, "FALSE") == 0)
+		return "false";
+	return text;
+}
+
 static void add_named(struct settings *settings, const char *name, struct compose_node *value)
 {
 	struct compose_setting *setting = slot(settings, name);
 
-	*setting = (struct compose_setting){.name = name, .value = compose_text(value)};
+	*setting = (struct compose_setting){.name = name, .value = value_text(value)};
 	setting->node = value;
 	setting->end = setting->value ? strlen(setting->value) : 0;
 }

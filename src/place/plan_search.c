@@ -524,12 +524,18 @@ static enum core_found place_copies(struct search *s, const struct choice *choic
 	return CORE_NONE;
 }
 
+/* Everything is placed: do the sums keep to their limits? */
+static bool is_within(const struct search *s)
+{
+	return s->moves <= s->limits->moves_max && s->preference >= s->limits->preference_min;
+}
+
 static enum core_found place_item(struct search *s, size_t k)
 {
 	struct choice choice;
 
 	if (k == s->core->n)
-		return !moves_count(s) || s->moves <= s->limits->moves_max ? CORE_FOUND : CORE_NONE;
+		return is_within(s) ? CORE_FOUND : CORE_NONE;
 	if (++s->work > s->work_max)
 		return CORE_GAVE_UP;
 	if (!is_hope(s, k))

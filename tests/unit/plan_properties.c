@@ -1,0 +1,192 @@
+/*
+ * The planner against all placements there are, on small random problems: the same answer to the
+ * last index, and none where there is none. The order in which services and GPUs are given changes
+ * nothing. Ways out are ways out, and the smallest.
+ */
+#include "plan_world.h"
+#include "unit.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static uint64_t rounds(uint64_t otherwise)
+{
+	const char *text = getenv("PLAN_ROUNDS");
+
+	return text ? strtoull(text, NULL, 10) : otherwise;
+}
+
+static struct plan *solve(const struct plan_problem *problem)
+{
+	struct error err = {};
+	struct plan *plan = NULL;
+
+	if (plan_solve(problem, &plan, &err) < 0)
+		fail_msg("%s", error_text(&err));
+	return plan;
+}
+
+static uint64_t set_of(const struct plan_place *place)
+{
+	uint64_t set = 0;
+
+	for (size_t k = 0; k < place->n; k++)
+		set |= (uint64_t)1 << place->gpus[k];
+	return set;
+}
+
+static void check_against_brute(uint64_t round, const struct plan_problem *problem)
+{
+	auto_plan struct plan *plan = solve(problem);
+	uint64_t sets[PLAN_SERVICES_MAX], own[PLAN_SERVICES_MAX];
+	struct plan_worth worth, own_worth;
+
+	if (!plan->proved)
+		fail_msg("round %llu: not proved, %llu nodes", (unsigned long long)round,
+			 (unsigned long long)plan->work);
+	if (plan_brute(problem, sets) != plan->feasible)
+		fail_msg("round %llu: %s", (unsigned long long)round,
+			 plan->feasible ? "feasible" : plan->reason);
+	if (!plan->feasible) {
+		assert_true(plan->reason[0] != '\0');
+		return;
+	}
+	for (size_t i = 0; i < problem->n_services; i++)
+		own[i] = set_of(&plan->places[i]);
+	plan_worth(problem, sets, &worth);
+	plan_worth(problem, own, &own_worth);
+	for (size_t i = 0; i < problem->n_services; i++)
+		if (own[i] != sets[i])
+			fail_msg("round %llu: service %zu on %llx, best %llx; use %llu %llu, "
+				 "moves %u %u, used %u %u, preference %lld %lld, allowed %d",
+				 (unsigned long long)round, i, (unsigned long long)own[i],
+				 (unsigned long long)sets[i], (unsigned long long)own_worth.use,
+				 (unsigned long long)worth.use, own_worth.moves, worth.moves,
+				 own_worth.used, worth.used, (long long)own_worth.preference,
+				 (long long)worth.preference, own_worth.allowed);
+}
+
+static void equals_brute_force(void **state)
+{
+	static struct plan_world world;
+	uint64_t seed = 1;
+
+	for (uint64_t round = 0; round < rounds(4000); round++) {
+		plan_world_small(&world, &seed, 4, 5);
+		check_against_brute(round, &world.problem);
+	}
+	for (uint64_t round = 0; round < rounds(2000); round++) {
+		plan_world_small(&world, &seed, 3, 7);
+		check_against_brute(round, &world.problem);
+	}
+}
+
+/* `to`: `from` with its services and GPUs in another order; `at_*`: where each came to stand. */
+static void shuffle(const struct plan_world *from, struct plan_world *to, uint64_t *seed,
+		    size_t *at_service, size_t *at_gpu)
+{
+	size_t n = from->problem.n_services, m = from->problem.n_gpus;
+
+	memcpy(to, from, sizeof *to);
+	to->problem.gpus = to->gpus;
+	to->problem.services = to->services;
+	for (size_t i = 0; i < n; i++)
+		at_service[i] = i;
+	for (size_t g = 0; g < m; g++)
+		at_gpu[g] = g;
+	for (size_t i = n; i-- > 1;) {
+		size_t k = plan_random(seed) % (i + 1), kept = at_service[i];
+
+		at_service[i] = at_service[k];
+		at_service[k] = kept;
+	}
+	for (size_t g = m; g-- > 1;) {
+		size_t k = plan_random(seed) % (g + 1), kept = at_gpu[g];
+
+		at_gpu[g] = at_gpu[k];
+		at_gpu[k] = kept;
+	}
+	for (size_t g = 0; g < m; g++)
+		to->gpus[at_gpu[g]] = from->gpus[g];
+	for (size_t i = 0; i < n; i++) {
+		const struct plan_service *s = &from->services[i];
+		struct plan_service *t = &to->services[at_service[i]];
+		size_t slot = at_service[i];
+
+		*t = *s;
+		t->today = to->today[slot];
+		t->not_with = to->not_with[slot];
+		for (size_t k = 0; k < s->n_today; k++)
+			to->today[slot][k] = at_gpu[s->today[k]];
+		for (size_t k = 0; k < s->n_not_with; k++)
+			to->not_with[slot][k] = at_service[s->not_with[k]];
+		for (size_t g = 0; g < m; g++) {
+			t->allowed[at_gpu[g]] = s->allowed[g];
+			t->preference[at_gpu[g]] = s->preference[g];
+		}
+	}
+}
+
+static void order_changes_nothing(void **state)
+{
+	static struct plan_world world, other;
+	size_t at_service[PLAN_SERVICES_MAX], at_gpu[PLAN_GPUS_MAX];
+	uint64_t seed = 2;
+
+	for (uint64_t round = 0; round < rounds(60); round++) {
+		auto_plan struct plan *plan = NULL, *same = NULL;
+
+		if (round % 2)
+			plan_world_small(&world, &seed, 5, 9);
+		else
+			plan_world_real(&world, &seed, 2 + round % 3, 4 + round % 12, 0.7);
+		shuffle(&world, &other, &seed, at_service, at_gpu);
+		plan = solve(&world.problem);
+		same = solve(&other.problem);
+		assert_int_equal(plan->feasible, same->feasible);
+		assert_int_equal(plan->n_ways, same->n_ways);
+		for (size_t i = 0; plan->feasible && i < world.problem.n_services; i++) {
+			const struct plan_place *place = &plan->places[i];
+			uint64_t set = 0;
+
+			for (size_t k = 0; k < place->n; k++)
+				set |= (uint64_t)1 << at_gpu[place->gpus[k]];
+			assert_int_equal(set, set_of(&same->places[at_service[i]]));
+		}
+	}
+}
+
+/* The rules hold on larger ones, too, where not all placements can be looked at. */
+static void rules_hold(void **state)
+{
+	static struct plan_world world;
+	uint64_t seed = 3, sets[PLAN_SERVICES_MAX], feasible = 0;
+
+	for (uint64_t round = 0; round < rounds(40); round++) {
+		auto_plan struct plan *plan = NULL;
+		struct plan_worth worth;
+
+		plan_world_real(&world, &seed, 2 + round % 6, 5 + round % 30, 0.8);
+		world.problem.work_max = 20000;
+		plan = solve(&world.problem);
+		if (!plan->feasible)
+			continue;
+		feasible++;
+		for (size_t i = 0; i < world.problem.n_services; i++)
+			sets[i] = set_of(&plan->places[i]);
+		plan_worth(&world.problem, sets, &worth);
+		assert_true(worth.allowed);
+	}
+	assert_true(feasible > rounds(40) / 2);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(equals_brute_force),
+	    cmocka_unit_test(order_changes_nothing),
+	    cmocka_unit_test(rules_hold),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

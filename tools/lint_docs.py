@@ -1,7 +1,7 @@
 """What the docs must keep up with: `lint_docs.py BUILD`.
 
 Every verb of the binary has a man page and every page a verb; every endpoint of docs/api.md is in the table of routes
-and the other way round; docs/states.md is what the state table prints; links between pages lead somewhere.
+and the other way round; docs/states.md and docs/checks.md are what their tables print; links between pages lead somewhere.
 """
 
 import pathlib
@@ -42,11 +42,13 @@ def route_faults(root):
 
 
 def state_faults(root, build):
-    for program in build.glob("src/sched/states-doc"):
-        printed = subprocess.run([program], capture_output=True, text=True, check=True).stdout
-        page = root / "docs/states.md"
-        if not page.exists() or page.read_text() != printed:
-            yield f"docs/states.md is not what the table says: run {program.relative_to(root)} > docs/states.md"
+    """Pages that a program prints from a table."""
+    for name, path in (("states", "src/sched/states-doc"), ("checks", "src/compose/checks-doc")):
+        for program in build.glob(path):
+            printed = subprocess.run([program], capture_output=True, text=True, check=True).stdout
+            page = root / f"docs/{name}.md"
+            if not page.exists() or page.read_text() != printed:
+                yield f"docs/{name}.md is not what the table says: run {program.relative_to(root)} > docs/{name}.md"
 
 
 def link_faults(root):

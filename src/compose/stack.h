@@ -76,8 +76,9 @@ static inline void stack_cleanup(struct stack **stack)
 }
 #define auto_stack CLEANUP(stack_cleanup)
 
-/* Does what a service is said to need go with what it uses? More: than all its models together.
- * Less: what is said is above one and a half times what it uses, and 256 MiB. */
+/* Does what a service is said to need go with what it uses? More: than all its models together
+ * by a tenth, and 256 MiB. Less: what is said is above one and a half times what it uses, and 256
+ * MiB. */
 enum stack_verdict { STACK_AGREES, STACK_USES_MORE, STACK_USES_LESS };
 enum stack_verdict stack_compare(const struct stack_service *service);
 

@@ -1,0 +1,284 @@
+/*
+ * The screen of `check`. A finding begins as compilers' messages do (FILE:LINE:COLUMN: severity),
+ * which editors know how to follow. What is wrong gets its line of the file with a mark under it;
+ * notes are told in a line or two, after that. Files hold whatever they hold: all of theirs is
+ * cleaned before it reaches a terminal.
+ */
+#include "cli/checkview.h"
+
+#include "cli/table.h"
+#include "cli/term.h"
+#include "util/size.h"
+
+#include <string.h>
+
+#define INDENT      2
+#define EXCERPT_MIN 24 /* columns a line of a file gets, however narrow the screen is */
+
+struct view {
+	FILE *file;
+	unsigned width;
+	struct text *text;
+};
+
+static void add_styled(const struct view *view, enum term_style style, const char *s)
+{
+	text_printf(view->text, "%s%s%s", term_style(view->file, style), s,
+		    term_style_end(view->file));
+}
+
+/* Where each service goes. */
+
+static void add_gpus(const struct stack *stack, const struct stack_service *service,
+		     struct text *text)
+{
+	if (!service->assigned_known) {
+		text_add(text, "?");
+		return;
+	}
+	for (size_t i = 0; i < service->n_assigned; i++)
+		text_printf(text, "%s%u", i ? "," : "",
+			    stack->list->gpus[service->assigned[i]].index);
+	if (service->n_assigned == 0)
+		text_add(text, "-");
+}
+
+static void add_reason(const struct stack_service *service, struct text *text)
+{
+	const struct compose_request *decides = service->gpus->decides;
+	const struct compose_value *value = decides->n_values > 0 ? &decides->values[0] : NULL;
+	const char *variable = value ? value->variable : NULL;
+
+	switch (compose_request_source(decides)) {
+	case COMPOSE_LITERAL:
+		text_add(text, "written there");
+		break;
+	case COMPOSE_SHELL:
+		text_printf(text, "%s of the shell", variable);
+		break;
+	case COMPOSE_ENV_FILE:
+		text_printf(text, "%s of %s", variable,
+			    value && value->assignment && value->assignment->span.file
+				? value->assignment->span.file->shown
+				: "an env file");
+		break;
+	case COMPOSE_DEFAULT:
+		text_printf(text, "default of %s", variable);
+		break;
+	case COMPOSE_COMMENTED:
+		text_printf(text, "default of %s, commented out", variable);
+		break;
+	case COMPOSE_ABSENT:
+	case COMPOSE_SOURCE_COUNT:
+		text_add(text, decides->by_image ? "the image's own" : "nothing says it");
+		break;
+	}
+}
+
+static void add_assignments(const struct view *view, const struct stack *stack)
+{
+	static const struct table_column columns[] = {
+	    {"SERVICE", .shrinks = true}, {"GPU"},
+	    {"NEEDS", .right = true},     {"BECAUSE OF", .shrinks = true},
+	    {"AT", .wide_only = true},
+	};
+	auto_table struct table *table = table_create(columns, ARRAY_LEN(columns));
+
+	for (size_t i = 0; i < stack->n; i++) {
+		const struct stack_service *service = &stack->services[i];
+		auto_text struct text gpus = {}, reason = {}, place = {};
+		struct compose_span span;
+		unsigned line = 0, column;
+
+		if (!service->wants_gpu)
+			continue;
+		span = compose_request_place(service->gpus->decides);
+		add_gpus(stack, service, &gpus);
+		add_reason(service, &reason);
+		if (span.file) {
+			compose_file_position(span.file, span.begin, &line, &column);
+			text_printf(&place, "%s:%u", span.file->shown, line);
+		}
+		table_add(table, "%s", service->service->name);
+		table_add(table, "%s", gpus.data);
+		table_add(table, "%s",
+			  service->vram_known ? SIZE_TEXT(service->vram_bytes) : "unknown");
+		table_add(table, "%s", reason.data);
+		table_add(table, "%s", place.data ? place.data : "");
+	}
+	table_render(table, view->width, view->text);
+	if (view->text->len > 0)
+		text_add(view->text, "\n");
+}
+
+/* One finding. */
+
+/* The line of the file, and which of its bytes are meant. */
+struct excerpt {
+	const char *line;
+	size_t len, begin, end;
+};
+
+static struct excerpt excerpt_of(const struct finding *finding)
+{
+	const struct compose_file *file = finding->span.file;
+	size_t from = file->lines[finding->line - 1];
+	const char *line = file->text + from;
+	struct excerpt excerpt = {.line = line, .len = strcspn(line, "\r\n")};
+
+	excerpt.begin = MIN_OF(finding->span.begin - from, excerpt.len);
+	excerpt.end = MIN_OF(finding->span.end - from, excerpt.len);
+	/* Of something longer than its line the line is meant, not the blanks it ends with. */
+	while (excerpt.end > excerpt.begin + 1 && excerpt.line[excerpt.end - 1] == ' ')
+		excerpt.end--;
+	return excerpt;
+}
+
+static size_t columns_of(const char *s, size_t len)
+{
+	auto_free char *copy = mem_strndup(s, len);
+
+	for (char *p = copy; *p; p++)
+		if (*p == '\t')
+			*p = ' ';
+	return text_columns(copy);
+}
+
+static bool is_inside_letter(char c)
+{
+	return ((unsigned char)c & 0xc0) == 0x80;
+}
+
+/* Where to begin so that the mark is on the screen: at the first letter, or what is common to the
+ * left of a long line is left out. */
+static size_t first_shown(const struct excerpt *excerpt, unsigned room)
+{
+	size_t at = 0;
+
+	while (at < excerpt->begin &&
+	       columns_of(excerpt->line + at, excerpt->end - at) > room - room / 4)
+		at++;
+	while (at < excerpt->begin && is_inside_letter(excerpt->line[at]))
+		at++;
+	return at;
+}
+
+static void add_excerpt(const struct view *view, const struct finding *finding)
+{
+	const struct excerpt excerpt = excerpt_of(finding);
+	const unsigned gutter = (unsigned)snprintf(NULL, 0, "%5u | ", finding->line);
+	const unsigned room = MAX_OF(view->width, gutter + EXCERPT_MIN) - gutter;
+	const size_t from = first_shown(&excerpt, room);
+	auto_free char *line = mem_strndup(excerpt.line + from, excerpt.len - from);
+	size_t marks;
+
+	for (char *p = line; *p; p++)
+		if (*p == '\t')
+			*p = ' ';
+	text_printf(view->text, "%s%5u | %s", term_style(view->file, TERM_DIM), finding->line,
+		    term_style_end(view->file));
+	term_add_clean(view->text, line, room);
+	marks = columns_of(excerpt.line + excerpt.begin, excerpt.end - excerpt.begin);
+	text_printf(view->text, "\n%s      | %s%*s", term_style(view->file, TERM_DIM),
+		    term_style_end(view->file),
+		    (int)columns_of(excerpt.line + from, excerpt.begin - from), "");
+	text_add(view->text, term_style(view->file, TERM_GREEN));
+	text_add(view->text, "^");
+	for (size_t i = 1; i < MIN_OF(marks, room); i++)
+		text_add(view->text, "~");
+	text_printf(view->text, "%s\n", term_style_end(view->file));
+}
+
+static enum term_style style_of(enum finding_severity severity)
+{
+	return severity == FINDING_ERROR     ? TERM_RED
+	       : severity == FINDING_WARNING ? TERM_YELLOW
+					     : TERM_PLAIN;
+}
+
+static void add_prose(const struct view *view, const char *lead, const char *prose)
+{
+	auto_text struct text line = {};
+
+	text_add(&line, lead);
+	term_add_clean(&line, prose, SIZE_MAX);
+	term_add_wrapped(view->text, line.data, INDENT, view->width);
+}
+
+static void add_finding(const struct view *view, const struct finding *finding)
+{
+	auto_text struct text lead = {}, prose = {};
+
+	if (finding->span.file)
+		text_printf(&lead, "%s:%u:%u: ", finding->span.file->shown, finding->line,
+			    finding->column);
+	add_styled(view, TERM_BOLD, lead.data ? lead.data : "");
+	text_printf(view->text, "%s%s%s", term_style(view->file, style_of(finding->severity)),
+		    finding_severity_name(finding->severity), term_style_end(view->file));
+	add_styled(view, TERM_DIM, " [");
+	add_styled(view, TERM_DIM, finding->code);
+	add_styled(view, TERM_DIM, "]\n");
+	add_prose(view, "  ", finding->message);
+	if (finding->span.file)
+		add_excerpt(view, finding);
+	if (finding->fix)
+		add_prose(view, "  fix: ", finding->fix);
+	text_add(view->text, "\n");
+}
+
+/* Habits that work: a line or two each, after what does not. */
+static void add_note(const struct view *view, const struct finding *finding)
+{
+	auto_text struct text lead = {};
+
+	if (finding->span.file)
+		text_printf(&lead, "%s:%u:%u: ", finding->span.file->shown, finding->line,
+			    finding->column);
+	text_printf(&lead, "note [%s] ", finding->code);
+	add_prose(view, lead.data, finding->message);
+	if (finding->fix)
+		add_prose(view, "  fix: ", finding->fix);
+}
+
+static void add_sum(const struct view *view, const struct findings *findings)
+{
+	static const struct {
+		enum finding_severity severity;
+		const char *name;
+	} kinds[] = {
+	    {FINDING_ERROR, "error"}, {FINDING_WARNING, "warning"}, {FINDING_INFO, "note"}};
+	bool any = false;
+
+	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+		size_t n = findings_count(findings, kinds[i].severity);
+
+		if (n == 0)
+			continue;
+		text_printf(view->text, "%s%s%zu %s%s%s", any ? ", " : "",
+			    term_style(view->file, style_of(kinds[i].severity)), n, kinds[i].name,
+			    PLURAL(n), term_style_end(view->file));
+		any = true;
+	}
+	if (!any)
+		add_styled(view, TERM_GREEN, "nothing found");
+	if (findings->n_suppressed > 0)
+		text_printf(view->text, " (%zu silenced by comments)", findings->n_suppressed);
+	text_add(view->text, "\n");
+}
+
+void checkview_render(const struct stack *stack, const struct findings *findings, FILE *file,
+		      unsigned width, struct text *text)
+{
+	const struct view view = {file, width, text};
+
+	add_assignments(&view, stack);
+	for (size_t i = 0; i < findings->n; i++)
+		if (findings->items[i].severity > FINDING_INFO)
+			add_finding(&view, &findings->items[i]);
+	for (size_t i = 0; i < findings->n; i++)
+		if (findings->items[i].severity == FINDING_INFO)
+			add_note(&view, &findings->items[i]);
+	if (findings_count(findings, FINDING_INFO) > 0)
+		text_add(text, "\n");
+	add_sum(&view, findings);
+}

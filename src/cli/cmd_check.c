@@ -1,0 +1,104 @@
+/* plimsoll check: every fault in the GPU assignment of a compose project. Changes nothing. */
+#include "cli/checkview.h"
+#include "cli/term.h"
+#include "cli/verbs.h"
+#include "cli/workspace.h"
+
+enum check_format { FORMAT_TEXT, FORMAT_JSON, FORMAT_SARIF };
+static const char *const formats[] = {"text", "json", "sarif", NULL};
+
+enum fail_on { FAIL_ON_ERROR, FAIL_ON_WARNING, FAIL_ON_NEVER };
+static const char *const levels[] = {"error", "warning", "never", NULL};
+
+static void show(const struct workspace *workspace, const struct findings *findings,
+		 enum check_format format)
+{
+	auto_json json_t *json = NULL;
+	auto_text struct text text = {};
+
+	if (format == FORMAT_TEXT) {
+		checkview_render(workspace->stack, findings, stdout, term_table_width(stdout),
+				 &text);
+		(void)fputs(text.data, stdout);
+		return;
+	}
+	json = format == FORMAT_JSON ? checkview_json(workspace->stack, findings)
+				     : checkview_sarif(findings);
+	term_print_json(stdout, json);
+}
+
+/* Of the machine and of compose; what the stack warns of are findings. */
+static void warn(const struct strings *warnings)
+{
+	for (size_t i = 0; i < warnings->n; i++)
+		(void)fprintf(stderr, "plimsoll: %s\n", warnings->items[i]);
+}
+
+static bool is_failure(const struct findings *findings, enum fail_on level)
+{
+	return level != FAIL_ON_NEVER &&
+	       (findings_count(findings, FINDING_ERROR) > 0 ||
+		(level == FAIL_ON_WARNING && findings_count(findings, FINDING_WARNING) > 0));
+}
+
+static int run(const struct options *options)
+{
+	const struct option_value *format = options_get(options, "format");
+	const struct option_value *level = options_get(options, "fail-on");
+	auto_workspace struct workspace workspace = {};
+	auto_findings struct findings findings = {};
+	struct error err = {};
+
+	if (options_flag(options, "json") && format->given && format->choice != FORMAT_JSON)
+		return verb_complain(EXIT_USAGE, "check: --json is --format json");
+	if (workspace_open(options, &workspace, &err) < 0)
+		return verb_fail(&err);
+	warn(&workspace.project->warnings);
+	warn(&workspace.warnings);
+	check_run(workspace.stack, &findings);
+	show(&workspace, &findings,
+	     options_flag(options, "json") ? FORMAT_JSON
+	     : format->given               ? (enum check_format)format->choice
+					   : FORMAT_TEXT);
+	(void)fflush(stdout);
+	return is_failure(&findings, level->given ? (enum fail_on)level->choice : FAIL_ON_ERROR)
+		   ? EXIT_PROBLEM
+		   : EXIT_DONE;
+}
+
+static const struct option_spec check_options[] = {
+    WORKSPACE_OPTIONS,
+    {"format", 0, OPTION_CHOICE, "FORMAT", .choices = formats,
+     .help = "text, json or sarif (default text)"},
+    {"fail-on", 0, OPTION_CHOICE, "SEVERITY", .choices = levels,
+     .help = "status 1 when there is an error (default), a warning, or never"},
+    {"json", 0, OPTION_FLAG, NULL, .help = "the same as --format json"},
+    {},
+};
+
+const struct verb verb_check = {
+    .name = "check",
+    .summary = "every fault in the GPU assignment of a compose project",
+    .usage = "[-f FILE]... [--inventory FILE] [--format FORMAT]",
+    .description =
+	"Reads the project as docker compose does, and says which GPU each service gets and why;\n"
+	"then what is wrong with that: services larger than their GPU, GPUs above their load "
+	"line,\n"
+	"values that hang on a default or on a commented-out line, defaults that are wrong though\n"
+	"an env file hides them, GPUs that are not there, variables nothing uses, requests that\n"
+	"mean something else than they seem to, containers that are elsewhere than written. Each\n"
+	"with its place, the reason in numbers and the fix. Changes nothing.\n"
+	"\n"
+	"Checks are for the GPUs of this machine, or those of --inventory (what `plimsoll gpus\n"
+	"--json` printed elsewhere), which is how a CI machine without GPUs does it.\n"
+	"`# plimsoll: ignore CODE` at the end of a line, or alone on the line above, silences a\n"
+	"check there; in the first line of a file, in all of it.\n"
+	"Status 1 when something was found that --fail-on names.\n",
+    .examples = "  plimsoll check\n"
+		"  plimsoll check -f compose.yaml -f compose.prod.yaml --env-file prod.env\n"
+		"  plimsoll check --inventory gpus.json --format sarif > plimsoll.sarif\n"
+		"  plimsoll check --json | jq -r '.findings[] | [.file, .line, .code] | @tsv'\n",
+    .style = OPTIONS_OPERANDS,
+    .options = check_options,
+    .run = run,
+};

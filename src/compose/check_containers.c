@@ -1,0 +1,88 @@
+/*
+ * What runs, against what is written: where containers are, what they use, and services of which
+ * neither is known.
+ */
+#include "compose/check_priv.h"
+
+#include "util/size.h"
+
+static void no_vram(struct check *check, const struct stack_service *service)
+{
+	if (service->vram_known)
+		return;
+	check_add(
+	    check, CHECK_NO_VRAM,
+	    &(struct finding){
+		.service = service->service->name,
+		.message = mem_printf("nothing says how much VRAM %s needs: it counts nowhere",
+				      service->service->name),
+		.fix = mem_strdup("`x-plimsoll: {vram: 6G}` in the service, or run it here: "
+				  "then it is measured"),
+	    });
+}
+
+static void measured(struct check *check, const struct stack_service *service)
+{
+	struct finding finding = {.service = service->service->name};
+	enum stack_verdict verdict = stack_compare(service);
+
+	if (verdict == STACK_AGREES)
+		return;
+	finding.message =
+	    mem_printf("%s uses %s; x-plimsoll says %s", service->service->name,
+		       SIZE_TEXT(service->measured_bytes), SIZE_TEXT(service->need.vram_bytes));
+	if (verdict == STACK_USES_MORE) {
+		finding.fix = mem_printf("declare %s or more", SIZE_TEXT(service->measured_bytes));
+		check_add(check, CHECK_MEASURED_ABOVE, &finding);
+	} else {
+		finding.fix = mem_strdup("once it has loaded all, declare what it uses");
+		check_add(check, CHECK_MEASURED_BELOW, &finding);
+	}
+}
+
+static bool is_assigned(const struct stack_service *service, size_t gpu)
+{
+	for (size_t i = 0; i < service->n_assigned; i++)
+		if (service->assigned[i] == gpu)
+			return true;
+	return false;
+}
+
+/* Of several GPUs it may use only some. */
+static void drift(struct check *check, const struct stack_service *service)
+{
+	bool moved = false;
+
+	if (!service->running || !service->assigned_known)
+		return;
+	for (size_t i = 0; i < service->n_today; i++)
+		moved |= !is_assigned(service, service->today[i]);
+	if (!moved)
+		return;
+	check_add(
+	    check, CHECK_DRIFT,
+	    &(struct finding){
+		.span = compose_request_place(service->gpus->decides),
+		.service = service->service->name,
+		.message =
+		    mem_printf("%s runs on %s, and the files say %s", service->service->name,
+			       check_gpu_numbers(check, service->today, service->n_today),
+			       check_gpu_numbers(check, service->assigned, service->n_assigned)),
+		.fix = mem_printf("`docker compose up -d %s` (or podman-compose) makes it anew as "
+				  "the files say",
+				  service->service->name),
+	    });
+}
+
+void check_containers(struct check *check)
+{
+	for (size_t i = 0; i < check->stack->n; i++) {
+		const struct stack_service *service = &check->stack->services[i];
+
+		if (!service->wants_gpu)
+			continue;
+		no_vram(check, service);
+		measured(check, service);
+		drift(check, service);
+	}
+}

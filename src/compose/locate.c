@@ -143,27 +143,32 @@ int compose_locate(struct compose_project *project, struct compose_gpus **ret_gp
 
 	for (size_t i = 0; i < project->n; i++) {
 		locate_service(project, &project->services[i], &gpus[i]);
-		if (project->arena.used > COMPOSE_MEMORY_MAX)
+		if (project->arena.used > COMPOSE_PROJECT_MEMORY_MAX)
 			return error_set(err, -E2BIG,
 					 "service \"%s\": its requests for GPUs take the project "
 					 "above %zu MiB",
-					 project->services[i].name, COMPOSE_MEMORY_MAX >> 20);
+					 project->services[i].name,
+					 COMPOSE_PROJECT_MEMORY_MAX >> 20);
 	}
 	*ret_gpus = gpus;
 	return 0;
 }
 
+static bool is_count(const struct compose_request *request)
+{
+	return request->has_count && request->n_values > 0 &&
+	       request->values[0].node->span.begin == request->count_span.begin;
+}
+
 void compose_request_text(const struct compose_request *request, struct text *text)
 {
-	if (request->n_values == 0)
-		text_add(text, request->none ? "none" : "all");
+	size_t len = text->len;
+
+	text_add(text, is_count(request) ? "count " : "");
 	for (size_t i = 0; i < request->n_values; i++)
-		text_printf(text, "%s%s%s", i ? "," : "",
-			    request->has_count && i == 0 &&
-				    request->values[i].node->span.begin == request->count_span.begin
-				? "count "
-				: "",
-			    request->values[i].text);
+		text_printf(text, "%s%s", i ? "," : "", request->values[i].text);
+	if (text->len == len)
+		text_add(text, request->none ? "none" : request->all ? "all" : "unknown");
 }
 
 enum compose_source compose_request_source(const struct compose_request *request)
@@ -179,5 +184,5 @@ struct compose_span compose_request_place(const struct compose_request *request)
 	if (request->n_values && value->node->span.file &&
 	    (value->use || value->source == COMPOSE_LITERAL))
 		return value->node->span;
-	return request->span;
+	return request->key_span.file ? request->key_span : request->span;
 }

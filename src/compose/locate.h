@@ -30,7 +30,7 @@ struct compose_value {
 	/* The scalar it stands in: of a compose file, or (env_file:, a bare KEY of `environment`)
 	 * the value in an env file. */
 	const struct compose_node *node;
-	size_t begin, end; /* its part of node->text: of "0,1" one of them */
+	size_t begin, end;               /* its part of node->text: of "0,1" one of them */
 	/* The variable that decides: of ${A:-${B}} with B set it is B. NULL: literal. */
 	const char *variable;
 	const struct compose_use *use; /* its place in the template; NULL: none, or a bare KEY */
@@ -53,11 +53,12 @@ struct compose_value {
 
 struct compose_request {
 	enum compose_how how;
-	struct compose_span span; /* of the request: the list entry; the key and its value */
-	const struct compose_node *node;
-	const char *driver; /* NULL: not said */
-	const char *key;    /* RUNTIME, ENVIRONMENT: the variable, "NVIDIA_VISIBLE_DEVICES" */
-	bool all;           /* count: all, nothing said, gpus: all, ... */
+	struct compose_span span;        /* of the request: the list entry; the key and its value */
+	const struct compose_node *node; /* NULL: an env_file says it */
+	const char *driver;              /* NULL: not said */
+	const char *key; /* RUNTIME, ENVIRONMENT: the variable, "NVIDIA_VISIBLE_DEVICES" */
+	struct compose_span key_span; /* where the service says it; file NULL: nowhere */
+	bool all;                     /* count: all, nothing said, gpus: all, ... */
 	bool has_count;
 	uint64_t count;                 /* the first N GPUs, whatever else is there */
 	struct compose_span count_span; /* of `count:`, also beside device_ids */
@@ -98,7 +99,8 @@ struct compose_gpus {
 int compose_locate(struct compose_project *project, struct compose_gpus **ret_gpus,
 		   struct error *err) MUST_CHECK;
 
-/* What a request says, as people would: "0,1", "all", "count 2", "none". */
+/* What a request says, as people would: "0,1", "all", "count 2", "none"; "unknown" when nothing
+ * can be made of it. */
 void compose_request_text(const struct compose_request *request, struct text *text);
 /* Where that comes from: of its first value; ABSENT when nothing is said. */
 enum compose_source compose_request_source(const struct compose_request *request);

@@ -95,23 +95,19 @@ static struct locate_part part_of(struct locating *locating, const struct compos
 }
 
 /* Where the service says so: in its `environment`, else its `env_file`. */
-static void place_of(const struct locating *locating, const struct compose_setting *setting,
-		     struct compose_request *request)
+static struct compose_span place_of(const struct locating *locating,
+				    const struct compose_setting *setting)
 {
 	const struct compose_node *service = locating->service->node;
-	const struct compose_entry *files = compose_entry(service, "env_file");
+	const struct compose_node *files = compose_get(service, "env_file");
 	const struct compose_entry *entry =
 	    compose_entry(compose_get(service, "environment"), setting->name);
 
-	request->node = setting->node;
-	if (!setting->node && files) {
-		request->node = files->value;
-		request->span = files->value->span;
-	} else if (entry && entry->value == setting->node) {
-		request->span = locate_entry_span(entry);
-	} else if (setting->node) {
-		request->span = setting->node->span;
-	}
+	if (entry && entry->value == setting->node)
+		return locate_entry_span(entry);
+	if (setting->node)
+		return setting->node->span;
+	return files ? files->span : service->span;
 }
 
 static void read_setting(struct locating *locating, const struct compose_setting *setting,
@@ -120,7 +116,7 @@ static void read_setting(struct locating *locating, const struct compose_setting
 	struct locate_part part = part_of(locating, setting);
 
 	if (locate_values(locating, &part, request) < 0)
-		locate_problem(locating, request, &request->span, "%s: more than %d devices",
+		locate_problem(locating, request, &request->key_span, "%s: more than %d devices",
 			       request->key, COMPOSE_VALUES_MAX);
 	for (size_t i = 0; i < request->n_values; i++) {
 		const char *equals = strchr(request->values[i].text, '=');
@@ -139,7 +135,7 @@ void locate_runtime(struct locating *locating)
 	struct compose_request request = {.key = NVIDIA, .is_nvidia = true};
 
 	if (setting)
-		place_of(locating, setting, &request);
+		request.key_span = place_of(locating, setting);
 	if (runtime && strncmp(runtime, "nvidia", strlen("nvidia")) == 0) {
 		request.how = COMPOSE_RUNTIME;
 		request.span = locate_entry_span(entry);
@@ -147,6 +143,8 @@ void locate_runtime(struct locating *locating)
 		request.by_image = request.all = !setting;
 	} else if (setting) {
 		request.how = COMPOSE_ENVIRONMENT;
+		request.span = request.key_span;
+		request.node = setting->node;
 		request.if_default_runtime = !runtime;
 	} else {
 		return;
@@ -174,7 +172,8 @@ void locate_cuda(struct locating *locating)
 
 	if (!setting)
 		return;
-	place_of(locating, setting, &request);
+	request.span = request.key_span = place_of(locating, setting);
+	request.node = setting->node;
 	read_setting(locating, setting, &request);
 	request.none = request.n_values == 0 || !is_cuda_device(request.values[0].text);
 	if (request.none && request.n_values > 0 && strcmp(request.values[0].text, "all") == 0)

@@ -6,6 +6,7 @@
 #include "cli/gpusview.h"
 #include "cli/session.h"
 #include "cli/term.h"
+#include "compose/engine_names.h"
 #include "config/rule.h"
 #include "gpu/sampler.h"
 #include "host/process.h"
@@ -19,20 +20,42 @@
 /* The first look may have to initialise the driver, which takes seconds on a large machine. */
 #define DEADLINE_MS 10000
 #define WATCH_MS    2000
+#define ENGINE_MS   1000
+
+struct looker {
+	struct host *host; /* NULL: there is no /proc */
+	/* Asked for when the first container is met. */
+	struct engine_names *names;
+};
+
+static const char *name_of(struct looker *looker, const struct host_container *container)
+{
+	if (container->runtime != HOST_RUNTIME_DOCKER && container->runtime != HOST_RUNTIME_PODMAN)
+		return NULL;
+	if (!looker->names)
+		looker->names = engine_names_load(ENGINE_MS);
+	return engine_names_find(looker->names, container->id);
+}
 
 static uint64_t owner(void *data, const struct gpu_process *process,
 		      char service[GPUS_JSON_SERVICE_MAX])
 {
+	struct looker *looker = data;
 	struct host_container container;
+	const char *name = NULL;
 
 	if (process->container[0]) {
 		(void)snprintf(service, GPUS_JSON_SERVICE_MAX, "%s", process->container);
 		return 0;
 	}
-	if (!data || host_process_container(data, process->pid, &container) < 0 ||
+	if (!looker->host || host_process_container(looker->host, process->pid, &container) < 0 ||
 	    container.runtime == HOST_RUNTIME_NONE)
 		return 0;
-	if (container.name[0])
+	name = name_of(looker, &container);
+	if (name)
+		(void)snprintf(service, GPUS_JSON_SERVICE_MAX, "%.*s", GPUS_JSON_SERVICE_MAX - 1,
+			       name);
+	else if (container.name[0])
 		(void)snprintf(service, GPUS_JSON_SERVICE_MAX, "%s", container.name);
 	else
 		(void)snprintf(service, GPUS_JSON_SERVICE_MAX, "%s %.12s",
@@ -61,6 +84,7 @@ static int look(int64_t deadline_ms, json_t **ret_gpus, struct error *err)
 {
 	auto_gpu_list struct gpu_list *list = NULL;
 	auto_host struct host *host = NULL;
+	struct looker looker = {};
 	auto_free struct ledger_rule *rules = NULL;
 	struct ledger_options options = {};
 	struct ledger *ledger;
@@ -73,11 +97,13 @@ static int look(int64_t deadline_ms, json_t **ret_gpus, struct error *err)
 	/* Without /proc, processes have no container; that is all. */
 	if (host_open(NULL, NULL, &host, NULL) < 0)
 		host = NULL;
+	looker.host = host;
 	options.rules = rules;
 	options.n_rules = list->n;
 	ledger = ledger_create(list, NULL, 0, &(struct ledger_host){}, &options);
-	*ret_gpus =
-	    gpus_to_json(list, ledger, &(struct gpus_json_options){.owner = owner, .data = host});
+	*ret_gpus = gpus_to_json(list, ledger,
+				 &(struct gpus_json_options){.owner = owner, .data = &looker});
+	engine_names_destroy(looker.names);
 	ledger_destroy(ledger);
 	return 0;
 }

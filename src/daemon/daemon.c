@@ -21,6 +21,7 @@
 #include "daemon/restore.h"
 #include "daemon/rules.h"
 #include "daemon/runner.h"
+#include "daemon/services.h"
 #include "daemon/tick.h"
 #include "daemon/usage.h"
 #include "daemon/waiters.h"
@@ -244,6 +245,7 @@ static int modules_create(struct daemon *daemon, struct error *err)
 		log_warning("no speeds of GPU models are known: %s", error_text(err));
 	daemon->sched = sched_create(&sched_options);
 	daemon->usage = usage_create(daemon);
+	daemon->services = services_create(daemon);
 	daemon->hub = hub_create(daemon);
 	daemon->waiters = waiters_create(daemon);
 	daemon->parked = parked_create(daemon);
@@ -282,6 +284,7 @@ static void modules_destroy(struct daemon *daemon)
 	fairshare_destroy(daemon->fairshare);
 	rules_destroy(daemon->rules);
 	tick_destroy(daemon->tick);
+	services_destroy(daemon->services);
 	usage_destroy(daemon->usage);
 	clock_destroy(daemon->clock);
 	sched_destroy(daemon->sched);

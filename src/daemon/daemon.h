@@ -30,6 +30,7 @@ struct logs;
 struct parked;
 struct rules;
 struct runner;
+struct services;
 struct tick;
 struct usage;
 struct waiters;
@@ -48,6 +49,7 @@ struct daemon {
 	struct gpu_sampler *sampler;
 	struct runner *runner;       /* the tasks' processes */
 	struct usage *usage;         /* whose is a process on a GPU */
+	struct services *services;   /* names of containers */
 	struct rules *rules;         /* configuration, drained GPUs, the pause */
 	struct fairshare *fairshare; /* what users had lately */
 	struct tick *tick;           /* decide, store, act */

@@ -5,6 +5,7 @@
 #include "daemon/access.h"
 #include "daemon/daemon.h"
 #include "daemon/rules.h"
+#include "daemon/services.h"
 #include "daemon/usage.h"
 #include "daemon/waiters.h"
 #include "host/process.h"
@@ -13,12 +14,23 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
+#include <unistd.h>
 
-/* "docker 4f0c9b2e11aa", a Slurm job's or container's own name; "" when in none. */
-static void service_name(struct daemon *daemon, const struct gpu_process *process,
+/* What the callback of the object needs to know. */
+struct asker {
+	struct daemon *daemon;
+	/* He may know what the engine, which is root's, calls its containers. */
+	bool sees_services;
+};
+
+/* "shop/clip", "docker 4f0c9b2e11aa" when its engine does not tell, a Slurm job's or container's
+ * own name; "" when in none. */
+static void service_name(const struct asker *asker, const struct gpu_process *process,
 			 char service[GPUS_JSON_SERVICE_MAX])
 {
+	struct daemon *daemon = asker->daemon;
 	struct host_container container;
+	const char *name = NULL;
 
 	service[0] = '\0';
 	if (process->container[0])
@@ -26,6 +38,9 @@ static void service_name(struct daemon *daemon, const struct gpu_process *proces
 	else if (host_process_container(daemon->host, process->pid, &container) < 0 ||
 		 container.runtime == HOST_RUNTIME_NONE)
 		return;
+	else if (asker->sees_services && (name = services_name(daemon->services, container.id)))
+		(void)snprintf(service, GPUS_JSON_SERVICE_MAX, "%.*s", GPUS_JSON_SERVICE_MAX - 1,
+			       name);
 	else if (container.name[0])
 		(void)snprintf(service, GPUS_JSON_SERVICE_MAX, "%.100s", container.name);
 	else
@@ -36,13 +51,13 @@ static void service_name(struct daemon *daemon, const struct gpu_process *proces
 static uint64_t owner(void *data, const struct gpu_process *process,
 		      char service[GPUS_JSON_SERVICE_MAX])
 {
-	struct daemon *daemon = data;
-	uint64_t task = usage_owner(daemon->usage, process);
+	const struct asker *asker = data;
+	uint64_t task = usage_owner(asker->daemon->usage, process);
 
 	if (task == USAGE_GONE)
 		return GPUS_JSON_GONE;
 	if (task == 0)
-		service_name(daemon, process, service);
+		service_name(asker, process, service);
 	return task;
 }
 
@@ -108,12 +123,14 @@ static json_t *host_to_json(const struct daemon *daemon, const struct ledger *le
 void handle_gpus(void *data, struct api_request *request)
 {
 	struct daemon *daemon = data;
+	struct asker asker = {daemon, access_is_open(api_request_peer(request), geteuid())};
 	struct task_list tasks = {};
 	struct ledger *ledger;
 	struct error err = {};
 	json_t *json;
 
-	if (parked_add(daemon->parked, request, handle_gpus))
+	if (parked_add(daemon->parked, request, handle_gpus) ||
+	    (asker.sees_services && services_park(daemon->services, request, handle_gpus)))
 		return;
 	ledger = sched_ledger(daemon->sched);
 	if (!ledger) {
@@ -126,7 +143,7 @@ void handle_gpus(void *data, struct api_request *request)
 	json = gpus_to_json(
 	    sched_gpus(daemon->sched), ledger,
 	    &(struct gpus_json_options){
-		.tasks = tasks.items, .n_tasks = tasks.n, .owner = owner, .data = daemon});
+		.tasks = tasks.items, .n_tasks = tasks.n, .owner = owner, .data = &asker});
 	rules_mark_gpus(daemon->rules, json);
 	(void)json_object_set_new(json, "host", host_to_json(daemon, ledger));
 	api_reply(request, 200, json);

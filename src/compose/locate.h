@@ -30,14 +30,15 @@ struct compose_value {
 	/* The scalar it stands in: of a compose file, or (env_file:, a bare KEY of `environment`)
 	 * the value in an env file. */
 	const struct compose_node *node;
-	size_t begin, end;               /* its part of node->text: of "0,1" one of them */
+	size_t begin, end; /* its part of node->text: of "0,1" one of them */
 	/* The variable that decides: of ${A:-${B}} with B set it is B. NULL: literal. */
 	const char *variable;
 	const struct compose_use *use; /* its place in the template; NULL: none, or a bare KEY */
 	/* Of an env file: what gives it, or says the variable is empty; NULL: none. */
 	const struct compose_assignment *assignment;
 	/* What to change for another value: the assignment's value in an env file, the default, or
-	 * the literal. file NULL: it cannot be changed in place (shell, absent). */
+	 * the literal. file NULL: it cannot be changed in place (shell, absent, `gpus: all`, which
+	 * has to become a list). */
 	struct compose_span edit;
 	/* The part of node->text these bytes stand for: in "nvidia.com/gpu=${X:-0}" only the "0".
 	 * Wider than [begin, end) when they cannot be told apart. */

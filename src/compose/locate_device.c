@@ -137,13 +137,11 @@ static void read_count(struct locating *locating, const struct compose_node *nod
 	request->values = arena_alloc(locating->arena, sizeof *request->values);
 	request->n_values = 1;
 	locate_value(locating, &part, request->values);
+	/* `gpus: all`: nothing but `all` may stand there, the whole would have to be a list. */
+	if (node->span.begin == request->span.begin)
+		request->values->edit = (struct compose_span){};
 	if (strcasecmp(text, "all") == 0) {
 		request->all = true;
-		return;
-	}
-	if (request->how == COMPOSE_GPUS && node->span.begin == request->span.begin) {
-		locate_problem(locating, request, &node->span,
-			       "gpus: \"%s\" is neither \"all\" nor a list of requests", text);
 		return;
 	}
 	if (!count_number(node, text, &number)) {

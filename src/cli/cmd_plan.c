@@ -23,8 +23,8 @@ static int explain(const struct planview *view, const char *name)
 
 	for (size_t i = 0; i < problem->n_services; i++)
 		if (strcmp(problem->services[i].name, name) == 0) {
-			plan_explain(problem, view->plan, i, &text);
-			(void)fputs(text.data ? text.data : "", stdout);
+			planview_explain(view, i, term_table_width(stdout), &text);
+			(void)fputs(text.data, stdout);
 			return EXIT_DONE;
 		}
 	for (size_t i = 0; i < view->problem->left_out.n; i++)
@@ -56,7 +56,7 @@ static int choose_way(const struct options *options, struct planview *view)
 		view->way = (size_t)asked - 1;
 	view->may_choose = asked == 0;
 	if (view->may_choose && n_ways > 0 && !options_flag(options, "json"))
-		view->way = 0;
+		view->way = 0; /* for people the best one is drawn */
 	return EXIT_DONE;
 }
 

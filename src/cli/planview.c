@@ -22,36 +22,14 @@ struct canvas {
 	const struct planview *view;
 	const struct workspace *workspace;
 	const struct stack *stack;
-	const struct plan_problem *problem;
+	const struct planview_taken *taken;
+	const struct plan_problem *problem; /* as it is; taken->problem as it would be */
 	const struct plan *plan;
 	const struct plan_place *places; /* NULL: nothing fits */
 	FILE *file;
 	unsigned width;
 	struct text *text;
 };
-
-const struct plan_place *planview_places(const struct planview *view)
-{
-	if (view->way != PLANVIEW_NO_WAY)
-		return view->plan->ways[view->way].places;
-	return view->plan->feasible ? view->plan->places : NULL;
-}
-
-uint64_t planview_bytes(const struct planview *view, size_t service)
-{
-	const struct plan_service *s = &view->problem->problem.services[service];
-	uint64_t bytes = s->on_demand ? 0 : s->vram_bytes;
-
-	if (view->way == PLANVIEW_NO_WAY)
-		return bytes;
-	for (size_t i = 0; i < view->plan->ways[view->way].n_changes; i++) {
-		const struct plan_change *change = &view->plan->ways[view->way].changes[i];
-
-		if (change->action != PLAN_BIGGER_GPU && change->service == service)
-			bytes -= MIN_OF(bytes, change->bytes);
-	}
-	return bytes;
-}
 
 static bool is_on(const struct plan_place *place, size_t gpu)
 {
@@ -123,7 +101,7 @@ static void shares_planned(const struct canvas *c, size_t g, struct shares *shar
 {
 	for (size_t i = 0; i < c->problem->n_services; i++) {
 		const struct plan_place *place = &c->places[i];
-		uint64_t bytes = planview_bytes(c->view, i);
+		uint64_t bytes = planview_bytes(c->taken, i);
 
 		if (is_on(place, g))
 			share_add(shares, (struct share){.name = c->problem->services[i].name,
@@ -144,10 +122,9 @@ static uint64_t shares_sum(const struct shares *shares)
 
 /* "  today    ####|..  19.46   81 %  ai-llm 18.00, ai-florence 1.46"; the names go below it where
  * the line has no room for them. */
-static void draw_line(struct canvas *c, size_t g, const char *label, uint64_t bytes,
-		      struct shares *shares)
+static void draw_line(struct canvas *c, const struct plan_gpu *gpu, const char *label,
+		      uint64_t bytes, struct shares *shares)
 {
-	const struct plan_gpu *gpu = &c->problem->gpus[g];
 	const double total = (double)gpu->total_bytes;
 	const bool wide = c->width >= WIDE;
 	const unsigned bar = wide ? BAR_WIDE : BAR_NARROW;
@@ -197,7 +174,7 @@ static void draw_today(struct canvas *c, size_t g)
 	shares_today(c, g, &shares);
 	if (foreign > 0)
 		share_add(&shares, (struct share){.name = "others", .bytes = foreign});
-	draw_line(c, g, "today", gpu->vram.used_bytes, &shares);
+	draw_line(c, &c->problem->gpus[g], "today", gpu->vram.used_bytes, &shares);
 	free(shares.items);
 }
 
@@ -212,7 +189,11 @@ static void draw_planned(struct canvas *c, size_t g)
 		share_add(&shares, (struct share){.name = "others", .bytes = foreign});
 	if (c->view->way != PLANVIEW_NO_WAY && c->view->may_choose)
 		(void)snprintf(label, sizeof label, "way %zu", c->view->way + 1);
-	draw_line(c, g, label, shares_sum(&shares), &shares);
+	draw_line(c, &c->taken->gpus[g], label, shares_sum(&shares), &shares);
+	if (c->taken->gpus[g].total_bytes != c->problem->gpus[g].total_bytes)
+		text_printf(c->text, "          with %.2f GiB, load line %.2f\n",
+			    GIB_OF(c->taken->gpus[g].total_bytes),
+			    GIB_OF(c->taken->gpus[g].load_line_bytes));
 	free(shares.items);
 }
 
@@ -277,7 +258,7 @@ static void plan_cell(const struct canvas *c, size_t i, struct text *text)
 	if (place->moved)
 		text_add(text, "-> ");
 	if (place->n == 0)
-		text_add(text, c->problem->services[i].cpu_fallback ? "CPU" : "-");
+		text_add(text, "CPU");
 	add_indices(c, place->gpus, place->n, text);
 }
 
@@ -477,18 +458,21 @@ void planview_warnings(const struct planview *view, struct strings *ret_warnings
 void planview_render(const struct planview *view, FILE *file, unsigned width, struct text *text)
 {
 	auto_strings struct strings warnings = {};
+	auto_taken struct planview_taken taken = {};
 	struct canvas c = {
 	    .view = view,
+	    .taken = &taken,
 	    .workspace = view->workspace,
 	    .stack = view->workspace->stack,
 	    .problem = &view->problem->problem,
 	    .plan = view->plan,
-	    .places = planview_places(view),
 	    .file = file,
 	    .width = width,
 	    .text = text,
 	};
 
+	planview_take(view, &taken);
+	c.places = taken.plan.feasible ? taken.plan.places : NULL;
 	draw_head(&c);
 	for (size_t g = 0; g < c.problem->n_gpus; g++)
 		draw_gpu(&c, g);

@@ -15,12 +15,27 @@ struct planview {
 	bool may_choose; /* the reader may still take another: they are listed */
 };
 
-/* Where the services are to be: of the plan, or of the way that is taken; NULL: nowhere, nothing
- * fits. */
-const struct plan_place *planview_places(const struct planview *view);
-/* What a service needs on each of its GPUs after the changes of the way that is taken. 0: it loads
- * on demand, or runs on the CPU. `service` is an index into the problem. */
-uint64_t planview_bytes(const struct planview *view, size_t service);
+/* The problem and its plan after the changes of the way that is taken, as if they had been made:
+ * with them nothing has to be said twice. Without one a copy of what there is. */
+struct planview_taken {
+	struct plan_problem problem;
+	struct plan_service *services; /* of a service that yields `vram_bytes` is what stays */
+	struct plan_gpu *gpus;
+	struct plan plan; /* feasible, unless nothing is taken and nothing fits */
+};
+void planview_take(const struct planview *view, struct planview_taken *ret_taken);
+/* Its places are still the plan's own. */
+void planview_taken_finish(struct planview_taken *taken);
+#define auto_taken CLEANUP(planview_taken_finish)
+
+/* What a service takes on each of its GPUs; 0: it loads on demand. */
+static inline uint64_t planview_bytes(const struct planview_taken *taken, size_t service)
+{
+	return taken->services[service].on_demand ? 0 : taken->services[service].vram_bytes;
+}
+
+/* Why service `i` of the problem is where it is: what it needs and says, and each GPU. */
+void planview_explain(const struct planview *view, size_t i, unsigned width, struct text *text);
 
 /* All of it, for lines of at most `width` columns; `file` decides about colour. */
 void planview_render(const struct planview *view, FILE *file, unsigned width, struct text *text);

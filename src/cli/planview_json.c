@@ -30,18 +30,19 @@ static json_t *percent_json(uint64_t bytes, uint64_t total)
 }
 
 /* Where a service is: of the plan, or of one way. */
-static json_t *assignment_json(const struct planview *view, const struct plan_place *place,
+static json_t *assignment_json(const struct planview *view, const struct planview_taken *taken,
 			       size_t i)
 {
+	const struct plan_place *place = &taken->plan.places[i];
 	const struct plan_problem *problem = &view->problem->problem;
 	const struct stack_service *service =
 	    &view->workspace->stack->services[view->problem->services[i]];
-	uint64_t bytes = planview_bytes(view, i);
 	json_t *json = json_object();
 
 	(void)json_object_set_new(json, "service", json_string(problem->services[i].name));
 	(void)json_object_set_new(json, "gpus", gpus_json(problem, place->gpus, place->n));
-	(void)json_object_set_new(json, "vram_bytes", jsonx_u64(bytes));
+	(void)json_object_set_new(json, "vram_bytes",
+				  jsonx_u64(place->n > 0 ? planview_bytes(taken, i) : 0));
 	(void)json_object_set_new(json, "moved", json_boolean(place->moved));
 	(void)json_object_set_new(json, "reason", jsonx_string_if(place->reason));
 	(void)json_object_set_new(json, "declared_bytes",
@@ -54,37 +55,37 @@ static json_t *assignment_json(const struct planview *view, const struct plan_pl
 	return json;
 }
 
-static json_t *assignments_json(const struct planview *view)
+static json_t *assignments_json(const struct planview *view, const struct planview_taken *taken)
 {
-	const struct plan_place *places = planview_places(view);
 	json_t *array = json_array();
 
-	for (size_t i = 0; places && i < view->problem->problem.n_services; i++)
-		(void)json_array_append_new(array, assignment_json(view, &places[i], i));
+	for (size_t i = 0; taken->plan.feasible && i < taken->problem.n_services; i++)
+		(void)json_array_append_new(array, assignment_json(view, taken, i));
 	return array;
 }
 
-/* What each GPU would hold: `planned` NULL when nothing fits. */
-static json_t *lines_json(const struct planview *view, const uint64_t *planned)
+/* What each GPU holds and would hold. */
+static json_t *lines_json(const struct planview *view, const struct planview_taken *taken)
 {
-	const struct plan_problem *problem = &view->problem->problem;
+	const struct plan_problem *problem = &taken->problem;
 	const struct gpu_list *list = view->workspace->list;
+	const bool planned = taken->plan.feasible;
 	json_t *array = json_array();
 
 	for (size_t g = 0; g < problem->n_gpus; g++) {
 		const struct plan_gpu *gpu = &problem->gpus[g];
-		const uint64_t bytes = planned ? planned[g] : 0;
+		const uint64_t bytes = planned ? taken->plan.planned_bytes[g] : 0;
+		const bool known = gpu->total_bytes > 0;
 		json_t *json = gpu_json(problem, g);
 
 		(void)json_object_set_new(json, "name", jsonx_string_if(list->gpus[g].name));
 		(void)json_object_set_new(json, "usable", json_boolean(gpu->usable));
 		(void)json_object_set_new(json, "total_bytes",
-					  jsonx_u64_if(gpu->total_bytes > 0, gpu->total_bytes));
+					  jsonx_u64_if(known, gpu->total_bytes));
 		(void)json_object_set_new(json, "load_line_bytes",
-					  jsonx_u64_if(gpu->total_bytes > 0, gpu->load_line_bytes));
+					  jsonx_u64_if(known, gpu->load_line_bytes));
 		(void)json_object_set_new(json, "foreign_bytes", jsonx_u64(gpu->foreign_bytes));
-		(void)json_object_set_new(json, "planned_bytes",
-					  jsonx_u64_if(planned != NULL, bytes));
+		(void)json_object_set_new(json, "planned_bytes", jsonx_u64_if(planned, bytes));
 		(void)json_object_set_new(json, "planned_percent",
 					  planned ? percent_json(bytes, gpu->total_bytes)
 						  : json_null());
@@ -119,14 +120,17 @@ static json_t *way_json(const struct planview *view, size_t way)
 	const struct planview taken = {
 	    .workspace = view->workspace, .problem = view->problem, .plan = view->plan, .way = way};
 	const struct plan_way *from = &view->plan->ways[way];
+	auto_taken struct planview_taken after = {};
 	json_t *json = json_object(), *changes = json_array();
+
+	planview_take(&taken, &after);
 
 	for (size_t i = 0; i < from->n_changes; i++)
 		(void)json_array_append_new(
 		    changes, change_json(&view->problem->problem, &from->changes[i]));
 	(void)json_object_set_new(json, "changes", changes);
-	(void)json_object_set_new(json, "assignments", assignments_json(&taken));
-	(void)json_object_set_new(json, "gpus", lines_json(&taken, from->planned_bytes));
+	(void)json_object_set_new(json, "assignments", assignments_json(&taken, &after));
+	(void)json_object_set_new(json, "gpus", lines_json(&taken, &after));
 	(void)json_object_set_new(json, "reason", jsonx_string_if(from->reason));
 	return json;
 }
@@ -156,12 +160,11 @@ json_t *planview_json(const struct planview *view)
 {
 	const struct plan *plan = view->plan;
 	const bool has_way = view->way != PLANVIEW_NO_WAY;
-	const uint64_t *planned = has_way          ? plan->ways[view->way].planned_bytes
-				  : plan->feasible ? plan->planned_bytes
-						   : NULL;
+	auto_taken struct planview_taken taken = {};
 	auto_strings struct strings warnings = {};
 	json_t *json = json_object(), *ways = json_array();
 
+	planview_take(view, &taken);
 	for (size_t i = 0; i < plan->n_ways; i++)
 		(void)json_array_append_new(ways, way_json(view, i));
 	planview_warnings(view, &warnings);
@@ -178,8 +181,8 @@ json_t *planview_json(const struct planview *view)
 	(void)json_object_set_new(json, "total_bytes", jsonx_u64(plan->total_bytes));
 	(void)json_object_set_new(json, "way_out",
 				  has_way ? json_integer((json_int_t)view->way + 1) : json_null());
-	(void)json_object_set_new(json, "assignments", assignments_json(view));
-	(void)json_object_set_new(json, "gpus", lines_json(view, planned));
+	(void)json_object_set_new(json, "assignments", assignments_json(view, &taken));
+	(void)json_object_set_new(json, "gpus", lines_json(view, &taken));
 	(void)json_object_set_new(json, "ways_out", ways);
 	(void)json_object_set_new(json, "left_out", left_out_json(&view->problem->left_out));
 	(void)json_object_set_new(json, "warnings", jsonx_strv(warnings.items));

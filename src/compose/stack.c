@@ -76,6 +76,7 @@ static bool is_part(const char *name, const char *part, bool whole)
 
 size_t stack_match_gpus(const struct gpu_list *list, const char *said, bool *ret_which)
 {
+	const int least = said[strspn(said, "0123456789")] == '\0';
 	const struct gpu *gpu;
 	size_t n = 0;
 
@@ -84,7 +85,8 @@ size_t stack_match_gpus(const struct gpu_list *list, const char *said, bool *ret
 		ret_which[gpu - list->gpus] = true;
 		return 1;
 	}
-	for (int whole = 1; whole >= 0 && n == 0; whole--)
+	/* "5" is an index that is not there, and no A5500; "4090" is a whole word. */
+	for (int whole = 1; whole >= least && n == 0; whole--)
 		for (size_t g = 0; g < list->n; g++)
 			if (is_part(list->gpus[g].name, said, whole)) {
 				ret_which[g] = true;

@@ -87,7 +87,8 @@ enum stack_verdict stack_compare(const struct stack_service *service);
 unsigned stack_gpus_asked(const struct stack_service *service);
 
 /* Which GPUs of the list a person means: as gpu_list_resolve() takes it, else all whose model name
- * holds it, in whole words if any does. A bool for each GPU; returns how many. */
+ * holds it, in whole words if any does (a number only so). A bool for each GPU; returns how many.
+ */
 size_t stack_match_gpus(const struct gpu_list *list, const char *said, bool *ret_which);
 
 /* The planner's problem: services that want a GPU and whose VRAM is known. `ret_services`: for each

@@ -39,9 +39,10 @@ static char *fix_by_moving(const struct check *check, const struct stack_service
 		return mem_printf("%s would hold it only if other services left it; `plimsoll "
 				  "plan` says which",
 				  check_gpu_name(check, to));
-	return mem_printf("%s: %s has room for it",
-			  check_how_to_say(check, value, unit_device(check, value, to)),
-			  check_gpu_name(check, to));
+	return mem_printf(
+	    "%s: %s has room for it",
+	    check_how_to_say(check, service->gpus->decides, value, unit_device(check, value, to)),
+	    check_gpu_name(check, to));
 }
 
 static void over_size(struct check *check, const struct stack_service *service)
@@ -208,6 +209,24 @@ static void no_way(struct check *check, const struct stack_problem *problem,
 		  });
 }
 
+/* As compose runs them: replicas are all on one GPU. More GPUs than there are is told elsewhere. */
+static void as_compose(const struct check *check, struct plan_problem *problem)
+{
+	struct plan_service *services =
+	    arena_alloc(&check->stack->project->arena, problem->n_services * sizeof *services);
+
+	for (size_t i = 0; i < problem->n_services; i++) {
+		services[i] = problem->services[i];
+		services[i].gpus = MIN_OF(services[i].gpus, (unsigned)problem->n_gpus);
+		if (services[i].replicas < 2)
+			continue;
+		services[i].vram_bytes *= services[i].replicas;
+		services[i].replicas = 1;
+		services[i].n_models = 0; /* each replica has its own */
+	}
+	problem->services = services;
+}
+
 static void does_not_fit(struct check *check)
 {
 	struct stack_problem problem = {};
@@ -217,6 +236,7 @@ static void does_not_fit(struct check *check)
 	if (stack_problem(check->stack, PLAN_BALANCE, &problem, NULL) < 0)
 		return;
 	problem.problem.work_max = WORK_MAX;
+	as_compose(check, &problem.problem);
 	if (problem.problem.n_services > 0 && problem.problem.n_gpus > 0 &&
 	    plan_solve(&problem.problem, &plan, NULL) == 0 && !plan->feasible && plan->proved)
 		no_way(check, &problem, plan);

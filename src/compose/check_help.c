@@ -187,13 +187,14 @@ const char *check_env_name(const struct check *check)
 	return env->n_files > 0 ? env->files[env->n_files - 1].file->shown : ".env";
 }
 
-const char *check_how_to_say(const struct check *check, const struct compose_value *value,
-			     const char *device)
+const char *check_how_to_say(const struct check *check, const struct compose_request *request,
+			     const struct compose_value *value, const char *device)
 {
 	struct arena *arena = arena_of(check);
 
-	if (!value)
-		return arena_printf(arena, "say `device_ids: ['%s']` here", device);
+	if (!value || request->has_count || request->all)
+		return arena_printf(arena, "say device_ids: ['%s']%s", device,
+				    request->count_span.file ? " instead of count" : "");
 	switch (value->source) {
 	case COMPOSE_ENV_FILE:
 		if (value->assignment)
@@ -218,18 +219,18 @@ const char *check_how_to_say(const struct check *check, const struct compose_val
 	case COMPOSE_SOURCE_COUNT:
 		break;
 	}
-	if (strcmp(value->text, "all") == 0 || value->text[0] == '\0')
-		return arena_printf(arena, "name '%s' here", device);
 	return arena_printf(arena, "write '%s' instead of '%s'", device, value->device);
 }
 
 /* One value of a list of devices. */
 static void add_value(struct compose_request *request, const char *text)
 {
+	static const struct compose_node nowhere = {.type = COMPOSE_SCALAR};
 	struct compose_value *value = &request->values[request->n_values++];
 	const char *equals = strchr(text, '=');
 
-	*value = (struct compose_value){.text = text, .device = equals ? equals + 1 : text};
+	*value = (struct compose_value){
+	    .text = text, .device = equals ? equals + 1 : text, .node = &nowhere};
 	if (strcasecmp(text, "all") == 0)
 		request->all = true;
 	if (strcmp(text, "none") == 0 || strcmp(text, "void") == 0)

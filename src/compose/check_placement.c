@@ -44,7 +44,7 @@ static void not_there(struct check *check, const struct stack_service *service)
 		? mem_printf("name one of them; a GPU that is split into MIG instances is named by "
 			     "its instances (0:0, or the UUID)")
 		: mem_printf("%s, or another GPU that is there",
-			     check_how_to_say(check, missing,
+			     check_how_to_say(check, decides, missing,
 					      arena_printf(&check->stack->project->arena, "%u",
 							   list->gpus[0].index)));
 	check_add(check, CHECK_GPU_NOT_THERE, &finding);
@@ -73,17 +73,17 @@ static void unusable(struct check *check, const struct stack_service *service)
 }
 
 static void against(struct check *check, const struct stack_service *service, const char *why,
-		    size_t gpu)
+		    size_t gpu, const char *beside)
 {
-	check_add(
-	    check, CHECK_AGAINST_NEED,
-	    &(struct finding){
-		.span = compose_request_place(service->gpus->decides),
-		.service = service->service->name,
-		.message = mem_printf("%s is assigned to %s, and says `%s`", service->service->name,
-				      check_gpu_name(check, gpu), why),
-		.fix = mem_strdup("assign another GPU, or change what x-plimsoll says"),
-	    });
+	check_add(check, CHECK_AGAINST_NEED,
+		  &(struct finding){
+		      .span = compose_request_place(service->gpus->decides),
+		      .service = service->service->name,
+		      .message = mem_printf("%s is assigned to %s%s%s, and says `%s`",
+					    service->service->name, check_gpu_name(check, gpu),
+					    beside ? " beside " : "", beside ? beside : "", why),
+		      .fix = mem_strdup("assign another GPU, or change what x-plimsoll says"),
+		  });
 }
 
 static bool shares_gpu(const struct stack_service *a, const struct stack_service *b,
@@ -116,7 +116,7 @@ static void needs(struct check *check, const struct stack_service *service)
 		return;
 	for (size_t i = 0; i < service->n_assigned; i++)
 		if (!check_may_use(check, service, service->assigned[i], &why)) {
-			against(check, service, why, service->assigned[i]);
+			against(check, service, why, service->assigned[i], NULL);
 			return;
 		}
 	for (size_t i = 0; i < stack->n; i++) {
@@ -129,11 +129,10 @@ static void needs(struct check *check, const struct stack_service *service)
 		if (names(&service->need.not_with, name))
 			why = arena_printf(&stack->project->arena, "not-with: %s", name);
 		else if (service->need.exclusive)
-			why = arena_printf(&stack->project->arena,
-					   "exclusive: true`, and `%s` is there, too", name);
+			why = "exclusive: true";
 		else
 			continue;
-		against(check, service, why, gpu);
+		against(check, service, why, gpu, name);
 		return;
 	}
 }
@@ -204,6 +203,13 @@ static unsigned sharers_of(const struct check *check, size_t gpu)
 	return n;
 }
 
+/* That one is told elsewhere, and with what is to be done. */
+static bool is_over_line(const struct check *check, size_t gpu)
+{
+	return check_capacity_known(check, gpu) &&
+	       check_load_on(check, gpu, NULL) > check_capacity_of(check, gpu);
+}
+
 /* The largest that would fit there and shares its GPU now. */
 static void idle(struct check *check, size_t gpu)
 {
@@ -215,7 +221,8 @@ static void idle(struct check *check, size_t gpu)
 		if (!check_counts(service) || service->n_assigned != 1 ||
 		    service->service->replicas > 1 || sharers_of(check, service->assigned[0]) < 2 ||
 		    service->vram_bytes > check_capacity_of(check, gpu) ||
-		    !check_may_use(check, service, gpu, NULL) || avoids(check, service, gpu))
+		    !check_may_use(check, service, gpu, NULL) || avoids(check, service, gpu) ||
+		    is_over_line(check, service->assigned[0]))
 			continue;
 		if (!best || service->vram_bytes > best->vram_bytes)
 			best = service;
@@ -232,7 +239,7 @@ static void idle(struct check *check, size_t gpu)
 					    check_gpu_name(check, gpu)),
 		      .fix = mem_printf(
 			  "%s: %s (%s) fits there; `plimsoll plan` says what is best",
-			  check_how_to_say(check, check_value(best),
+			  check_how_to_say(check, best->gpus->decides, check_value(best),
 					   arena_printf(&check->stack->project->arena, "%u",
 							check->stack->list->gpus[gpu].index)),
 			  best->service->name, SIZE_TEXT(best->vram_bytes)),

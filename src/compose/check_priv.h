@@ -96,10 +96,11 @@ bool check_may_use(const struct check *check, const struct stack_service *servic
 
 /* The value that says where a service goes; NULL when nothing does. */
 const struct compose_value *check_value(const struct stack_service *service);
-/* "set GPU_CLIP=1 in .env:12", "write '1' here instead of '0'": how to say `device` instead; arena
+/* "set GPU_CLIP=1 in .env:12", "write '1' here instead of '0'": how to say `device` instead of
+ * a value of the request (NULL: it has none); arena
  * memory. */
-const char *check_how_to_say(const struct check *check, const struct compose_value *value,
-			     const char *device);
+const char *check_how_to_say(const struct check *check, const struct compose_request *request,
+			     const struct compose_value *value, const char *device);
 /* The file to add a variable to: the last env file, else ".env". */
 const char *check_env_name(const struct check *check);
 /* What a list of devices ("0,1", "all", "GPU-5f"), or a count, would mean instead of what this

@@ -112,7 +112,8 @@ static void from_default(struct check *check, const struct stack_service *servic
 		      .service = service->service->name,
 		      .message = mem_printf("%s is not set, so %s gets GPU %s from the default",
 					    value->variable, service->service->name, value->text),
-		      .fix = mem_strdup(check_how_to_say(check, value, value->text)),
+		      .fix = mem_strdup(
+			  check_how_to_say(check, service->gpus->decides, value, value->text)),
 		  });
 }
 

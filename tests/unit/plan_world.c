@@ -58,21 +58,22 @@ static void small_service(struct plan_world *world, uint64_t *seed, size_t i)
 	s->vram_bytes = one_in(seed, 12) ? 0 : 1 + below(seed, one_in(seed, 3) ? 45 : 20);
 	if (i > 0 && one_in(seed, 3))
 		s->vram_bytes = world->services[below(seed, i)].vram_bytes;
-	s->gpus = one_in(seed, 5) && n_gpus > 1 ? 2 : 1;
-	s->replicas = one_in(seed, 6) ? 1 + (unsigned)below(seed, n_gpus) : 1;
-	s->exclusive = one_in(seed, 10);
+	s->gpus = one_in(seed, 4 + n_services / 3) && n_gpus > 1 ? 2 : 1;
+	s->replicas =
+	    one_in(seed, 5 + n_services / 3) ? 1 + (unsigned)below(seed, MIN_OF(n_gpus, 3)) : 1;
+	s->exclusive = one_in(seed, 8 + 2 * n_services);
 	s->on_demand = one_in(seed, 7);
 	for (size_t g = 0; g < n_gpus; g++) {
-		s->allowed[g] = !one_in(seed, 8);
+		s->allowed[g] = !one_in(seed, 10);
 		s->preference[g] = one_in(seed, 4) ? (int)below(seed, 5) - 2 : 0;
 	}
-	if (one_in(seed, 6)) {
+	if (one_in(seed, 4 + n_services)) {
 		size_t pin = below(seed, n_gpus);
 
 		for (size_t g = 0; g < n_gpus; g++)
 			s->allowed[g] = g == pin;
 	}
-	if (one_in(seed, 5))
+	if (one_in(seed, 4 + n_services / 3))
 		world->not_with[i][s->n_not_with++] = below(seed, n_services);
 	if (!one_in(seed, 3))
 		for (size_t g = 0; g < n_gpus; g++)
@@ -92,13 +93,15 @@ void plan_world_small(struct plan_world *world, uint64_t *seed, size_t gpus_max,
 		struct plan_gpu *gpu = &world->gpus[g];
 
 		gpu->index = (unsigned)g;
-		gpu->total_bytes = 20 + below(seed, 60);
+		/* Room for about what there is. */
+		gpu->total_bytes =
+		    20 + below(seed, 40 + 24 * world->problem.n_services / world->problem.n_gpus);
 		if (g > 0 && one_in(seed, 2))
 			gpu->total_bytes = world->gpus[g - 1].total_bytes;
 		gpu->load_line_bytes = gpu->total_bytes - gpu->total_bytes / 20;
 		gpu->foreign_bytes = one_in(seed, 3) ? below(seed, 20) : 0;
 		gpu->speed = (double)below(seed, 3);
-		gpu->usable = !one_in(seed, 10);
+		gpu->usable = !one_in(seed, 15);
 	}
 	for (size_t i = 0; i < world->problem.n_services; i++)
 		small_service(world, seed, i);
@@ -219,7 +222,7 @@ void plan_world_real(struct plan_world *world, uint64_t *seed, size_t n_gpus, si
 		double scaled = (double)s->vram_bytes * load * (double)room / (double)sum;
 
 		s->vram_bytes = ((uint64_t)(scaled / (double)(10 * MIB)) + 1) * 10 * MIB;
-		s->vram_bytes = MIN_OF(s->vram_bytes, largest);
+		s->vram_bytes = MIN_OF(s->vram_bytes, largest / (10 * MIB) * (10 * MIB));
 		/* A pin is made where it fits. */
 		for (size_t g = 0, n = 0; g < n_gpus; g++) {
 			n += s->allowed[g];

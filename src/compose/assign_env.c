@@ -1,0 +1,226 @@
+/*
+ * See assign_priv.h. Where .env says a variable: the value alone changes, quotes and comments stay.
+ * Where it would say it if the line were no comment, the line becomes an assignment in its place; a
+ * comment behind it that speaks of being commented out is no longer true and goes. Everything else
+ * is added at the end, in one group with a headline, or to the group of last time.
+ */
+#include "compose/assign_priv.h"
+
+#include <errno.h>
+#include <string.h>
+#include <strings.h>
+
+#define HEADLINE "# GPUs of the services, by plimsoll"
+
+/* May the value stand in an env file without quotes? */
+static bool is_plain(const char *value)
+{
+	for (const char *p = value; *p; p++)
+		if (!(((*p | 0x20) >= 'a' && (*p | 0x20) <= 'z') || (*p >= '0' && *p <= '9') ||
+		      strchr("_.,:/=+-", *p)))
+			return false;
+	return true;
+}
+
+/* As compose reads it back: in single quotes nothing is expanded, but only `'` can be escaped. */
+static const char *quoted(struct assigning *a, const char *value, char quote)
+{
+	auto_text struct text out = {};
+
+	if (!quote && is_plain(value))
+		return value;
+	if (quote == '"' && is_plain(value))
+		return arena_printf(a->arena, "\"%s\"", value);
+	text_add(&out, "'");
+	for (; *value; value++)
+		text_add(&out, *value == '\'' ? "\\'" : (char[]){*value, '\0'});
+	text_add(&out, "'");
+	return arena_strdup(a->arena, out.data);
+}
+
+static size_t line_end(const struct compose_file *file, size_t at)
+{
+	while (at < file->len && file->text[at] != '\n' && file->text[at] != '\r')
+		at++;
+	return at;
+}
+
+static const char *newline_of(const struct compose_file *file)
+{
+	const char *end = strchr(file->text, '\n');
+
+	return end && end > file->text && end[-1] == '\r' ? "\r\n" : "\n";
+}
+
+/* Words for a comment: one line. */
+static const char *one_line(struct assigning *a, const char *text)
+{
+	char *copy = arena_strdup(a->arena, text);
+
+	for (char *p = copy; *p; p++)
+		if ((unsigned char)*p < ' ')
+			*p = ' ';
+	return copy;
+}
+
+static bool speaks_of_being_commented(const char *comment, size_t len)
+{
+	static const char *const words[] = {"comment", "default", "disabled", "unset"};
+
+	for (size_t i = 0; i < len; i++)
+		for (size_t k = 0; k < ARRAY_LEN(words); k++)
+			if (i + strlen(words[k]) <= len &&
+			    strncasecmp(comment + i, words[k], strlen(words[k])) == 0)
+				return true;
+	return false;
+}
+
+/* What stands behind the value on its line: kept, replaced by the reason, or dropped. */
+static int settle_comment(struct assigning *a, const struct compose_assignment *assignment,
+			  const char *why, struct error *err)
+{
+	const struct compose_file *file = assignment->span.file;
+	size_t begin = assignment->span.end, end = line_end(file, begin), hash = begin;
+	struct compose_span span;
+
+	while (hash < end && (file->text[hash] == ' ' || file->text[hash] == '\t'))
+		hash++;
+	if (hash == end || file->text[hash] != '#')
+		return 0;
+	if (!speaks_of_being_commented(file->text + hash, end - hash))
+		return 0;
+	span = (struct compose_span){file, why ? hash : begin, end};
+	return assign_edit(a, &span, why ? arena_printf(a->arena, "# %s", one_line(a, why)) : "",
+			   err);
+}
+
+static int uncomment(struct assigning *a, const struct assign_region *region,
+		     const struct compose_assignment *assignment, const char *value,
+		     struct error *err)
+{
+	const struct compose_file *file = assignment->span.file;
+	struct compose_span mark = {file, assignment->span.begin, assignment->span.begin};
+	const char *written = quoted(a, value, assignment->quote);
+	bool again = false;
+	int r;
+
+	while (mark.end < assignment->span.end && strchr("# \t", file->text[mark.end]))
+		mark.end++;
+	/* Another service may have done it; its reason stands there then. */
+	for (size_t i = 0; i < a->edits.n; i++)
+		again = again || (a->edits.items[i].span.file == file &&
+				  a->edits.items[i].span.begin == mark.begin);
+	r = assign_edit(a, &mark, "", err);
+	if (r == 0)
+		r = assign_edit(a, &assignment->value_span, written, err);
+	return r < 0 || again ? r : settle_comment(a, assignment, region->target->why, err);
+}
+
+static int add_variable(struct assigning *a, const struct assign_region *region, const char *name,
+			const char *value, struct error *err)
+{
+	for (size_t i = 0; i < a->n_additions; i++) {
+		if (strcmp(a->additions[i].name, name) != 0)
+			continue;
+		if (strcmp(a->additions[i].value, value) == 0)
+			return 0;
+		return assign_fail(region->target, &region->part.node->span, err,
+				   "%s would have to be %s for one service and %s for another",
+				   name, a->additions[i].value, value);
+	}
+	ARRAY_GROW(a->additions, a->n_additions, a->room);
+	a->additions[a->n_additions++] = (struct assign_addition){name, value, region->target->why};
+	return 0;
+}
+
+int assign_env_set(struct assigning *a, const struct assign_region *region, const char *name,
+		   const char *value, struct error *err)
+{
+	const struct compose_value *old = &region->value;
+	const struct compose_assignment *there = old->assignment;
+	const struct compose_assignment *commented = there ? NULL : old->commented;
+	const struct compose_assignment *line = there ?: commented;
+	unsigned number, column;
+
+	if (!line) {
+		assign_note(a, region->target, "%s=%s is added to .env", name, value);
+		return add_variable(a, region, name, value, err);
+	}
+	compose_file_position(line->span.file, line->span.begin, &number, &column);
+	assign_note(a, region->target, "%s=%s in line %u of %s%s", line->name, value, number,
+		    line->span.file->shown, commented ? ", which was commented out" : "");
+	if (commented)
+		return uncomment(a, region, commented, value, err);
+	return assign_edit(a, &there->value_span, quoted(a, value, there->quote), err);
+}
+
+/* The file that gets new variables: the last one that is read, as it wins. */
+static int env_file(struct assigning *a, const struct compose_file **ret_file, struct error *err)
+{
+	const struct compose_env *env = &a->project->env;
+
+	if (env->n_files > 0) {
+		*ret_file = env->files[env->n_files - 1].file;
+		return 0;
+	}
+	return compose_files_load_or_new(&a->project->files, a->project->dir, ".env", ret_file,
+					 err);
+}
+
+/* Where the group of last time ends: after its last line that is not blank. Not there: false. */
+static bool group_end(const struct compose_file *file, size_t *ret_at)
+{
+	const char *headline = strstr(file->text, HEADLINE);
+	size_t at;
+
+	if (!headline || (headline > file->text && headline[-1] != '\n'))
+		return false;
+	at = line_end(file, (size_t)(headline - file->text));
+	for (;;) {
+		size_t next = at + (file->text[at] == '\r'), end;
+
+		next += next < file->len && file->text[next] == '\n';
+		end = line_end(file, next);
+		if (next >= file->len || end == next)
+			break;
+		at = end;
+	}
+	*ret_at = at;
+	return true;
+}
+
+int assign_env_finish(struct assigning *a, struct error *err)
+{
+	const struct compose_file *file = NULL;
+	auto_text struct text text = {};
+	struct compose_span span;
+	const char *newline;
+	size_t at = 0;
+	bool grouped;
+	int r;
+
+	if (a->n_additions == 0)
+		return 0;
+	r = env_file(a, &file, err);
+	if (r < 0)
+		return r;
+	newline = newline_of(file);
+	grouped = group_end(file, &at);
+	if (!grouped) {
+		at = file->len;
+		if (at > 0)
+			text_printf(&text, "%s%s", file->text[at - 1] == '\n' ? "" : newline,
+				    newline);
+		text_printf(&text, "%s%s", HEADLINE, newline);
+	}
+	for (size_t i = 0; i < a->n_additions; i++) {
+		const struct assign_addition *addition = &a->additions[i];
+
+		text_printf(&text, "%s%s=%s%s%s%s", grouped ? newline : "", addition->name,
+			    quoted(a, addition->value, '\0'), addition->why ? " # " : "",
+			    addition->why ? one_line(a, addition->why) : "",
+			    grouped ? "" : newline);
+	}
+	span = (struct compose_span){file, at, at};
+	return assign_edit(a, &span, text.data, err);
+}

@@ -1,0 +1,105 @@
+/*
+ * What the files behind assign.h share. For nobody else.
+ *
+ *	assign.c	which service is to say what, and who shares what it says
+ *	assign_seat.c	one value: the assignment, the default or the literal that says it
+ *	assign_env.c	.env: values in place, lines uncommented, the group at its end
+ *	assign_yaml.c	the compose file: scalars, lists, entries, parts of one's own
+ */
+#pragma once
+
+#include "compose/assign.h"
+#include "compose/locate_ways.h"
+
+/* A variable that .env is to get at its end. */
+struct assign_addition {
+	const char *name, *value, *why; /* why may be NULL */
+};
+
+struct assigning {
+	struct compose_project *project;
+	struct arena *arena; /* the project's */
+	const struct gpu_list *list;
+	const struct compose_assign_options *options;
+	const struct compose_target *targets;
+	size_t n;
+	struct compose_gpus *all; /* of every service of the project */
+	struct compose_edits edits;
+	struct strings notes;
+	struct assign_addition *additions;
+	size_t n_additions, room;
+};
+
+struct assign_set {
+	bool in[GPU_LIST_MAX]; /* of the list's GPUs */
+};
+
+/* A part of a scalar that says something, as one value even when commas are in it. */
+struct assign_region {
+	const struct compose_target *target;
+	const struct compose_request *request;
+	struct locate_part part;
+	struct compose_value value;
+};
+
+/* assign.c */
+
+/* Where a service will be: its target, else where it is now; false: it cannot be said. */
+bool assign_final(const struct assigning *a, const struct compose_gpus *gpus,
+		  struct assign_set *ret_set);
+struct assign_set assign_wanted(const struct assigning *a, const struct compose_target *target);
+bool assign_sets_equal(const struct assign_set *one, const struct assign_set *other);
+/* The GPUs that one device's name means; false: none. */
+bool assign_meant(const struct assigning *a, const char *device, struct assign_set *ret_set);
+/* How a GPU is named where `like` stood (NULL: nothing did). */
+const char *assign_device(const struct assigning *a, const struct gpu *gpu, const char *like);
+void assign_note(struct assigning *a, const struct compose_target *target, const char *fmt, ...)
+    PRINTF(3, 4);
+int assign_edit(struct assigning *a, const struct compose_span *span, const char *text,
+		struct error *err) MUST_CHECK;
+/* "FILE:LINE:COLUMN: service "X": ..."; -ENOTSUP. */
+int assign_fail(const struct compose_target *target, const struct compose_span *at,
+		struct error *err, const char *fmt, ...) PRINTF(4, 5);
+
+/* assign_seat.c */
+
+/* The region from one value of a request to a later one of the same scalar. */
+void assign_region_find(struct assigning *a, const struct compose_target *target,
+			const struct compose_request *request, const struct compose_value *first,
+			const struct compose_value *last, struct assign_region *ret_region);
+/* It is to say `text`. */
+int assign_region_set(struct assigning *a, const struct assign_region *region, const char *text,
+		      struct error *err) MUST_CHECK;
+/* It says so already: its default is looked at all the same. */
+int assign_region_default(struct assigning *a, const struct assign_region *region,
+			  struct error *err) MUST_CHECK;
+
+/* assign_env.c */
+
+int assign_env_set(struct assigning *a, const struct assign_region *region, const char *name,
+		   const char *value, struct error *err) MUST_CHECK;
+/* All additions become one edit. */
+int assign_env_finish(struct assigning *a, struct error *err) MUST_CHECK;
+
+/* assign_yaml.c */
+
+/* A part of a scalar's bytes becomes `text`, which has no characters that YAML escapes; quotes are
+ * put round the scalar when it needs them now. */
+int assign_yaml_part(struct assigning *a, const struct compose_node *scalar,
+		     const struct compose_span *span, const char *text,
+		     struct error *err) MUST_CHECK;
+/* All of a scalar becomes `text`, in its style of quotes. */
+int assign_yaml_scalar(struct assigning *a, const struct compose_node *scalar, const char *text,
+		       struct error *err) MUST_CHECK;
+/* device_ids of a request: instead of its list, its `count` or nothing. */
+int assign_yaml_ids(struct assigning *a, const struct compose_target *target,
+		    const struct compose_request *request, const char *const *ids, size_t n,
+		    struct error *err) MUST_CHECK;
+/* A variable of the service's own `environment`. */
+int assign_yaml_environment(struct assigning *a, const struct compose_target *target,
+			    const char *name, const char *value, struct error *err) MUST_CHECK;
+/* A device request of the service's own, where it has one through an anchor, a merge key or
+ * extends. -EXDEV, without a text: the bytes are its own. */
+int assign_yaml_own(struct assigning *a, const struct compose_target *target,
+		    const struct compose_request *request, const char *const *ids, size_t n,
+		    struct error *err) MUST_CHECK;

@@ -1,0 +1,453 @@
+/*
+ * See assign_priv.h. What is written anew looks like what is there: the file's line ends and
+ * quotes, its indentation, flow style inside flow style. What is taken over from elsewhere (an
+ * anchor's content that becomes a service's own) is written out from its nodes, variables as they
+ * were.
+ */
+#include "compose/assign_priv.h"
+
+#include <errno.h>
+#include <string.h>
+#include <strings.h>
+
+#define STEP 2 /* blanks of one level of what is written anew */
+
+static const char *newline_of(const struct compose_file *file)
+{
+	const char *end = strchr(file->text, '\n');
+
+	return end && end > file->text && end[-1] == '\r' ? "\r\n" : "\n";
+}
+
+/* The quotes this file prefers. */
+static char quote_of(const struct compose_file *file)
+{
+	size_t singles = 0, doubles = 0;
+
+	for (size_t i = 0; i < file->len; i++) {
+		singles += file->text[i] == '\'';
+		doubles += file->text[i] == '"';
+	}
+	return singles > doubles ? '\'' : '"';
+}
+
+static bool is_flow(const struct compose_node *node)
+{
+	char first =
+	    node->span.begin < node->span.end ? node->span.file->text[node->span.begin] : '\0';
+
+	return first == '{' || first == '[';
+}
+
+/* Blanks up to the column of a byte: what the next entry of its map is indented by. */
+static void add_indent(struct text *text, const struct compose_file *file, size_t at, size_t more)
+{
+	unsigned line, column;
+
+	compose_file_position(file, at, &line, &column);
+	text_printf(text, "%*s", (int)(column - 1 + more), "");
+}
+
+static bool all_digits(const char *text)
+{
+	return *text && text[strspn(text, "0123456789")] == '\0';
+}
+
+/* Would it mean something else without quotes, anywhere? */
+static bool needs_quotes(const char *text)
+{
+	static const char *const words[] = {"",   "~",  "null", "true", "false", "yes",
+					    "no", "on", "off",  "y",    "n",     "<<"};
+
+	for (size_t i = 0; i < ARRAY_LEN(words); i++)
+		if (strcasecmp(text, words[i]) == 0)
+			return true;
+	if (strchr("0123456789-+.!&*?|>@`%'\"#", *text) || strpbrk(text, ",[]{}\n\t\\"))
+		return true;
+	return strstr(text, ": ") || strstr(text, " #") || text[strlen(text) - 1] == ':' ||
+	       text[strlen(text) - 1] == ' ';
+}
+
+/* A scalar in these quotes; '\0': without any where that goes. */
+static void add_scalar(struct text *out, const char *text, char quote)
+{
+	if (!quote && needs_quotes(text))
+		quote = strpbrk(text, "\n\t\r\\") ? '"' : '\'';
+	if (!quote) {
+		text_add(out, text);
+		return;
+	}
+	text_add_bytes(out, &quote, 1);
+	for (; *text; text++) {
+		unsigned char c = (unsigned char)*text;
+
+		if (quote == '\'')
+			text_add(out, c == '\'' ? "''" : (char[]){*text, '\0'});
+		else if (c == '"' || c == '\\')
+			text_printf(out, "\\%c", c);
+		else if (c < ' ')
+			text_printf(out, "\\x%02x", c);
+		else
+			text_add_bytes(out, text, 1);
+	}
+	text_add_bytes(out, &quote, 1);
+}
+
+int assign_yaml_scalar(struct assigning *a, const struct compose_node *scalar, const char *text,
+		       struct error *err)
+{
+	auto_text struct text out = {};
+
+	add_scalar(&out, text,
+		   scalar->style == COMPOSE_SINGLE  ? '\''
+		   : scalar->style == COMPOSE_PLAIN ? '\0'
+						    : '"');
+	return assign_edit(a, &scalar->span, out.data, err);
+}
+
+int assign_yaml_part(struct assigning *a, const struct compose_node *scalar,
+		     const struct compose_span *span, const char *text, struct error *err)
+{
+	bool whole = span->begin == scalar->span.begin && span->end == scalar->span.end;
+	bool inside = span->file == scalar->span.file && span->begin >= scalar->span.begin &&
+		      span->end <= scalar->span.end;
+	struct compose_span at = scalar->span;
+	int r;
+
+	/* Of a number a number is made; "0,1" and "0:1" would be cut or counted without quotes. */
+	if (inside && scalar->style == COMPOSE_PLAIN && !all_digits(text) &&
+	    (strpbrk(text, ",:") || (whole && needs_quotes(text)))) {
+		at.end = at.begin;
+		r = assign_edit(a, &at, "\"", err);
+		at.begin = at.end = scalar->span.end;
+		if (r == 0)
+			r = assign_edit(a, span, text, err);
+		return r < 0 ? r : assign_edit(a, &at, "\"", err);
+	}
+	return assign_edit(a, span, text, err);
+}
+
+/* ["0", "1"] */
+static void add_ids(struct text *out, const char *const *ids, size_t n, char quote)
+{
+	text_add(out, "[");
+	for (size_t i = 0; i < n; i++) {
+		text_add(out, i ? ", " : "");
+		add_scalar(out, ids[i], quote);
+	}
+	text_add(out, "]");
+}
+
+/* The list as it is written: one after the other, or one in each line. */
+static int replace_list(struct assigning *a, const struct compose_node *list,
+			const char *const *ids, size_t n, struct error *err)
+{
+	const struct compose_file *file = list->span.file;
+	const struct compose_node *first = list->items[0];
+	char quote = first->style == COMPOSE_SINGLE  ? '\''
+		     : first->style == COMPOSE_PLAIN ? '\0'
+						     : '"';
+	auto_text struct text out = {};
+
+	if (!all_digits(ids[0]) || !quote)
+		quote = quote ?: quote_of(file);
+	if (is_flow(list)) {
+		add_ids(&out, ids, n, quote);
+		return assign_edit(a, &list->span, out.data, err);
+	}
+	for (size_t i = 0; i < n; i++) {
+		if (i > 0) {
+			text_add(&out, newline_of(file));
+			add_indent(&out, file, list->span.begin, 0);
+		}
+		text_add(&out, "- ");
+		add_scalar(&out, ids[i], quote);
+	}
+	return assign_edit(a, &list->span, out.data, err);
+}
+
+/* An entry in front of the map's one at `at`. */
+static int insert_entry(struct assigning *a, const struct compose_node *map, size_t at,
+			const char *entry, struct error *err)
+{
+	const struct compose_file *file = map->span.file;
+	auto_text struct text out = {};
+	struct compose_span span = {file, at, at};
+
+	text_add(&out, entry);
+	if (is_flow(map)) {
+		if (at == map->span.begin)
+			span.begin = span.end = at + 1;
+		if (map->n > 0)
+			text_add(&out, ", ");
+	} else {
+		text_add(&out, newline_of(file));
+		add_indent(&out, file, at, 0);
+	}
+	return assign_edit(a, &span, out.data, err);
+}
+
+int assign_yaml_ids(struct assigning *a, const struct compose_target *target,
+		    const struct compose_request *request, const char *const *ids, size_t n,
+		    struct error *err)
+{
+	const struct compose_node *map = request->node;
+	const struct compose_entry *list = compose_entry(map, "device_ids");
+	const struct compose_entry *count = compose_entry(map, "count");
+	const struct compose_entry *before = compose_entry(map, "capabilities");
+	auto_text struct text out = {};
+	struct compose_span span;
+
+	if (list && list->value->type == COMPOSE_LIST && list->value->n > 0)
+		return replace_list(a, list->value, ids, n, err);
+	if (list || !map->span.file)
+		return assign_fail(target, &request->span, err,
+				   "device_ids cannot be written here: %s",
+				   request->problem ?: "there is an empty one");
+	text_add(&out, "device_ids: ");
+	add_ids(&out, ids, n, quote_of(map->span.file));
+	if (!count)
+		return insert_entry(a, map,
+				    before && !before->value->via.file ? before->key_span.begin
+								       : map->span.begin,
+				    out.data, err);
+	span = locate_entry_span(count);
+	if (count->value->span.begin == map->span.begin) {
+		/* `gpus: all`, which is read as a list of one request. */
+		auto_text struct text list_of_one = {};
+
+		text_printf(&list_of_one, "[{%s}]", out.data);
+		return assign_edit(a, &map->span, list_of_one.data, err);
+	}
+	if (count->value->via.file || span.file != map->span.file)
+		return assign_fail(target, &request->span, err,
+				   "`count` comes from an anchor; write device_ids there");
+	return assign_edit(a, &span, out.data, err);
+}
+
+/* The service as one file has it, and its document's own name for it. */
+static const struct compose_node *written_service(const struct assigning *a,
+						  const struct compose_service *service)
+{
+	for (size_t i = 0; i < a->project->n_documents; i++) {
+		const struct compose_entry *entry =
+		    compose_entry(compose_get(a->project->documents[i], "services"), service->name);
+
+		if (entry && entry->key_span.file == service->span.file &&
+		    entry->key_span.begin == service->span.begin)
+			return entry->value->type == COMPOSE_MAP && !entry->value->via.file
+				   ? entry->value
+				   : NULL;
+	}
+	return NULL;
+}
+
+/* After the line in which a map in block style ends: lines of this indentation. */
+static int append_lines(struct assigning *a, const struct compose_node *map, const char *lines,
+			struct error *err)
+{
+	const struct compose_file *file = map->span.file;
+	const char *end = strchr(file->text + map->span.end, '\n');
+	struct compose_span span = {file, file->len, file->len};
+	auto_text struct text out = {};
+
+	if (end)
+		span.begin = span.end = (size_t)(end - file->text) + 1;
+	else
+		text_add(&out, newline_of(file));
+	text_add(&out, lines);
+	if (end)
+		text_add(&out, newline_of(file));
+	return assign_edit(a, &span, out.data, err);
+}
+
+/* One more variable in an `environment` that is there, whichever form it has. */
+static int add_setting(struct assigning *a, const struct compose_node *environment,
+		       const char *name, const char *value, struct error *err)
+{
+	char quote = quote_of(environment->span.file);
+	auto_text struct text entry = {}, item = {};
+
+	if (environment->type == COMPOSE_MAP) {
+		text_printf(&entry, "%s: ", name);
+		add_scalar(&entry, value, quote);
+		return insert_entry(a, environment, environment->span.begin, entry.data, err);
+	}
+	text_printf(&item, "%s=%s", name, value);
+	if (!is_flow(environment))
+		text_add(&entry, "- ");
+	add_scalar(&entry, item.data, strpbrk(value, ",:") || is_flow(environment) ? quote : '\0');
+	return insert_entry(a, environment, environment->span.begin, entry.data, err);
+}
+
+int assign_yaml_environment(struct assigning *a, const struct compose_target *target,
+			    const char *name, const char *value, struct error *err)
+{
+	const struct compose_node *service = written_service(a, target->gpus->service);
+	const struct compose_node *environment = compose_get(service, "environment");
+	struct compose_span place = target->gpus->service->span;
+	auto_text struct text lines = {};
+
+	if (!service)
+		return assign_fail(target, &place, err,
+				   "it is not written out here, %s=%s cannot be added", name,
+				   value);
+	if (environment && (environment->via.file || environment->n == 0))
+		return assign_fail(target, &environment->span, err,
+				   "its environment is shared: give it one of its own with %s=%s",
+				   name, value);
+	if (environment)
+		return add_setting(a, environment, name, value, err);
+	if (is_flow(service)) {
+		text_printf(&lines, "environment: {%s: ", name);
+		add_scalar(&lines, value, quote_of(place.file));
+		text_add(&lines, "}");
+		return insert_entry(a, service, service->span.begin, lines.data, err);
+	}
+	add_indent(&lines, place.file, service->span.begin, 0);
+	text_printf(&lines, "environment:%s", newline_of(place.file));
+	add_indent(&lines, place.file, service->span.begin, STEP);
+	text_printf(&lines, "%s: ", name);
+	add_scalar(&lines, value, quote_of(place.file));
+	return append_lines(a, service, lines.data, err);
+}
+
+static void add_node(struct text *out, const struct compose_node *node);
+
+/* In flow style, as the template was. */
+static void add_collection(struct text *out, const struct compose_node *node)
+{
+	bool is_map = node->type == COMPOSE_MAP;
+
+	text_add(out, is_map ? "{" : "[");
+	for (size_t i = 0; i < node->n; i++) {
+		text_add(out, i ? ", " : "");
+		if (is_map) {
+			add_scalar(out, node->entries[i].key, '\0');
+			text_add(out, ": ");
+		}
+		add_node(out, is_map ? node->entries[i].value : node->items[i]);
+	}
+	text_add(out, is_map ? "}" : "]");
+}
+
+static void add_node(struct text *out, const struct compose_node *node)
+{
+	if (node->mark != COMPOSE_UNMARKED)
+		text_add(out, node->mark == COMPOSE_RESET ? "!reset " : "!override ");
+	if (node->type == COMPOSE_MAP || node->type == COMPOSE_LIST)
+		add_collection(out, node);
+	else if (node->type == COMPOSE_NULL)
+		text_add(out, "null");
+	else if (node->style == COMPOSE_PLAIN && !node->tagged_string && all_digits(node->raw))
+		text_add(out, node->raw);
+	else
+		add_scalar(out, node->raw,
+			   node->style == COMPOSE_SINGLE   ? '\''
+			   : node->style == COMPOSE_DOUBLE ? '"'
+							   : '\0');
+}
+
+/* The request with these ids and no count, as a new node. */
+static struct compose_node *request_with(struct assigning *a, const struct compose_request *request,
+					 const char *const *ids, size_t n)
+{
+	struct compose_node *map = compose_node_copy(a->arena, request->node);
+	struct compose_node *list = compose_node_list(a->arena, NULL);
+
+	if (request->node->type != COMPOSE_MAP ||
+	    (compose_get(map, "count") &&
+	     compose_get(map, "count")->span.begin == request->node->span.begin)) {
+		map = compose_node_map(a->arena, NULL);
+	}
+	for (size_t i = 0; i < n; i++) {
+		struct compose_node *id = compose_node_scalar(a->arena, NULL, ids[i]);
+
+		id->style = COMPOSE_DOUBLE;
+		id->tagged_string = true;
+		compose_list_add(a->arena, list, id);
+	}
+	compose_map_remove(map, "count");
+	compose_map_put(a->arena, map, "device_ids", NULL, list);
+	return map;
+}
+
+static const char *const *path_of(const struct compose_request *request)
+{
+	static const char *const reservation[] = {"deploy", "resources", "reservations", "devices",
+						  NULL};
+	static const char *const gpus[] = {"gpus", NULL};
+
+	return request->how == COMPOSE_GPUS ? gpus : reservation;
+}
+
+/* A copy of what stands at the path, with the list at its end replaced. */
+static struct compose_node *copy_with(struct assigning *a, const struct compose_node *node,
+				      const char *const *path, struct compose_node *list)
+{
+	struct compose_node *copy;
+
+	if (!*path)
+		return list;
+	copy = node && node->type == COMPOSE_MAP ? compose_node_copy(a->arena, node)
+						 : compose_node_map(a->arena, NULL);
+	compose_map_put(a->arena, copy, *path, NULL,
+			copy_with(a, compose_get(node, *path), path + 1, list));
+	return copy;
+}
+
+/* `key: value` in a map that is the service's own. */
+static int write_entry(struct assigning *a, const struct compose_node *map, const char *key,
+		       const struct compose_node *value, struct error *err)
+{
+	const struct compose_entry *entry = compose_entry(map, key);
+	auto_text struct text out = {};
+
+	if (entry && entry->value->via.file == map->span.file &&
+	    entry->value->via.begin >= entry->key_span.end &&
+	    entry->key_span.begin >= map->span.begin && entry->value->via.end <= map->span.end) {
+		/* `key: *alias`: what it stands for, in its place. */
+		add_node(&out, value);
+		return assign_edit(a, &entry->value->via, out.data, err);
+	}
+	text_printf(&out, "%s: ", key);
+	add_node(&out, value);
+	if (is_flow(map))
+		return insert_entry(a, map, map->span.begin, out.data, err);
+	{
+		auto_text struct text line = {};
+
+		add_indent(&line, map->span.file, map->span.begin, 0);
+		text_add(&line, out.data);
+		return append_lines(a, map, line.data, err);
+	}
+}
+
+int assign_yaml_own(struct assigning *a, const struct compose_target *target,
+		    const struct compose_request *request, const char *const *ids, size_t n,
+		    struct error *err)
+{
+	const struct compose_node *map = written_service(a, target->gpus->service);
+	const char *const *path = path_of(request);
+	struct compose_node *list = compose_node_list(a->arena, NULL);
+	const struct compose_entry *entry;
+
+	if (!map)
+		return assign_fail(target, &target->gpus->service->span, err,
+				   "it is an alias of another service: give it a device request of "
+				   "its own");
+	compose_list_add(a->arena, list, request_with(a, request, ids, n));
+	for (;; map = entry->value, path++) {
+		entry = compose_entry(map, *path);
+		if (!entry) {
+			/* From elsewhere (extends, another file), and it would be added to. */
+			list->mark = COMPOSE_OVERRIDE;
+			return write_entry(a, map, *path, copy_with(a, NULL, path + 1, list), err);
+		}
+		if (entry->value->via.file)
+			return write_entry(a, map, *path,
+					   copy_with(a, entry->value, path + 1, list), err);
+		if (!path[1] || entry->value->type != COMPOSE_MAP)
+			return -EXDEV;
+	}
+}

@@ -120,45 +120,47 @@ static uint64_t shares_sum(const struct shares *shares)
 	return sum;
 }
 
-/* "  today    ####|..  19.46   81 %  ai-llm 18.00, ai-florence 1.46"; the names go below it where
- * the line has no room for them. */
+/* "ai-llm 18.00, +ai-clip 1.20" from column `at` on; a name stays with its size. */
+static void draw_shares(struct canvas *c, const struct shares *shares, size_t at)
+{
+	size_t column = at;
+
+	for (size_t i = 0; i < shares->n; i++) {
+		const struct share *share = &shares->items[i];
+		auto_free char *size = mem_printf("%.2f", GIB_OF(share->bytes));
+		auto_free char *item = mem_printf("%s%s %s%s", share->comes ? "+" : "", share->name,
+						  share->on_demand ? "(on demand)" : size,
+						  i + 1 < shares->n ? "," : "");
+		size_t columns = text_columns(item);
+
+		if (i > 0 && column + 1 + columns > c->width) {
+			text_printf(c->text, "\n%*s", (int)at, "");
+			column = at;
+		} else if (i > 0) {
+			text_add(c->text, " ");
+			column++;
+		}
+		text_add(c->text, item);
+		column += columns;
+	}
+	text_add(c->text, shares->n > 0 ? "\n" : "nothing\n");
+}
+
+/* "  today    ####|..  19.46   81 %  ai-llm 18.00, ai-florence 1.46" */
 static void draw_line(struct canvas *c, const struct plan_gpu *gpu, const char *label,
 		      uint64_t bytes, struct shares *shares)
 {
 	const double total = (double)gpu->total_bytes;
-	const bool wide = c->width >= WIDE;
-	const unsigned bar = wide ? BAR_WIDE : BAR_NARROW;
-	auto_text struct text names = {};
-	size_t head;
+	const unsigned bar = c->width >= WIDE ? BAR_WIDE : BAR_NARROW;
 
 	if (shares->n > 1)
 		qsort(shares->items, shares->n, sizeof *shares->items, by_bytes);
 	text_printf(c->text, "  %-8s", label);
-	if (total > 0)
-		term_add_bar(c->text, (double)bytes / total, (double)gpu->load_line_bytes / total,
-			     bar);
+	term_add_bar(c->text, total > 0 ? (double)bytes / total : 0,
+		     total > 0 ? (double)gpu->load_line_bytes / total : -1, bar);
 	styled(c, bytes > gpu->load_line_bytes ? TERM_RED : TERM_PLAIN, "%8.2f", GIB_OF(bytes));
 	text_printf(c->text, " %4.0f %%  ", total > 0 ? 100 * (double)bytes / total : 0);
-	head = 2 + 8 + bar + 8 + 9;
-	text_printf(&names, "%*s", (int)head, "");
-	for (size_t i = 0; i < shares->n; i++) {
-		const struct share *share = &shares->items[i];
-
-		text_printf(&names, "%s%s%s ", i > 0 ? ", " : "", share->comes ? "+" : "",
-			    share->name);
-		if (share->on_demand)
-			text_add(&names, "(on demand)");
-		else
-			text_printf(&names, "%.2f", GIB_OF(share->bytes));
-	}
-	if (shares->n == 0)
-		text_add(&names, "nothing");
-	{
-		auto_text struct text wrapped = {};
-
-		term_add_wrapped(&wrapped, names.data, head, c->width);
-		text_add(c->text, wrapped.data + head);
-	}
+	draw_shares(c, shares, 2 + 8 + bar + 8 + 9);
 }
 
 static void draw_today(struct canvas *c, size_t g)
@@ -178,17 +180,25 @@ static void draw_today(struct canvas *c, size_t g)
 	free(shares.items);
 }
 
+/* What the picture shows. */
+static void plan_label(const struct canvas *c, const char *otherwise, char label[32])
+{
+	(void)snprintf(label, 32, "%s", otherwise);
+	if (c->view->way != PLANVIEW_NO_WAY && c->view->may_choose)
+		(void)snprintf(label, 32, "%s %zu", *otherwise == 'P' ? "WAY" : "way",
+			       c->view->way + 1);
+}
+
 static void draw_planned(struct canvas *c, size_t g)
 {
 	const uint64_t foreign = c->stack->foreign_bytes[g];
 	struct shares shares = {};
-	char label[32] = "planned";
+	char label[32];
 
+	plan_label(c, "planned", label);
 	shares_planned(c, g, &shares);
 	if (foreign > 0)
 		share_add(&shares, (struct share){.name = "others", .bytes = foreign});
-	if (c->view->way != PLANVIEW_NO_WAY && c->view->may_choose)
-		(void)snprintf(label, sizeof label, "way %zu", c->view->way + 1);
 	draw_line(c, &c->taken->gpus[g], label, shares_sum(&shares), &shares);
 	if (c->taken->gpus[g].total_bytes != c->problem->gpus[g].total_bytes)
 		text_printf(c->text, "          with %.2f GiB, load line %.2f\n",
@@ -297,13 +307,14 @@ static void add_row(const struct canvas *c, size_t i, struct table *table, bool 
 
 static void draw_services(struct canvas *c)
 {
-	static const struct table_column columns[] = {
+	char label[32];
+	const struct table_column columns[] = {
 	    {.title = "SERVICE"},
 	    {.title = "SAYS", .right = true},
 	    {.title = "USES", .right = true},
 	    {.title = "TODAY"},
 	    {.title = "FILES", .shrinks = true},
-	    {.title = "PLAN"},
+	    {.title = label},
 	    {.title = "WHY", .shrinks = true},
 	};
 	const bool wide = c->width >= WIDE && c->places;
@@ -311,6 +322,7 @@ static void draw_services(struct canvas *c)
 	auto_text struct text lines = {};
 	char *rest, *line;
 
+	plan_label(c, "PLAN", label);
 	for (size_t i = 0; i < c->problem->n_services; i++)
 		add_row(c, i, table, wide);
 	table_render(table, c->width, &lines);
@@ -407,7 +419,6 @@ static void draw_head(struct canvas *c)
 static void draw_end(struct canvas *c)
 {
 	const char *line = NULL;
-	auto_free char *way = NULL;
 
 	if (c->problem->n_services == 0)
 		line = "There is nothing to plan: no service asks for a GPU and says how much "
@@ -417,10 +428,8 @@ static void draw_end(struct canvas *c)
 	else if (c->plan->feasible)
 		line = "plimsoll apply writes this; --explain SERVICE says more about one.";
 	else if (c->view->may_choose && c->plan->n_ways > 0)
-		line = way =
-		    mem_printf("plimsoll plan --way-out %d shows another of them, plimsoll "
-			       "apply --way-out N writes it.",
-			       c->plan->n_ways > 1 ? 2 : 1);
+		line = "Way 1 is drawn; --way-out N draws another, and plimsoll apply --way-out N "
+		       "writes it.";
 	if (!line)
 		return;
 	text_add(c->text, "\n");

@@ -129,12 +129,27 @@ void term_add_bar(struct text *text, double share, double mark, unsigned width)
 		text_add(text, i == at ? "|" : i < full ? "#" : ".");
 }
 
+/* A number stays with its unit, and "GPU" with its number. */
+static size_t word_length(const char *word)
+{
+	static const char *const units[] = {" %", " GiB", " MiB"};
+	size_t len = strcspn(word, " ");
+
+	if (len == 3 && text_starts_with(word, "GPU ") && word[4] >= '0' && word[4] <= '9')
+		return 4 + strcspn(word + 4, " ");
+	for (size_t i = 0; len > 0 && i < ARRAY_LEN(units); i++)
+		if (word[len - 1] >= '0' && word[len - 1] <= '9' &&
+		    text_starts_with(word + len, units[i]))
+			return len + 1 + strcspn(word + len + 1, " ");
+	return len;
+}
+
 void term_add_wrapped(struct text *text, const char *line, size_t hang, unsigned width)
 {
 	size_t column = 0;
 
 	while (*line) {
-		size_t spaces = strspn(line, " "), len = spaces + strcspn(line + spaces, " ");
+		size_t spaces = strspn(line, " "), len = spaces + word_length(line + spaces);
 		auto_free char *word = mem_strndup(line, len);
 		size_t columns = text_columns(word);
 

@@ -68,9 +68,9 @@ static int show(const struct options *options, struct planview *view)
 
 	if (code != EXIT_DONE)
 		return code;
-	if (service)
-		return explain(view, service);
-	if (options_flag(options, "json")) {
+	if (service) {
+		code = explain(view, service);
+	} else if (options_flag(options, "json")) {
 		auto_json json_t *json = planview_json(view);
 
 		term_print_json(stdout, json);
@@ -78,6 +78,8 @@ static int show(const struct options *options, struct planview *view)
 		planview_render(view, stdout, term_table_width(stdout), &text);
 		(void)fputs(text.data, stdout);
 	}
+	if (code != EXIT_DONE)
+		return code;
 	return view->plan->feasible || options_int(options, "way-out", 0) > 0 ? EXIT_DONE
 									      : EXIT_PROBLEM;
 }

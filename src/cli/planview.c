@@ -226,7 +226,8 @@ static void draw_gpu(struct canvas *c, size_t g)
 						: line->unusable_reason);
 	}
 	draw_today(c, g);
-	if (c->places && (gpu->usable || c->stack->foreign_bytes[g] > 0))
+	if (c->places && c->problem->n_services > 0 &&
+	    (gpu->usable || c->stack->foreign_bytes[g] > 0))
 		draw_planned(c, g);
 }
 
@@ -396,11 +397,19 @@ static void draw_head(struct canvas *c)
 	styled(c, TERM_BOLD, "%.100s", c->workspace->project->name);
 	text_printf(c->text, ": %zu service%s on %zu GPU%s, sizes in GiB\n", c->problem->n_services,
 		    PLURAL(c->problem->n_services), c->problem->n_gpus, PLURAL(c->problem->n_gpus));
-	if (plan->feasible) {
-		rest = mem_printf(", %u move%s: %s, %s", plan->moves, plan->moves == 1 ? "s" : "",
-				  plan_objective_name(c->problem->objective),
-				  plan->proved ? "proved to be the best there is"
-					       : "the best that was found in time");
+	if (c->problem->n_services == 0) {
+		text_add(c->text, "Nothing to plan: no service asks for a GPU and says how much "
+				  "VRAM it needs\n");
+	} else if (plan->feasible) {
+		auto_free char *moves = plan->moves == 0
+					    ? mem_strdup("nothing moves")
+					    : mem_printf("%u service%s", plan->moves,
+							 plan->moves == 1 ? " moves" : "s move");
+
+		rest =
+		    mem_printf(", %s (%s, %s)", moves, plan_objective_name(c->problem->objective),
+			       plan->proved ? "proved to be the best there is"
+					    : "the best that was found in time");
 		draw_statement(c, TERM_GREEN, "Everything fits", rest);
 	} else {
 		rest = mem_printf(": %s", plan->reason);
@@ -416,17 +425,35 @@ static void draw_head(struct canvas *c)
 	text_add(c->text, "\n");
 }
 
+/* Do the files say so already? Of what they leave open ("all") they do not. */
+static bool is_written(const struct canvas *c)
+{
+	for (size_t i = 0; i < c->problem->n_services; i++) {
+		const struct stack_service *service = stack_service_of(c, i);
+		const struct plan_place *place = &c->places[i];
+
+		if (service->gpus->decides->all || service->n_assigned != place->n)
+			return false;
+		for (size_t k = 0; k < service->n_assigned; k++)
+			if (!is_on(place, service->assigned[k]))
+				return false;
+	}
+	return true;
+}
+
 static void draw_end(struct canvas *c)
 {
 	const char *line = NULL;
 
 	if (c->problem->n_services == 0)
-		line = "There is nothing to plan: no service asks for a GPU and says how much "
-		       "VRAM it needs.";
-	else if (c->plan->feasible && c->plan->moves == 0)
-		line = "Nothing has to move.";
+		line = "A service says what it needs under x-plimsoll, `vram: 6G` for example.";
+	else if (c->plan->feasible && is_written(c))
+		line = c->plan->moves == 0 ? "The files say so already."
+					   : "The files say so already; plimsoll apply --up moves "
+					     "what runs elsewhere.";
 	else if (c->plan->feasible)
-		line = "plimsoll apply writes this; --explain SERVICE says more about one.";
+		line = "plimsoll apply writes this into the files; --explain SERVICE says more "
+		       "about one.";
 	else if (c->view->may_choose && c->plan->n_ways > 0)
 		line = "Way 1 is drawn; --way-out N draws another, and plimsoll apply --way-out N "
 		       "writes it.";

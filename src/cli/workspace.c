@@ -36,16 +36,18 @@ static int open_project(const struct options *options, struct workspace *w, stru
 	return compose_project_load(&compose, &w->project, err);
 }
 
-/* plimsoll.yaml beside the first compose file; one from standard input is in the project's folder.
- */
+/* plimsoll.yaml beside the first compose file, as people know it; for one from standard input it is
+ * in the project's folder. */
 static char *path_beside(const struct compose_project *project)
 {
-	const char *first = project->n_main_files > 0 ? project->main_files[0]->path : "";
-	const char *slash = strrchr(first, '/');
+	const struct compose_file *first =
+	    project->n_main_files > 0 ? project->main_files[0] : NULL;
+	const char *slash = first ? strrchr(first->shown, '/') : NULL;
 
-	if (*first == '/')
-		return mem_printf("%.*s/plimsoll.yaml", (int)(slash - first), first);
-	return mem_printf("%s/plimsoll.yaml", project->dir);
+	if (!first || first->path[0] != '/')
+		return mem_printf("%s/plimsoll.yaml", project->dir);
+	return mem_printf("%.*splimsoll.yaml", slash ? (int)(slash - first->shown + 1) : 0,
+			  first->shown);
 }
 
 /* A name beside the project that is none of its services is a slip of the pen; one in the machine's

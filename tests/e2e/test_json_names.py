@@ -61,7 +61,7 @@ def check(value, name):
     assert not found, "\n".join(found)
 
 
-@pytest.mark.parametrize("shape", ["gpus", "task", "attempt", "queue", "batch"])
+@pytest.mark.parametrize("shape", ["gpus", "task", "attempt", "queue", "batch", "plan"])
 def test_the_check_finds_what_is_wrong(shape):
     assert list(faults({}, load(shape)))
     assert list(faults(None, load(shape)))

@@ -1,0 +1,219 @@
+"""`plimsoll plan`: story S1 to the number, a machine that is here, and one that is a file."""
+
+import json
+import shutil
+
+import pytest
+from conftest import ROOT, wait_until
+from test_json_names import check
+
+GIB = 1 << 30
+MIB = 1 << 20
+
+
+@pytest.fixture
+def nem(sandbox):
+    """The project of S1 as it was found."""
+    shutil.copytree(ROOT / "examples" / "nem-3900", sandbox.dir / "nem")
+
+    def plan(*args, check=1, **options):
+        return sandbox.plimsoll("plan", "--inventory", "inventory.json", *args, check=check, cwd=sandbox.dir / "nem", **options)
+
+    return plan
+
+
+def gib(value):
+    return round(value / GIB, 2)
+
+
+def where(assignments):
+    return {a["service"]: [g["index"] for g in a["gpus"]] for a in assignments}
+
+
+def test_s1_in_numbers(nem):
+    plan = json.loads(nem("--json").stdout)
+    check(plan, "plan")
+    assert not plan["feasible"] and plan["proved"] and plan["assignments"] == []
+    assert gib(plan["needed_bytes"]) == 28.51 and gib(plan["total_bytes"]) == 27.99
+    assert "6 services need 28.51 GiB" in plan["reason"]
+    way = plan["ways_out"][0]
+    assert [(c["service"], c["model"], c["action"]) for c in way["changes"]] == [("ai-enrichment", None, "on-demand")]
+    assert [gib(g["planned_bytes"]) for g in way["gpus"]] == [19.46, 3.05]
+    assert [round(g["planned_percent"]) for g in way["gpus"]] == [81, 76]
+    assert [round(g["today_bytes"] / g["total_bytes"] * 100, 1) for g in plan["gpus"]] == [96.7, 7.5]
+    places = where(way["assignments"])
+    assert {name for name, gpus in places.items() if gpus == [0]} == {"ai-llm", "ai-florence", "ai-enrichment"}
+    assert {name for name, gpus in places.items() if gpus == [1]} == {"ai-yolo26", "ai-clip", "ai-enrichment-light"}
+    # What may stay of it, in the room that is left above the other two.
+    assert "3.33 GiB" in way["reason"] and "may stay" in way["reason"]
+    assert [a["service"] for a in way["assignments"] if a["moved"]] == ["ai-yolo26", "ai-clip", "ai-enrichment"]
+    # Single models come later.
+    models = [i for i, w in enumerate(plan["ways_out"]) if all(c["model"] for c in w["changes"])]
+    assert models and models[0] > 0
+
+
+def test_s1_for_people(nem):
+    for columns in ("80", "200"):
+        text = nem(env={"COLUMNS": columns}).stdout
+        assert max(map(len, text.splitlines())) <= 80 if columns == "80" else True
+        flat = " ".join(text.split())
+        for words in (
+            "Not everything fits: 6 services need 28.51 GiB",
+            "23.20 97 % ai-llm 19.30, ai-florence 1.66",
+            "19.46 81 % ai-llm 18.00, ai-florence 1.46, +ai-enrichment (on demand)",
+            "3.05 76 % +ai-clip 1.20, ai-enrichment-light 1.20, +ai-yolo26 0.65",
+            "1 ai-enrichment (6 GiB) loads on demand",
+            "compose.yaml:97:7: ai-enrichment: uses 154 MiB, far less than the 6 GiB it is said to need",
+        ):
+            assert words in flat, (columns, words)
+
+
+def test_a_way_out_is_taken(nem):
+    ways = json.loads(nem("--json").stdout)["ways_out"]
+    for number, way in enumerate(ways, 1):
+        plan = json.loads(nem("--way-out", number, "--json", check=0).stdout)
+        check(plan, "plan")
+        assert plan["way_out"] == number and not plan["feasible"]
+        assert plan["assignments"] == way["assignments"] and plan["gpus"] == way["gpus"]
+        for gpu in plan["gpus"]:
+            assert gpu["planned_bytes"] <= gpu["load_line_bytes"]
+        kept = {a["service"]: a["vram_bytes"] for a in plan["assignments"]}
+        for change in way["changes"]:
+            if change["action"] != "bigger-gpu":
+                assert kept[change["service"]] < next(
+                    a["declared_bytes"] for a in plan["assignments"] if a["service"] == change["service"]
+                )
+    bigger = next(n for n, w in enumerate(ways, 1) if w["changes"][0]["action"] == "bigger-gpu")
+    assert "with 6.32 GiB, load line 6.00" in nem("--way-out", bigger, check=0).stdout
+    assert "Taken: ai-enrichment (6 GiB) loads on demand" in nem("--way-out", 1, check=0).stdout
+    assert f"there are {len(ways)} ways out" in nem("--way-out", 8, check=2).stderr
+
+
+def test_one_service_explained(nem):
+    text = " ".join(nem("--explain", "ai-enrichment").stdout.split())
+    assert "needs 6.00 GiB, said at compose.yaml:97:7: vehicle-segmentation 1.50" in text
+    assert "today GPU 1, uses 0.15 GiB" in text and "files 1 (reservation, commented, compose.yaml:94:28)" in text
+    assert "way out 1:" in text and "GPU 0: here" in text
+    assert "is ai-enrichment meant?" in nem("--explain", "ai-enrichmnt", check=2).stderr
+    assert "asks for no GPU" in nem("--explain", "postgres", check=2).stderr
+
+
+TWO = """
+services:
+  llm: {image: i, gpus: all, x-plimsoll: {vram: 10G}}
+  clip: {image: i, gpus: all, x-plimsoll: {vram: 2G, avoid: rtx-5070}}
+  unknown: {image: i, gpus: [{count: 1}]}
+  web: {image: i}
+"""
+
+
+def test_on_the_machine_that_is_here(two_gpus):
+    box = two_gpus
+    box.file("compose.yaml", TWO)
+    plan = box.json("plan")
+    check(plan, "plan")
+    assert plan["feasible"] and plan["proved"] and plan["ways_out"] == []
+    assert where(plan["assignments"]) == {"llm": [0], "clip": [1]}
+    assert [g["uuid"] for g in plan["gpus"]] == [g["uuid"] for g in box.json("gpus")["gpus"]]
+    assert [one["service"] for one in plan["left_out"]] == ["unknown"]
+    assert any("asks for all GPUs" in w for w in plan["warnings"])
+    text = box.plimsoll("plan", check=0).stdout
+    assert "Everything fits" in text and "unknown: no VRAM known" in text and "plimsoll apply writes this" in text
+    assert "no VRAM known" in box.plimsoll("plan", "--explain", "unknown", check=1).stderr
+    packed = box.json("plan", "--objective", "pack", "-f", box.file("small.yaml", TWO.replace("10G", "1G").replace("avoid", "prefer")))
+    assert packed["objective"] == "pack" and len({g["index"] for a in packed["assignments"] for g in a["gpus"]}) == 1
+
+
+def test_an_inventory_is_the_same_machine(two_gpus):
+    box = two_gpus
+    box.file("compose.yaml", TWO)
+    box.file("inventory.json", box.plimsoll("gpus", "--json", check=0).stdout)
+    here, there = box.json("plan"), box.json("plan", "--inventory", "inventory.json")
+    assert here["assignments"] == there["assignments"] and here["gpus"] == there["gpus"]
+    piped = box.json("plan", "--inventory", "-", input=(box.dir / "inventory.json").read_text())
+    assert piped["gpus"] == there["gpus"]
+
+
+def test_plimsoll_yaml_beside_the_project(two_gpus):
+    box = two_gpus
+    (box.dir / "project").mkdir()
+    box.file("project/compose.yaml", TWO)
+    box.file(
+        "project/plimsoll.yaml",
+        "gpus: [{gpu: 0, reserve: 4G}]\nservices: {llm: {vram: 7G}, unknown: {vram: 1G}, lllm: {vram: 1G}}\n",
+    )
+    plan = box.json("plan", "-f", "project/compose.yaml")
+    assert {a["service"]: a["declared_bytes"] for a in plan["assignments"]} == {
+        "llm": 7 * GIB, "clip": 2 * GIB, "unknown": GIB
+    }
+    assert plan["gpus"][0]["total_bytes"] - plan["gpus"][0]["load_line_bytes"] == 4 * GIB
+    assert any('plimsoll.yaml:2:56: the project has no service "lllm"' in w for w in plan["warnings"])
+    box.file("project/plimsoll.yaml", "gpus: [{gpu: 0, role: off}]\nservices: {llm: {vram: 5G}}\n")
+    plan = box.json("plan", "-f", "project/compose.yaml")
+    assert where(plan["assignments"]) == {"llm": [1], "clip": [1]} and not plan["gpus"][0]["usable"]
+    assert "nothing is planned here: switched off by" in box.plimsoll("plan", "-f", "project/compose.yaml", check=0).stdout
+    box.file("project/plimsoll.yaml", "services:\n  llm: {vrm: 5G}\n")
+    said = box.plimsoll("plan", "-f", "project/compose.yaml", check=2).stderr
+    assert 'project/plimsoll.yaml:2:9: unknown key "vrm"' in said
+
+
+def test_what_others_use_is_taken_into_account(simulated):
+    box = simulated(gpus="rtx-5070-ti,rtx-2080-super")
+    box.file("compose.yaml", "services: {llm: {image: i, gpus: all, x-plimsoll: {vram: 7G}}}")
+    other = box.start(box.build / "plimsoll-simtask", "--vram", "6G", "--seconds", "1000", env={"CUDA_VISIBLE_DEVICES": "0"})
+    wait_until(lambda: box.json("gpus")["gpus"][0]["vram"]["used_bytes"] >= 6 * GIB)
+    plan = box.json("plan")
+    assert where(plan["assignments"]) == {"llm": [1]} and plan["gpus"][0]["foreign_bytes"] >= 6 * GIB
+    assert "others 6." in box.plimsoll("plan", check=0).stdout
+    other.kill()
+
+
+@pytest.mark.parametrize(
+    "text, code, told",
+    [
+        ("", 3, "not valid JSON"),
+        ("{}", 2, 'there are no "gpus" in it; make one with plimsoll gpus --json'),
+        ('{"gpus": [{"index": 0}]}', 2, 'GPU 0 has no "uuid"'),
+    ],
+)
+def test_what_is_no_inventory(sandbox, text, code, told):
+    sandbox.file("compose.yaml", TWO)
+    sandbox.file("i.json", text)
+    assert told in sandbox.plimsoll("plan", "--inventory", "i.json", check=code).stderr
+
+
+def test_what_cannot_be_planned(sandbox):
+    box = sandbox
+    assert "compose" in box.plimsoll("plan", check=2).stderr
+    box.file("compose.yaml", TWO)
+    assert "--inventory FILE takes the GPUs of a file" in box.plimsoll("plan", check=3).stderr
+    box.file("compose.yaml", "services:\n  a: {image: i, gpus: all, x-plimsoll: {vram: 6}}\n")
+    inventory = ROOT / "examples" / "nem-3900" / "inventory.json"
+    said = box.plimsoll("plan", "--inventory", inventory, check=2).stderr
+    assert 'compose.yaml:2:47: size "6" has no unit' in said
+    box.file("compose.yaml", "services: {a: {image: i, gpus: all, x-plimsoll: {vram: 1G, gpu: 7}}}\n")
+    assert 'a is for GPU "7" only, which is not there' in box.plimsoll("plan", "--inventory", inventory, check=2).stderr
+    box.file("compose.yaml", "services: {a: {image: i, gpus: all, x-plimsoll: {vram: 100G}}}\n")
+    told = box.json("plan", "--inventory", inventory, check=1)
+    assert told["ways_out"] and "a needs 100 GiB on a GPU" in told["reason"]
+
+
+def test_services_by_the_names_of_their_containers(sandbox):
+    """In an inventory services have the names the engines give: both ways of writing, and one of the file's own."""
+    box = sandbox
+    box.file(
+        "compose.yaml",
+        "name: x\nservices:\n  a: {image: i, gpus: all}\n  b: {image: i, gpus: all}\n"
+        "  c: {image: i, gpus: all, container_name: mine}\n  d: {image: i, gpus: all}\n",
+    )
+    holders = [("service", "x-a-1", 4), ("service", "x-a-2", 3), ("service", "x_b_1", 2), ("service", "mine", 1),
+               ("service", "y-d-1", 5), ("foreign", "x-d-1", 5)]
+    box.file("i.json", {"gpus": [{
+        "index": 0, "uuid": "GPU-0", "name": "NVIDIA RTX A5500",
+        "vram": {"total_bytes": 24 * GIB, "used_bytes": 20 * GIB},
+        "holders": [{"kind": k, "name": n, "pids": [i + 1], "used_bytes": size * GIB} for i, (k, n, size) in enumerate(holders)],
+    }]})
+    plan = box.json("plan", "--inventory", "i.json")
+    assert {a["service"]: a["measured_bytes"] // GIB for a in plan["assignments"]} == {"a": 4, "b": 2, "c": 1}
+    assert [one["service"] for one in plan["left_out"]] == ["d"]
+    assert plan["gpus"][0]["foreign_bytes"] == 10 * GIB

@@ -107,8 +107,8 @@ static void add_assignments(const struct view *view, const struct stack *stack)
 		table_add(table, "%s", place.data ? place.data : "");
 	}
 	table_render(table, view->width, view->text);
-	if (view->text->len > 0)
-		text_add(view->text, "\n");
+	text_add(view->text,
+		 view->text->len > 0 ? "\n" : "No service of this project asks for a GPU.\n");
 }
 
 /* One finding. */

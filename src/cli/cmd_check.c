@@ -4,6 +4,11 @@
 #include "cli/verbs.h"
 #include "cli/workspace.h"
 
+#include <dirent.h>
+#include <string.h>
+
+#define BESIDE_MAX 64
+
 enum check_format { FORMAT_TEXT, FORMAT_JSON, FORMAT_SARIF };
 static const char *const formats[] = {"text", "json", "sarif", NULL};
 
@@ -34,6 +39,28 @@ static void warn(const struct strings *warnings)
 		(void)fprintf(stderr, "plimsoll: %s\n", warnings->items[i]);
 }
 
+static bool is_compose_name(const char *name)
+{
+	return strstr(name, "compose") &&
+	       (text_ends_with(name, ".yaml") || text_ends_with(name, ".yml"));
+}
+
+/* Other overlays of the project: what they use is used. One that cannot be read says nothing. */
+static void load_beside(const struct workspace *workspace, struct compose_files *beside)
+{
+	const char *dir = workspace->project->dir;
+	DIR *open = opendir(dir);
+	const struct compose_file *file;
+	const struct dirent *entry;
+
+	while (open && beside->n < BESIDE_MAX && (entry = readdir(open)))
+		if (is_compose_name(entry->d_name) &&
+		    compose_files_load(beside, dir, entry->d_name, &file, NULL) < 0)
+			continue;
+	if (open)
+		(void)closedir(open);
+}
+
 static bool is_failure(const struct findings *findings, enum fail_on level)
 {
 	return level != FAIL_ON_NEVER &&
@@ -47,6 +74,7 @@ static int run(const struct options *options)
 	const struct option_value *level = options_get(options, "fail-on");
 	auto_workspace struct workspace workspace = {};
 	auto_findings struct findings findings = {};
+	struct compose_files beside = {};
 	struct error err = {};
 
 	if (options_flag(options, "json") && format->given && format->choice != FORMAT_JSON)
@@ -55,7 +83,9 @@ static int run(const struct options *options)
 		return verb_fail(&err);
 	warn(&workspace.project->warnings);
 	warn(&workspace.warnings);
-	check_run(workspace.stack, &findings);
+	load_beside(&workspace, &beside);
+	check_run(workspace.stack, &beside, &findings);
+	compose_files_finish(&beside);
 	show(&workspace, &findings,
 	     options_flag(options, "json") ? FORMAT_JSON
 	     : format->given               ? (enum check_format)format->choice

@@ -68,9 +68,9 @@ const struct check_rule check_rules[] = {
 	 "nothing, which names no GPU."},
     RULE(UNUSED_VARIABLE) =
 	{"unused-variable", FINDING_WARNING, true, "variable that nothing uses",
-	 "The env file sets a variable that looks like a GPU assignment, or nearly like one the "
-	 "files use, and no compose file uses it: it does nothing. Often a typo, or left over "
-	 "from a renaming."},
+	 "The env file sets a variable that looks like a GPU assignment, or nearly like one that "
+	 "chooses a GPU here, and no compose file uses it: it does nothing. Often a typo, or left "
+	 "over from a renaming."},
     RULE(SHARED_SOURCE) =
 	{"shared-source", FINDING_INFO, true, "one value for several services",
 	 "Several services take their GPU from the same variable or the same YAML anchor: they can "
@@ -233,13 +233,14 @@ static int compare(const void *a, const void *b, void *project)
 	return strcmp(left->code, right->code);
 }
 
-void check_run(const struct stack *stack, struct findings *ret_findings)
+void check_run(const struct stack *stack, const struct compose_files *beside,
+	       struct findings *ret_findings)
 {
 	static void (*const subjects[])(struct check *) = {
 	    check_capacity, check_placement, check_sources,    check_variables,
 	    check_requests, check_visible,   check_containers, check_suppress,
 	};
-	struct check check = {.stack = stack, .findings = ret_findings};
+	struct check check = {.stack = stack, .beside = beside, .findings = ret_findings};
 
 	*ret_findings = (struct findings){};
 	for (size_t i = 0; i < ARRAY_LEN(subjects); i++)

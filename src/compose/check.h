@@ -43,7 +43,10 @@ extern const struct check_rule check_rules[]; /* ended by a NULL code */
 /* -1: no rule has this code. */
 int check_rule_find(const char *code);
 
-void check_run(const struct stack *stack, struct findings *ret_findings);
+/* `beside` (may be NULL): compose files that are there and not part of the project as it was read
+ * (other overlays); a variable one of them uses is used. */
+void check_run(const struct stack *stack, const struct compose_files *beside,
+	       struct findings *ret_findings);
 void findings_finish(struct findings *findings);
 #define auto_findings CLEANUP(findings_finish)
 

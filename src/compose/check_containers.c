@@ -6,19 +6,50 @@
 
 #include "util/size.h"
 
-static void no_vram(struct check *check, const struct stack_service *service)
+static void no_vram(struct check *check, const struct stack_service *service, const char *names)
 {
-	if (service->vram_known)
-		return;
 	check_add(
 	    check, CHECK_NO_VRAM,
 	    &(struct finding){
-		.service = service->service->name,
-		.message = mem_printf("nothing says how much VRAM %s needs: it counts nowhere",
-				      service->service->name),
+		.span = service->service->span,
+		.service = names ? NULL : service->service->name,
+		.message = names ? mem_printf("nothing says how much VRAM a service needs (%s): "
+					      "no sum can be checked",
+					      names)
+				 : mem_printf("nothing says how much VRAM %s needs: it counts "
+					      "nowhere",
+					      service->service->name),
 		.fix = mem_strdup("`x-plimsoll: {vram: 6G}` in the service, or run it here: "
 				  "then it is measured"),
 	    });
+}
+
+/* Where nobody has declared anything it is told once. */
+static void no_vrams(struct check *check)
+{
+	const struct stack *stack = check->stack;
+	const struct stack_service *first = NULL;
+	auto_text struct text names = {};
+	size_t n = 0, n_known = 0;
+
+	for (size_t i = 0; i < stack->n; i++) {
+		const struct stack_service *service = &stack->services[i];
+
+		if (!service->wants_gpu)
+			continue;
+		n_known += service->vram_known;
+		if (service->vram_known)
+			continue;
+		first = first ? first : service;
+		text_printf(&names, "%s%s", n++ ? ", " : "", service->service->name);
+	}
+	if (n > 1 && n_known == 0) {
+		no_vram(check, first, names.data);
+		return;
+	}
+	for (size_t i = 0; i < stack->n; i++)
+		if (stack->services[i].wants_gpu && !stack->services[i].vram_known)
+			no_vram(check, &stack->services[i], NULL);
 }
 
 static void measured(struct check *check, const struct stack_service *service)
@@ -76,12 +107,12 @@ static void drift(struct check *check, const struct stack_service *service)
 
 void check_containers(struct check *check)
 {
+	no_vrams(check);
 	for (size_t i = 0; i < check->stack->n; i++) {
 		const struct stack_service *service = &check->stack->services[i];
 
 		if (!service->wants_gpu)
 			continue;
-		no_vram(check, service);
 		measured(check, service);
 		drift(check, service);
 	}

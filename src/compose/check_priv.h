@@ -47,6 +47,7 @@ enum check_code {
 
 struct check {
 	const struct stack *stack;
+	const struct compose_files *beside; /* NULL: none */
 	struct findings *findings;
 };
 

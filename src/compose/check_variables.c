@@ -3,7 +3,8 @@
  *
  * A variable of an env file may well be there for a script, so only two kinds are told: one that
  * looks like a GPU assignment in name and value, and one that is a letter or two away from a name
- * the files use and nobody sets. A file that a service reads as its env_file is used as a whole.
+ * that chooses a GPU and nobody sets. A file that a service reads as its env_file is used as a
+ * whole.
  */
 #include "compose/check_priv.h"
 
@@ -99,9 +100,9 @@ static void add_tree(struct arena *arena, const struct compose_node *node, unsig
 	}
 }
 
-static void names_of(const struct stack *stack, struct names *names)
+static void names_of(const struct check *check, struct names *names)
 {
-	struct compose_project *project = stack->project;
+	struct compose_project *project = check->stack->project;
 	const struct compose_env *env = &project->env;
 
 	for (size_t i = 0; i < project->n_documents; i++)
@@ -115,6 +116,9 @@ static void names_of(const struct stack *stack, struct names *names)
 				add_dollars(&project->arena, span->file->text + span->begin,
 					    span->end - span->begin, names);
 		}
+	for (size_t i = 0; check->beside && i < check->beside->n; i++)
+		add_dollars(&project->arena, check->beside->items[i]->text,
+			    check->beside->items[i]->len, names);
 	if (names->n > 0)
 		qsort(names->items, names->n, sizeof *names->items, compare_names);
 }
@@ -160,9 +164,11 @@ static bool has_word(const char *name, const char *word)
 
 static bool looks_like_gpu(const struct compose_assignment *item)
 {
-	static const char *const others[] = {"MEMORY",   "MEM",    "UTILIZATION", "LAYERS",
-					     "COUNT",    "BATCH",  "VRAM",        "LIMIT",
-					     "FRACTION", "THREADS"};
+	static const char *const others[] = {
+	    "MEMORY", "MEM",      "VRAM",    "UTILIZATION", "LAYERS",     "COUNT",    "BATCH",
+	    "LIMIT",  "FRACTION", "THREADS", "WORKER",      "WORKERS",    "REQUESTS", "TIMEOUT",
+	    "NUM",    "MAX",      "MIN",     "CONCURRENCY", "CONCURRENT", "ENABLED",  "ENABLE",
+	};
 	const char *name = item->name;
 
 	for (size_t i = 0; i < ARRAY_LEN(others); i++)
@@ -173,8 +179,20 @@ static bool looks_like_gpu(const struct compose_assignment *item)
 	       is_device_list(item->value);
 }
 
-/* The name that is used, set nowhere, and nearly this one: a letter or two, or of the same letters
- * otherwise; numbers apart are two names. */
+/* Some request takes its value from it. */
+static bool chooses(const struct stack *stack, const char *name)
+{
+	for (size_t i = 0; i < stack->n; i++) {
+		const struct compose_value *value = check_value(&stack->services[i]);
+
+		if (value && value->variable && strcmp(value->variable, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* The name that chooses a GPU, is set nowhere, and nearly this one: a letter or two. Numbers apart
+ * are two names. */
 static const char *near_miss(const struct stack *stack, const struct names *names,
 			     const char *wrong)
 {
@@ -183,16 +201,25 @@ static const char *near_miss(const struct stack *stack, const struct names *name
 
 	for (size_t i = 0; i < names->n; i++) {
 		const char *name = names->items[i];
-		size_t d = suggest_distance(wrong, name), n = strlen(name);
+		size_t d = suggest_distance(wrong, name);
 
-		if (d >= best || compose_env_get(&stack->project->env, name) ||
-		    strcspn(wrong, "0123456789") != len || strcspn(name, "0123456789") != n ||
-		    strcmp(name, wrong) == 0)
+		if (d >= best || !chooses(stack, name) ||
+		    compose_env_get(&stack->project->env, name) ||
+		    wrong[strcspn(wrong, "0123456789")] || name[strcspn(name, "0123456789")])
 			continue;
 		best = d;
 		found = name;
 	}
 	return found;
+}
+
+/* A project that asks for no GPU, or not with these files, has no assignment to get wrong. */
+static bool wants_gpus(const struct stack *stack)
+{
+	for (size_t i = 0; i < stack->n; i++)
+		if (stack->services[i].wants_gpu)
+			return true;
+	return false;
 }
 
 /* The variables that do choose GPUs. */
@@ -246,7 +273,9 @@ static void unused_variables(struct check *check)
 	auto_names struct names names = {};
 	struct unused unused = {check, &names};
 
-	names_of(check->stack, &names);
+	if (!wants_gpus(check->stack))
+		return;
+	names_of(check, &names);
 	for (size_t f = 0; f < env->n_files; f++) {
 		const struct compose_env_file *file = &env->files[f];
 

@@ -262,6 +262,7 @@ static void run_case(const char *path)
 	auto_stack struct stack *stack = NULL;
 	auto_findings struct findings findings = {};
 	struct engine_containers containers = {.items = scene.containers};
+	struct compose_files beside = {};
 	struct stack_facts facts = {};
 	struct error err = {};
 
@@ -279,8 +280,12 @@ static void run_case(const char *path)
 				     .n_processes = scene.n_containers};
 	if (stack_create(&facts, &stack, &err) < 0)
 		fail_msg("%s: %s", path, err.text);
-	check_run(stack, &findings);
+	if (section(&scene, "beside"))
+		(void)compose_files_add(&beside, "other.yml", section(&scene, "beside"),
+					strlen(section(&scene, "beside")));
+	check_run(stack, &beside, &findings);
 	compare(&scene, &findings);
+	compose_files_finish(&beside);
 	ledger_destroy(scene.ledger);
 	gpu_list_destroy(scene.list);
 }

@@ -156,7 +156,7 @@ int compose_locate(struct compose_project *project, struct compose_gpus **ret_gp
 
 static bool is_count(const struct compose_request *request)
 {
-	return request->has_count && request->n_values > 0 &&
+	return request->has_count && request->n_values > 0 && request->values[0].node &&
 	       request->values[0].node->span.begin == request->count_span.begin;
 }
 
@@ -181,7 +181,7 @@ struct compose_span compose_request_place(const struct compose_request *request)
 	const struct compose_value *value = request->values;
 
 	/* A value of env_file or of a bare KEY stands elsewhere. */
-	if (request->n_values && value->node->span.file &&
+	if (request->n_values && value->node && value->node->span.file &&
 	    (value->use || value->source == COMPOSE_LITERAL))
 		return value->node->span;
 	return request->key_span.file ? request->key_span : request->span;

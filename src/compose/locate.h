@@ -117,7 +117,8 @@ void compose_sharers(const struct compose_gpus *gpus, size_t n, const struct com
 
 /* Which GPUs of a machine that means, after CUDA_VISIBLE_DEVICES: indices into `list`, each once,
  * n = 0 for none. Numbers are NVML's, as docker's and the default CDI names are. -ENODEV: one it
- * names is not there, *ret_missing says which value; -E2BIG: more than `room`. */
+ * names is not there, *ret_missing says which value; -E2BIG: more than `room`. Of a request made by
+ * hand it looks at in_force, all, none, has_count, count and the values' `device`. */
 struct gpu_list;
 int compose_resolve(const struct compose_gpus *gpus, const struct gpu_list *list, size_t *ret_gpus,
 		    size_t room, size_t *ret_n, const struct compose_value **ret_missing,

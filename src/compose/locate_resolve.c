@@ -95,8 +95,13 @@ static int missing(const struct compose_gpus *gpus, const struct chosen *chosen,
 	auto_text struct text there = {};
 	struct compose_span place = compose_request_place(request);
 
-	for (size_t i = 0; i < chosen->list->n && i < 16; i++)
-		text_printf(&there, "%s%u", i ? ", " : "", chosen->list->gpus[i].index);
+	for (size_t i = 0; i < chosen->list->n && i < 16; i++) {
+		const struct gpu *gpu = &chosen->list->gpus[i];
+
+		text_printf(&there, "%s%u", i ? ", " : "", whole_index(gpu));
+		if (gpu->parent_uuid[0])
+			text_printf(&there, ":%u", gpu->index % 1000);
+	}
 	return compose_error(&place, -ENODEV, err, "service \"%s\": %s %s%s; there %s %s",
 			     gpus->service->name,
 			     r == -EEXIST         ? "more than one GPU is meant by"

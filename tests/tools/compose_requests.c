@@ -10,6 +10,7 @@
  */
 #include "compose/interpolate.h"
 #include "compose/locate.h"
+#include "compose/rewrite.h"
 #include "util/jsonx.h"
 
 #include <errno.h>
@@ -131,26 +132,40 @@ static void changed_finish(struct changed *changed)
 }
 #define auto_changed CLEANUP(changed_finish)
 
-static void change_file(const struct compose_project *project, const struct compose_span *edit,
+/* By the edits that `apply` writes with. False: a byte beside the edit is not what it was. */
+static bool change_file(const struct compose_project *project, const struct compose_span *edit,
 			const char *to, struct changed *changed)
 {
 	const struct compose_file *old = edit->file;
+	struct compose_edits edits = {};
 	struct text text = {};
+	size_t tail = old->len - edit->end;
+	bool sound = compose_edits_add(&edits, edit, to, NULL) == 0;
 
-	text_add_bytes(&text, old->text, edit->begin);
-	text_add(&text, to);
-	text_add_bytes(&text, old->text + edit->end, old->len - edit->end);
 	changed->files = mem_calloc(project->files.n + 1, sizeof *changed->files);
 	for (size_t i = 0; i < project->files.n; i++) {
 		const struct compose_file *file = project->files.items[i];
+		struct text same = {};
 
 		changed->files[changed->n++] = (struct compose_memory_file){
-		    .path = file->path,
-		    .text = file == old ? text.data : file->text,
-		    .len = file == old ? text.len : file->len,
-		};
+		    .path = file->path, .text = file->text, .len = file->len};
+		compose_edits_apply(&edits, file, file == old ? &text : &same);
+		if (file == old) {
+			changed->files[i].text = text.data;
+			changed->files[i].len = text.len;
+		} else {
+			sound &= same.len == file->len &&
+				 (file->len == 0 || memcmp(same.data, file->text, file->len) == 0);
+		}
+		text_finish(&same);
 	}
+	sound &= text.len == edit->begin + strlen(to) + tail &&
+		 memcmp(text.data, old->text, edit->begin) == 0 &&
+		 memcmp(text.data + edit->begin, to, strlen(to)) == 0 &&
+		 memcmp(text.data + text.len - tail, old->text + edit->end, tail) == 0;
 	changed->text = text_take(&text);
+	compose_edits_finish(&edits);
+	return sound;
 }
 
 /* What a value is after `to` stands where its edit was. */
@@ -230,8 +245,9 @@ static void try_change(const struct given *given, struct trial *trial,
 	const char *fault = NULL;
 	struct error err = {};
 
-	change_file(trial->was->project, &value->edit, written, &changed);
-	if (load(given, changed.files, changed.n, &again, &err) < 0)
+	if (!change_file(trial->was->project, &value->edit, written, &changed))
+		fault = "other bytes changed, too";
+	else if (load(given, changed.files, changed.n, &again, &err) < 0)
 		fault = error_text(&err);
 	else if (again.project->n != trial->was->project->n)
 		fault = "other services";

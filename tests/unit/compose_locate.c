@@ -705,6 +705,27 @@ static void test_resolve(void **state)
 	}
 }
 
+/* A value that stands in no file, as checks make it up. */
+static void test_resolve_by_hand(void **state)
+{
+	struct compose_service service = {.name = "a"};
+	struct compose_value value = {.text = "7", .device = "7"};
+	struct compose_request request = {.in_force = true, .values = &value, .n_values = 1};
+	struct compose_gpus gpus = {.service = &service, .requests = &request, .n = 1};
+	auto_gpu_list struct gpu_list *list = machine();
+	const struct compose_value *missing;
+	struct error err = {};
+	size_t found[4], n;
+
+	assert_int_equal(compose_resolve(&gpus, list, found, 4, &n, &missing, &err), -ENODEV);
+	assert_ptr_equal(missing, &value);
+	assert_string_equal(err.text, "service \"a\": there is no GPU 7; there are 0, 1, 2:0, 2:1");
+	value.device = "1";
+	assert_int_equal(compose_resolve(&gpus, list, found, 4, &n, &missing, &err), 0);
+	assert_int_equal(n, 1);
+	assert_int_equal(found[0], 1);
+}
+
 static void test_resolve_room(void **state)
 {
 	struct given given = {"all", SERVICE("    gpus: all\n")};
@@ -765,7 +786,8 @@ int main(void)
 	    cmocka_unit_test(test_runtime),         cmocka_unit_test(test_environment),
 	    cmocka_unit_test(test_devices),         cmocka_unit_test(test_other_files),
 	    cmocka_unit_test(test_too_many_values), cmocka_unit_test(test_resolve),
-	    cmocka_unit_test(test_resolve_room),    cmocka_unit_test(test_sharers),
+	    cmocka_unit_test(test_resolve_by_hand), cmocka_unit_test(test_resolve_room),
+	    cmocka_unit_test(test_sharers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,171 @@
+"""Compose projects as Plimsoll reads them, against the programs that run them: docker-compose 1.29 and podman-compose.
+
+Every project of ../shared/compose-corpus (each file alone, and over its folder's base file) and of tests/cases/projects is read by
+all, and what each service's containers are made from is compared (compose_model.py). Both programs are older than what
+Plimsoll follows, `docker compose` as of compose-go 2.13: what they read otherwise is in KNOWN, with the reason, and
+nothing else may differ. What they refuse is not compared; that Plimsoll reads it is.
+"""
+
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+
+import compose_model
+import pytest
+from conftest import BUILD, ROOT
+
+CORPUS = ROOT.parent / "shared" / "compose-corpus"
+EXAMPLES = ROOT / "tests" / "cases" / "projects"
+DUMP = BUILD / "tests" / "tools" / "compose-dump"
+READERS = pathlib.Path(__file__).with_name("compose_readers.py")
+BASES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
+PYTHON = "/usr/bin/python3"
+needs_corpus = pytest.mark.skipif(not CORPUS.is_dir(), reason=f"{CORPUS} is not there")
+
+
+def literal(value):
+    return isinstance(value, str) and "${" in value
+
+
+def left_as_written(job, theirs, ours):
+    return any(map(literal, theirs if isinstance(theirs, list) else [theirs]))
+
+
+def included(job, theirs, ours):
+    texts = (pathlib.Path(job["dir"], name).read_text() for name in job["files"])
+    return (theirs, ours) == (False, True) and any(re.search(r"^include:", text, re.M) for text in texts)
+
+
+def yaml_1_1(job, theirs, ours):
+    return theirs == "false" and ours == "no"
+
+
+def more_profiles(job, theirs, ours):
+    return set(theirs) > set(ours)
+
+
+def said_twice(job, theirs, ours):
+    return len(theirs) < len(ours) and all(request in theirs for request in ours)
+
+
+# What the older programs read otherwise: (program, keys of compose_model.service(), what such a difference looks like, why).
+KNOWN = [
+    (
+        "docker-compose",
+        "environment image",
+        left_as_written,
+        "no substitution inside a default: of ${A:-${B}} a part stays as it is written",
+    ),
+    (
+        "podman-compose",
+        "environment image command",
+        left_as_written,
+        "no substitution of ${A:-} with an empty default, nor inside a default",
+    ),
+    ("podman-compose", "service", included, "`include` is not known"),
+    ("podman-compose", "reservations", said_twice, "a file that is included and given by -f is merged once, not twice"),
+    ("podman-compose", "profiles", more_profiles, "what extends a service changes the extended one, too"),
+    ("podman-compose", "restart", yaml_1_1, "a bare `no` is false, as in YAML 1.1"),
+]
+
+
+def why(program, job, key, theirs, ours):
+    """The reason a difference is known for; None when it is not."""
+    for name, keys, looks_so, reason in KNOWN:
+        if name == program and key in keys.split() and looks_so(job, theirs, ours):
+            return reason
+    return None
+
+
+def dump(folder, files, env):
+    args = [word for file in files for word in ("-f", file)]
+    return subprocess.run([DUMP, *args], cwd=folder, env=env, text=True, capture_output=True, timeout=30)
+
+
+def read_by_plimsoll(job):
+    """The dump, once the env files and the variables its owner would have made are there; None when it is refused."""
+    for _ in range(40):
+        done = dump(job["dir"], job["files"], job["env"])
+        assert done.returncode in (0, 1), f"{job}: {done.stderr}"
+        if done.returncode == 0:
+            return json.loads(done.stdout)
+        missing = re.search(r"env file (\S+) not found", done.stderr)
+        required = re.search(r"required variable (\S+) is missing", done.stderr)
+        if missing:
+            pathlib.Path(missing[1]).parent.mkdir(parents=True, exist_ok=True)
+            pathlib.Path(missing[1]).touch()
+        elif required:
+            job["env"][required[1].rstrip(":")] = "/required"
+        else:
+            return None
+    pytest.fail(f"{job}: {done.stderr}")
+
+
+def read_by(program, jobs):
+    lines = "\n".join(map(json.dumps, jobs))
+    done = subprocess.run([PYTHON, READERS, program], input=lines, text=True, capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def jobs_below(root):
+    jobs = []
+    env = {"PATH": "/usr/bin:/bin", "HOME": str(root)}
+    for folder, _, names in sorted(os.walk(root)):
+        files = sorted(name for name in names if name.endswith((".yml", ".yaml")))
+        base = next((name for name in BASES if name in files), None)
+        for name in files:
+            jobs.append({"dir": folder, "files": [name], "env": dict(env)})
+            if base and name != base:
+                jobs.append({"dir": folder, "files": [base, name], "env": dict(env)})
+    return jobs
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """A copy of the corpus, as it would be on its owners' machines: its folder, [(job, dump or None)]."""
+    root = tmp_path_factory.mktemp("corpus") / "compose-corpus"
+    shutil.copytree(CORPUS, root)
+    return root, [(job, read_by_plimsoll(job)) for job in jobs_below(root)]
+
+
+def installed(program, module):
+    if subprocess.run([PYTHON, "-c", f"import {module}"], capture_output=True).returncode != 0:
+        pytest.skip(f"{program} is not installed for {PYTHON}")
+
+
+def compare(program, corpus):
+    """(what differs and is not known, how many were compared, the reasons that were needed)."""
+    root, read = corpus
+    unknown, compared, reasons = [], 0, set()
+    for (job, ours), theirs in zip(read, read_by(program, [job for job, _ in read]), strict=True):
+        if not ours or "error" in theirs:
+            continue
+        compared += 1
+        services = ours["model"].get("services") or {}
+        if program == "docker-compose":  # it resolves env_file; podman hands it on
+            services = {
+                name: {**model, "environment": ours["services"][name]["environment"]} for name, model in services.items()
+            }
+        for service, key, part, a, b in compose_model.differences(theirs["services"], services):
+            reason = why(program, job, key, a, b)
+            if reason:
+                reasons.add(reason)
+            else:
+                where = " ".join([os.path.relpath(job["dir"], root), *job["files"], service, key, part or ""])
+                unknown.append(f"{where}\n  {program}: {a!r:.300}\n  plimsoll: {b!r:.300}")
+    return unknown, compared, reasons
+
+
+@needs_corpus
+@pytest.mark.parametrize("program, module", [("docker-compose", "compose"), ("podman-compose", "podman_compose")])
+def test_corpus_as_they_read_it(corpus, program, module):
+    installed(program, module)
+    unknown, compared, reasons = compare(program, corpus)
+    assert not unknown, "\n".join(unknown[:20]) + f"\n({len(unknown)} in all)"
+    assert compared > 50
+    # A reason nobody needs any more goes.
+    assert reasons == {reason for name, *_, reason in KNOWN if name == program}

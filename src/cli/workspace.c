@@ -50,14 +50,27 @@ static char *path_beside(const struct compose_project *project)
 			  first->shown);
 }
 
-/* A name beside the project that is none of its services is a slip of the pen; one in the machine's
- * files is another project's. */
+/* A name beside or in the project that is none of its services is a slip of the pen; one in the
+ * machine's files is another project's. */
+static bool is_ours(const struct workspace *w, const char *beside, const char *where)
+{
+	if (text_starts_with(where, beside) && where[strlen(beside)] == ':')
+		return true;
+	for (size_t i = 0; i < w->project->n_compose_files; i++) {
+		const char *shown = w->project->compose_files[i]->shown;
+
+		if (text_starts_with(where, shown) && where[strlen(shown)] == ':')
+			return true;
+	}
+	return false;
+}
+
 static void warn_unknown_services(struct workspace *w, const char *beside)
 {
 	for (size_t i = 0; i < w->config->n_services; i++) {
 		const struct config_service *service = &w->config->services[i];
 
-		if (service->need.where && text_starts_with(service->need.where, beside) &&
+		if (service->need.where && is_ours(w, beside, service->need.where) &&
 		    !compose_project_find(w->project, service->name))
 			strings_take(&w->warnings,
 				     mem_printf("%s: the project has no service \"%s\"",
@@ -65,19 +78,39 @@ static void warn_unknown_services(struct workspace *w, const char *beside)
 	}
 }
 
+/* `x-plimsoll:` of the project itself, not of a service: what plimsoll.yaml may say about it. */
+static int add_project_keys(struct workspace *w, struct error *err)
+{
+	static const char *const sections[] = {"gpus", "services", NULL};
+	const struct compose_node *said = compose_get(w->project->root, "x-plimsoll");
+	auto_yamlx struct yamlx *doc = said ? stack_yamlx(said) : NULL;
+
+	return doc ? config_add(w->config, doc, sections, err) : 0;
+}
+
+static int add_beside(struct workspace *w, const char *path, struct error *err)
+{
+	auto_yamlx struct yamlx *doc = NULL;
+	int r;
+
+	if (access(path, F_OK) < 0 && (errno == ENOENT || errno == ENOTDIR))
+		return 0;
+	r = yamlx_load(path, &doc, err);
+	return r < 0 ? r : config_add(w->config, doc, NULL, err);
+}
+
 static int open_config(struct workspace *w, struct error *err)
 {
 	auto_free char *beside = path_beside(w->project);
-	auto_strings struct strings paths = {};
 	char **machine = w->is_elsewhere ? NULL : config_paths(false);
-	int r;
+	int r = config_load(machine ? (const char *const *)machine : (const char *const[]){NULL},
+			    &w->config, err);
 
-	for (char **path = machine; path && *path; path++)
-		if (strcmp(*path, beside) != 0)
-			strings_add(&paths, *path);
 	config_paths_free(machine);
-	strings_add(&paths, beside);
-	r = config_load((const char *const *)paths.items, &w->config, err);
+	if (r == 0)
+		r = add_project_keys(w, err);
+	if (r == 0)
+		r = add_beside(w, beside, err);
 	if (r == 0)
 		warn_unknown_services(w, beside);
 	return r;

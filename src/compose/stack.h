@@ -66,6 +66,10 @@ struct stack_facts {
 	size_t n_processes;
 };
 
+/* A merged tree as a document for the readers of plimsoll.yaml: the text after interpolation, and
+ * of each node its own file, line and column. */
+struct yamlx *stack_yamlx(const struct compose_node *node);
+
 /* Errors: x-plimsoll that cannot be read, with its place. */
 int stack_create(const struct stack_facts *facts, struct stack **ret_stack,
 		 struct error *err) MUST_CHECK;

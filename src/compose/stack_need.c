@@ -61,6 +61,15 @@ static struct yamlx_node *node_of(const struct compose_node *from)
 	return to;
 }
 
+struct yamlx *stack_yamlx(const struct compose_node *node)
+{
+	struct yamlx *doc = mem_calloc(1, sizeof *doc);
+
+	doc->name = mem_strdup("x-plimsoll");
+	doc->root = node_of(node);
+	return doc;
+}
+
 int stack_read_need(const struct stack_facts *facts, const struct compose_service *service,
 		    struct need *ret_need, struct error *err)
 {
@@ -68,12 +77,9 @@ int stack_read_need(const struct stack_facts *facts, const struct compose_servic
 	struct need need = {};
 
 	if (said) {
-		auto_yamlx struct yamlx *doc = mem_calloc(1, sizeof *doc);
-		int r;
+		auto_yamlx struct yamlx *doc = stack_yamlx(said);
+		int r = need_parse(doc, doc->root, &need, err);
 
-		doc->name = mem_strdup("x-plimsoll");
-		doc->root = node_of(said);
-		r = need_parse(doc, doc->root, &need, err);
 		if (r < 0)
 			return r;
 	}

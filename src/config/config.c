@@ -248,7 +248,8 @@ static int read_keys(const struct yamlx *doc, const struct yamlx_node *mapping,
 
 static char *place_of(const struct yamlx *doc, const struct yamlx_node *node)
 {
-	return mem_printf("%s:%u:%u", doc->name, node->line, node->column);
+	return mem_printf("%s:%u:%u", node->file ? node->file : doc->name, node->line,
+			  node->column);
 }
 
 static int read_gpus(const struct yamlx *doc, const struct yamlx_node *node, struct config *config,
@@ -376,9 +377,9 @@ static int read_services(const struct yamlx *doc, const struct yamlx_node *node,
 	return 0;
 }
 
-static int read_document(const struct yamlx *doc, struct config *config, struct error *err)
+static int read_document(const struct yamlx *doc, const char *const *sections,
+			 struct config *config, struct error *err)
 {
-	static const char *const sections[] = {"gpus", "users", "queue", "keep", "services", NULL};
 	const struct yamlx_node *root = doc->root, *node;
 	int r;
 
@@ -402,6 +403,17 @@ static int read_document(const struct yamlx *doc, struct config *config, struct 
 }
 
 /* Files. */
+
+static const char *const all_sections[] = {"gpus", "users", "queue", "keep", "services", NULL};
+
+int config_add(struct config *config, const struct yamlx *doc, const char *const *sections,
+	       struct error *err)
+{
+	int r = read_document(doc, sections ? sections : all_sections, config, err);
+
+	users_resolve(config);
+	return r;
+}
 
 char **config_paths(bool machine)
 {
@@ -435,14 +447,13 @@ int config_load(const char *const *paths, struct config **ret_config, struct err
 			continue;
 		r = yamlx_load(*paths, &doc, err);
 		if (r == 0)
-			r = read_document(doc, config, err);
+			r = config_add(config, doc, NULL, err);
 		if (r < 0)
 			return r;
 		config->files =
 		    mem_realloc(config->files, config->n_files + 1, sizeof *config->files);
 		config->files[config->n_files++] = mem_strdup(*paths);
 	}
-	users_resolve(config);
 	*ret_config = TAKE(config);
 	return 0;
 }
@@ -455,10 +466,9 @@ int config_parse(const char *text, size_t len, const char *name, struct config *
 	int r = yamlx_parse(text, len, name, &doc, err);
 
 	if (r == 0)
-		r = read_document(doc, config, err);
+		r = config_add(config, doc, NULL, err);
 	if (r < 0)
 		return r;
-	users_resolve(config);
 	*ret_config = TAKE(config);
 	return 0;
 }

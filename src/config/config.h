@@ -84,6 +84,10 @@ int config_load(const char *const *paths, struct config **ret_config, struct err
 /* One file's text, for tests; `name` is for messages. */
 int config_parse(const char *text, size_t len, const char *name, struct config **ret_config,
 		 struct error *err) MUST_CHECK;
+/* What one more document says, above what is there: a file, or the part of one. `sections` not
+ * NULL: only these, ended by NULL. On failure some of it may be in. */
+int config_add(struct config *config, const struct yamlx *doc, const char *const *sections,
+	       struct error *err) MUST_CHECK;
 void config_destroy(struct config *config);
 static inline void config_cleanup(struct config **config)
 {

@@ -217,3 +217,20 @@ def test_services_by_the_names_of_their_containers(sandbox):
     assert {a["service"]: a["measured_bytes"] // GIB for a in plan["assignments"]} == {"a": 4, "b": 2, "c": 1}
     assert [one["service"] for one in plan["left_out"]] == ["d"]
     assert plan["gpus"][0]["foreign_bytes"] == 10 * GIB
+
+
+def test_the_project_may_say_it_all(two_gpus):
+    """x-plimsoll at the top: what plimsoll.yaml says about GPUs and services. The file beside comes before it."""
+    box = two_gpus
+    (box.dir / "p").mkdir()
+    top = "x-plimsoll:\n  gpus: [{gpu: 0, reserve: 3G}]\n  services: {llm: {vram: 6G}, unknown: {vram: 1G}, lm: {vram: 1G}}\n"
+    box.file("p/compose.yaml", TWO + top)
+    plan = box.json("plan", "-f", "p/compose.yaml")
+    assert {a["service"]: a["declared_bytes"] // GIB for a in plan["assignments"]} == {"llm": 6, "clip": 2, "unknown": 1}
+    assert plan["gpus"][0]["total_bytes"] - plan["gpus"][0]["load_line_bytes"] == 3 * GIB
+    assert any('compose.yaml:9:56: the project has no service "lm"' in w for w in plan["warnings"])
+    box.file("p/plimsoll.yaml", "services: {llm: {keep: true, vram: 5G}}")
+    plan = box.json("plan", "-f", "p/compose.yaml")
+    assert plan["assignments"][0]["declared_bytes"] == 5 * GIB
+    box.file("p/compose.yaml", TWO + "x-plimsoll: {users: {}}\n")
+    assert 'compose.yaml:7:14: unknown key "users"' in box.plimsoll("plan", "-f", "p/compose.yaml", check=2).stderr

@@ -66,7 +66,7 @@ static void add_reason(const struct stack_service *service, struct text *text)
 		text_printf(text, "default of %s", variable);
 		break;
 	case COMPOSE_COMMENTED:
-		text_printf(text, "default of %s, commented out", variable);
+		text_printf(text, "commented-out %s", variable);
 		break;
 	case COMPOSE_ABSENT:
 	case COMPOSE_SOURCE_COUNT:

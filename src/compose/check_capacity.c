@@ -163,7 +163,7 @@ static void add_change(const struct check *check, const struct stack_problem *pr
 	const char *name, *model;
 
 	if (change->action == PLAN_BIGGER_GPU) {
-		text_printf(text, "%s replaced by one of %s", check_gpu_name(check, change->gpu),
+		text_printf(text, "replace %s by one of %s", check_gpu_name(check, change->gpu),
 			    SIZE_TEXT(change->bytes));
 		return;
 	}
@@ -173,12 +173,12 @@ static void add_change(const struct check *check, const struct stack_problem *pr
 		    ? NULL
 		    : problem->problem.services[change->service].models[change->model].name;
 	if (change->action == PLAN_ON_DEMAND)
-		text_printf(text, "%s%s%s loads on demand (`on-demand: true` under x-plimsoll)",
+		text_printf(text, "let %s%s%s load on demand (`on-demand: true` under x-plimsoll)",
 			    model ? model : "", model ? " of " : "", name);
 	else if (change->action == PLAN_CPU)
-		text_printf(text, "%s goes to the CPU", name);
+		text_printf(text, "let %s go to the CPU", name);
 	else
-		text_printf(text, "%s%s%s shrinks by %s", model ? model : "", model ? " of " : "",
+		text_printf(text, "shrink %s%s%s by %s", model ? model : "", model ? " of " : "",
 			    name, SIZE_TEXT(change->bytes));
 }
 

@@ -85,8 +85,9 @@ int main(void)
 			uint64_t seed = 1000 * services[s] + gpus[g];
 
 			for (unsigned i = 0; i < MACHINES; i++) {
-				plan_world_real(&world, &seed, gpus[g], services[s],
-						0.5 + 0.1 * (i % 5));
+				plan_world_real(
+				    &world, &seed, gpus[g], services[s],
+				    &(struct plan_world_real){.load = 0.5 + 0.1 * (i % 5)});
 				if (run_planner(&world.problem, &ours))
 					return 1;
 				if (i < n_glpk)

@@ -73,8 +73,10 @@ static void equals_glpk_on_real_ones(void **state)
 	uint64_t seed = 8, feasible = 0, n = rounds(500) / 5;
 
 	for (uint64_t round = 0; round < n; round++) {
-		plan_world_real(&world, &seed, 2 + round % 2, 4 + round % 6,
-				0.6 + 0.4 * (double)(round % 7) / 6);
+		plan_world_real(
+		    &world, &seed, 2 + round % 2, 4 + round % 6,
+		    &(struct plan_world_real){.load = 0.6 + 0.4 * (double)(round % 7) / 6,
+					      .all_alike = round % 2});
 		world.problem.objective = (enum plan_objective)(round % PLAN_OBJECTIVE_COUNT);
 		feasible += compare(round, &world.problem, MIB);
 	}

@@ -139,7 +139,8 @@ static void order_changes_nothing(void **state)
 		if (round % 2)
 			plan_world_small(&world, &seed, 5, 9);
 		else
-			plan_world_real(&world, &seed, 2 + round % 3, 4 + round % 12, 0.7);
+			plan_world_real(&world, &seed, 2 + round % 3, 4 + round % 12,
+					&(struct plan_world_real){.load = 0.7});
 		shuffle(&world, &other, &seed, at_service, at_gpu);
 		plan = solve(&world.problem);
 		same = solve(&other.problem);
@@ -166,7 +167,8 @@ static void rules_hold(void **state)
 		auto_plan struct plan *plan = NULL;
 		struct plan_worth worth;
 
-		plan_world_real(&world, &seed, 2 + round % 6, 5 + round % 30, 0.8);
+		plan_world_real(&world, &seed, 2 + round % 6, 5 + round % 30,
+				&(struct plan_world_real){.load = 0.8, .all_alike = round % 2});
 		world.problem.work_max = 20000;
 		plan = solve(&world.problem);
 		if (!plan->feasible)

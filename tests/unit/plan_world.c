@@ -115,9 +115,9 @@ static const struct {
 } cards[] = {{4094, 0.3},  {8188, 0.6},  {12282, 1.0}, {16376, 1.4},
 	     {24564, 2.0}, {24576, 1.2}, {49140, 2.6}, {81559, 5.0}};
 
-/* Language models, image models, detectors, embedders, in hundredths of a GiB. */
-static const unsigned sizes[] = {30,  50,  65,  80,  100, 120, 146, 150,  180,  220,
-				 250, 310, 400, 480, 600, 750, 900, 1200, 1450, 1800};
+/* Image models, speech, detectors, embedders, small language models, in hundredths of a GiB. */
+static const unsigned sizes[] = {30,  50,  65,  80,  100, 120, 146, 150,
+				 180, 220, 250, 310, 400, 480, 600, 750};
 
 static void real_gpus(struct plan_world *world, uint64_t *seed)
 {
@@ -194,44 +194,64 @@ static void real_today(struct plan_world *world, uint64_t *seed)
 	}
 }
 
-void plan_world_real(struct plan_world *world, uint64_t *seed, size_t n_gpus, size_t n_services,
-		     double load)
+/* In steps of 10 MiB, as people write. */
+static uint64_t in_steps(double bytes)
 {
-	uint64_t room = 0, largest = 0, sum = 0;
+	return ((uint64_t)(bytes / (double)(10 * MIB)) + 1) * (10 * MIB);
+}
+
+/* Large language models: each is made for one of the GPUs and takes most of it. */
+static size_t real_large(struct plan_world *world, uint64_t *seed, double room, double load)
+{
+	size_t n = MIN_OF(world->problem.n_gpus / 2, world->problem.n_services / 4);
+	double sum = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		const struct plan_gpu *gpu = &world->gpus[below(seed, world->problem.n_gpus)];
+		double part = 0.4 + 0.4 * (double)below(seed, 1000) / 1000;
+		double bytes = part * (double)room_below(gpu);
+
+		if (sum + bytes > 0.8 * load * room)
+			return i;
+		sum += bytes;
+		world->services[i].vram_bytes = in_steps(bytes);
+	}
+	return n;
+}
+
+void plan_world_real(struct plan_world *world, uint64_t *seed, size_t n_gpus, size_t n_services,
+		     const struct plan_world_real *real)
+{
+	uint64_t room = 0, smallest = UINT64_MAX, large = 0, small = 0;
+	double scale;
+	size_t n_large = 0;
 
 	world_init(world, n_gpus, n_services);
 	real_gpus(world, seed);
 	for (size_t g = 0; g < n_gpus; g++) {
 		room += room_below(&world->gpus[g]);
-		largest = MAX_OF(largest, room_below(&world->gpus[g]));
+		smallest = MIN_OF(smallest, room_below(&world->gpus[g]));
 	}
+	if (!real->all_alike)
+		n_large = real_large(world, seed, (double)room, real->load);
 	for (size_t i = 0; i < n_services; i++) {
 		struct plan_service *s = &world->services[i];
 
-		real_wishes(world, seed, i);
-		do {
-			unsigned size = sizes[below(seed, sizeof sizes / sizeof *sizes)];
-
-			s->vram_bytes = size * GIB / 100;
-		} while (s->vram_bytes > largest);
-		sum += s->vram_bytes * s->gpus * s->replicas;
-	}
-	/* All larger or all smaller, to the load asked for, in steps of 10 MiB as people write. */
-	for (size_t i = 0; i < n_services; i++) {
-		struct plan_service *s = &world->services[i];
-		double scaled = (double)s->vram_bytes * load * (double)room / (double)sum;
-
-		s->vram_bytes = ((uint64_t)(scaled / (double)(10 * MIB)) + 1) * 10 * MIB;
-		s->vram_bytes = MIN_OF(s->vram_bytes, largest / (10 * MIB) * (10 * MIB));
-		/* A pin is made where it fits. */
-		for (size_t g = 0, n = 0; g < n_gpus; g++) {
-			n += s->allowed[g];
-			if (g + 1 == n_gpus && n == 1)
-				for (size_t h = 0; h < n_gpus; h++)
-					if (s->allowed[h] &&
-					    s->vram_bytes > room_below(&world->gpus[h]) / 2)
-						memset(s->allowed, 1, n_gpus);
+		if (i < n_large) {
+			large += s->vram_bytes;
+			continue;
 		}
+		real_wishes(world, seed, i);
+		s->vram_bytes = sizes[below(seed, sizeof sizes / sizeof *sizes)] * GIB / 100;
+		small += s->vram_bytes * s->gpus * s->replicas;
+	}
+	/* The small ones all larger or all smaller, to the load asked for. */
+	scale = (real->load * (double)room - (double)large) / (double)small;
+	for (size_t i = n_large; i < n_services; i++) {
+		struct plan_service *s = &world->services[i];
+
+		s->vram_bytes =
+		    in_steps(MIN_OF(scale * (double)s->vram_bytes, 0.6 * (double)smallest));
 	}
 	real_today(world, seed);
 }

@@ -18,11 +18,16 @@ struct plan_world {
 void plan_world_small(struct plan_world *world, uint64_t *seed, size_t gpus_max,
 		      size_t services_max);
 
-/* As machines are: GPUs one can buy, services of sizes that occur, pins, replicas, services on
- * several GPUs, some that must not meet, most running today where first fit would have put them.
- * `load`: how much of what is below the load lines they need, about (0 to 1). */
+/* As machines are: GPUs one can buy; some large language models, each of which takes most of one;
+ * many small services; pins, replicas, services on several GPUs, some that must not meet; most
+ * running today where first fit would have put them. */
+struct plan_world_real {
+	double load;    /* how much of what is below the load lines they need, about (0 to 1) */
+	bool all_alike; /* no large ones: everything can be balanced to the last step, which is hard
+			 */
+};
 void plan_world_real(struct plan_world *world, uint64_t *seed, size_t n_gpus, size_t n_services,
-		     double load);
+		     const struct plan_world_real *real);
 
 /* What a placement is worth, from plan.h and nothing else. Sets of GPUs are masks of problem
  * indices. */

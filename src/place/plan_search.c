@@ -9,6 +9,10 @@
  *    all GPUs, are more than may move;
  *  - preference: even with the best of each the sum stays below what is asked for.
  *
+ * When moves count, a lighter item first chooses only whether it stays where it is; those that
+ * leave (or were nowhere) are put aside and get their GPUs when all have chosen. Which leave
+ * decides about moves, and much less has to be tried than with all the GPUs they could go to.
+ *
  * Of placements that differ only in the names of things one is looked at. GPUs between which
  * nothing tells any more (the same room left, the same to all items to come) are tried once, the
  * lowest first; items between which nothing tells are put in the order of their GPUs. Both rules
@@ -22,6 +26,9 @@
 /* Shares of a move between the GPUs that a service leaves. */
 #define MOVE_SHARES 720720
 
+/* Lighter than this part of a GPU, and it may be put aside. */
+#define LIGHT_PART 4
+
 struct search {
 	const struct core *core;
 	const struct core_limits *limits;
@@ -31,14 +38,24 @@ struct search {
 	uint64_t rest_allowed[PLAN_SERVICES_MAX + 1];
 	uint64_t rest_smallest[PLAN_SERVICES_MAX + 1]; /* of those with a size */
 	int64_t rest_preference[PLAN_SERVICES_MAX + 1];
-	bool same_as_before[PLAN_SERVICES_MAX]; /* nothing tells it from the one before */
-	unsigned column[PLAN_GPUS_MAX];         /* GPUs of one number are the same to all items */
+	bool same_as_before[PLAN_SERVICES_MAX]; /* items: nothing tells it from the one before */
+	bool may_wait[PLAN_SERVICES_MAX];       /* items that may be put aside */
+	int64_t best_preference[PLAN_SERVICES_MAX];
+	/* Of each GPU, the items held there, in their order: the bytes from a position on. */
+	uint64_t (*held)[PLAN_GPUS_MAX];
+	unsigned shared_by[PLAN_GPUS_MAX];
+	unsigned rest_moves[PLAN_SERVICES_MAX + 1]; /* of items that cannot stay */
+	unsigned column[PLAN_GPUS_MAX]; /* GPUs of one number are the same to all items */
 	uint64_t hints[PLAN_SERVICES_MAX];
 	/* The state. */
 	uint64_t room[PLAN_GPUS_MAX];
 	uint64_t members[PLAN_GPUS_MAX][PLAN_WORDS];
 	uint64_t empty, unused, sealed; /* GPUs: nothing on it; no bytes on it; held alone */
 	uint64_t sets[PLAN_SERVICES_MAX];
+	size_t aside[PLAN_SERVICES_MAX], n_aside;
+	bool is_aside[PLAN_SERVICES_MAX];
+	uint64_t aside_bytes;
+	int64_t aside_preference;
 	unsigned moves, used;
 	int64_t preference;
 	uint64_t work, work_max;
@@ -46,7 +63,7 @@ struct search {
 
 /* One item being placed: its GPUs in the order they are tried. */
 struct choice {
-	size_t at; /* position in the order */
+	size_t item, at; /* position in the order, or beyond it in `aside` */
 	size_t gpus[PLAN_GPUS_MAX];
 	bool like_before[PLAN_GPUS_MAX]; /* nothing tells it from the one before in `gpus` */
 	size_t n;
@@ -205,33 +222,107 @@ static void look_ahead(struct search *s)
 		s->rest_allowed[k] = s->rest_allowed[k + 1] | s->allowed[i];
 		s->rest_smallest[k] = item->size > 0 ? MIN_OF(item->size, s->rest_smallest[k + 1])
 						     : s->rest_smallest[k + 1];
-		s->rest_preference[k] = s->rest_preference[k + 1] + best_preference(s, i);
-		s->same_as_before[k] =
-		    k > s->n_forced && same_item(s, s->order[k - 1], s->order[k]);
+		s->best_preference[i] = best_preference(s, i);
+		s->rest_preference[k] = s->rest_preference[k + 1] + s->best_preference[i];
+		s->same_as_before[i] = k > s->n_forced && same_item(s, s->order[k - 1], i);
+	}
+}
+
+/* Does it cost a move when the item leaves any one of the GPUs it is on? Those that have to leave
+ * are counted apart. */
+static bool is_held(const struct search *s, size_t i)
+{
+	const struct core_item *item = &s->core->items[i];
+
+	return !item->on_demand && item->stay > 0 && count_bits(item->today) == item->stay &&
+	       (s->allowed[i] & item->today) == item->today;
+}
+
+static bool cannot_stay(const struct search *s, size_t i)
+{
+	const struct core_item *item = &s->core->items[i];
+
+	return !item->on_demand && count_bits(s->allowed[i] & item->today) < item->stay;
+}
+
+/* What is heavy for the GPUs there are gets its place at once: much hangs on it. */
+static bool is_light(const struct search *s, uint64_t size)
+{
+	uint64_t sum = 0;
+
+	for (size_t g = 0; g < s->core->m; g++)
+		sum += s->limits->room[g];
+	return size * LIGHT_PART * s->core->m < sum;
+}
+
+static void look_at_moves(struct search *s)
+{
+	size_t n = s->core->n;
+
+	s->held = mem_calloc(n + 1, sizeof *s->held);
+	for (size_t g = 0; g < s->core->m; g++)
+		s->shared_by[g] = 1;
+	for (size_t k = n; k-- > 0;) {
+		size_t i = s->order[k];
+		const struct core_item *item = &s->core->items[i];
+
+		s->rest_moves[k] = s->rest_moves[k + 1] + cannot_stay(s, i);
+		memcpy(s->held[k], s->held[k + 1], s->core->m * sizeof **s->held);
+		for (uint64_t rest = is_held(s, i) ? item->today : 0; rest; rest &= rest - 1) {
+			size_t g = (size_t)__builtin_ctzll(rest);
+
+			s->held[k][g] += item->size;
+			s->shared_by[g] = MAX_OF(s->shared_by[g], item->stay);
+		}
+		s->may_wait[i] = k >= s->n_forced && item->count == 1 && !item->on_demand &&
+				 item->size > 0 && count_bits(item->today) <= 1 &&
+				 is_light(s, item->size);
 	}
 }
 
 /* --- bounds -------------------------------------------------------------------------------- */
 
+/* What is left to be placed: from position `k` on, and aside from `aside` on. */
+struct rest {
+	size_t k, aside;
+	uint64_t bytes, allowed, smallest;
+};
+
+static void find_rest(const struct search *s, size_t k, struct rest *rest)
+{
+	size_t n = s->core->n;
+
+	*rest = (struct rest){.k = MIN_OF(k, n), .aside = k > n ? k - n : 0};
+	rest->bytes = s->rest_bytes[rest->k] + s->aside_bytes;
+	rest->allowed = s->rest_allowed[rest->k];
+	rest->smallest = s->rest_smallest[rest->k];
+	/* The lightest is the last. */
+	if (rest->aside < s->n_aside)
+		rest->smallest =
+		    MIN_OF(rest->smallest, s->core->items[s->aside[s->n_aside - 1]].size);
+	for (size_t a = rest->aside; a < s->n_aside; a++)
+		rest->allowed |= s->allowed[s->aside[a]];
+}
+
 /* Is there room for all that is left? Counts what GPUs have that can take at least the smallest;
  * of those not in use yet the largest, as many as may be opened. */
-static bool is_room_enough(const struct search *s, size_t k)
+static bool is_room_enough(const struct search *s, const struct rest *left)
 {
 	uint64_t fresh[PLAN_GPUS_MAX], sum = 0;
 	size_t n_fresh = 0;
 
-	for (uint64_t rest = s->rest_allowed[k] & ~s->sealed; rest; rest &= rest - 1) {
+	for (uint64_t rest = left->allowed & ~s->sealed; rest; rest &= rest - 1) {
 		size_t g = (size_t)__builtin_ctzll(rest);
 
-		if (s->room[g] < s->rest_smallest[k])
+		if (s->room[g] < left->smallest)
 			continue;
 		if (s->limits->used_max != UINT_MAX && s->unused >> g & 1)
 			fresh[n_fresh++] = s->room[g];
 		else
 			sum += s->room[g];
 	}
-	for (unsigned left = s->used < s->limits->used_max ? s->limits->used_max - s->used : 0;
-	     left > 0 && n_fresh > 0; left--) {
+	for (unsigned more = s->used < s->limits->used_max ? s->limits->used_max - s->used : 0;
+	     more > 0 && n_fresh > 0; more--) {
 		size_t best = 0;
 
 		for (size_t f = 1; f < n_fresh; f++)
@@ -239,52 +330,49 @@ static bool is_room_enough(const struct search *s, size_t k)
 		sum += fresh[best];
 		fresh[best] = fresh[--n_fresh];
 	}
-	return sum >= s->rest_bytes[k];
+	return sum >= left->bytes;
 }
 
-/* How many of `size` the GPUs can hold, a GPU not more than there are items. */
-static bool can_hold(const struct search *s, size_t k, uint64_t size, uint64_t wanted)
+/* Can the GPUs hold so many of a size? */
+static bool can_hold(const struct search *s, const struct rest *left, uint64_t size,
+		     uint64_t wanted)
 {
 	uint64_t held = 0;
 
-	for (uint64_t rest = s->rest_allowed[k] & ~s->sealed; rest; rest &= rest - 1) {
+	for (uint64_t rest = left->allowed & ~s->sealed; rest; rest &= rest - 1) {
 		size_t g = (size_t)__builtin_ctzll(rest);
 
 		if (s->room[g] >= size)
-			held += s->room[g] / size;
+			held += s->room[g] < 2 * size ? 1 : s->room[g] / size;
 		if (held >= wanted)
 			return true;
 	}
 	return false;
 }
 
-/* The items of at least some size, for the sizes that come next. */
-static bool are_numbers_enough(const struct search *s, size_t k)
+/* The items of at least some size, for the sizes that come next, the heaviest first. */
+static bool are_numbers_enough(const struct search *s, const struct rest *left)
 {
+	size_t k = left->k, a = left->aside, n = s->core->n;
 	uint64_t wanted = 0;
 	unsigned checks = 0;
 
-	if (k < s->n_forced)
-		return true;
-	for (size_t j = k; j < s->core->n && checks < 3; j++) {
-		uint64_t size = s->core->items[s->order[j]].size;
+	while ((k < n || a < s->n_aside) && checks < 3) {
+		uint64_t of_k = k < n ? s->core->items[s->order[k]].size : 0;
+		uint64_t of_a = a < s->n_aside ? s->core->items[s->aside[a]].size : 0;
+		uint64_t size = MAX_OF(of_k, of_a);
 
 		if (size == 0)
 			break;
-		wanted += s->core->items[s->order[j]].count;
-		if (j + 1 < s->core->n && s->core->items[s->order[j + 1]].size == size)
-			continue;
+		for (; k < n && s->core->items[s->order[k]].size == size; k++)
+			wanted += s->core->items[s->order[k]].count;
+		for (; a < s->n_aside && s->core->items[s->aside[a]].size == size; a++)
+			wanted++;
 		checks++;
-		if (!can_hold(s, k, size, wanted))
+		if (!can_hold(s, left, size, wanted))
 			return false;
 	}
 	return true;
-}
-
-/* Does it cost a move when the item leaves any one of the GPUs it is on? */
-static bool is_held(const struct core_item *item, size_t g)
-{
-	return !item->on_demand && item->today >> g & 1 && count_bits(item->today) == item->stay;
 }
 
 /*
@@ -294,52 +382,46 @@ static bool is_held(const struct core_item *item, size_t g)
  */
 static uint64_t shares_leaving(const struct search *s, size_t k, size_t g)
 {
-	uint64_t held = 0, over, n = 0;
-	unsigned shared_by = 1;
+	uint64_t over, n = 0;
 
-	for (size_t j = k; j < s->core->n; j++) {
-		const struct core_item *item = &s->core->items[s->order[j]];
-
-		if (is_held(item, g)) {
-			held += item->size;
-			shared_by = MAX_OF(shared_by, item->stay);
-		}
-	}
-	if (held <= s->room[g])
+	if (s->held[k][g] <= s->room[g])
 		return 0;
-	over = held - s->room[g];
+	over = s->held[k][g] - s->room[g];
 	for (size_t j = k; j < s->core->n && over > 0; j++) {
-		const struct core_item *item = &s->core->items[s->order[j]];
+		uint64_t here = s->held[j][g] - s->held[j + 1][g];
 
-		if (!is_held(item, g))
-			continue;
-		n++;
-		over -= MIN_OF(over, item->size);
+		n += here > 0;
+		over -= MIN_OF(over, here);
 	}
-	return n * (MOVE_SHARES / shared_by);
+	return n * (MOVE_SHARES / s->shared_by[g]);
 }
 
 static bool are_moves_enough(const struct search *s, size_t k)
 {
 	uint64_t shares = 0;
+	unsigned moves = s->moves + s->rest_moves[k];
 
-	if (s->moves > s->limits->moves_max)
+	if (moves > s->limits->moves_max)
 		return false;
-	if (k < s->n_forced)
-		return true;
-	for (size_t g = 0; g < s->core->m; g++)
+	for (size_t g = 0; g < s->core->m && k >= s->n_forced; g++)
 		shares += shares_leaving(s, k, g);
-	return s->moves + (shares + MOVE_SHARES - 1) / MOVE_SHARES <= s->limits->moves_max;
+	return moves + (shares + MOVE_SHARES - 1) / MOVE_SHARES <= s->limits->moves_max;
 }
 
 static bool is_hope(const struct search *s, size_t k)
 {
+	struct rest rest;
+
+	find_rest(s, k, &rest);
 	if (preference_counts(s) &&
-	    s->preference + s->rest_preference[k] < s->limits->preference_min)
+	    s->preference + s->rest_preference[rest.k] + s->aside_preference <
+		s->limits->preference_min)
 		return false;
-	if (!is_room_enough(s, k) || !are_numbers_enough(s, k))
+	if (moves_count(s) && k < s->core->n && !are_moves_enough(s, k))
 		return false;
-	return !moves_count(s) || are_moves_enough(s, k);
+	if (!is_room_enough(s, &rest))
+		return false;
+	return k < s->n_forced || are_numbers_enough(s, &rest);
 }
 
 /* --- placing ------------------------------------------------------------------------------- */
@@ -397,10 +479,13 @@ static bool try_before(const struct search *s, size_t item, size_t a, size_t b)
  * be tried first. */
 static void list_gpus(struct search *s, struct choice *choice)
 {
-	size_t item = s->order[choice->at];
-	uint64_t left = 0;
+	size_t item = choice->item;
+	uint64_t left = 0, may = s->allowed[item];
 
-	for (uint64_t rest = s->allowed[item]; rest; rest &= rest - 1)
+	/* It has left. */
+	if (s->is_aside[item])
+		may &= ~s->core->items[item].today;
+	for (uint64_t rest = may; rest; rest &= rest - 1)
 		if (may_go(s, item, (size_t)__builtin_ctzll(rest)))
 			left |= rest & -rest;
 	choice->n = 0;
@@ -465,16 +550,37 @@ static void take_back(struct search *s, size_t item, size_t g, const struct undo
 
 static enum core_found place_item(struct search *s, size_t k);
 
-/* All copies of an item are placed: keep to the rules for the set as a whole, and go on. */
-static enum core_found place_next_item(struct search *s, size_t k)
+/* Are two items that nothing tells apart in the order of their GPUs? Those aside come in the same
+ * order as they would have. */
+static bool is_in_order(const struct search *s, const struct choice *choice)
 {
-	size_t item = s->order[k];
+	size_t n = s->core->n, before;
+
+	if (choice->at < n) {
+		if (!s->same_as_before[choice->item])
+			return true;
+		before = s->order[choice->at - 1];
+		if (s->is_aside[before])
+			return true;
+	} else {
+		if (choice->at == n || !s->same_as_before[choice->item])
+			return true;
+		before = s->aside[choice->at - n - 1];
+		if (!same_item(s, before, choice->item))
+			return true;
+	}
+	return __builtin_ctzll(s->sets[choice->item]) >= __builtin_ctzll(s->sets[before]);
+}
+
+/* All copies of an item are placed: keep to the rules for the set as a whole, and go on. */
+static enum core_found place_next_item(struct search *s, const struct choice *choice)
+{
+	size_t item = choice->item;
 	const struct core_item *it = &s->core->items[item];
 	enum core_found found;
 	bool moved;
 
-	if (s->same_as_before[k] &&
-	    __builtin_ctzll(s->sets[item]) < __builtin_ctzll(s->sets[s->order[k - 1]]))
+	if (!is_in_order(s, choice))
 		return CORE_NONE;
 	if (has_needs(s, item)) {
 		uint8_t have[PLAN_GPUS_MAX] = {};
@@ -486,9 +592,9 @@ static enum core_found place_next_item(struct search *s, size_t k)
 			    s->limits->need[item][c] != have[c])
 				return CORE_NONE;
 	}
-	moved = !it->on_demand && core_has_moved(it, s->sets[item]);
+	moved = !it->on_demand && !s->is_aside[item] && core_has_moved(it, s->sets[item]);
 	s->moves += moved;
-	found = place_item(s, k + 1);
+	found = place_item(s, choice->at + 1);
 	s->moves -= moved;
 	return found;
 }
@@ -496,12 +602,12 @@ static enum core_found place_next_item(struct search *s, size_t k)
 static enum core_found place_copies(struct search *s, const struct choice *choice, unsigned left,
 				    size_t from)
 {
-	size_t item = s->order[choice->at];
+	size_t item = choice->item;
 	struct undo undo = {s->empty, s->unused, s->sealed, s->used};
 
 	if (left == 0)
 		return (s->limits->must[item] & ~s->sets[item]) ? CORE_NONE
-								: place_next_item(s, choice->at);
+								: place_next_item(s, choice);
 	for (size_t p = from; p + left <= choice->n; p++) {
 		size_t g = choice->gpus[p];
 		enum core_found found;
@@ -524,6 +630,68 @@ static enum core_found place_copies(struct search *s, const struct choice *choic
 	return CORE_NONE;
 }
 
+/* The item leaves its GPU, or had none; where it goes is seen later. */
+static enum core_found put_aside(struct search *s, size_t item, size_t k)
+{
+	const struct core_item *it = &s->core->items[item];
+	enum core_found found;
+
+	if ((s->allowed[item] & ~it->today) == 0)
+		return CORE_NONE;
+	s->aside[s->n_aside++] = item;
+	s->is_aside[item] = true;
+	s->aside_bytes += it->size;
+	s->aside_preference += s->best_preference[item];
+	s->moves += it->stay > 0;
+	found = place_item(s, k + 1);
+	if (found == CORE_FOUND)
+		return found;
+	s->moves -= it->stay > 0;
+	s->aside_preference -= s->best_preference[item];
+	s->aside_bytes -= it->size;
+	s->is_aside[item] = false;
+	s->n_aside--;
+	return found;
+}
+
+/* Stay or leave. Of items that nothing tells apart, the first leave. */
+static enum core_found stay_or_leave(struct search *s, size_t item, size_t k)
+{
+	const struct core_item *it = &s->core->items[item];
+	bool may_stay = (it->today & s->allowed[item]) != 0;
+	bool may_leave = !s->same_as_before[item] || s->is_aside[s->order[k - 1]];
+	bool leave_first = !(s->hints[item] & it->today);
+	struct choice choice = {.item = item, .at = k, .n = 1};
+	enum core_found found = CORE_NONE;
+
+	if (may_stay)
+		choice.gpus[0] = (size_t)__builtin_ctzll(it->today);
+	may_stay = may_stay && may_go(s, item, choice.gpus[0]);
+	for (int turn = 0; turn < 2 && found == CORE_NONE; turn++) {
+		if ((turn == 0) == leave_first)
+			found = may_leave ? put_aside(s, item, k) : CORE_NONE;
+		else
+			found = may_stay ? place_copies(s, &choice, 1, 0) : CORE_NONE;
+	}
+	return found;
+}
+
+/* One of those aside gets its GPU. */
+static enum core_found place_aside(struct search *s, size_t k)
+{
+	struct choice choice = {.item = s->aside[k - s->core->n], .at = k};
+	const struct core_item *it = &s->core->items[choice.item];
+	enum core_found found;
+
+	list_gpus(s, &choice);
+	s->aside_bytes -= it->size;
+	s->aside_preference -= s->best_preference[choice.item];
+	found = place_copies(s, &choice, 1, 0);
+	s->aside_bytes += it->size;
+	s->aside_preference += s->best_preference[choice.item];
+	return found;
+}
+
 /* Everything is placed: do the sums keep to their limits? */
 static bool is_within(const struct search *s)
 {
@@ -534,15 +702,20 @@ static enum core_found place_item(struct search *s, size_t k)
 {
 	struct choice choice;
 
-	if (k == s->core->n)
+	if (k == s->core->n + s->n_aside)
 		return is_within(s) ? CORE_FOUND : CORE_NONE;
 	if (++s->work > s->work_max)
 		return CORE_GAVE_UP;
 	if (!is_hope(s, k))
 		return CORE_NONE;
+	if (k >= s->core->n)
+		return place_aside(s, k);
 	choice.at = k;
+	choice.item = s->order[k];
+	if (s->may_wait[choice.item])
+		return stay_or_leave(s, choice.item, k);
 	list_gpus(s, &choice);
-	return place_copies(s, &choice, s->core->items[s->order[k]].count, 0);
+	return place_copies(s, &choice, s->core->items[choice.item].count, 0);
 }
 
 enum core_found core_find(const struct core *core, const struct core_limits *limits,
@@ -562,8 +735,11 @@ enum core_found core_find(const struct core *core, const struct core_limits *lim
 	find_order(s);
 	find_columns(s);
 	look_ahead(s);
+	if (moves_count(s))
+		look_at_moves(s);
 	found = place_item(s, 0);
 	*work += s->work;
+	free(s->held);
 	if (found == CORE_FOUND)
 		memcpy(sets, s->sets, core->n * sizeof *sets);
 	return found;

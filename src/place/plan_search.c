@@ -191,6 +191,27 @@ static bool find_allowed(struct search *s)
 	return true;
 }
 
+/* When so little may be missed of what is preferred, a service that wants one GPU cannot use those
+ * where it alone would miss more. */
+static bool drop_disliked(struct search *s)
+{
+	int64_t may_miss = -s->limits->preference_min;
+
+	for (size_t i = 0; i < s->core->n; i++)
+		may_miss += best_preference(s, i);
+	for (size_t i = 0; i < s->core->n && may_miss >= 0; i++) {
+		const struct core_item *item = &s->core->items[i];
+		int64_t best = best_preference(s, i);
+
+		if (item->count > 1 || item->on_demand)
+			continue;
+		for (uint64_t rest = s->allowed[i]; rest; rest &= rest - 1)
+			if (best - item->preference[__builtin_ctzll(rest)] > may_miss)
+				s->allowed[i] &= ~(rest & -rest);
+	}
+	return may_miss >= 0;
+}
+
 static void find_order(struct search *s)
 {
 	size_t n = 0;
@@ -730,7 +751,7 @@ enum core_found core_find(const struct core *core, const struct core_limits *lim
 	s->empty = s->unused = core->m == 64 ? UINT64_MAX : bit(core->m) - 1;
 	memcpy(s->room, limits->room, sizeof s->room);
 	memcpy(s->hints, sets, core->n * sizeof *sets);
-	if (!find_allowed(s))
+	if (!find_allowed(s) || (preference_counts(s) && !drop_disliked(s)))
 		return CORE_NONE;
 	find_order(s);
 	find_columns(s);

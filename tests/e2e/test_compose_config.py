@@ -81,6 +81,7 @@ KNOWN = [
 # And in our own examples, which have what the corpus lacks.
 KNOWN_OF_EXAMPLES = [
     ("docker-compose", "reservations", other_order, "an override's devices come first"),
+    ("podman-compose", "service", included, "`include` is not known"),
     ("podman-compose", "reservations gpus", left_as_written, "no substitution inside a default"),
     ("podman-compose", "reservations", not_extended, "of a service of another file, what that one extends is left out"),
     ("podman-compose", "environment", shared_with_extended, "what extends a service changes the extended one, too"),

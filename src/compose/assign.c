@@ -208,9 +208,10 @@ static int slot_write_inside(struct assigning *a, const struct slot *slot, struc
 	return assign_yaml_part(a, value->node, &span, slot->text, err);
 }
 
-/* Values that one variable says are one region: the commas between them are its own. */
+/* Values that one variable says are one region: the commas between them are its own. `there`: they
+ * are right, and only the defaults are looked at. */
 static int slots_write(struct assigning *a, const struct compose_target *target,
-		       const struct slots *slots, struct error *err)
+		       const struct slots *slots, bool there, struct error *err)
 {
 	int r = 0;
 
@@ -221,8 +222,8 @@ static int slots_write(struct assigning *a, const struct compose_target *target,
 		bool same = true;
 
 		for (n = 0; i + n < slots->n && (n == 0 || said_together(first, first + n)); n++) {
-			text_printf(&text, "%s%s", n ? "," : "", first[n].text);
-			same = same && strcmp(first[n].text, first[n].value->text) == 0;
+			text_printf(&text, "%s%s", n ? "," : "", first[n].text ?: "");
+			same = there || (same && strcmp(first[n].text, first[n].value->text) == 0);
 		}
 		assign_region_find(a, target, first->request, first->value, first[n - 1].value,
 				   &region);
@@ -426,13 +427,13 @@ static int set_devices(struct assigning *a, const struct compose_target *target,
 			    (struct slot){requests[i], &requests[i]->values[k], NULL};
 		}
 	}
-	if (there && (!named || slots.n != target->n_devices))
-		return 0;
+	if (there)
+		return slots_write(a, target, &slots, true, err);
 	if (shared && n == 1)
 		return part_ways(a, target, requests[0], other, err);
 	if (named && slots.n == target->n_devices) {
 		slots_fill(a, target, &slots);
-		return slots_write(a, target, &slots, err);
+		return slots_write(a, target, &slots, false, err);
 	}
 	if (n == 0)
 		return assign_fail(target, &target->gpus->service->span, err,
@@ -495,7 +496,7 @@ static int set_filtered(struct assigning *a, const struct compose_target *target
 	int r;
 
 	if (there)
-		return set_devices(a, target, assign_sets_equal(&visible, &wanted), err);
+		return set_devices(a, target, true, err);
 	if (known && contains(&visible, &wanted) && !assign_sets_equal(&visible, &wanted))
 		return set_filter(a, target, &visible, err);
 	r = set_devices(a, target, known && assign_sets_equal(&visible, &wanted), err);

@@ -27,9 +27,10 @@ struct compose_target {
 
 struct compose_assign_options {
 	bool by_uuid; /* --ids uuid; else as the files do, indices when they say nothing */
-	/* What each GPU of the list may hold (its load line); NULL: its VRAM. A default that names
-	 * a GPU which is not there, or which holds less than the service needs, is corrected. */
-	const uint64_t *line_bytes;
+	/* What each GPU of the list can take beside what is planned for it; NULL: its VRAM. A
+	 * default that names a GPU which is not there, or has less room than the service needs, is
+	 * corrected. */
+	const uint64_t *room_bytes;
 };
 
 /* Edits for all targets; a project that says so already gets none. `ret_notes`: what was done for

@@ -40,6 +40,7 @@ struct assign_region {
 	const struct compose_request *request;
 	struct locate_part part;
 	struct compose_value value;
+	const char *variable; /* the one to set for another value; NULL: none */
 };
 
 /* assign.c */

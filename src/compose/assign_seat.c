@@ -15,6 +15,31 @@
 #include <errno.h>
 #include <string.h>
 
+/* The outermost use a variable's place is in. */
+static const struct compose_use *outermost(const struct compose_node *node,
+					   const struct compose_use *use)
+{
+	for (size_t i = 0; i < node->n_uses; i++)
+		if (!node->uses[i].nested && node->uses[i].begin <= use->begin &&
+		    use->end <= node->uses[i].end)
+			return &node->uses[i];
+	return use;
+}
+
+/* A variable that is not set can be set where it is meant for this alone: of ${A:-${ALL:-0}} it is
+ * A, unless a line of an env file is there for the other one. */
+static const char *variable_to_set(const struct compose_node *node,
+				   const struct compose_value *value)
+{
+	if (!value->variable || value->assignment)
+		return value->variable;
+	if (value->commented)
+		return value->commented->name;
+	if (!value->use || value->source == COMPOSE_SHELL || value->source == COMPOSE_ENV_FILE)
+		return value->variable;
+	return outermost(node, value->use)->name;
+}
+
 void assign_region_find(struct assigning *a, const struct compose_target *target,
 			const struct compose_request *request, const struct compose_value *first,
 			const struct compose_value *last, struct assign_region *ret_region)
@@ -33,17 +58,7 @@ void assign_region_find(struct assigning *a, const struct compose_target *target
 		ret_region->part.assignment = first->assignment;
 	}
 	locate_value(&locating, &ret_region->part, &ret_region->value);
-}
-
-/* The outermost use a variable's place is in. */
-static const struct compose_use *outermost(const struct compose_node *node,
-					   const struct compose_use *use)
-{
-	for (size_t i = 0; i < node->n_uses; i++)
-		if (!node->uses[i].nested && node->uses[i].begin <= use->begin &&
-		    use->end <= node->uses[i].end)
-			return &node->uses[i];
-	return use;
+	ret_region->variable = variable_to_set(first->node, &ret_region->value);
 }
 
 /* Where in the text begins what a use stands for: what is before it, `$$` once, and other uses. */
@@ -108,29 +123,31 @@ static bool same_span(const struct compose_span *one, const struct compose_span 
 	       one->end == other->end;
 }
 
-/* One variable for both: by its name in a template, by its line otherwise. */
-static bool same_variable(const struct compose_value *one, const struct compose_value *other)
+/* Would the value be another one if the region's variable were? */
+static bool hangs_on(const struct compose_value *value, const struct assign_region *region)
 {
-	if (!one->variable || !other->variable)
-		return false;
-	if (one->use && other->use)
-		return strcmp(one->variable, other->variable) == 0;
-	return one->assignment && other->assignment &&
-	       same_span(&one->assignment->span, &other->assignment->span);
+	const struct compose_assignment *own = region->value.assignment;
+
+	if (!region->value.use)
+		return own && value->assignment && same_span(&own->span, &value->assignment->span);
+	for (size_t i = 0; i < value->node->n_uses; i++)
+		if (!value->node->uses[i].unused &&
+		    strcmp(value->node->uses[i].name, region->variable) == 0)
+			return true;
+	return false;
 }
 
-static const struct compose_value *uses_variable(const struct compose_gpus *gpus,
-						 const struct compose_value *value)
+static bool uses_variable(const struct compose_gpus *gpus, const struct assign_region *region)
 {
 	for (size_t i = 0; i < gpus->n; i++) {
 		const struct compose_request *request = &gpus->requests[i];
 
 		for (size_t k = 0; k < request->n_values; k++)
 			if ((request->in_force || request == gpus->filter) &&
-			    same_variable(&request->values[k], value))
-				return &request->values[k];
+			    hangs_on(&request->values[k], region))
+				return true;
 	}
-	return NULL;
+	return false;
 }
 
 static size_t target_index(const struct assigning *a, const struct compose_gpus *gpus)
@@ -165,7 +182,7 @@ static const struct compose_gpus *keeper(struct assigning *a, const struct assig
 		bool known;
 
 		if (other->service == region->target->gpus->service ||
-		    !uses_variable(other, &region->value))
+		    !uses_variable(other, region))
 			continue;
 		known = assign_final(a, other, &final);
 		if (known && assign_sets_equal(&final, &wanted))
@@ -173,7 +190,7 @@ static const struct compose_gpus *keeper(struct assigning *a, const struct assig
 		if (!other->service->active) {
 			assign_note(a, region->target,
 				    "%s, which is not active, goes along with %s",
-				    other->service->name, region->value.variable);
+				    other->service->name, region->variable);
 			continue;
 		}
 		if (!known || stays(a, other, &final) ||
@@ -192,7 +209,7 @@ static int leave_variable(struct assigning *a, const struct assign_region *regio
 	struct compose_span span;
 
 	assign_note(a, region->target, "%s in the place of %s, which keeps %s where it is", whole,
-		    region->value.variable, other->service->name);
+		    region->variable, other->service->name);
 	if (!use)
 		return assign_yaml_environment(a, region->target, region->request->key, whole, err);
 	use = outermost(node, use);
@@ -227,11 +244,11 @@ static bool default_is_wrong(struct assigning *a, const struct assign_region *re
 			return true;
 		for (size_t i = 0; i < a->list->n; i++) {
 			const struct gpu *gpu = &a->list->gpus[i];
-			uint64_t line = a->options->line_bytes    ? a->options->line_bytes[i]
+			uint64_t room = a->options->room_bytes    ? a->options->room_bytes[i]
 					: gpu_has(gpu, GPU_TOTAL) ? gpu->vram.total_bytes
 								  : UINT64_MAX;
 
-			if (set.in[i] && region->target->vram_bytes > line)
+			if (set.in[i] && region->target->vram_bytes > room)
 				return true;
 		}
 	}
@@ -324,7 +341,7 @@ int assign_region_set(struct assigning *a, const struct assign_region *region, c
 				   "${%s%s...} says nothing while %s is not set: write the GPU in "
 				   "its place",
 				   value->variable, operator_, value->variable);
-	return assign_env_set(a, region, value->variable, whole, err);
+	return assign_env_set(a, region, region->variable, whole, err);
 }
 
 int assign_region_default(struct assigning *a, const struct assign_region *region,

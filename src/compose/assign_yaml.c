@@ -187,6 +187,14 @@ static int insert_entry(struct assigning *a, const struct compose_node *map, siz
 	return assign_edit(a, &span, out.data, err);
 }
 
+/* Was the entry's value reached the same way as its map, and not through a merge key of its own? */
+static bool is_own(const struct compose_node *map, const struct compose_entry *entry)
+{
+	return entry->value->via.file == map->via.file &&
+	       entry->value->via.begin == map->via.begin &&
+	       entry->value->span.file == map->span.file;
+}
+
 int assign_yaml_ids(struct assigning *a, const struct compose_target *target,
 		    const struct compose_request *request, const char *const *ids, size_t n,
 		    struct error *err)
@@ -208,8 +216,8 @@ int assign_yaml_ids(struct assigning *a, const struct compose_target *target,
 	add_ids(&out, ids, n, quote_of(map->span.file));
 	if (!count)
 		return insert_entry(a, map,
-				    before && !before->value->via.file ? before->key_span.begin
-								       : map->span.begin,
+				    before && is_own(map, before) ? before->key_span.begin
+								  : map->span.begin,
 				    out.data, err);
 	span = locate_entry_span(count);
 	if (count->value->span.begin == map->span.begin) {
@@ -219,7 +227,7 @@ int assign_yaml_ids(struct assigning *a, const struct compose_target *target,
 		text_printf(&list_of_one, "[{%s}]", out.data);
 		return assign_edit(a, &map->span, list_of_one.data, err);
 	}
-	if (count->value->via.file || span.file != map->span.file)
+	if (!is_own(map, count))
 		return assign_fail(target, &request->span, err,
 				   "`count` comes from an anchor; write device_ids there");
 	return assign_edit(a, &span, out.data, err);
@@ -339,7 +347,7 @@ static void add_node(struct text *out, const struct compose_node *node)
 		add_collection(out, node);
 	else if (node->type == COMPOSE_NULL)
 		text_add(out, "null");
-	else if (node->style == COMPOSE_PLAIN && !node->tagged_string && all_digits(node->raw))
+	else if (node->style == COMPOSE_PLAIN && node->exact && !strpbrk(node->raw, ",[]{}"))
 		text_add(out, node->raw);
 	else
 		add_scalar(out, node->raw,
@@ -352,14 +360,13 @@ static void add_node(struct text *out, const struct compose_node *node)
 static struct compose_node *request_with(struct assigning *a, const struct compose_request *request,
 					 const char *const *ids, size_t n)
 {
-	struct compose_node *map = compose_node_copy(a->arena, request->node);
+	struct compose_node *map = compose_node_map(a->arena, NULL);
 	struct compose_node *list = compose_node_list(a->arena, NULL);
+	const struct compose_node *from = request->node;
+	const struct compose_node *count = compose_get(from, "count");
+	/* `gpus: all` is no map in the file. */
+	bool is_word = count && count->span.begin == from->span.begin;
 
-	if (request->node->type != COMPOSE_MAP ||
-	    (compose_get(map, "count") &&
-	     compose_get(map, "count")->span.begin == request->node->span.begin)) {
-		map = compose_node_map(a->arena, NULL);
-	}
 	for (size_t i = 0; i < n; i++) {
 		struct compose_node *id = compose_node_scalar(a->arena, NULL, ids[i]);
 
@@ -367,7 +374,14 @@ static struct compose_node *request_with(struct assigning *a, const struct compo
 		id->tagged_string = true;
 		compose_list_add(a->arena, list, id);
 	}
-	compose_map_remove(map, "count");
+	for (size_t i = 0; i < from->n && !is_word; i++) {
+		const struct compose_entry *entry = &from->entries[i];
+		bool says_which =
+		    strcmp(entry->key, "count") == 0 || strcmp(entry->key, "device_ids") == 0;
+
+		compose_map_put(a->arena, map, says_which ? "device_ids" : entry->key, NULL,
+				says_which ? list : entry->value);
+	}
 	compose_map_put(a->arena, map, "device_ids", NULL, list);
 	return map;
 }

@@ -260,6 +260,26 @@ static void check_files(const struct test_case *c)
 	}
 }
 
+/* No file has come that the case does not show, backups apart. */
+static void check_new_files(const struct test_case *c)
+{
+	DIR *dir = opendir(folder);
+
+	assert_non_null(dir);
+	for (struct dirent *entry; (entry = readdir(dir));) {
+		auto_free char *in = mem_printf("in %s", entry->d_name);
+		auto_free char *out = mem_printf("out %s", entry->d_name);
+		auto_free char *path = mem_printf("%s/%s", folder, entry->d_name), *text = NULL;
+
+		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
+		    strstr(entry->d_name, ".plimsoll-") || section(c, in) || section(c, out))
+			continue;
+		text = read_file(path);
+		fail_msg("%s is now:\n%s", entry->d_name, text);
+	}
+	(void)closedir(dir);
+}
+
 static int assign(const struct test_case *c, struct world *w, struct compose_edits *edits,
 		  struct strings *notes, struct error *err)
 {
@@ -305,6 +325,7 @@ static void case_run(struct test_case *c)
 	if (compose_edits_write(&edits, NOW_MS, &backup, &err) < 0)
 		fail_msg("%s", err.text);
 	check_files(c);
+	check_new_files(c);
 	check_notes(c, &notes);
 	world_load(c, &after);
 	check_places(&before, &after);

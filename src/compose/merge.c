@@ -122,7 +122,7 @@ static struct place place_below(const struct place *at, const char *key)
 	const struct rule *rule = at->rule ? at->rule->below : NULL;
 
 	for (; rule && rule->key; rule++)
-		if (strcmp(rule->key, key) == 0 || strcmp(rule->key, "*") == 0) {
+		if (*rule->key == '*' || (*rule->key == *key && strcmp(rule->key, key) == 0)) {
 			below.rule = rule;
 			break;
 		}

@@ -192,21 +192,29 @@ struct compose_node *compose_node_scalar(struct arena *arena, const struct compo
 	return node;
 }
 
+/* With room for some more, so that what is added does not move it all. */
 struct compose_node *compose_node_copy(struct arena *arena, const struct compose_node *node)
 {
 	struct compose_node *copy = arena_alloc(arena, sizeof *copy);
 
 	*copy = *node;
-	copy->entries = NULL;
-	copy->items = NULL;
-	copy->index = NULL;
-	copy->n = copy->room = 0;
-	for (size_t i = 0; i < node->n; i++) {
-		if (node->type == COMPOSE_MAP)
-			compose_map_put(arena, copy, node->entries[i].key,
-					&node->entries[i].key_span, node->entries[i].value);
-		else
-			compose_list_add(arena, copy, node->items[i]);
+	if (node->n == 0) {
+		copy->entries = NULL;
+		copy->items = NULL;
+		copy->room = 0;
+		return copy;
+	}
+	copy->room = node->n + node->n / 8 + 2;
+	if (node->type == COMPOSE_MAP) {
+		copy->entries = arena_alloc(arena, copy->room * sizeof *copy->entries);
+		memcpy(copy->entries, node->entries, node->n * sizeof *copy->entries);
+	} else {
+		copy->items = arena_alloc(arena, copy->room * sizeof(struct compose_node *));
+		memcpy(copy->items, node->items, node->n * sizeof(struct compose_node *));
+	}
+	if (node->index) {
+		copy->index = arena_alloc(arena, index_size(node->n) * sizeof *copy->index);
+		memcpy(copy->index, node->index, index_size(node->n) * sizeof *copy->index);
 	}
 	return copy;
 }

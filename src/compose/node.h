@@ -40,21 +40,22 @@ struct compose_entry {
 	struct compose_node *value;
 };
 
+/* There are tens of thousands of them in a large project: small fields share a word. */
 struct compose_node {
-	enum compose_type type;
-	enum compose_mark mark;
-	enum compose_style style;
-	struct compose_span
-	    span; /* all of it, quotes included; of an alias: of what it stands for */
-	struct compose_span
-	    via;            /* the last alias or `<<` it was reached through; file NULL: none */
-	bool tagged_string; /* written with !!str, or quoted: never a number, bool or null */
-	const char *raw;    /* scalar: decoded (quotes, escapes and folding undone) */
-	const char *text;   /* scalar: after interpolation; raw before */
+	enum compose_type type : 8;
+	enum compose_mark mark : 8;
+	enum compose_style style : 8;
+	bool tagged_string : 1; /* written with !!str, or quoted: never a number, bool or null */
 	/* Offset i of `raw` is byte span.begin + lead + i: true for scalars without escapes or
 	 * folds. Then a part of it can be edited, else only the whole. */
-	bool exact;
+	bool exact : 1;
 	unsigned lead;
+	/* All of it, quotes included; of an alias: of what it stands for. */
+	struct compose_span span;
+	/* The last alias or `<<` it was reached through; file NULL: none. */
+	struct compose_span via;
+	const char *raw;                /* scalar: decoded (quotes, escapes and folding undone) */
+	const char *text;               /* scalar: after interpolation; raw before */
 	const struct compose_use *uses; /* the variables in it, in order */
 	size_t n_uses;
 	struct compose_entry *entries; /* map */

@@ -61,7 +61,8 @@ int loader_check_memory(const struct loader *loader, const struct compose_span *
 {
 	if (loader->project->arena.used <= COMPOSE_PROJECT_MEMORY_MAX)
 		return 0;
-	return compose_error(span, -E2BIG, err, "the project takes more than %zu MiB here",
+	return compose_error(span, -E2BIG, err,
+			     "the project takes more than %zu MiB of memory here",
 			     COMPOSE_PROJECT_MEMORY_MAX >> 20);
 }
 
@@ -99,6 +100,7 @@ int loader_file(struct loader *loader, const char *dir, const char *path,
 {
 	auto_free char *full = compose_path_join(dir ? dir : loader->standing, path);
 	size_t known = loader->project->files.n;
+	struct compose_span begin = {};
 	int r;
 
 	if (loader->options->memory)
@@ -109,11 +111,12 @@ int loader_file(struct loader *loader, const char *dir, const char *path,
 		r = compose_files_load(&loader->project->files, NULL, full, ret_file, err);
 	if (r < 0 || loader->project->files.n == known)
 		return r;
+	begin.file = *ret_file;
 	loader->n_text += (*ret_file)->len;
 	if (loader->n_text > COMPOSE_PROJECT_TEXT_MAX || known >= COMPOSE_FILES_MAX)
-		return error_set(err, -E2BIG, "%s: the project has more than %zu MiB or %d files",
-				 (*ret_file)->shown, COMPOSE_PROJECT_TEXT_MAX >> 20,
-				 COMPOSE_FILES_MAX);
+		return compose_error(&begin, -E2BIG, err,
+				     "the project has more than %zu MiB or %d files",
+				     COMPOSE_PROJECT_TEXT_MAX >> 20, COMPOSE_FILES_MAX);
 	return 0;
 }
 
@@ -165,6 +168,13 @@ static void note_file(struct loader *loader, const struct compose_file *file)
 	loader->compose_files.items[loader->compose_files.n++] = file;
 }
 
+/* Most files are not, and their trees need not be gone through. */
+static bool may_be_marked(const struct compose_file *file)
+{
+	return strstr(file->text, "!reset") || strstr(file->text, "!override") ||
+	       strstr(file->text, "%TAG");
+}
+
 int loader_documents(struct loader *loader, const struct compose_file *file,
 		     const struct compose_env *env, struct documents *ret_documents,
 		     struct error *err)
@@ -185,8 +195,9 @@ int loader_documents(struct loader *loader, const struct compose_file *file,
 			return compose_error(&root->span, -EINVAL, err,
 					     "the top of a document must be a mapping");
 		documents[i].file = file;
-		documents[i].marks = compose_marked(root) ? root : NULL;
-		documents[i].root = compose_without_resets(arena_of(loader), root);
+		documents[i].marks = may_be_marked(file) && compose_marked(root) ? root : NULL;
+		documents[i].root =
+		    documents[i].marks ? compose_without_resets(arena_of(loader), root) : root;
 		r = compose_interpolate_tree(env, arena_of(loader), documents[i].root, err);
 		if (r < 0)
 			return r;
@@ -257,7 +268,8 @@ static char *env_file_path(struct loader *loader, const char *dir, const char *p
 	if (*path == '~' && (path[1] == '/' || path[1] == '\0')) {
 		for (char *const *i = loader->options->shell; i && *i; i++)
 			if (text_starts_with(*i, "HOME=/"))
-				return loader_join(loader, *i + strlen("HOME="), path + 1);
+				return loader_join(loader, *i + strlen("HOME="),
+						   path + 1 + strspn(path + 1, "/"));
 	}
 	return loader_join(loader, dir, path);
 }

@@ -29,8 +29,8 @@
 #include "compose/node.h"
 #include "util/text.h"
 
-#define COMPOSE_PROJECT_MEMORY_MAX   ((size_t)72 << 20) /* bytes of the arena */
-#define COMPOSE_PROJECT_TEXT_MAX     ((size_t)16 << 20) /* bytes of all files of a project */
+#define COMPOSE_PROJECT_MEMORY_MAX   ((size_t)84 << 20) /* bytes of the arena */
+#define COMPOSE_PROJECT_TEXT_MAX     ((size_t)8 << 20) /* bytes of all files of a project */
 #define COMPOSE_INCLUDE_MAX  32                 /* levels of `include` */
 #define COMPOSE_INCLUDES_MAX 1024               /* included projects in all */
 #define COMPOSE_EXTENDS_MAX  32                 /* services in one chain of `extends` */

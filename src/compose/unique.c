@@ -5,34 +5,42 @@
 #include <ctype.h>
 #include <string.h>
 
+#define COMPARED_MAX 16 /* items of a list that goes without a map */
+
+static struct compose_slice slice(const char *text)
+{
+	return (struct compose_slice){text, text ? strlen(text) : 0};
+}
+
 static const char *member(const struct compose_node *map, const char *key)
 {
 	return compose_text(compose_get(map, key));
 }
 
-const char *compose_key_setting(struct arena *arena, const struct compose_node *item)
+struct compose_slice compose_key_setting(struct arena *arena, const struct compose_node *item)
 {
 	const char *text = compose_text(item);
 
+	(void)arena;
 	if (item->type == COMPOSE_MAP && item->n == 1)
-		return item->entries[0].key;
-	return text ? arena_strndup(arena, text, strcspn(text, "=")) : NULL;
+		return slice(item->entries[0].key);
+	return (struct compose_slice){text, text ? strcspn(text, "=") : 0};
 }
 
-const char *compose_key_text(struct arena *arena, const struct compose_node *item)
+struct compose_slice compose_key_text(struct arena *arena, const struct compose_node *item)
 {
 	(void)arena;
-	return compose_text(item);
+	return slice(compose_text(item));
 }
 
-const char *compose_key_env_file(struct arena *arena, const struct compose_node *item)
+struct compose_slice compose_key_env_file(struct arena *arena, const struct compose_node *item)
 {
 	(void)arena;
-	return item->type == COMPOSE_MAP ? member(item, "path") : compose_text(item);
+	return slice(item->type == COMPOSE_MAP ? member(item, "path") : compose_text(item));
 }
 
 /* "[SOURCE:]TARGET[:OPTIONS]"; a letter before the first colon is a drive of Windows. */
-static const char *volume_target(const char *spec, size_t *ret_len)
+static struct compose_slice volume_target(const char *spec)
 {
 	const char *section = spec;
 
@@ -41,43 +49,36 @@ static const char *volume_target(const char *spec, size_t *ret_len)
 
 		if (len == 1 && isalpha((unsigned char)*section) && section[1] == ':')
 			len += 1 + strcspn(section + 2, ":");
-		if (n == 1 || section[len] == '\0') {
-			*ret_len = len;
-			return section;
-		}
+		if (n == 1 || section[len] == '\0')
+			return (struct compose_slice){section, len};
 		section += len + 1;
 	}
 }
 
-const char *compose_key_volume(struct arena *arena, const struct compose_node *item)
+struct compose_slice compose_key_volume(struct arena *arena, const struct compose_node *item)
 {
-	auto_free char *clean = NULL, *copy = NULL;
-	const char *target = item->type == COMPOSE_MAP ? member(item, "target") : NULL;
 	const char *text = compose_text(item);
-	size_t len;
+	struct compose_slice target = text ? volume_target(text) : slice(member(item, "target"));
 
-	if (text) {
-		target = volume_target(text, &len);
-		copy = mem_strndup(target, len);
-		target = copy;
-	}
-	if (!target)
-		return NULL;
-	clean = compose_path_join("/", target);
-	return arena_strdup(arena, clean);
+	(void)arena;
+	while (target.len > 1 && target.text[target.len - 1] == '/')
+		target.len--;
+	return target;
 }
 
-const char *compose_key_device(struct arena *arena, const struct compose_node *item)
+struct compose_slice compose_key_device(struct arena *arena, const struct compose_node *item)
 {
 	const char *text = compose_text(item), *colon;
 
+	(void)arena;
 	if (!text)
-		return item->type == COMPOSE_MAP ? member(item, "target") : NULL;
+		return slice(member(item, "target"));
 	colon = strchr(text, ':');
-	return colon ? arena_strndup(arena, colon + 1, strcspn(colon + 1, ":")) : text;
+	return colon ? (struct compose_slice){colon + 1, strcspn(colon + 1, ":")} : slice(text);
 }
 
-static const char *mount(struct arena *arena, const struct compose_node *item, const char *folder)
+static struct compose_slice mount(struct arena *arena, const struct compose_node *item,
+				  const char *folder)
 {
 	const char *source = compose_text(item), *target = NULL;
 
@@ -85,17 +86,17 @@ static const char *mount(struct arena *arena, const struct compose_node *item, c
 		target = member(item, "target");
 		source = member(item, "source");
 	}
-	if (target)
-		return target;
-	return source ? arena_printf(arena, "%s/%s", folder, source) : NULL;
+	if (!target && source)
+		target = arena_printf(arena, "%s/%s", folder, source);
+	return slice(target);
 }
 
-const char *compose_key_config(struct arena *arena, const struct compose_node *item)
+struct compose_slice compose_key_config(struct arena *arena, const struct compose_node *item)
 {
 	return mount(arena, item, "");
 }
 
-const char *compose_key_secret(struct arena *arena, const struct compose_node *item)
+struct compose_slice compose_key_secret(struct arena *arena, const struct compose_node *item)
 {
 	return mount(arena, item, "/run/secrets");
 }
@@ -128,34 +129,68 @@ static const char *short_port(struct arena *arena, const char *text)
 			    protocol);
 }
 
-const char *compose_key_port(struct arena *arena, const struct compose_node *item)
+struct compose_slice compose_key_port(struct arena *arena, const struct compose_node *item)
 {
 	const char *text = compose_text(item), *address, *published, *protocol;
 
 	if (text)
-		return short_port(arena, text);
+		return slice(short_port(arena, text));
 	if (!member(item, "target"))
-		return NULL;
+		return slice(NULL);
 	address = member(item, "host_ip");
 	published = member(item, "published");
 	protocol = member(item, "protocol");
-	return arena_printf(arena, "%s:%s:%s/%s", address ? address : "0.0.0.0",
-			    published ? published : "", member(item, "target"),
-			    protocol ? protocol : "tcp");
+	return slice(arena_printf(arena, "%s:%s:%s/%s", address ? address : "0.0.0.0",
+				  published ? published : "", member(item, "target"),
+				  protocol ? protocol : "tcp"));
+}
+
+static bool same(struct compose_slice one, struct compose_slice other)
+{
+	return one.text && other.text && one.len == other.len &&
+	       memcmp(one.text, other.text, one.len) == 0;
+}
+
+static struct compose_node *unique_short(struct arena *arena, struct compose_node *list,
+					 compose_key_f *key)
+{
+	struct compose_node *unique, *items[COMPARED_MAX];
+	struct compose_slice keys[COMPARED_MAX];
+	size_t n = 0;
+
+	for (size_t i = 0; i < list->n; i++) {
+		size_t at = 0;
+
+		keys[n] = key(arena, list->items[i]);
+		while (at < n && !same(keys[at], keys[n]))
+			at++;
+		items[at] = list->items[i];
+		n += at == n;
+	}
+	if (n == list->n)
+		return list;
+	unique = compose_node_list(arena, list);
+	for (size_t i = 0; i < n; i++)
+		compose_list_add(arena, unique, items[i]);
+	return unique;
 }
 
 struct compose_node *compose_unique(struct arena *arena, struct compose_node *list,
 				    compose_key_f *key)
 {
-	struct compose_node *found = compose_node_map(arena, list), *unique;
+	struct compose_node *found, *unique;
 
+	if (list->n <= COMPARED_MAX)
+		return unique_short(arena, list, key);
+	found = compose_node_map(arena, list);
 	for (size_t i = 0; i < list->n; i++) {
-		const char *name = key(arena, list->items[i]);
+		struct compose_slice name = key(arena, list->items[i]);
 
-		/* No key holds a newline and a number but the ones made here. */
-		if (!name)
-			name = arena_printf(arena, "\n%zu", i);
-		compose_map_put(arena, found, name, NULL, list->items[i]);
+		/* No key of an item begins with a newline. */
+		compose_map_put(arena, found,
+				name.text ? arena_strndup(arena, name.text, name.len)
+					  : arena_printf(arena, "\n%zu", i),
+				NULL, list->items[i]);
 	}
 	if (found->n == list->n)
 		return list;

@@ -6,8 +6,14 @@
 
 #include "compose/node.h"
 
-/* The key of an item; NULL: it is like no other. Memory of the arena. */
-typedef const char *compose_key_f(struct arena *arena, const struct compose_node *item);
+/* A part of a text that stays where it is. */
+struct compose_slice {
+	const char *text; /* NULL: nothing */
+	size_t len;
+};
+
+/* The key of an item; nothing: it is like no other. */
+typedef struct compose_slice compose_key_f(struct arena *arena, const struct compose_node *item);
 
 compose_key_f compose_key_setting; /* "NAME=value", "NAME", or a map of one key */
 compose_key_f compose_key_text;

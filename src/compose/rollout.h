@@ -57,6 +57,7 @@ struct rollout_place {
 	const char *service;
 	const size_t *gpus;
 	size_t n;
+	bool may_wait; /* it loads on demand: nothing of it there is all right */
 };
 
 /* Is each service's container running, and are its processes on the planned GPUs and no other, and

@@ -48,7 +48,7 @@ static int verify_place(const struct stack *stack, const struct rollout_place *p
 		if (!is_in(place->gpus, place->n, service->today[i]))
 			return error_set(err, -ENXIO, "%s is on %s, planned is %s", place->service,
 					 is.data, planned.data);
-	for (size_t i = 0; i < place->n; i++)
+	for (size_t i = 0; i < place->n && !place->may_wait; i++)
 		if (!service->measured || !is_in(service->today, service->n_today, place->gpus[i]))
 			return error_set(err, -EAGAIN, "%s has nothing on %s yet", place->service,
 					 planned.data);

@@ -132,9 +132,13 @@ class Engine:
 
     def unmount(self):
         """Whatever is still mounted below our folder, the deepest first."""
-        mounts = [line.split()[1] for line in pathlib.Path("/proc/self/mounts").read_text().splitlines()]
-        for mount in sorted((m for m in mounts if m.startswith(f"{self.dir}/")), reverse=True):
-            subprocess.run(["umount", "-l", mount], capture_output=True)
+        for _ in range(10):
+            mounts = [line.split()[1] for line in pathlib.Path("/proc/self/mounts").read_text().splitlines()]
+            ours = sorted((mount for mount in mounts if mount.startswith(f"{self.dir}/")), reverse=True)
+            if not ours:
+                return
+            for mount in ours:
+                subprocess.run(["umount", "-l", mount], capture_output=True)
 
 
 class Dockerd(Engine):

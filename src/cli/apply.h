@@ -1,0 +1,38 @@
+/* What the parts of `plimsoll apply` share: the plan, the edits it comes to, what was written. */
+#pragma once
+
+#include "cli/applyjournal.h"
+#include "cli/planview.h"
+#include "cli/verbs.h"
+
+struct apply {
+	const struct options *options;
+	struct workspace before; /* as things were found */
+	struct stack_problem problem;
+	struct plan *plan;
+	struct planview view;
+	struct compose_edits edits;
+	struct strings notes;
+	struct text diff;
+	struct apply_journal journal;
+	struct workspace after; /* the files as they are written */
+	struct compose_backup *backup; /* NULL: nothing was written */
+	struct strings changed;        /* services whose containers are to be made anew */
+	/* How it went, for --json. */
+	const char *rollout; /* "none", "done", "put-back", "failed" */
+	char *failure;       /* why; owned */
+};
+
+/* Lines for people beside the diff: standard error. */
+void apply_tell(const char *fmt, ...) PRINTF(1, 2);
+
+/* Services whose containers are to be made anew, into apply->changed: what the files now put
+ * elsewhere, what runs elsewhere, what an earlier apply did not finish. */
+void apply_find_changed(struct apply *apply);
+
+/* Does the project, read again, say what was planned? -EBADE: it does not, and what it says. */
+int apply_check_written(struct apply *apply, struct error *err) MUST_CHECK;
+
+/* Roll it out, wait, look at the GPUs; put everything back when that fails. Returns an exit code.
+ * Errors are told. */
+int apply_up(struct apply *apply);

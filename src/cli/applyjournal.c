@@ -1,0 +1,140 @@
+/* See applyjournal.h. */
+#include "cli/applyjournal.h"
+
+#include "util/file.h"
+#include "util/jsonx.h"
+#include "util/pidref.h"
+#include "util/timestamp.h"
+#include "util/when.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#define JOURNAL_MAX ((size_t)1 << 20)
+
+static char *journal_path(const struct compose_project *project)
+{
+	const char *first = project->n_main_files > 0 ? project->main_files[0]->path : "";
+	const char *slash = *first == '/' ? strrchr(first, '/') : NULL;
+
+	return slash ? mem_printf("%.*s/" APPLY_JOURNAL, (int)(slash - first), first)
+		     : mem_printf("%s/" APPLY_JOURNAL, project->dir);
+}
+
+static void add_texts(const json_t *list, const char *key, struct strings *texts)
+{
+	const json_t *item;
+	size_t i;
+
+	json_array_foreach (list, i, item)
+		strings_add(texts, key ? jsonx_get_string(item, key, "")
+				       : json_is_string(item) ? json_string_value(item) : "");
+}
+
+int apply_journal_open(const struct compose_project *project, struct apply_journal *ret_journal,
+		       struct error *err)
+{
+	auto_apply_journal struct apply_journal journal = {.path = journal_path(project)};
+	auto_text struct text text = {};
+	auto_json json_t *json = NULL;
+	pid_t pid = 0;
+	int r = file_read(journal.path, JOURNAL_MAX, false, &text, err);
+
+	if (r < 0 && r != -ENOENT)
+		return r;
+	journal.found = r == 0;
+	if (journal.found && jsonx_parse(text.data, text.len, journal.path, &json, NULL) == 0) {
+		pid = (pid_t)jsonx_get_u64(json, "pid", 0);
+		journal.started_at_ms = jsonx_get_time(json, "started_at");
+		add_texts(json_object_get(json, "services"), NULL, &journal.services);
+		add_texts(json_object_get(json, "files"), "file", &journal.files);
+		add_texts(json_object_get(json, "files"), "backup", &journal.backups);
+	}
+	if (pid > 0 && pid_is_alive(pid, jsonx_get_u64(json, "pid_start_time", 0)))
+		return error_set(err, -EBUSY,
+				 "another apply of this project is under way (process %d)",
+				 (int)pid);
+	*ret_journal = journal;
+	journal = (struct apply_journal){};
+	return 0;
+}
+
+static json_t *files_json(const struct compose_edits *edits, const struct compose_backup *backup)
+{
+	auto_strings struct strings names = {};
+	json_t *files = json_array();
+	size_t n = 0;
+
+	if (backup)
+		compose_backup_names(backup, &names);
+	for (size_t i = 0; i < edits->n; i++) {
+		const struct compose_file *file = edits->items[i].span.file;
+
+		if (i > 0 && file == edits->items[i - 1].span.file)
+			continue;
+		(void)json_array_append_new(
+		    files, json_pack("{s:o, s:o}", "file", jsonx_string_if(file->path), "backup",
+				     jsonx_string_if(n < names.n ? names.items[n] : NULL)));
+		n++;
+	}
+	return files;
+}
+
+int apply_journal_write(const struct apply_journal *journal, const struct compose_edits *edits,
+			const struct strings *services, const struct compose_backup *backup,
+			struct error *err)
+{
+	auto_json json_t *json = json_object();
+	auto_free char *text = NULL;
+	uint64_t start_time = 0;
+
+	if (pid_start_time(getpid(), &start_time) < 0)
+		start_time = 0; /* not known */
+	(void)json_object_set_new(json, "version", json_integer(1));
+	(void)json_object_set_new(json, "started_at", jsonx_time_if(timestamp_now_ms()));
+	(void)json_object_set_new(json, "pid", json_integer(getpid()));
+	(void)json_object_set_new(json, "pid_start_time", jsonx_u64(start_time));
+	(void)json_object_set_new(json, "services", jsonx_strv(services->items));
+	(void)json_object_set_new(json, "files", files_json(edits, backup));
+	text = jsonx_dump(json);
+	return file_replace(journal->path, text, strlen(text), 0600, err);
+}
+
+void apply_journal_remove(const struct apply_journal *journal)
+{
+	(void)unlink(journal->path);
+}
+
+static void add_list(struct text *text, const char *before, const struct strings *list)
+{
+	const char *separator = before;
+
+	for (size_t i = 0; i < list->n; i++) {
+		if (!list->items[i][0])
+			continue;
+		text_printf(text, "%s%s", separator, list->items[i]);
+		separator = ", ";
+	}
+}
+
+void apply_journal_describe(const struct apply_journal *journal, struct text *text)
+{
+	text_add(text, "an apply");
+	if (journal->started_at_ms > 0)
+		text_printf(text, " begun %s", WHEN_TEXT(journal->started_at_ms));
+	text_add(text, " did not come to its end");
+	add_list(text, "; what it was writing: ", &journal->files);
+	add_list(text, "; what was there before is in ", &journal->backups);
+	add_list(text, "; it may not have made anew: ", &journal->services);
+	text_printf(text, ". `apply --up` finishes it; to forget it, remove %s", journal->path);
+}
+
+void apply_journal_finish(struct apply_journal *journal)
+{
+	free(journal->path);
+	strings_finish(&journal->services);
+	strings_finish(&journal->files);
+	strings_finish(&journal->backups);
+	*journal = (struct apply_journal){};
+}

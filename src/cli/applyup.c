@@ -1,0 +1,306 @@
+/*
+ * After the files are written: containers, GPUs, and the way back. Signals are blocked and read
+ * from a descriptor meanwhile: Ctrl-C ends the step under way, and what was changed is put back as
+ * after any other failure; then nothing stops it but SIGKILL, after which the journal tells.
+ */
+#include "cli/apply.h"
+
+#include "compose/rollout.h"
+#include "util/timestamp.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#define HEALTH_MS (2 * 60 * 1000)
+/* A process that has just ended may be on the GPU a moment longer than its container. */
+#define WRONG_MS  5000
+/* How long a service may take to show up on its GPU; then what it was given has to do. */
+#define EMPTY_MS  10000
+#define LOOK_MS   250
+
+/* --- what is to be made anew --- */
+
+static bool same_gpus(const size_t *a, size_t n_a, const size_t *b, size_t n_b)
+{
+	for (size_t i = 0; i < n_a; i++) {
+		bool found = false;
+
+		for (size_t k = 0; k < n_b; k++)
+			found |= b[k] == a[i];
+		if (!found)
+			return false;
+	}
+	return n_a == n_b;
+}
+
+static bool is_assigned_elsewhere(const struct stack_service *before,
+				  const struct stack_service *after)
+{
+	return before->assigned_known != after->assigned_known ||
+	       !same_gpus(before->assigned, before->n_assigned, after->assigned,
+			  after->n_assigned);
+}
+
+static bool is_named(const struct strings *names, const char *name)
+{
+	for (size_t i = 0; i < names->n; i++)
+		if (strcmp(names->items[i], name) == 0)
+			return true;
+	return false;
+}
+
+void apply_find_changed(struct apply *apply)
+{
+	const struct plan_place *places = planview_places(&apply->view);
+
+	for (size_t i = 0; places && i < apply->problem.problem.n_services; i++) {
+		size_t at = apply->problem.services[i];
+		const struct stack_service *before = &apply->before.stack->services[at];
+		const struct stack_service *after = &apply->after.stack->services[at];
+		const char *name = after->service->name;
+		bool runs_elsewhere =
+		    before->running && places[i].n > 0 &&
+		    !same_gpus(before->today, before->n_today, places[i].gpus, places[i].n);
+
+		if (is_assigned_elsewhere(before, after) || runs_elsewhere ||
+		    is_named(&apply->journal.services, name))
+			strings_add(&apply->changed, name);
+	}
+}
+
+int apply_check_written(struct apply *apply, struct error *err)
+{
+	const struct plan_place *places = planview_places(&apply->view);
+
+	for (size_t i = 0; places && i < apply->problem.problem.n_services; i++) {
+		size_t at = apply->problem.services[i];
+		const struct stack_service *after;
+
+		/* Services cannot come or go by an edit of ours. */
+		if (at >= apply->after.stack->n)
+			return error_set(err, -EBADE, "the project has lost a service");
+		after = &apply->after.stack->services[at];
+		if (places[i].n == 0 || (after->assigned_known &&
+					 same_gpus(after->assigned, after->n_assigned,
+						   places[i].gpus, places[i].n)))
+			continue;
+		return error_set(err, -EBADE,
+				 "read again, the files do not put %s where it was planned "
+				 "(a variable of the shell may be in the way)",
+				 after->service->name);
+	}
+	return 0;
+}
+
+/* --- looking at the GPUs --- */
+
+static void on_progress(void *data, const char *line)
+{
+	(void)data;
+	apply_tell("%s", line);
+}
+
+/* The planned services that are to run; the caller frees. */
+static struct rollout_place *places_to_verify(const struct apply *apply, size_t *ret_n)
+{
+	const struct plan_problem *problem = &apply->problem.problem;
+	const struct plan_place *places = planview_places(&apply->view);
+	struct rollout_place *out = mem_calloc(problem->n_services + 1, sizeof *out);
+	size_t n = 0;
+
+	for (size_t i = 0; i < problem->n_services; i++) {
+		const struct stack_service *service =
+		    &apply->after.stack->services[apply->problem.services[i]];
+		const char *name = problem->services[i].name;
+
+		/* What is to go to the CPU is for its owner to bring there. */
+		if (places[i].n == 0 || (!service->running && !is_named(&apply->changed, name)))
+			continue;
+		out[n++] = (struct rollout_place){
+		    .service = name,
+		    .gpus = places[i].gpus,
+		    .n = places[i].n,
+		    .may_wait = planview_bytes(&apply->view, i) == 0,
+		};
+	}
+	*ret_n = n;
+	return out;
+}
+
+/* Once. 0, or what rollout_verify() says. */
+static int look(struct apply *apply, struct error *err)
+{
+	auto_free struct rollout_place *places = NULL;
+	size_t n = 0;
+	int r = workspace_refresh(&apply->after, err);
+
+	if (r < 0)
+		return r;
+	if (!apply->after.containers_known)
+		return error_set(err, -EIO, "the container engine does not answer any more");
+	places = places_to_verify(apply, &n);
+	return rollout_verify(apply->after.stack, places, n, err);
+}
+
+static int verify(struct apply *apply, int interrupt_fd, struct error *err)
+{
+	struct pollfd interrupt = {.fd = interrupt_fd, .events = POLLIN};
+	int64_t began_ms = monotonic_now_ms();
+
+	for (;;) {
+		struct error why = {};
+		int r = look(apply, &why);
+		int64_t took_ms = monotonic_now_ms() - began_ms;
+
+		if (r == 0) {
+			apply_tell("verified: every service is on the GPU it was planned for, no "
+				   "GPU is above its load line");
+			return 0;
+		}
+		if (r == -EAGAIN && took_ms >= EMPTY_MS) {
+			apply_tell("%s; its containers were given the right ones", why.text);
+			return 0;
+		}
+		if (r != -EAGAIN && took_ms >= WRONG_MS)
+			return error_set(err, r, "%s", why.text);
+		if (poll(&interrupt, 1, LOOK_MS) > 0)
+			return error_set(err, -ECANCELED, "interrupted");
+	}
+}
+
+/* --- there and back --- */
+
+static struct rollout_options rollout_options_of(const struct apply *apply,
+						 struct compose_project *project, int interrupt_fd)
+{
+	const struct option_value *timeout = options_get(apply->options, "health-timeout");
+
+	return (struct rollout_options){
+	    .project = project,
+	    .changed = (const char *const *)apply->changed.items,
+	    .profiles = options_list(apply->options, "profile"),
+	    .health_timeout_ms = timeout->given ? timeout->ms : HEALTH_MS,
+	    .interrupt_fd = interrupt_fd,
+	    .progress = on_progress,
+	};
+}
+
+/* Did anything of the project run when we came? */
+static bool something_ran(const struct apply *apply)
+{
+	for (size_t i = 0; i < apply->before.containers.n; i++)
+		if (apply->before.containers.items[i].running ||
+		    apply->before.containers.items[i].restarting)
+			return true;
+	return false;
+}
+
+static int put_back_files(struct apply *apply, struct error *err)
+{
+	int r = apply->backup ? compose_backup_restore(apply->backup, err) : 0;
+
+	if (r < 0)
+		return error_prefix(err, r, "the files could not all be put back");
+	if (apply->backup)
+		apply_tell("put back: the files are as they were");
+	return 0;
+}
+
+static int put_back_containers(struct apply *apply, struct error *err)
+{
+	auto_workspace struct workspace again = {};
+	struct rollout_options options;
+	int r;
+
+	if (!something_ran(apply)) {
+		apply_tell("nothing of the project ran before; what was brought up is left as it is");
+		return 0;
+	}
+	/* With nothing written, the files say what they said: containers elsewhere than there stood
+	 * before cannot be had back. */
+	r = workspace_open(apply->options, &again, err);
+	if (r == 0 && !again.engine)
+		r = error_set(err, -EIO, "the container engine does not answer any more");
+	if (r == 0) {
+		options = rollout_options_of(apply, again.project, -1);
+		r = rollout_up(again.engine, &options, err);
+	}
+	if (r < 0)
+		return error_prefix(err, r, "containers could not all be made anew with them");
+	apply_tell("put back: the containers are made anew with the files as they were");
+	return 0;
+}
+
+static int put_back(struct apply *apply, const struct error *why)
+{
+	struct error err = {};
+	int r;
+
+	apply_tell("%s: %s", why->code == -ECANCELED ? "stopped" : "it failed", error_text(why));
+	apply->failure = mem_strdup(error_text(why));
+	r = put_back_files(apply, &err);
+	if (r == 0)
+		r = put_back_containers(apply, &err);
+	apply->rollout = r < 0 ? "failed" : "put-back";
+	if (r < 0)
+		return verb_complain(EXIT_CANNOT,
+				     "%s\nhow things are now: `plimsoll check` and `plimsoll gpus` "
+				     "tell; what was there before is in %s",
+				     error_text(&err), apply->journal.path);
+	apply_journal_remove(&apply->journal);
+	if (why->code == -ECANCELED)
+		return EXIT_LEFT;
+	return verb_complain(EXIT_CANNOT, "apply: %s; everything is as it was before",
+			     error_text(why));
+}
+
+static int signals_catch(sigset_t *ret_before)
+{
+	sigset_t ends;
+
+	(void)sigemptyset(&ends);
+	(void)sigaddset(&ends, SIGINT);
+	(void)sigaddset(&ends, SIGTERM);
+	(void)sigaddset(&ends, SIGHUP);
+	(void)sigprocmask(SIG_BLOCK, &ends, ret_before);
+	return signalfd(-1, &ends, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+int apply_up(struct apply *apply)
+{
+	struct rollout_options options;
+	auto_close int fd = -1;
+	struct error err = {};
+	sigset_t before;
+	int r, code = EXIT_DONE;
+
+	if (apply->changed.n == 0 && something_ran(apply)) {
+		apply_tell("every service runs where it was planned: nothing to roll out");
+		apply->rollout = "none";
+		apply_journal_remove(&apply->journal);
+		return EXIT_DONE;
+	}
+	fd = signals_catch(&before);
+	if (apply->changed.n == 0)
+		strings_add(&apply->changed, apply->after.project->services[0].name);
+	options = rollout_options_of(apply, apply->after.project, fd);
+	r = rollout_up(apply->after.engine, &options, &err);
+	if (r == 0)
+		r = verify(apply, fd, &err);
+	if (r == 0) {
+		apply->rollout = "done";
+		apply_journal_remove(&apply->journal);
+	} else {
+		err.code = r;
+		code = put_back(apply, &err);
+	}
+	/* What came meanwhile has been answered. */
+	while (read(fd, &(struct signalfd_siginfo){}, sizeof(struct signalfd_siginfo)) > 0)
+		;
+	(void)sigprocmask(SIG_SETMASK, &before, NULL);
+	return code;
+}

@@ -1,0 +1,448 @@
+/*
+ * plimsoll apply: the plan, as edits of the files, shown as a diff, asked about, written all or none,
+ * and read again: what the files then say has to be what was planned, or they are put back. The
+ * diff alone goes to standard output, so that it can be kept or given to patch(1); everything else
+ * is said on standard error.
+ */
+#include "cli/apply.h"
+
+#include "cli/term.h"
+#include "compose/assign.h"
+#include "util/timestamp.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+void apply_tell(const char *fmt, ...)
+{
+	auto_free char *line = NULL;
+	auto_text struct text clean = {};
+	va_list args;
+
+	va_start(args, fmt);
+	if (vasprintf(&line, fmt, args) < 0)
+		line = NULL;
+	va_end(args);
+	term_add_clean(&clean, line ? line : "", SIZE_MAX);
+	(void)fprintf(stderr, "%s\n", clean.data ? clean.data : "");
+}
+
+/* --- the plan --- */
+
+static int solve(struct apply *apply, struct error *err)
+{
+	const struct option_value *objective = options_get(apply->options, "objective");
+	int r = workspace_open(apply->options, &apply->before, err);
+
+	if (r == 0)
+		r = stack_problem(apply->before.stack,
+				  objective->given ? (enum plan_objective)objective->choice
+						   : PLAN_BALANCE,
+				  &apply->problem, err);
+	if (r == 0)
+		r = plan_solve(&apply->problem.problem, &apply->plan, err);
+	apply->view = (struct planview){
+	    .workspace = &apply->before,
+	    .problem = &apply->problem,
+	    .plan = apply->plan,
+	    .way = PLANVIEW_NO_WAY,
+	};
+	return r;
+}
+
+/* The way out that was asked for. EXIT_PROBLEM: nothing fits, and none was. */
+static int choose_way(struct apply *apply)
+{
+	const long long asked = options_int(apply->options, "way-out", 0);
+	auto_text struct text text = {};
+
+	if (apply->plan->feasible)
+		return EXIT_DONE;
+	if (asked > 0 && (size_t)asked > apply->plan->n_ways)
+		return verb_complain(EXIT_USAGE, "there are %zu ways out; --way-out %lld is none",
+				     apply->plan->n_ways, asked);
+	if (asked > 0) {
+		apply->view.way = (size_t)asked - 1;
+		return EXIT_DONE;
+	}
+	apply->view.may_choose = true;
+	planview_render(&apply->view, stderr, term_table_width(stderr), &text);
+	(void)fputs(text.data ? text.data : "", stderr);
+	return verb_complain(EXIT_PROBLEM, "not everything fits: nothing is written%s",
+			     apply->plan->n_ways > 0 ? "; --way-out N takes one of the ways out"
+						     : "");
+}
+
+/* --- from the plan to edits --- */
+
+/* What the files cannot say, and a way out needs: it is left to people. */
+static void note_changes(struct apply *apply)
+{
+	static const char *const told[] = {
+	    [PLAN_ON_DEMAND] = "has to load on demand",
+	    [PLAN_CPU] = "has to run on the CPU",
+	    [PLAN_SHRINK] = "has to need less",
+	    [PLAN_BIGGER_GPU] = "needs a larger GPU",
+	};
+	const struct plan_problem *problem = &apply->problem.problem;
+	const struct plan_way *way = &apply->plan->ways[apply->view.way];
+
+	for (size_t i = 0; i < way->n_changes; i++) {
+		const struct plan_change *change = &way->changes[i];
+		const struct plan_service *service =
+		    change->service < problem->n_services ? &problem->services[change->service]
+							  : NULL;
+		const char *model = service && change->model < service->n_models
+					? service->models[change->model].name
+					: NULL;
+
+		strings_take(&apply->notes,
+			     mem_printf("left to you: %s%s%s %s", service ? service->name : "it",
+					model ? ": " : "", model ? model : "",
+					told[change->action]));
+	}
+}
+
+static void note_moves(struct apply *apply)
+{
+	const struct plan_problem *problem = &apply->problem.problem;
+	const struct plan_place *places = planview_places(&apply->view);
+
+	for (size_t i = 0; i < problem->n_services; i++)
+		if (places[i].moved)
+			strings_take(&apply->notes, mem_printf("%s: %s", problem->services[i].name,
+							       places[i].reason));
+}
+
+static int assign(struct apply *apply, struct error *err)
+{
+	const struct plan_problem *problem = &apply->problem.problem;
+	const struct plan_place *places = planview_places(&apply->view);
+	const struct gpu_list *list = apply->before.list;
+	auto_free struct compose_target *targets =
+	    mem_calloc(problem->n_services + 1, sizeof *targets);
+	auto_free const struct gpu **devices =
+	    mem_calloc(problem->n_services + 1, PLAN_GPUS_MAX * sizeof *devices);
+	auto_free uint64_t *lines = mem_calloc(list->n + 1, sizeof *lines);
+	struct compose_assign_options options = {.line_bytes = lines};
+	size_t n = 0;
+
+	options.by_uuid = strcmp(options_text(apply->options, "ids", "index"), "uuid") == 0;
+	for (size_t g = 0; g < list->n; g++)
+		lines[g] = problem->gpus[g].load_line_bytes;
+	for (size_t i = 0; i < problem->n_services; i++) {
+		const struct gpu **of = &devices[i * PLAN_GPUS_MAX];
+
+		if (places[i].n == 0)
+			continue;
+		for (size_t k = 0; k < places[i].n; k++)
+			of[k] = &list->gpus[places[i].gpus[k]];
+		targets[n++] = (struct compose_target){
+		    .gpus = apply->before.stack->services[apply->problem.services[i]].gpus,
+		    .devices = of,
+		    .n_devices = places[i].n,
+		    .why = places[i].reason,
+		    .vram_bytes = planview_bytes(&apply->view, i),
+		};
+	}
+	return compose_assign(apply->before.project, targets, n, list, &options, &apply->edits,
+			      &apply->notes, err);
+}
+
+static int work_out(struct apply *apply, struct error *err)
+{
+	auto_strings struct strings warnings = {};
+	int r;
+
+	planview_warnings(&apply->view, &warnings);
+	for (size_t i = 0; i < warnings.n; i++)
+		apply_tell("warning: %s", warnings.items[i]);
+	note_moves(apply);
+	if (apply->view.way != PLANVIEW_NO_WAY)
+		note_changes(apply);
+	r = assign(apply, err);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < apply->notes.n; i++)
+		apply_tell("%s", apply->notes.items[i]);
+	compose_edits_diff(&apply->edits, &apply->diff);
+	return 0;
+}
+
+/* --- asking and writing --- */
+
+/* EXIT_DONE: go on. */
+static int ask(const struct apply *apply)
+{
+	auto_free char *line = NULL;
+	size_t room = 0;
+
+	if (options_flag(apply->options, "yes") || apply->edits.n == 0)
+		return EXIT_DONE;
+	if (!isatty(STDIN_FILENO))
+		return verb_complain(EXIT_USAGE, "nothing is written: nobody can be asked here; "
+						 "--yes writes without asking, --dry-run only shows");
+	(void)fputs("Write this? [y/N] ", stderr);
+	(void)fflush(stderr);
+	if (getline(&line, &room, stdin) > 0 && (*line == 'y' || *line == 'Y'))
+		return EXIT_DONE;
+	return verb_complain(EXIT_PROBLEM, "nothing is written");
+}
+
+static void tell_written(const struct apply *apply)
+{
+	auto_strings struct strings backups = {};
+	size_t n = 0;
+
+	compose_backup_names(apply->backup, &backups);
+	for (size_t i = 0; i < apply->edits.n; i++) {
+		const struct compose_file *file = apply->edits.items[i].span.file;
+
+		if (i > 0 && file == apply->edits.items[i - 1].span.file)
+			continue;
+		if (n < backups.n && backups.items[n][0])
+			apply_tell("wrote %s (before: %s)", file->shown, backups.items[n]);
+		else
+			apply_tell("wrote %s", file->shown);
+		n++;
+	}
+}
+
+/* Put back at once: what was written is not what was planned. */
+static int undo(struct apply *apply, int code, struct error *err)
+{
+	struct error why = {};
+
+	if (compose_backup_restore(apply->backup, &why) < 0)
+		return error_prefix(err, code, "%s; and the files could not all be put back",
+				    why.text);
+	apply_journal_remove(&apply->journal);
+	return error_prefix(err, code, "the files are put back");
+}
+
+static int write_files(struct apply *apply, struct error *err)
+{
+	int r;
+
+	if (apply->edits.n == 0)
+		return workspace_open(apply->options, &apply->after, err);
+	r = apply_journal_write(&apply->journal, &apply->edits, &apply->journal.services, NULL, err);
+	if (r < 0)
+		return error_prefix(err, r, "nothing is written");
+	r = compose_edits_write(&apply->edits, timestamp_now_ms(), &apply->backup, err);
+	if (r < 0) {
+		apply_journal_remove(&apply->journal);
+		return r;
+	}
+	tell_written(apply);
+	r = workspace_open(apply->options, &apply->after, err);
+	if (r == 0)
+		r = apply_check_written(apply, err);
+	return r < 0 ? undo(apply, r, err) : 0;
+}
+
+/* --- the verb --- */
+
+static json_t *files_json(const struct apply *apply)
+{
+	auto_strings struct strings backups = {};
+	json_t *files = json_array();
+	size_t n = 0;
+
+	if (apply->backup)
+		compose_backup_names(apply->backup, &backups);
+	for (size_t i = 0; i < apply->edits.n; i++) {
+		const struct compose_file *file = apply->edits.items[i].span.file;
+
+		if (i > 0 && file == apply->edits.items[i - 1].span.file)
+			continue;
+		(void)json_array_append_new(
+		    files,
+		    json_pack("{s:o, s:o}", "file", jsonx_string_if(file->shown), "backup",
+			      jsonx_string_if(n < backups.n ? backups.items[n] : NULL)));
+		n++;
+	}
+	return files;
+}
+
+static void print_json(const struct apply *apply)
+{
+	auto_json json_t *json = json_object();
+
+	(void)json_object_set_new(json, "plan", planview_json(&apply->view));
+	(void)json_object_set_new(json, "changed", json_boolean(apply->edits.n > 0));
+	(void)json_object_set_new(json, "written", json_boolean(apply->backup != NULL));
+	(void)json_object_set_new(json, "files", files_json(apply));
+	(void)json_object_set_new(json, "diff", json_string(apply->diff.data ? apply->diff.data : ""));
+	(void)json_object_set_new(json, "notes", jsonx_strv(apply->notes.items));
+	(void)json_object_set_new(json, "recreated", jsonx_strv(apply->changed.items));
+	(void)json_object_set_new(json, "rollout", jsonx_string_if(apply->rollout));
+	(void)json_object_set_new(json, "failure", jsonx_string_if(apply->failure));
+	term_print_json(stdout, json);
+}
+
+static int roll_out(struct apply *apply)
+{
+	struct error err = {};
+	int r = 0;
+
+	apply_find_changed(apply);
+	/* Also without an edit: a kill in the middle of it is to be told of. */
+	if (apply->changed.n > 0)
+		r = apply_journal_write(&apply->journal, &apply->edits, &apply->changed,
+					apply->backup, &err);
+	return r < 0 ? verb_fail(&err) : apply_up(apply);
+}
+
+static int do_it(struct apply *apply)
+{
+	bool up = options_flag(apply->options, "up");
+	struct error err = {};
+	int code = ask(apply);
+
+	if (code != EXIT_DONE)
+		return code;
+	if (write_files(apply, &err) < 0)
+		return verb_complain(EXIT_CANNOT, "%s", error_text(&err));
+	if (up)
+		return roll_out(apply);
+	/* Its containers may still be what an earlier one left: that stays said. */
+	if (apply->backup && !apply->journal.found)
+		apply_journal_remove(&apply->journal);
+	if (apply->edits.n > 0 && apply->before.containers.n > 0)
+		apply_tell("running containers are as they were; `plimsoll apply --up` rolls it out");
+	return EXIT_DONE;
+}
+
+static int check_usage(const struct options *options)
+{
+	if (options_flag(options, "up") && options_text(options, "inventory", NULL))
+		return verb_complain(EXIT_USAGE, "--up is for this machine, --inventory for "
+						 "another one");
+	if (options_get(options, "health-timeout")->given && !options_flag(options, "up"))
+		return verb_complain(EXIT_USAGE, "--health-timeout goes with --up");
+	return EXIT_DONE;
+}
+
+static int apply_run(struct apply *apply)
+{
+	bool up = options_flag(apply->options, "up");
+	auto_text struct text told = {};
+	struct error err = {};
+	int code;
+
+	if (solve(apply, &err) < 0 ||
+	    apply_journal_open(apply->before.project, &apply->journal, &err) < 0)
+		return verb_fail(&err);
+	if (apply->journal.found) {
+		apply_journal_describe(&apply->journal, &told);
+		apply_tell("%s", told.data);
+	}
+	code = choose_way(apply);
+	if (code != EXIT_DONE)
+		return code;
+	if (up && !apply->before.containers_known)
+		return verb_complain(EXIT_CANNOT, "--up needs a container engine, and none answers");
+	if (work_out(apply, &err) < 0)
+		return verb_complain(EXIT_CANNOT, "%s", error_text(&err));
+	if (apply->edits.n == 0)
+		apply_tell("nothing to do: the files say so already");
+	if (!options_flag(apply->options, "json"))
+		(void)fputs(apply->diff.data ? apply->diff.data : "", stdout);
+	(void)fflush(stdout);
+	if (options_flag(apply->options, "dry-run") || (apply->edits.n == 0 && !up))
+		return EXIT_DONE;
+	return do_it(apply);
+}
+
+static int run(const struct options *options)
+{
+	struct apply apply = {.options = options};
+	int code = check_usage(options);
+
+	if (code != EXIT_DONE)
+		return code;
+	code = apply_run(&apply);
+	if (options_flag(options, "json") && apply.plan)
+		print_json(&apply);
+	workspace_close(&apply.after);
+	compose_backup_destroy(apply.backup);
+	compose_edits_finish(&apply.edits);
+	apply_journal_finish(&apply.journal);
+	strings_finish(&apply.notes);
+	strings_finish(&apply.changed);
+	text_finish(&apply.diff);
+	free(apply.failure);
+	plan_destroy(apply.plan);
+	stack_problem_finish(&apply.problem);
+	workspace_close(&apply.before);
+	return code;
+}
+
+/* In the order of enum plan_objective. */
+static const char *const objectives[] = {"balance", "pack", "fewest-moves", NULL};
+static const char *const ids[] = {"index", "uuid", NULL};
+
+static const struct option_spec apply_options[] = {
+    WORKSPACE_OPTIONS,
+    {.name = "objective",
+     .kind = OPTION_CHOICE,
+     .value = "WHAT",
+     .choices = objectives,
+     .help = "balance (the default), pack or fewest-moves, as plan has them"},
+    {.name = "way-out",
+     .kind = OPTION_INT,
+     .value = "N",
+     .min = 1,
+     .max = PLAN_WAYS_MAX,
+     .help = "when not everything fits, the plan with the N-th way out taken"},
+    {.name = "ids",
+     .kind = OPTION_CHOICE,
+     .value = "HOW",
+     .choices = ids,
+     .help = "index (as the files have them; the default), or uuid, which survives a change of "
+	     "cards"},
+    {.name = "yes", .letter = 'y', .kind = OPTION_FLAG, .help = "write without asking"},
+    {.name = "dry-run", .kind = OPTION_FLAG, .help = "only show the diff"},
+    {.name = "up",
+     .kind = OPTION_FLAG,
+     .help = "make the containers anew that this moves, and verify it on the GPUs"},
+    {.name = "health-timeout",
+     .kind = OPTION_DURATION,
+     .value = "TIME",
+     .help = "how long containers may take to be up and healthy (2m)"},
+    {.name = "json", .kind = OPTION_FLAG, .help = "print what was done as JSON"},
+    {},
+};
+
+const struct verb verb_apply = {
+    .name = "apply",
+    .summary = "write the plan into .env and the compose files, and roll it out",
+    .usage = "[-f FILE...] [--objective WHAT] [--way-out N] [--ids HOW] [--yes | --dry-run] [--up]",
+    .description =
+	"Works out the plan and writes it down, with the smallest edits that make it explicit:\n"
+	"values in .env (a commented-out line is uncommented where it stands), a default in the\n"
+	"compose file that a service could not run on, literals. Everything else stays byte for\n"
+	"byte as it was. A unified diff is shown first, then it asks. All files are written or\n"
+	"none, none that somebody changed meanwhile; what was there before stays beside each as\n"
+	"FILE.plimsoll-TIME. A second run finds nothing to do.\n"
+	"\n"
+	"--up then makes anew the containers that move, GPU services first in the order of\n"
+	"depends_on and after them what depends on them, through docker compose, docker-compose or\n"
+	"podman-compose, whichever runs the project; waits until they run and are healthy; and\n"
+	"looks on the GPUs whether each service is where it was planned, and no GPU above its\n"
+	"load line. When any of that fails, or at Ctrl-C, files and containers are put back.\n"
+	"After a kill the next apply tells what stands half-done.\n"
+	"\n"
+	"The diff goes to standard output, all else to standard error. Status 1: not everything\n"
+	"fits, or the answer was no; 3: it could not be done, and everything is as it was unless\n"
+	"it says otherwise.\n",
+    .examples = "  plimsoll apply --dry-run\n"
+		"  plimsoll apply --up\n"
+		"  plimsoll apply --way-out 1 --yes --ids uuid\n"
+		"  plimsoll apply --dry-run --inventory gpus.json > plan.patch\n",
+    .style = OPTIONS_OPERANDS,
+    .options = apply_options,
+    .run = run,
+};

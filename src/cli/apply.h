@@ -11,11 +11,12 @@ struct apply {
 	struct stack_problem problem;
 	struct plan *plan;
 	struct planview view;
+	struct planview_taken taken; /* where services are to be, and what they need there */
 	struct compose_edits edits;
 	struct strings notes;
 	struct text diff;
 	struct apply_journal journal;
-	struct workspace after; /* the files as they are written */
+	struct workspace after;        /* the files as they are written */
 	struct compose_backup *backup; /* NULL: nothing was written */
 	struct strings changed;        /* services whose containers are to be made anew */
 	/* How it went, for --json. */

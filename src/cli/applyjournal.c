@@ -28,8 +28,9 @@ static void add_texts(const json_t *list, const char *key, struct strings *texts
 	size_t i;
 
 	json_array_foreach (list, i, item)
-		strings_add(texts, key ? jsonx_get_string(item, key, "")
-				       : json_is_string(item) ? json_string_value(item) : "");
+		strings_add(texts, key                    ? jsonx_get_string(item, key, "")
+				   : json_is_string(item) ? json_string_value(item)
+							  : "");
 }
 
 int apply_journal_open(const struct compose_project *project, struct apply_journal *ret_journal,

@@ -1,7 +1,7 @@
 /*
  * What an apply is about to do, on the disk before it does it and gone when it is done: after a
- * kill -9 or a power cut the next one can say what stands half-done, and finish it. Beside the first
- * compose file, where whoever works on the project meets it.
+ * kill -9 or a power cut the next one can say what stands half-done, and finish it. Beside the
+ * first compose file, where whoever works on the project meets it.
  */
 #pragma once
 

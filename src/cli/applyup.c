@@ -17,10 +17,10 @@
 
 #define HEALTH_MS (2 * 60 * 1000)
 /* A process that has just ended may be on the GPU a moment longer than its container. */
-#define WRONG_MS  5000
+#define WRONG_MS 5000
 /* How long a service may take to show up on its GPU; then what it was given has to do. */
-#define EMPTY_MS  10000
-#define LOOK_MS   250
+#define EMPTY_MS 10000
+#define LOOK_MS  250
 
 /* --- what is to be made anew --- */
 
@@ -41,8 +41,7 @@ static bool is_assigned_elsewhere(const struct stack_service *before,
 				  const struct stack_service *after)
 {
 	return before->assigned_known != after->assigned_known ||
-	       !same_gpus(before->assigned, before->n_assigned, after->assigned,
-			  after->n_assigned);
+	       !same_gpus(before->assigned, before->n_assigned, after->assigned, after->n_assigned);
 }
 
 static bool is_named(const struct strings *names, const char *name)
@@ -55,9 +54,9 @@ static bool is_named(const struct strings *names, const char *name)
 
 void apply_find_changed(struct apply *apply)
 {
-	const struct plan_place *places = planview_places(&apply->view);
+	const struct plan_place *places = apply->taken.plan.places;
 
-	for (size_t i = 0; places && i < apply->problem.problem.n_services; i++) {
+	for (size_t i = 0; i < apply->problem.problem.n_services; i++) {
 		size_t at = apply->problem.services[i];
 		const struct stack_service *before = &apply->before.stack->services[at];
 		const struct stack_service *after = &apply->after.stack->services[at];
@@ -74,9 +73,9 @@ void apply_find_changed(struct apply *apply)
 
 int apply_check_written(struct apply *apply, struct error *err)
 {
-	const struct plan_place *places = planview_places(&apply->view);
+	const struct plan_place *places = apply->taken.plan.places;
 
-	for (size_t i = 0; places && i < apply->problem.problem.n_services; i++) {
+	for (size_t i = 0; i < apply->problem.problem.n_services; i++) {
 		size_t at = apply->problem.services[i];
 		const struct stack_service *after;
 
@@ -84,9 +83,9 @@ int apply_check_written(struct apply *apply, struct error *err)
 		if (at >= apply->after.stack->n)
 			return error_set(err, -EBADE, "the project has lost a service");
 		after = &apply->after.stack->services[at];
-		if (places[i].n == 0 || (after->assigned_known &&
-					 same_gpus(after->assigned, after->n_assigned,
-						   places[i].gpus, places[i].n)))
+		if (places[i].n == 0 ||
+		    (after->assigned_known &&
+		     same_gpus(after->assigned, after->n_assigned, places[i].gpus, places[i].n)))
 			continue;
 		return error_set(err, -EBADE,
 				 "read again, the files do not put %s where it was planned "
@@ -108,7 +107,7 @@ static void on_progress(void *data, const char *line)
 static struct rollout_place *places_to_verify(const struct apply *apply, size_t *ret_n)
 {
 	const struct plan_problem *problem = &apply->problem.problem;
-	const struct plan_place *places = planview_places(&apply->view);
+	const struct plan_place *places = apply->taken.plan.places;
 	struct rollout_place *out = mem_calloc(problem->n_services + 1, sizeof *out);
 	size_t n = 0;
 
@@ -124,7 +123,7 @@ static struct rollout_place *places_to_verify(const struct apply *apply, size_t 
 		    .service = name,
 		    .gpus = places[i].gpus,
 		    .n = places[i].n,
-		    .may_wait = planview_bytes(&apply->view, i) == 0,
+		    .may_wait = planview_bytes(&apply->taken, i) == 0,
 		};
 	}
 	*ret_n = n;
@@ -217,7 +216,8 @@ static int put_back_containers(struct apply *apply, struct error *err)
 	int r;
 
 	if (!something_ran(apply)) {
-		apply_tell("nothing of the project ran before; what was brought up is left as it is");
+		apply_tell(
+		    "nothing of the project ran before; what was brought up is left as it is");
 		return 0;
 	}
 	/* With nothing written, the files say what they said: containers elsewhere than there stood

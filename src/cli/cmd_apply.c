@@ -1,8 +1,8 @@
 /*
- * plimsoll apply: the plan, as edits of the files, shown as a diff, asked about, written all or none,
- * and read again: what the files then say has to be what was planned, or they are put back. The
- * diff alone goes to standard output, so that it can be kept or given to patch(1); everything else
- * is said on standard error.
+ * plimsoll apply: the plan, as edits of the files, shown as a diff, asked about, written all or
+ * none, and read again: what the files then say has to be what was planned, or they are put back.
+ * The diff alone goes to standard output, so that it can be kept or given to patch(1); everything
+ * else is said on standard error.
  */
 #include "cli/apply.h"
 
@@ -90,9 +90,9 @@ static void note_changes(struct apply *apply)
 
 	for (size_t i = 0; i < way->n_changes; i++) {
 		const struct plan_change *change = &way->changes[i];
-		const struct plan_service *service =
-		    change->service < problem->n_services ? &problem->services[change->service]
-							  : NULL;
+		const struct plan_service *service = change->service < problem->n_services
+							 ? &problem->services[change->service]
+							 : NULL;
 		const char *model = service && change->model < service->n_models
 					? service->models[change->model].name
 					: NULL;
@@ -107,7 +107,7 @@ static void note_changes(struct apply *apply)
 static void note_moves(struct apply *apply)
 {
 	const struct plan_problem *problem = &apply->problem.problem;
-	const struct plan_place *places = planview_places(&apply->view);
+	const struct plan_place *places = apply->taken.plan.places;
 
 	for (size_t i = 0; i < problem->n_services; i++)
 		if (places[i].moved)
@@ -118,7 +118,7 @@ static void note_moves(struct apply *apply)
 static int assign(struct apply *apply, struct error *err)
 {
 	const struct plan_problem *problem = &apply->problem.problem;
-	const struct plan_place *places = planview_places(&apply->view);
+	const struct plan_place *places = apply->taken.plan.places;
 	const struct gpu_list *list = apply->before.list;
 	auto_free struct compose_target *targets =
 	    mem_calloc(problem->n_services + 1, sizeof *targets);
@@ -143,7 +143,7 @@ static int assign(struct apply *apply, struct error *err)
 		    .devices = of,
 		    .n_devices = places[i].n,
 		    .why = places[i].reason,
-		    .vram_bytes = planview_bytes(&apply->view, i),
+		    .vram_bytes = planview_bytes(&apply->taken, i),
 		};
 	}
 	return compose_assign(apply->before.project, targets, n, list, &options, &apply->edits,
@@ -181,8 +181,9 @@ static int ask(const struct apply *apply)
 	if (options_flag(apply->options, "yes") || apply->edits.n == 0)
 		return EXIT_DONE;
 	if (!isatty(STDIN_FILENO))
-		return verb_complain(EXIT_USAGE, "nothing is written: nobody can be asked here; "
-						 "--yes writes without asking, --dry-run only shows");
+		return verb_complain(EXIT_USAGE,
+				     "nothing is written: nobody can be asked here; "
+				     "--yes writes without asking, --dry-run only shows");
 	(void)fputs("Write this? [y/N] ", stderr);
 	(void)fflush(stderr);
 	if (getline(&line, &room, stdin) > 0 && (*line == 'y' || *line == 'Y'))
@@ -227,7 +228,8 @@ static int write_files(struct apply *apply, struct error *err)
 
 	if (apply->edits.n == 0)
 		return workspace_open(apply->options, &apply->after, err);
-	r = apply_journal_write(&apply->journal, &apply->edits, &apply->journal.services, NULL, err);
+	r = apply_journal_write(&apply->journal, &apply->edits, &apply->journal.services, NULL,
+				err);
 	if (r < 0)
 		return error_prefix(err, r, "nothing is written");
 	r = compose_edits_write(&apply->edits, timestamp_now_ms(), &apply->backup, err);
@@ -258,9 +260,8 @@ static json_t *files_json(const struct apply *apply)
 		if (i > 0 && file == apply->edits.items[i - 1].span.file)
 			continue;
 		(void)json_array_append_new(
-		    files,
-		    json_pack("{s:o, s:o}", "file", jsonx_string_if(file->shown), "backup",
-			      jsonx_string_if(n < backups.n ? backups.items[n] : NULL)));
+		    files, json_pack("{s:o, s:o}", "file", jsonx_string_if(file->shown), "backup",
+				     jsonx_string_if(n < backups.n ? backups.items[n] : NULL)));
 		n++;
 	}
 	return files;
@@ -274,7 +275,8 @@ static void print_json(const struct apply *apply)
 	(void)json_object_set_new(json, "changed", json_boolean(apply->edits.n > 0));
 	(void)json_object_set_new(json, "written", json_boolean(apply->backup != NULL));
 	(void)json_object_set_new(json, "files", files_json(apply));
-	(void)json_object_set_new(json, "diff", json_string(apply->diff.data ? apply->diff.data : ""));
+	(void)json_object_set_new(json, "diff",
+				  json_string(apply->diff.data ? apply->diff.data : ""));
 	(void)json_object_set_new(json, "notes", jsonx_strv(apply->notes.items));
 	(void)json_object_set_new(json, "recreated", jsonx_strv(apply->changed.items));
 	(void)json_object_set_new(json, "rollout", jsonx_string_if(apply->rollout));
@@ -311,7 +313,8 @@ static int do_it(struct apply *apply)
 	if (apply->backup && !apply->journal.found)
 		apply_journal_remove(&apply->journal);
 	if (apply->edits.n > 0 && apply->before.containers.n > 0)
-		apply_tell("running containers are as they were; `plimsoll apply --up` rolls it out");
+		apply_tell(
+		    "running containers are as they were; `plimsoll apply --up` rolls it out");
 	return EXIT_DONE;
 }
 
@@ -342,8 +345,10 @@ static int apply_run(struct apply *apply)
 	code = choose_way(apply);
 	if (code != EXIT_DONE)
 		return code;
+	planview_take(&apply->view, &apply->taken);
 	if (up && !apply->before.containers_known)
-		return verb_complain(EXIT_CANNOT, "--up needs a container engine, and none answers");
+		return verb_complain(EXIT_CANNOT,
+				     "--up needs a container engine, and none answers");
 	if (work_out(apply, &err) < 0)
 		return verb_complain(EXIT_CANNOT, "%s", error_text(&err));
 	if (apply->edits.n == 0)
@@ -374,6 +379,7 @@ static int run(const struct options *options)
 	strings_finish(&apply.changed);
 	text_finish(&apply.diff);
 	free(apply.failure);
+	planview_taken_finish(&apply.taken);
 	plan_destroy(apply.plan);
 	stack_problem_finish(&apply.problem);
 	workspace_close(&apply.before);
@@ -429,7 +435,8 @@ const struct verb verb_apply = {
 	"FILE.plimsoll-TIME. A second run finds nothing to do.\n"
 	"\n"
 	"--up then makes anew the containers that move, GPU services first in the order of\n"
-	"depends_on and after them what depends on them, through docker compose, docker-compose or\n"
+	"depends_on and after them what depends on them, through docker compose, docker-compose "
+	"or\n"
 	"podman-compose, whichever runs the project; waits until they run and are healthy; and\n"
 	"looks on the GPUs whether each service is where it was planned, and no GPU above its\n"
 	"load line. When any of that fails, or at Ctrl-C, files and containers are put back.\n"

@@ -29,9 +29,9 @@ struct verb {
 	int (*run)(const struct options *options);
 };
 
-extern const struct verb verb_batch, verb_cancel, verb_check, verb_gpus, verb_help, verb_hold,
-    verb_logs, verb_plan, verb_priority, verb_queue, verb_release, verb_retry, verb_run, verb_serve,
-    verb_show, verb_sim, verb_submit, verb_top, verb_wait, verb_why;
+extern const struct verb verb_apply, verb_batch, verb_cancel, verb_check, verb_gpus, verb_help,
+    verb_hold, verb_logs, verb_plan, verb_priority, verb_queue, verb_release, verb_retry, verb_run,
+    verb_serve, verb_show, verb_sim, verb_submit, verb_top, verb_wait, verb_why;
 
 /* The table, in the order of `plimsoll --help`; ended by NULL. */
 extern const struct verb *const verbs[];

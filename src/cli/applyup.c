@@ -227,6 +227,7 @@ static int put_back_containers(struct apply *apply, struct error *err)
 		r = error_set(err, -EIO, "the container engine does not answer any more");
 	if (r == 0) {
 		options = rollout_options_of(apply, again.project, -1);
+		options.ran = &apply->before.containers;
 		r = rollout_up(again.engine, &options, err);
 	}
 	if (r < 0)

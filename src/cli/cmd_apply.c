@@ -8,6 +8,7 @@
 
 #include "cli/term.h"
 #include "compose/assign.h"
+#include "util/size.h"
 #include "util/timestamp.h"
 
 #include <errno.h>
@@ -115,6 +116,17 @@ static void note_moves(struct apply *apply)
 							       places[i].reason));
 }
 
+/* What is worth knowing beside an assignment for as long as it stands: "1.2 GiB on the RTX A400".
+ */
+static char *why_text(const struct stack_service *service, const struct gpu *gpu, uint64_t bytes)
+{
+	const char *name = text_starts_with(gpu->name, "NVIDIA ") ? gpu->name + 7 : gpu->name;
+
+	if (bytes == 0)
+		return mem_printf("%s on demand on the %s", SIZE_TEXT(service->vram_bytes), name);
+	return mem_printf("%s on the %s", SIZE_TEXT(bytes), name);
+}
+
 static int assign(struct apply *apply, struct error *err)
 {
 	const struct plan_problem *problem = &apply->problem.problem;
@@ -126,24 +138,30 @@ static int assign(struct apply *apply, struct error *err)
 	    mem_calloc(problem->n_services + 1, PLAN_GPUS_MAX * sizeof *devices);
 	auto_free uint64_t *lines = mem_calloc(list->n + 1, sizeof *lines);
 	struct compose_assign_options options = {.line_bytes = lines};
+	auto_strings struct strings whys = {};
 	size_t n = 0;
 
 	options.by_uuid = strcmp(options_text(apply->options, "ids", "index"), "uuid") == 0;
 	for (size_t g = 0; g < list->n; g++)
 		lines[g] = problem->gpus[g].load_line_bytes;
 	for (size_t i = 0; i < problem->n_services; i++) {
+		const struct stack_service *service =
+		    &apply->before.stack->services[apply->problem.services[i]];
 		const struct gpu **of = &devices[i * PLAN_GPUS_MAX];
+		uint64_t bytes = planview_bytes(&apply->taken, i);
 
 		if (places[i].n == 0)
 			continue;
 		for (size_t k = 0; k < places[i].n; k++)
 			of[k] = &list->gpus[places[i].gpus[k]];
+		strings_take(&whys, why_text(service, of[0], bytes));
 		targets[n++] = (struct compose_target){
-		    .gpus = apply->before.stack->services[apply->problem.services[i]].gpus,
+		    .gpus = service->gpus,
 		    .devices = of,
 		    .n_devices = places[i].n,
-		    .why = places[i].reason,
-		    .vram_bytes = planview_bytes(&apply->taken, i),
+		    .why = whys.items[whys.n - 1],
+		    /* On demand it needs all of it, too, when it does. */
+		    .vram_bytes = bytes > 0 ? bytes : service->vram_bytes,
 		};
 	}
 	return compose_assign(apply->before.project, targets, n, list, &options, &apply->edits,

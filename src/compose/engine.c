@@ -115,19 +115,36 @@ static int ask(struct engine *engine, const char *path, int64_t deadline_ms, jso
 
 /* --- finding --- */
 
+/* Every answer says in its headers who gave it. Not /version at once: podman runs two programs for
+ * that. */
+static int find_out(struct engine *engine, struct error *err)
+{
+	const struct engine_request ping = {"GET", "/_ping", deadline_of(engine)};
+	const struct engine_headers *headers = engine_http_headers(engine->http);
+	auto_text struct text body = {};
+	auto_json json_t *json = NULL;
+	long status = 0;
+	int r = engine_http_call(engine->http, &ping, &body, &status, err);
+
+	if (r < 0)
+		return r;
+	if (status < 400 &&
+	    engine_parse_server(headers->server, headers->libpod_api, &engine->about))
+		return 0;
+	r = ask(engine, "/version", ping.deadline_ms, &json, err);
+	return r < 0 ? r : engine_parse_version(json, &engine->about, err);
+}
+
 static int open_one(const char *socket, unsigned deadline_ms, struct engine **ret_engine,
 		    struct error *err)
 {
 	auto_engine struct engine *engine = mem_calloc(1, sizeof *engine);
-	auto_json json_t *json = NULL;
 	int r;
 
 	engine->deadline_ms = deadline_ms;
 	r = engine_http_create(socket, &engine->http, err);
 	if (r == 0)
-		r = ask(engine, "/version", deadline_of(engine), &json, err);
-	if (r == 0)
-		r = engine_parse_version(json, &engine->about, err);
+		r = find_out(engine, err);
 	if (r < 0)
 		return r;
 	*ret_engine = TAKE(engine);

@@ -13,15 +13,18 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <string.h>
+#include <strings.h>
 
 #define URL_BASE "http://engine"
 
 struct engine_http {
 	char *socket;
 	CURL *easy;
+	struct engine_headers headers;
 };
 
 struct answer {
+	struct engine_headers *headers;
 	struct text *body;
 	size_t max, header_bytes;
 	bool cut, too_long;
@@ -74,11 +77,33 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *data)
 	return answer->too_long ? 0 : len;
 }
 
+const struct engine_headers *engine_http_headers(const struct engine_http *http)
+{
+	return &http->headers;
+}
+
+/* "NAME: value\r\n"; control characters end it. */
+static void header_take(const char *line, size_t len, const char *name, char *value, size_t room)
+{
+	size_t at = strlen(name), n = 0;
+
+	if (len <= at || strncasecmp(line, name, at) != 0)
+		return;
+	while (at < len && line[at] == ' ')
+		at++;
+	while (at < len && n + 1 < room && (unsigned char)line[at] >= ' ' && line[at] != 0x7f)
+		value[n++] = line[at++];
+	value[n] = '\0';
+}
+
 static size_t on_header(char *bytes, size_t size, size_t n, void *data)
 {
 	struct answer *answer = data;
+	struct engine_headers *headers = answer->headers;
 
-	(void)bytes;
+	header_take(bytes, size * n, "Server:", headers->server, sizeof headers->server);
+	header_take(bytes, size * n, "Libpod-API-Version:", headers->libpod_api,
+		    sizeof headers->libpod_api);
 	answer->header_bytes += size * n;
 	if (answer->header_bytes <= ENGINE_HEADERS_MAX)
 		return size * n;
@@ -148,6 +173,7 @@ int engine_http_call(struct engine_http *http, const struct engine_request *requ
 	auto_free char *url = mem_printf(URL_BASE "%s", request->path);
 	auto_text struct text body = {};
 	struct answer answer = {
+	    .headers = &http->headers,
 	    .body = &body,
 	    .max = request->answer_max ? request->answer_max : ENGINE_ANSWER_MAX,
 	    .cut = request->cut,
@@ -158,6 +184,7 @@ int engine_http_call(struct engine_http *http, const struct engine_request *requ
 	r = unixsock_check_owner(http->socket, err);
 	if (r < 0)
 		return r;
+	http->headers = (struct engine_headers){};
 	code = perform(http, request, url, &answer);
 	if (code != CURLE_OK && !(answer.too_long && answer.cut))
 		return call_error(http, code, &answer, err);

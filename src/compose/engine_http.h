@@ -27,6 +27,13 @@ struct engine_request {
 	bool cut;                  /* what is beyond that is left out, and no error */
 };
 
+/* Headers of the last answer, cut to their room; "" when it had none. */
+struct engine_headers {
+	char server[96];     /* "Docker/20.10.24 (linux)", "Libpod/4.3.1 (linux)" */
+	char libpod_api[16]; /* Libpod-API-Version */
+};
+const struct engine_headers *engine_http_headers(const struct engine_http *http);
+
 /* The answer's body and status. -ENOENT, -ECONNREFUSED, -EPERM (somebody else's socket): not there;
  * -ETIMEDOUT; -EMSGSIZE; -EPROTO: no HTTP. A status of 400 or more is no error here. */
 int engine_http_call(struct engine_http *http, const struct engine_request *request,

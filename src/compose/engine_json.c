@@ -46,7 +46,30 @@ static bool is_id(const char *s)
 	return len >= 12 && len <= 64 && !s[len];
 }
 
-/* --- /version --- */
+/* --- who it is --- */
+
+static void set_libpod_api(struct engine_about *about, const char *api)
+{
+	/* It goes into paths. */
+	if (strlen(api) < sizeof about->libpod_api && strspn(api, "0123456789.") == strlen(api))
+		(void)snprintf(about->libpod_api, sizeof about->libpod_api, "%s", api);
+}
+
+bool engine_parse_server(const char *server, const char *libpod_api, struct engine_about *ret_about)
+{
+	bool is_podman = text_starts_with(server, "Libpod/");
+	const char *version = strchr(server, '/');
+	struct engine_about about = {.kind = is_podman ? ENGINE_PODMAN : ENGINE_DOCKER};
+
+	if (!is_podman && !text_starts_with(server, "Docker/"))
+		return false;
+	(void)snprintf(about.version, sizeof about.version, "%.*s", (int)strcspn(version + 1, " "),
+		       version + 1);
+	if (is_podman)
+		set_libpod_api(&about, libpod_api);
+	*ret_about = about;
+	return true;
+}
 
 int engine_parse_version(const json_t *json, struct engine_about *ret_about, struct error *err)
 {
@@ -64,9 +87,7 @@ int engine_parse_version(const json_t *json, struct engine_about *ret_about, str
 			continue;
 		about.kind = ENGINE_PODMAN;
 		api = jsonx_get_string(json_object_get(component, "Details"), "APIVersion", "");
-		if (strlen(api) < sizeof about.libpod_api &&
-		    strspn(api, "0123456789.") == strlen(api))
-			(void)snprintf(about.libpod_api, sizeof about.libpod_api, "%s", api);
+		set_libpod_api(&about, api);
 	}
 	*ret_about = about;
 	return 0;

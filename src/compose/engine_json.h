@@ -18,7 +18,11 @@ struct engine_about {
 	char libpod_api[16]; /* podman: "4.3.1", for its own paths; "" otherwise */
 };
 
-/* -EPROTO: it is no engine. */
+/* From the Server and Libpod-API-Version headers, which both engines send with every answer. False:
+ * they do not say. */
+bool engine_parse_server(const char *server, const char *libpod_api,
+			 struct engine_about *ret_about);
+/* From /version, where they do not. -EPROTO: it is no engine. */
 int engine_parse_version(const json_t *json, struct engine_about *ret_about,
 			 struct error *err) MUST_CHECK;
 /* /containers/json: id, name, labels, running. Entries that are none are left out. -E2BIG: more

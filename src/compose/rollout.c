@@ -88,16 +88,20 @@ static bool was_there(const struct rollout *rollout, const char *id)
 	return false;
 }
 
-/* How many containers of it there were, running or not. */
-static unsigned count_before(const struct rollout *rollout, const struct compose_service *service,
-			     bool running)
+static const struct engine_containers *ran(const struct rollout *rollout)
 {
+	return rollout->options->ran ? rollout->options->ran : &rollout->before;
+}
+
+/* How many containers of it ran. */
+static unsigned count_running(const struct rollout *rollout, const struct compose_service *service)
+{
+	const struct engine_containers *containers = ran(rollout);
 	unsigned n = 0;
 
-	for (size_t i = 0; i < rollout->before.n; i++)
-		if (is_of(&rollout->before.items[i], service))
-			n += !running || rollout->before.items[i].running ||
-			     rollout->before.items[i].restarting;
+	for (size_t i = 0; i < containers->n; i++)
+		n += is_of(&containers->items[i], service) &&
+		     (containers->items[i].running || containers->items[i].restarting);
 	return n;
 }
 
@@ -160,7 +164,7 @@ static void order_cut(struct rollout *rollout)
 		const struct compose_service *service = rollout->order.services[i];
 
 		if (!rollout->nothing_ran && !is_changed(rollout, service) &&
-		    count_before(rollout, service, true) == 0)
+		    count_running(rollout, service) == 0)
 			continue;
 		rollout->order.services[n] = service;
 		rollout->order.stages[n++] = rollout->order.stages[i];
@@ -180,7 +184,7 @@ static int step_stop(struct rollout *rollout, struct error *err)
 	for (size_t i = 0; i < rollout->order.n; i++) {
 		const struct compose_service *service = rollout->order.services[i];
 
-		if (!is_changed(rollout, service) || count_before(rollout, service, true) == 0)
+		if (!is_changed(rollout, service) || count_running(rollout, service) == 0)
 			continue;
 		text_printf(&names, "%s%s", names.len > 0 ? ", " : "", service->name);
 		strings_add(&words, service->name);
@@ -375,7 +379,7 @@ static int stage_wait(struct rollout *rollout, unsigned stage, const struct text
 static void add_scale(const struct rollout *rollout, const struct compose_service *service,
 		      struct strings *words)
 {
-	unsigned n = count_before(rollout, service, true);
+	unsigned n = count_running(rollout, service);
 
 	if (rollout->command.program == ROLLOUT_PODMAN_COMPOSE || n == 0 || n == service->replicas)
 		return;
@@ -433,8 +437,8 @@ static int order_find(struct rollout *rollout, struct error *err)
 	int r;
 
 	rollout->nothing_ran = true;
-	for (size_t i = 0; i < rollout->before.n; i++)
-		if (rollout->before.items[i].running || rollout->before.items[i].restarting)
+	for (size_t i = 0; i < ran(rollout)->n; i++)
+		if (ran(rollout)->items[i].running || ran(rollout)->items[i].restarting)
 			rollout->nothing_ran = false;
 	for (size_t i = 0; i < project->n; i++)
 		if (project->services[i].active)

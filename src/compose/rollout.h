@@ -19,9 +19,12 @@ const char *rollout_program_name(enum rollout_program program); /* "docker compo
 struct rollout_options {
 	struct compose_project *project; /* as the files are now */
 	const char *const *changed;      /* services whose assignment changes; NULL-terminated */
-	const struct strings *profiles;  /* --profile; may be NULL */
-	int64_t health_timeout_ms;       /* for each stage */
-	int interrupt_fd;                /* readable: enough, and -ECANCELED; negative: none */
+	/* What counts as having run: when a roll-out is put back, the containers before it. NULL:
+	 * what is there now. */
+	const struct engine_containers *ran;
+	const struct strings *profiles; /* --profile; may be NULL */
+	int64_t health_timeout_ms;      /* for each stage */
+	int interrupt_fd;               /* readable: enough, and -ECANCELED; negative: none */
 	/* Told what happens, a line each; may be NULL. */
 	void (*progress)(void *data, const char *line);
 	void *data;

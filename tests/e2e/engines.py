@@ -1,7 +1,7 @@
 """Real container engines for a test: dockerd and podman, each with all it has in a folder of the test's own.
 
-    with Dockerd(folder) as engine:        # or Podman(folder)
-        engine.compose(project, "up", "-d")
+    with Dockerd() as engine:        # or Podman()
+        engine.compose(folder, "up", "-d")
 
 No image is fetched: `image()` makes one of busybox and plimsoll-simtask. The engines run beside those of the machine: no
 bridge, no iptables, storage, sockets and names of their own; what they leave in shared places (CDI specifications, network
@@ -13,10 +13,9 @@ import os
 import pathlib
 import re
 import shutil
-import signal
 import subprocess
 import tarfile
-import time
+import tempfile
 
 from conftest import BUILD, PATIENCE, wait_until
 
@@ -32,14 +31,6 @@ def missing(*programs):
     if lacking:
         return f"not installed: {', '.join(lacking)} (tools/deps.sh test)"
     return None
-
-
-def has_ended(pid):
-    """A zombie has, too: the first process of the machine may be slow to reap it."""
-    try:
-        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] in "ZX"
-    except OSError:
-        return True
 
 
 def image(folder):
@@ -66,14 +57,15 @@ def image(folder):
 class Engine:
     kind = None
 
-    def __init__(self, folder, env):
-        self.dir = pathlib.Path(folder) / self.kind
-        self.dir.mkdir()
+    def __init__(self, env=os.environ):
+        # A short path: sockets have 107 bytes for it.
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix=f"plimsoll-{self.kind}-", dir="/tmp"))
         self.bin = self.dir / "bin"
         self.bin.mkdir()
         self.socket = self.dir / "e.sock"
-        # Programs see this one and no other engine of the machine.
-        self.env = {**env, "PATH": f"{self.bin}:{env['PATH']}", "DOCKER_HOST": f"unix://{self.socket}"}
+        # What makes a program use this one and no other engine of the machine.
+        self.settings = {"PATH": f"{self.bin}:{env['PATH']}", "DOCKER_HOST": f"unix://{self.socket}"}
+        self.env = {"HOME": str(self.dir), "TMPDIR": str(self.dir), "LC_ALL": "C.UTF-8", **self.settings}
         self.daemon = None
 
     def __enter__(self):
@@ -103,8 +95,9 @@ class Engine:
         path.chmod(0o755)
 
     def run(self, *argv, check=0, **options):
+        options.setdefault("env", self.env)
         done = subprocess.run(
-            [str(word) for word in argv], env=self.env, capture_output=True, text=True, timeout=4 * PATIENCE,
+            [str(word) for word in argv], capture_output=True, text=True, timeout=4 * PATIENCE,
             stdin=subprocess.DEVNULL, **options,
         )
         assert check is None or done.returncode == check, f"{argv}: {done.stdout}\n{done.stderr}"
@@ -116,9 +109,20 @@ class Engine:
             stdin=subprocess.DEVNULL, **options,
         )
 
+    def compose(self, folder, *args, env={}, **options):
+        return self.run(*self.compose_program, *args, cwd=folder, env={**self.env, **env}, **options)
+
     def inspect(self, name):
         answer = self.curl(f"/containers/{name}/json")
         return json.loads(answer.stdout) if answer.returncode == 0 else None
+
+    def containers(self):
+        """All of them and what they wrote, for a test that fails."""
+        told = self.run(self.client, "ps", "-a", check=None).stdout
+        for id in self.run(self.client, "ps", "-aq", check=None).stdout.split():
+            logs = self.run(self.client, "logs", "--tail", "5", id, check=None)
+            told += f"{id}: {logs.stdout}{logs.stderr}"
+        return told
 
     def end_daemon(self):
         if not self.daemon:
@@ -146,6 +150,8 @@ class Dockerd(Engine):
 
     kind = "docker"
     image_name = "plimsoll-test:1"
+    client = "docker"
+    compose_program = ("docker-compose",)
 
     def up(self):
         self.netns = f"plimsoll-{os.getpid()}"
@@ -163,16 +169,17 @@ class Dockerd(Engine):
     def import_image(self, tar):
         self.run("docker", "import", "-c", "ENV PATH=/bin", tar, self.image_name)
 
-    def compose(self, folder, *args, **options):
-        return self.run("docker-compose", *args, cwd=folder, **options)
+    def remove_containers(self):
+        ids = self.run("docker", "ps", "-aq", check=None).stdout.split()
+        if ids:
+            self.run("docker", "rm", "-f", *ids, check=None)
 
     def __exit__(self, *_):
         if self.daemon and self.daemon.poll() is None:
-            ids = self.run("docker", "ps", "-aq", check=None).stdout.split()
-            if ids:
-                self.run("docker", "rm", "-f", *ids, check=None)
+            self.remove_containers()
         self.end_daemon()
         self.unmount()
+        shutil.rmtree(self.dir, ignore_errors=True)
         subprocess.run(["ip", "netns", "del", self.netns], capture_output=True)
 
 
@@ -210,9 +217,11 @@ class Podman(Engine):
 
     kind = "podman"
     image_name = "localhost/plimsoll-test:1"
+    client = "podman"
+    compose_program = ("podman-compose",)
 
     def up(self):
-        self.env["CONTAINERS_CONF"] = str(self.dir / "containers.conf")
+        self.settings["CONTAINERS_CONF"] = self.env["CONTAINERS_CONF"] = str(self.dir / "containers.conf")
         (self.dir / "containers.conf").write_text(PODMAN_CONF.format(dir=self.dir))
         self.program(
             "podman",
@@ -239,14 +248,15 @@ class Podman(Engine):
     def import_image(self, tar):
         self.run("podman", "import", "-q", "--change", "ENV PATH=/bin", tar, self.image_name)
 
-    def compose(self, folder, *args, **options):
-        return self.run("podman-compose", *args, cwd=folder, **options)
+    def remove_containers(self):
+        # Their locks are the machine's (/dev/shm/libpod_lock): removing the folder alone would leak them.
+        self.run("podman", "rm", "-af", "-t", "0", check=None)
 
     def __exit__(self, *_):
-        # Their locks are the machine's (/dev/shm/libpod_lock): removing the folder would leak them.
-        self.run("podman", "rm", "-af", "-t", "0", check=None)
+        self.remove_containers()
         self.end_daemon()
         self.unmount()
+        shutil.rmtree(self.dir, ignore_errors=True)
         self.cdi.unlink(missing_ok=True)
         if self.made_cdi_dir:
             try:

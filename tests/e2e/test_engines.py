@@ -10,7 +10,7 @@ from engines import Dockerd, Podman, cdi_in_use, missing
 
 # 24 GB beside 4 GB, the second one idle: the pair of story S1.
 GPUS = "rtx-a5500,rtx-a400"
-SIMTASK = "CUDA_VISIBLE_DEVICES=$$NVIDIA_VISIBLE_DEVICES exec plimsoll-simtask --vram {vram} --seconds 10000 --util 1"
+SIMTASK = "echo $$NVIDIA_VISIBLE_DEVICES >/tmp/gpu; CUDA_VISIBLE_DEVICES=$$NVIDIA_VISIBLE_DEVICES exec plimsoll-simtask --vram {vram} --seconds 10000 --util 1"
 
 
 def docker_request(variable, default):
@@ -71,14 +71,24 @@ class Project:
         )
         (self.dir / ".env").write_text("# where each service is\nGPU_LLM=0\n# GPU_CLIP=1\n")
         # Our verbs see this engine, its programs, and the simulated GPUs.
-        box.env["PATH"] = f"{engine.bin}:{box.env['PATH']}"
-        box.env["DOCKER_HOST"] = f"unix://{engine.socket}"
-        if "CONTAINERS_CONF" in engine.env:
-            box.env["CONTAINERS_CONF"] = engine.env["CONTAINERS_CONF"]
+        box.env.update(engine.settings)
 
     def up(self):
-        self.engine.compose(self.dir, "up", "-d")
-        wait_until(lambda: self.on_gpus() == {"shop/llm": [0], "shop/clip": [0]}, what="both on GPU 0")
+        self.said = self.engine.compose(self.dir, "up", "-d")
+        self.wait_for({"shop/llm": [0], "shop/clip": [0]})
+
+    def wait_for(self, places):
+        seen = {}
+
+        def there():
+            seen.update(now=self.on_gpus())
+            return seen["now"] == places
+
+        try:
+            wait_until(there, what=str(places))
+        except pytest.fail.Exception as failure:
+            logs = self.engine.containers()
+            pytest.fail(f"{failure}, saw {seen['now']}\n{self.said.stdout}{self.said.stderr}\n{logs}")
 
     def on_gpus(self):
         """{"shop/clip": [0]}: who holds memory on which GPU."""
@@ -99,8 +109,8 @@ class Project:
         return self.box.plimsoll("apply", "--up", "--yes", *args, cwd=self.dir, check=check)
 
 
-@pytest.fixture(params=["docker", "podman"])
-def project(request, simulated):
+@pytest.fixture(scope="module", params=["docker", "podman"])
+def engine(request):
     if request.param == "docker":
         why = missing("dockerd", "docker", "docker-compose", "runc")
     else:
@@ -109,10 +119,49 @@ def project(request, simulated):
             why = f"this machine has CDI specifications of its own: {', '.join(cdi_in_use())}"
     if why:
         pytest.skip(why)
-    box = simulated(gpus=GPUS)
-    with (Dockerd if request.param == "docker" else Podman)(box.dir, box.env) as engine:
-        yield Project(box, engine)
+    with (Dockerd if request.param == "docker" else Podman)() as engine:
+        yield engine
+
+
+@pytest.fixture
+def project(engine, simulated):
+    yield Project(simulated(gpus=GPUS), engine)
+    engine.remove_containers()
 
 
 def test_services_are_shown_by_name(project):
     project.up()
+
+
+def test_a_service_is_moved(project):
+    """The plan, from the files to the GPUs; what does not move is not touched, a second run finds nothing to do."""
+    project.up()
+    before = project.ids()
+    done = project.apply()
+    print(done.stderr)
+    assert "GPU_CLIP=1" in (project.dir / ".env").read_text()
+    assert "verified" in done.stderr, done.stderr
+    assert project.on_gpus() == {"shop/llm": [0], "shop/clip": [1]}
+    after = project.ids()
+    assert after["llm"] == before["llm"], "a service that stays was made anew"
+    assert after["clip"] != before["clip"] and after["web"] != before["web"], "clip moves, and web depends on it"
+    assert all(after.values())
+    again = project.apply()
+    assert "nothing to do" in again.stderr and "nothing to roll out" in again.stderr
+    assert project.ids() == after
+
+
+def test_what_fails_is_put_back(project):
+    """clip's health check passes on GPU 0 only: moved, it never does, and everything is as it was."""
+    text = (project.dir / "docker-compose.yml").read_text()
+    check = '    healthcheck: {test: ["CMD-SHELL", "grep -qx 0 /tmp/gpu"], interval: 1s, retries: 30}\n'
+    (project.dir / "docker-compose.yml").write_text(text.replace("\n  web:", f"\n{check}\n  web:"))
+    project.up()
+    before, files = project.ids(), project.files()
+    done = project.apply("--health-timeout", "3s", check=3)
+    assert re.search(r"clip: not up and healthy within 3", done.stderr), done.stderr
+    assert "everything is as it was" in done.stderr, done.stderr
+    assert project.files() == files, "not byte for byte what it was"
+    project.wait_for({"shop/llm": [0], "shop/clip": [0]})
+    after = project.ids()
+    assert after["llm"] == before["llm"] and all(after.values())

@@ -26,6 +26,7 @@ static const char version[] = "{\"Version\": \"20.10.24\", \"ApiVersion\": \"1.4
 			      "\"Components\": [{\"Name\": \"Engine\"}]}";
 
 enum manner {
+	PODMAN,
 	PROPER,
 	SILENT,
 	TRICKLE,
@@ -70,7 +71,11 @@ static void be_proper(struct server *server, int fd, const char *request)
 	    " {\"com.docker.compose.project\": \"p\", \"com.docker.compose.service\": \"a\"}},"
 	    " {\"Id\": \"" ID_B "\", \"Names\": [\"/p_b_1\"], \"State\": \"exited\"}]";
 
-	if (strncmp(request, "GET /version ", 13) == 0)
+	if (server->manner == PODMAN && strncmp(request, "GET /_ping ", 11) == 0)
+		(void)say(fd,
+			  "HTTP/1.1 200 OK\r\nServer: Libpod/4.3.1 (linux)\r\nLibpod-API-Version:"
+			  " 4.3.1\r\nContent-Length: 2\r\n\r\nOK");
+	else if (strncmp(request, "GET /version ", 13) == 0)
 		answer(fd, 200, version);
 	else if (strncmp(request, "GET /containers/json?", 21) == 0)
 		answer(fd, 200, list);
@@ -140,7 +145,8 @@ static void *serve(void *arg)
 			request[n] = '\0';
 			(void)snprintf(server->last, sizeof server->last, "%.*s",
 				       (int)strcspn(request, "\r"), request);
-			if (server->manner == PROPER || server->manner == GONE_BETWEEN) {
+			if (server->manner == PROPER || server->manner == PODMAN ||
+			    server->manner == GONE_BETWEEN) {
 				be_proper(server, fd, request);
 				continue;
 			}
@@ -205,6 +211,22 @@ static void a_proper_engine(void **state)
 	assert_string_equal(logs.data, "last words\n");
 	assert_int_equal(engine_remove(engine, ID_A, 1, &err), 0);
 	assert_int_equal(engine_remove(engine, ID_B, 1, &err), 0); /* gone already */
+}
+
+static void podman_is_known_by_its_headers(void **state)
+{
+	struct server *server = *state;
+	auto_engine_containers struct engine_containers list = {};
+	auto_engine struct engine *engine = NULL;
+	struct error err = {};
+
+	server->manner = PODMAN;
+	assert_int_equal(engine_open(server->path, SLACK_MS, &engine, &err), 0);
+	assert_int_equal(engine_kind(engine), ENGINE_PODMAN);
+	assert_string_equal(server->last, "GET /_ping HTTP/1.1");
+	/* its own path, where the command with its CDI names is */
+	assert_int_equal(engine_list(engine, "p", &list, &err), 0);
+	assert_string_equal(server->last, "GET /v4.3.1/libpod/containers/" ID_B "/json HTTP/1.1");
 }
 
 static void what_goes_away_between_is_left_out(void **state)
@@ -313,6 +335,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(a_proper_engine, setup, teardown),
+	    cmocka_unit_test_setup_teardown(podman_is_known_by_its_headers, setup, teardown),
 	    cmocka_unit_test_setup_teardown(what_goes_away_between_is_left_out, setup, teardown),
 	    cmocka_unit_test_setup_teardown(a_bad_engine_costs_its_deadline, setup, teardown),
 	    cmocka_unit_test_setup_teardown(one_that_hangs_later, setup, teardown),

@@ -49,6 +49,23 @@ static void kinds_are_told_apart(void **state)
 	assert_int_equal(engine_parse_version(NULL, &about, &err), -EPROTO);
 }
 
+static void headers_tell_them_apart_too(void **state)
+{
+	struct engine_about about = {};
+
+	assert_true(engine_parse_server("Docker/20.10.24+dfsg1 (linux)", "", &about));
+	assert_int_equal(about.kind, ENGINE_DOCKER);
+	assert_string_equal(about.version, "20.10.24+dfsg1");
+	assert_true(engine_parse_server("Libpod/4.3.1 (linux)", "4.3.1", &about));
+	assert_int_equal(about.kind, ENGINE_PODMAN);
+	assert_string_equal(about.version, "4.3.1");
+	assert_string_equal(about.libpod_api, "4.3.1");
+	assert_true(engine_parse_server("Libpod/5", "../x", &about));
+	assert_string_equal(about.libpod_api, "");
+	assert_false(engine_parse_server("", "", &about));
+	assert_false(engine_parse_server("nginx/1.2", "4.3.1", &about));
+}
+
 static void a_list_has_names_and_labels(void **state)
 {
 	auto_json json_t *json = parsed(
@@ -274,6 +291,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(kinds_are_told_apart),
+	    cmocka_unit_test(headers_tell_them_apart_too),
 	    cmocka_unit_test(a_list_has_names_and_labels),
 	    cmocka_unit_test(a_list_is_a_list),
 	    cmocka_unit_test(how_a_container_is),

@@ -127,6 +127,15 @@ static char *why_text(const struct stack_service *service, const struct gpu *gpu
 	return mem_printf("%s on the %s", SIZE_TEXT(bytes), name);
 }
 
+/* What a GPU could still take beside all that is planned for it. */
+static uint64_t room_of(const struct apply *apply, size_t gpu)
+{
+	const struct plan_gpu *line = &apply->taken.problem.gpus[gpu];
+	uint64_t taken = line->foreign_bytes + apply->taken.plan.planned_bytes[gpu];
+
+	return line->usable ? line->load_line_bytes - MIN_OF(line->load_line_bytes, taken) : 0;
+}
+
 static int assign(struct apply *apply, struct error *err)
 {
 	const struct plan_problem *problem = &apply->problem.problem;
@@ -136,14 +145,14 @@ static int assign(struct apply *apply, struct error *err)
 	    mem_calloc(problem->n_services + 1, sizeof *targets);
 	auto_free const struct gpu **devices =
 	    mem_calloc(problem->n_services + 1, PLAN_GPUS_MAX * sizeof *devices);
-	auto_free uint64_t *lines = mem_calloc(list->n + 1, sizeof *lines);
-	struct compose_assign_options options = {.line_bytes = lines};
+	auto_free uint64_t *room = mem_calloc(list->n + 1, sizeof *room);
+	struct compose_assign_options options = {.room_bytes = room};
 	auto_strings struct strings whys = {};
 	size_t n = 0;
 
 	options.by_uuid = strcmp(options_text(apply->options, "ids", "index"), "uuid") == 0;
 	for (size_t g = 0; g < list->n; g++)
-		lines[g] = problem->gpus[g].load_line_bytes;
+		room[g] = room_of(apply, g);
 	for (size_t i = 0; i < problem->n_services; i++) {
 		const struct stack_service *service =
 		    &apply->before.stack->services[apply->problem.services[i]];

@@ -38,6 +38,10 @@ static void (*const ways[])(struct locating *) = {
 
 void locate_add(struct locating *locating, const struct compose_request *request)
 {
+	if (locating->n == COMPOSE_REQUESTS_MAX) {
+		locating->too_many = true;
+		return;
+	}
 	ARRAY_GROW(locating->items, locating->n, locating->room);
 	locating->items[locating->n++] = *request;
 }
@@ -122,8 +126,8 @@ static void take_in_order(const struct locating *locating, struct compose_gpus *
 				gpus->requests[gpus->n++] = locating->items[i];
 }
 
-static void locate_service(struct compose_project *project, const struct compose_service *service,
-			   struct compose_gpus *ret_gpus)
+static int locate_service(struct compose_project *project, const struct compose_service *service,
+			  struct compose_gpus *ret_gpus, struct error *err)
 {
 	struct locating locating = {
 	    .project = project, .arena = &project->arena, .service = service};
@@ -134,6 +138,11 @@ static void locate_service(struct compose_project *project, const struct compose
 	take_in_order(&locating, ret_gpus);
 	weigh(ret_gpus);
 	free(locating.items);
+	if (locating.too_many)
+		return compose_error(&service->span, -E2BIG, err,
+				     "service \"%s\": more than %d requests for GPUs",
+				     service->name, COMPOSE_REQUESTS_MAX);
+	return 0;
 }
 
 int compose_locate(struct compose_project *project, struct compose_gpus **ret_gpus,
@@ -142,7 +151,10 @@ int compose_locate(struct compose_project *project, struct compose_gpus **ret_gp
 	struct compose_gpus *gpus = arena_alloc(&project->arena, (project->n + 1) * sizeof *gpus);
 
 	for (size_t i = 0; i < project->n; i++) {
-		locate_service(project, &project->services[i], &gpus[i]);
+		int r = locate_service(project, &project->services[i], &gpus[i], err);
+
+		if (r < 0)
+			return r;
 		if (project->arena.used > COMPOSE_PROJECT_MEMORY_MAX)
 			return error_set(err, -E2BIG,
 					 "service \"%s\": its requests for GPUs take the project "

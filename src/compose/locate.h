@@ -20,7 +20,9 @@ enum compose_how {
 };
 const char *compose_how_name(enum compose_how how); /* "reservation", ..., "device-node" */
 
-#define COMPOSE_VALUES_MAX 256 /* devices one request may name */
+#define COMPOSE_VALUES_MAX       256  /* devices one request may name */
+#define COMPOSE_REQUESTS_MAX     256  /* requests of one service */
+#define COMPOSE_VALUE_LENGTH_MAX 8192 /* characters of a scalar that says devices or a count */
 
 /* One device a request names, or its count. */
 struct compose_value {
@@ -96,7 +98,8 @@ struct compose_gpus {
 	const struct compose_request *filter; /* CUDA_VISIBLE_DEVICES, when it is said */
 };
 
-/* Of all services, active or not; in the project's order; memory of the project's arena. */
+/* Of all services, active or not; in the project's order; memory of the project's arena. -E2BIG:
+ * beyond the limits above. */
 int compose_locate(struct compose_project *project, struct compose_gpus **ret_gpus,
 		   struct error *err) MUST_CHECK;
 

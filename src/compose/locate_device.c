@@ -22,6 +22,8 @@
 #include <string.h>
 #include <strings.h>
 
+#define CAPABILITIES_LENGTH_MAX 1024 /* what goes beyond is no capability of a GPU */
+
 /* What nvidia's driver answers to when no driver is named. */
 static const char *const nvidia_capabilities[] = {
     "gpu", "nvidia", "compute", "compat32", "graphics", "utility", "video", "display",
@@ -74,10 +76,10 @@ static void read_capabilities(struct locating *locating, const struct compose_no
 		return;
 	}
 	request->capabilities_span = node->span;
-	for (size_t i = 0; i < node->n; i++) {
+	for (size_t i = 0; i < node->n && text.len < CAPABILITIES_LENGTH_MAX; i++) {
 		const char *item = compose_text(node->items[i]);
 
-		if (item)
+		if (item && strlen(item) < CAPABILITIES_LENGTH_MAX)
 			text_printf(&text, "%s%s", text.len ? "," : "", item);
 	}
 	request->capabilities = arena_strdup(locating->arena, text.data ?: "");
@@ -134,9 +136,10 @@ static void read_count(struct locating *locating, const struct compose_node *nod
 			       "count: a number or \"all\" is required");
 		return;
 	}
-	request->values = arena_alloc(locating->arena, sizeof *request->values);
-	request->n_values = 1;
-	locate_value(locating, &part, request->values);
+	if (locate_single(locating, &part, request) < 0) {
+		locate_problem(locating, request, &node->span, "count: too long");
+		return;
+	}
 	/* `gpus: all`: nothing but `all` may stand there, the whole would have to be a list. */
 	if (node->span.begin == request->span.begin)
 		request->values->edit = (struct compose_span){};
@@ -174,13 +177,15 @@ static void read_ids(struct locating *locating, const struct compose_node *node,
 			continue;
 		}
 		if (!item->tagged_string && item->n_uses == 0 && compose_integer(item, &number))
-			locate_problem(locating, request, &item->span,
-				       "device_ids: %s is a number, docker compose wants a string: "
-				       "\"%s\" (podman-compose takes both)",
-				       item->text, item->text);
+			locate_problem(
+			    locating, request, &item->span,
+			    "device_ids: %.20s is a number, docker compose wants a string: "
+			    "\"%.20s\" (podman-compose takes both)",
+			    item->text, item->text);
 		if (locate_values(locating, &part, request) < 0)
 			locate_problem(locating, request, &item->span,
-				       "device_ids: more than %d devices", COMPOSE_VALUES_MAX);
+				       "device_ids: too long, or more than %d devices",
+				       COMPOSE_VALUES_MAX);
 	}
 	name_devices(request);
 	locate_visible(request);
@@ -213,7 +218,7 @@ static void check_keys(struct locating *locating, const struct compose_node *ent
 			known = strcmp(key, request_keys[k]) == 0;
 		if (!known)
 			locate_problem(locating, request, &entry->entries[i].key_span,
-				       "%s: no key of a device request", key);
+				       "%.64s: no key of a device request", key);
 	}
 	if (request->how == COMPOSE_CDI && compose_get(entry, "options"))
 		locate_problem(locating, request, &entry->span, "driver cdi takes no options");
@@ -304,14 +309,12 @@ static bool is_gpu_node(const char *path, size_t len, bool *ret_is_nvidia)
 	return false;
 }
 
-static void add_named(struct locating *locating, const struct compose_node *entry,
+static bool add_named(struct locating *locating, const struct compose_node *entry,
 		      const struct locate_part *part, struct compose_request *request)
 {
 	request->span = entry->span;
 	request->node = entry;
-	request->values = arena_alloc(locating->arena, sizeof *request->values);
-	request->n_values = 1;
-	locate_value(locating, part, request->values);
+	return locate_single(locating, part, request) == 0;
 }
 
 static void read_cdi(struct locating *locating, const struct compose_node *entry,
@@ -319,7 +322,8 @@ static void read_cdi(struct locating *locating, const struct compose_node *entry
 {
 	struct compose_request request = {.how = COMPOSE_CDI, .driver = "cdi"};
 
-	add_named(locating, entry, part, &request);
+	if (!add_named(locating, entry, part, &request))
+		return;
 	name_devices(&request);
 	locate_visible(&request);
 	request.is_nvidia = is_nvidia_name(request.values[0].text);
@@ -336,7 +340,8 @@ static void read_node(struct locating *locating, const struct compose_node *entr
 {
 	struct compose_request request = {.how = COMPOSE_DEVICE_NODE, .is_nvidia = is_nvidia};
 
-	add_named(locating, entry, part, &request);
+	if (!add_named(locating, entry, part, &request))
+		return;
 	if (is_nvidia)
 		request.values[0].device += strlen("/dev/nvidia");
 	locate_add(locating, &request);

@@ -116,8 +116,9 @@ static void read_setting(struct locating *locating, const struct compose_setting
 	struct locate_part part = part_of(locating, setting);
 
 	if (locate_values(locating, &part, request) < 0)
-		locate_problem(locating, request, &request->key_span, "%s: more than %d devices",
-			       request->key, COMPOSE_VALUES_MAX);
+		locate_problem(locating, request, &request->key_span,
+			       "%s: too long, or more than %d devices", request->key,
+			       COMPOSE_VALUES_MAX);
 	for (size_t i = 0; i < request->n_values; i++) {
 		const char *equals = strchr(request->values[i].text, '=');
 

@@ -22,6 +22,7 @@ struct piece {
 struct pieces {
 	struct piece *items;
 	size_t n, room;
+	bool fit; /* false: one piece for all of it */
 };
 
 static void pieces_finish(struct pieces *pieces)
@@ -100,15 +101,15 @@ static bool pieces_fit(const struct pieces *pieces, const struct compose_node *n
 	return len == (pieces->n ? pieces->items[pieces->n - 1].end : 0);
 }
 
-/* False: one piece for all of it. */
-static bool cut(const struct compose_node *node, struct pieces *pieces)
+static void cut(const struct compose_node *node, struct pieces *pieces)
 {
 	size_t at = 0, len = strlen(node->raw);
 	bool ordered = true;
 
 	if (node->n_uses == 0 && strcmp(node->raw, node->text) == 0) {
 		add_piece(pieces, len, 0, len, NULL);
-		return true;
+		pieces->fit = true;
+		return;
 	}
 	for (size_t i = 0; i < node->n_uses && ordered; i++) {
 		const struct compose_use *use = &node->uses[i];
@@ -122,14 +123,13 @@ static bool cut(const struct compose_node *node, struct pieces *pieces)
 		add_piece(pieces, strlen(use->value), use->begin, use->end, use);
 		at = use->end;
 	}
-	if (ordered) {
+	if (ordered)
 		add_literal(pieces, node->raw, at, len);
-		if (pieces_fit(pieces, node))
-			return true;
-	}
+	pieces->fit = ordered && pieces_fit(pieces, node);
+	if (pieces->fit)
+		return;
 	pieces->n = 0;
 	add_piece(pieces, strlen(node->text), 0, len, NULL);
-	return false;
 }
 
 /* The variable that is all of another's argument. */
@@ -281,13 +281,11 @@ static bool touches(const struct locate_part *part, const struct piece *piece)
 	return piece->begin < part->end && piece->end > part->begin;
 }
 
-void locate_value(struct locating *locating, const struct locate_part *part,
-		  struct compose_value *ret_value)
+static void read_value(struct locating *locating, const struct locate_part *part,
+		       const struct pieces *pieces, struct compose_value *ret_value)
 {
 	const struct compose_node *node = part->node;
-	auto_pieces struct pieces pieces = {};
 	const struct piece *first = NULL, *last = NULL, *with_use = NULL;
-	bool cuttable = cut(node, &pieces);
 	size_t n_uses = 0;
 
 	*ret_value = (struct compose_value){
@@ -303,15 +301,15 @@ void locate_value(struct locating *locating, const struct locate_part *part,
 	    .edit_end = part->end,
 	};
 	ret_value->device = ret_value->text;
-	for (size_t i = 0; i < pieces.n; i++) {
-		if (!touches(part, &pieces.items[i]))
+	for (size_t i = 0; i < pieces->n; i++) {
+		if (!touches(part, &pieces->items[i]))
 			continue;
-		first = first ?: &pieces.items[i];
-		last = &pieces.items[i];
+		first = first ?: &pieces->items[i];
+		last = &pieces->items[i];
 		if (last->use && n_uses++ == 0)
 			with_use = last;
 	}
-	if (!cuttable && node->n_uses > 0) {
+	if (!pieces->fit && node->n_uses > 0) {
 		ret_value->use = &node->uses[0];
 		ret_value->variable = ret_value->use->name;
 		ret_value->source = ret_value->use->source;
@@ -324,17 +322,41 @@ void locate_value(struct locating *locating, const struct locate_part *part,
 		set_edit(&(struct change){.node = node}, part, ret_value);
 }
 
+void locate_value(struct locating *locating, const struct locate_part *part,
+		  struct compose_value *ret_value)
+{
+	auto_pieces struct pieces pieces = {};
+
+	cut(part->node, &pieces);
+	read_value(locating, part, &pieces, ret_value);
+}
+
+int locate_single(struct locating *locating, const struct locate_part *part,
+		  struct compose_request *request)
+{
+	if (part->end - part->begin > COMPOSE_VALUE_LENGTH_MAX)
+		return -E2BIG;
+	request->values = arena_alloc(locating->arena, sizeof *request->values);
+	request->n_values = 1;
+	locate_value(locating, part, request->values);
+	return 0;
+}
+
 int locate_values(struct locating *locating, const struct locate_part *part,
 		  struct compose_request *request)
 {
 	const char *text = part->node->text;
 	struct compose_value *values;
+	auto_pieces struct pieces pieces = {};
 	size_t n = request->n_values, most = 1;
 
+	if (part->end - part->begin > COMPOSE_VALUE_LENGTH_MAX)
+		return -E2BIG;
 	for (size_t i = part->begin; i < part->end; i++)
 		most += text[i] == ',';
 	if (most + n > COMPOSE_VALUES_MAX)
 		return -E2BIG;
+	cut(part->node, &pieces);
 	values = arena_alloc(locating->arena, (n + most) * sizeof *values);
 	if (n > 0)
 		memcpy(values, request->values, n * sizeof *values);
@@ -351,7 +373,7 @@ int locate_values(struct locating *locating, const struct locate_part *part,
 			item.end--;
 		/* A part that says nothing at all is one value: it, too, has a source. */
 		if (item.begin < item.end || (most == 1 && n == 0))
-			locate_value(locating, &item, &values[n++]);
+			read_value(locating, &item, &pieces, &values[n++]);
 	}
 	request->values = values;
 	request->n_values = n;

@@ -1,6 +1,6 @@
 /*
  * What the files behind locate.h share: the service at hand, its requests as they are found, and
- * how a part of a scalar becomes a value. For nobody else.
+ * how a part of a scalar becomes a value (assign.h's files use that part, too).
  */
 #pragma once
 
@@ -13,6 +13,7 @@ struct locating {
 	const struct compose_service *service;
 	struct compose_request *items; /* of this service so far */
 	size_t n, room;
+	bool too_many;
 };
 
 /* A part of a scalar, to be read as a value. */
@@ -30,7 +31,11 @@ struct locate_part locate_part_all(const struct compose_node *scalar);
 
 void locate_value(struct locating *locating, const struct locate_part *part,
 		  struct compose_value *ret_value);
-/* Add what stands between the commas, trimmed, empty items left out. -E2BIG: too many values. */
+/* The part as the only value. -E2BIG: longer than COMPOSE_VALUE_LENGTH_MAX. */
+int locate_single(struct locating *locating, const struct locate_part *part,
+		  struct compose_request *request);
+/* Add what stands between the commas, trimmed, empty items left out. -E2BIG: too long, or too many
+ * values. */
 int locate_values(struct locating *locating, const struct locate_part *part,
 		  struct compose_request *request);
 /* What an assignment says, as a scalar. */

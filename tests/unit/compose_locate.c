@@ -594,22 +594,82 @@ static void test_other_files(void **state)
 	check_all(cases, ARRAY_LEN(cases));
 }
 
+/* `n` numbers, each `width` wide. */
+static char *numbers(size_t n, int width)
+{
+	struct text text = {};
+
+	for (size_t i = 0; i < n; i++)
+		text_printf(&text, "%s%0*zu", i ? "," : "", width, i);
+	return text_take(&text);
+}
+
 static void test_too_many_values(void **state)
 {
-	auto_text struct text ids = {};
-	auto_free char *compose = NULL;
-	auto_project struct compose_project *project = NULL;
-	struct compose_gpus *gpus;
-	struct given given = {"too many"};
+	static const struct {
+		size_t n;
+		int width;
+		bool fits;
+	} cases[] = {
+	    {COMPOSE_VALUES_MAX, 1, true},
+	    {COMPOSE_VALUES_MAX + 1, 1, false},
+	    {1, COMPOSE_VALUE_LENGTH_MAX, true},
+	    {1, COMPOSE_VALUE_LENGTH_MAX + 1, false},
+	};
 
-	for (int i = 0; i <= COMPOSE_VALUES_MAX; i++)
-		text_printf(&ids, "%d,", i);
-	compose = mem_printf("services:\n  a: {gpus: [{device_ids: ['%s']}]}\n", ids.data);
-	given.compose = compose;
-	load(&given, &project, &gpus);
-	assert_int_equal(gpus[0].n, 1);
-	assert_non_null(gpus[0].requests[0].problem);
-	assert_true(gpus[0].requests[0].n_values <= COMPOSE_VALUES_MAX);
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		auto_free char *ids = numbers(cases[i].n, cases[i].width);
+		auto_free char *compose =
+		    mem_printf("services:\n  a: {gpus: [{device_ids: ['%s']}]}\n"
+			       "  b: {gpus: [{count: '%s'}]}\n"
+			       "  c:\n    runtime: nvidia\n    environment:\n      - " NV "=%s\n",
+			       ids, ids, ids);
+		struct given given = {"too many", compose};
+		auto_project struct compose_project *project = NULL;
+		struct compose_gpus *gpus;
+
+		load(&given, &project, &gpus);
+		for (size_t k = 0; k < project->n; k++) {
+			assert_int_equal(gpus[k].n, 1);
+			assert_true(gpus[k].requests[0].n_values <= COMPOSE_VALUES_MAX);
+			if (k == 1)
+				continue; /* a count is one value, and none of these is well */
+			assert_int_equal(gpus[k].requests[0].problem == NULL, cases[i].fits);
+			assert_int_equal(gpus[k].requests[0].n_values,
+					 cases[i].fits ? cases[i].n : 0);
+		}
+	}
+}
+
+/* What one long text and aliases can make of a small file: an error, and soon. */
+static void test_bombs(void **state)
+{
+	auto_free char *ids = numbers(COMPOSE_VALUES_MAX, 20);
+	struct text text = {};
+	struct compose_memory_file file = {.path = "/p/compose.yaml"};
+	struct compose_options options = {.dir = "/p", .memory = &file, .n_memory = 1};
+
+	for (int many = 0; many < 2; many++) {
+		auto_project struct compose_project *project = NULL;
+		struct compose_gpus *gpus;
+		struct error err = {};
+
+		text_clear(&text);
+		text_printf(&text, "x: &x {device_ids: ['%s']}\nservices:\n", ids);
+		for (int i = 0; i < (many ? 1 : 40); i++) {
+			text_printf(&text, "  s%d:\n    gpus: [", i);
+			for (int k = 0; k < COMPOSE_REQUESTS_MAX + many; k++)
+				text_add(&text, "*x , ");
+			text_add(&text, "]\n");
+		}
+		file.text = text.data;
+		file.len = text.len;
+		assert_int_equal(compose_project_load(&options, &project, &err), 0);
+		assert_int_equal(compose_locate(project, &gpus, &err), -E2BIG);
+		assert_non_null(strstr(err.text, many ? "more than 256 requests" : "MiB"));
+		assert_true(project->arena.used < (size_t)100 << 20);
+	}
+	text_finish(&text);
 }
 
 /* Two GPUs, and a third one in MIG mode. */
@@ -785,9 +845,9 @@ int main(void)
 	    cmocka_unit_test(test_drivers),         cmocka_unit_test(test_gpus),
 	    cmocka_unit_test(test_runtime),         cmocka_unit_test(test_environment),
 	    cmocka_unit_test(test_devices),         cmocka_unit_test(test_other_files),
-	    cmocka_unit_test(test_too_many_values), cmocka_unit_test(test_resolve),
-	    cmocka_unit_test(test_resolve_by_hand), cmocka_unit_test(test_resolve_room),
-	    cmocka_unit_test(test_sharers),
+	    cmocka_unit_test(test_too_many_values), cmocka_unit_test(test_bombs),
+	    cmocka_unit_test(test_resolve),         cmocka_unit_test(test_resolve_by_hand),
+	    cmocka_unit_test(test_resolve_room),    cmocka_unit_test(test_sharers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -681,12 +681,15 @@ static enum core_found stay_or_leave(struct search *s, size_t item, size_t k)
 	const struct core_item *it = &s->core->items[item];
 	bool may_stay = (it->today & s->allowed[item]) != 0;
 	bool may_leave = !s->same_as_before[item] || s->is_aside[s->order[k - 1]];
-	bool leave_first = !(s->hints[item] & it->today);
+	bool leave_first = s->hints[item] && !(s->hints[item] & it->today);
 	struct choice choice = {.item = item, .at = k, .n = 1};
 	enum core_found found = CORE_NONE;
 
 	if (may_stay)
 		choice.gpus[0] = (size_t)__builtin_ctzll(it->today);
+	/* Without a hint: the heaviest leave, while more is held there than there is room. */
+	if (may_stay && !s->hints[item])
+		leave_first = s->held[k][choice.gpus[0]] > s->room[choice.gpus[0]];
 	may_stay = may_stay && may_go(s, item, choice.gpus[0]);
 	for (int turn = 0; turn < 2 && found == CORE_NONE; turn++) {
 		if ((turn == 0) == leave_first)
@@ -739,6 +742,18 @@ static enum core_found place_item(struct search *s, size_t k)
 	return place_copies(s, &choice, s->core->items[choice.item].count, 0);
 }
 
+/* A placement that moves more than may move says nothing about who should. */
+static void take_hints(struct search *s, const uint64_t *sets)
+{
+	unsigned moves = 0;
+
+	for (size_t i = 0; i < s->core->n && moves_count(s); i++)
+		moves +=
+		    !s->core->items[i].on_demand && core_has_moved(&s->core->items[i], sets[i]);
+	if (moves <= s->limits->moves_max)
+		memcpy(s->hints, sets, s->core->n * sizeof *sets);
+}
+
 enum core_found core_find(const struct core *core, const struct core_limits *limits,
 			  uint64_t work_max, uint64_t *work, uint64_t *sets)
 {
@@ -750,7 +765,7 @@ enum core_found core_find(const struct core *core, const struct core_limits *lim
 	s->work_max = work_max;
 	s->empty = s->unused = core->m == 64 ? UINT64_MAX : bit(core->m) - 1;
 	memcpy(s->room, limits->room, sizeof s->room);
-	memcpy(s->hints, sets, core->n * sizeof *sets);
+	take_hints(s, sets);
 	if (!find_allowed(s) || (preference_counts(s) && !drop_disliked(s)))
 		return CORE_NONE;
 	find_order(s);

@@ -29,6 +29,11 @@
 /* Lighter than this part of a GPU, and it may be put aside. */
 #define LIGHT_PART 4
 
+/* Bytes of services on one GPU, and of those on several. */
+struct held {
+	uint64_t one, several;
+};
+
 struct search {
 	const struct core *core;
 	const struct core_limits *limits;
@@ -42,7 +47,7 @@ struct search {
 	bool may_wait[PLAN_SERVICES_MAX];       /* items that may be put aside */
 	int64_t best_preference[PLAN_SERVICES_MAX];
 	/* Of each GPU, the items held there, in their order: the bytes from a position on. */
-	uint64_t (*held)[PLAN_GPUS_MAX];
+	struct held (*held)[PLAN_GPUS_MAX];
 	unsigned shared_by[PLAN_GPUS_MAX];
 	unsigned rest_moves[PLAN_SERVICES_MAX + 1]; /* of items that cannot stay */
 	unsigned column[PLAN_GPUS_MAX]; /* GPUs of one number are the same to all items */
@@ -292,7 +297,10 @@ static void look_at_moves(struct search *s)
 		for (uint64_t rest = is_held(s, i) ? item->today : 0; rest; rest &= rest - 1) {
 			size_t g = (size_t)__builtin_ctzll(rest);
 
-			s->held[k][g] += item->size;
+			if (item->stay == 1)
+				s->held[k][g].one += item->size;
+			else
+				s->held[k][g].several += item->size;
 			s->shared_by[g] = MAX_OF(s->shared_by[g], item->stay);
 		}
 		s->may_wait[i] = k >= s->n_forced && item->count == 1 && !item->on_demand &&
@@ -396,25 +404,45 @@ static bool are_numbers_enough(const struct search *s, const struct rest *left)
 	return true;
 }
 
-/*
- * Shares of moves that GPU `g` costs at least: what is held there is more than its room by so much
- * that, the heaviest first, so many have to leave. A service on several GPUs may leave all of them
- * with one move, which is then shared among them.
- */
-static uint64_t shares_leaving(const struct search *s, size_t k, size_t g)
+/* Of the services on GPU `g` alone, the heaviest first, how many make up `over`. */
+static uint64_t fewest_leaving(const struct search *s, size_t k, size_t g, uint64_t over)
 {
-	uint64_t over, n = 0;
+	uint64_t n = 0;
 
-	if (s->held[k][g] <= s->room[g])
-		return 0;
-	over = s->held[k][g] - s->room[g];
 	for (size_t j = k; j < s->core->n && over > 0; j++) {
-		uint64_t here = s->held[j][g] - s->held[j + 1][g];
+		uint64_t here = s->held[j][g].one - s->held[j + 1][g].one;
 
 		n += here > 0;
 		over -= MIN_OF(over, here);
 	}
-	return n * (MOVE_SHARES / s->shared_by[g]);
+	return over > 0 ? PLAN_SERVICES_MAX : n;
+}
+
+/*
+ * Shares of moves that GPU `g` costs at least: what is held there is more than its room by so much
+ * that, the heaviest first, so many have to leave. A service on several GPUs may leave all of them
+ * with one move, which is then shared among them; any number of those may be among them.
+ */
+static uint64_t shares_leaving(const struct search *s, size_t k, size_t g)
+{
+	const struct held *held = &s->held[k][g];
+	uint64_t over, best, n = 0;
+
+	if (held->one + held->several <= s->room[g])
+		return 0;
+	over = held->one + held->several - s->room[g];
+	best = fewest_leaving(s, k, g, over) * MOVE_SHARES;
+	for (size_t j = k; j < s->core->n && held->several > 0 && over > 0; j++) {
+		uint64_t here = s->held[j][g].several - s->held[j + 1][g].several;
+
+		if (here == 0)
+			continue;
+		n++;
+		over -= MIN_OF(over, here);
+		best = MIN_OF(best, n * (MOVE_SHARES / s->shared_by[g]) +
+					fewest_leaving(s, k, g, over) * MOVE_SHARES);
+	}
+	return best;
 }
 
 static bool are_moves_enough(const struct search *s, size_t k)
@@ -689,7 +717,7 @@ static enum core_found stay_or_leave(struct search *s, size_t item, size_t k)
 		choice.gpus[0] = (size_t)__builtin_ctzll(it->today);
 	/* Without a hint: the heaviest leave, while more is held there than there is room. */
 	if (may_stay && !s->hints[item])
-		leave_first = s->held[k][choice.gpus[0]] > s->room[choice.gpus[0]];
+		leave_first = s->held[k][choice.gpus[0]].one > s->room[choice.gpus[0]];
 	may_stay = may_stay && may_go(s, item, choice.gpus[0]);
 	for (int turn = 0; turn < 2 && found == CORE_NONE; turn++) {
 		if ((turn == 0) == leave_first)

@@ -34,6 +34,12 @@ struct held {
 	uint64_t one, several;
 };
 
+/* What leaving its GPU may gain in preference for the item at a position. */
+struct gain {
+	size_t at, gpu;
+	int64_t gain;
+};
+
 struct search {
 	const struct core *core;
 	const struct core_limits *limits;
@@ -50,6 +56,8 @@ struct search {
 	struct held (*held)[PLAN_GPUS_MAX];
 	unsigned shared_by[PLAN_GPUS_MAX];
 	unsigned rest_moves[PLAN_SERVICES_MAX + 1]; /* of items that cannot stay */
+	struct gain gains[PLAN_SERVICES_MAX];       /* the largest first */
+	size_t n_gains;
 	unsigned column[PLAN_GPUS_MAX]; /* GPUs of one number are the same to all items */
 	uint64_t hints[PLAN_SERVICES_MAX];
 	/* The state. */
@@ -271,6 +279,27 @@ static bool cannot_stay(const struct search *s, size_t i)
 	return !item->on_demand && count_bits(s->allowed[i] & item->today) < item->stay;
 }
 
+/* Until it has left, an item held on one GPU counts with what it likes that one; what it may gain
+ * by leaving is kept apart, since not all of them can leave. */
+static void look_at_gains(struct search *s)
+{
+	for (size_t k = s->core->n; k-- > 0;) {
+		size_t i = s->order[k], at;
+		const struct core_item *item = &s->core->items[i];
+		int64_t gain = 0;
+
+		if (is_held(s, i) && item->count == 1 && item->stay == 1 && k >= s->n_forced)
+			gain =
+			    s->best_preference[i] - item->preference[__builtin_ctzll(item->today)];
+		s->rest_preference[k] = s->rest_preference[k + 1] + s->best_preference[i] - gain;
+		if (gain == 0)
+			continue;
+		for (at = s->n_gains++; at > 0 && s->gains[at - 1].gain < gain; at--)
+			s->gains[at] = s->gains[at - 1];
+		s->gains[at] = (struct gain){k, (size_t)__builtin_ctzll(item->today), gain};
+	}
+}
+
 /* What is heavy for the GPUs there are gets its place at once: much hangs on it. */
 static bool is_light(const struct search *s, uint64_t size)
 {
@@ -445,28 +474,57 @@ static uint64_t shares_leaving(const struct search *s, size_t k, size_t g)
 	return best;
 }
 
-static bool are_moves_enough(const struct search *s, size_t k)
+/* The most that those still to choose may gain by leaving: of each GPU so many as have to leave it,
+ * and as many more as there are moves to spare. */
+static int64_t most_gain(const struct search *s, size_t k, const uint64_t *shares, uint64_t spare)
 {
-	uint64_t shares = 0;
-	unsigned moves = s->moves + s->rest_moves[k];
+	unsigned left[PLAN_GPUS_MAX] = {};
+	int64_t sum = 0;
+
+	for (size_t n = 0; n < s->n_gains; n++) {
+		size_t g = s->gains[n].gpu;
+
+		if (s->gains[n].at < k ||
+		    (left[g] + 1) * (MOVE_SHARES / s->shared_by[g]) > shares[g] + spare)
+			continue;
+		left[g]++;
+		sum += s->gains[n].gain;
+	}
+	return sum;
+}
+
+/* Moves and preference: what may be moved is worth it only if enough of what is preferred can still
+ * be had. */
+static bool are_moves_enough(const struct search *s, size_t k, int64_t *ret_gain)
+{
+	uint64_t shares[PLAN_GPUS_MAX] = {}, sum = 0, most;
+	unsigned moves = s->moves + s->rest_moves[MIN_OF(k, s->core->n)];
 
 	if (moves > s->limits->moves_max)
 		return false;
-	for (size_t g = 0; g < s->core->m && k >= s->n_forced; g++)
-		shares += shares_leaving(s, k, g);
-	return moves + (shares + MOVE_SHARES - 1) / MOVE_SHARES <= s->limits->moves_max;
+	most = (uint64_t)(s->limits->moves_max - moves) * MOVE_SHARES;
+	for (size_t g = 0; g < s->core->m && k >= s->n_forced && k < s->core->n; g++) {
+		shares[g] = shares_leaving(s, k, g);
+		sum += shares[g];
+	}
+	if (sum > most)
+		return false;
+	if (preference_counts(s))
+		*ret_gain = most_gain(s, k, shares, most - sum);
+	return true;
 }
 
 static bool is_hope(const struct search *s, size_t k)
 {
 	struct rest rest;
+	int64_t gain = 0;
 
 	find_rest(s, k, &rest);
-	if (preference_counts(s) &&
-	    s->preference + s->rest_preference[rest.k] + s->aside_preference <
-		s->limits->preference_min)
+	if (moves_count(s) && !are_moves_enough(s, k, &gain))
 		return false;
-	if (moves_count(s) && k < s->core->n && !are_moves_enough(s, k))
+	if (preference_counts(s) &&
+	    s->preference + s->rest_preference[rest.k] + s->aside_preference + gain <
+		s->limits->preference_min)
 		return false;
 	if (!is_room_enough(s, &rest))
 		return false;
@@ -799,8 +857,10 @@ enum core_found core_find(const struct core *core, const struct core_limits *lim
 	find_order(s);
 	find_columns(s);
 	look_ahead(s);
-	if (moves_count(s))
+	if (moves_count(s)) {
 		look_at_moves(s);
+		look_at_gains(s);
+	}
 	found = place_item(s, 0);
 	*work += s->work;
 	free(s->held);

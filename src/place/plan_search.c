@@ -332,9 +332,9 @@ static void look_at_moves(struct search *s)
 				s->held[k][g].several += item->size;
 			s->shared_by[g] = MAX_OF(s->shared_by[g], item->stay);
 		}
-		s->may_wait[i] = k >= s->n_forced && item->count == 1 && !item->on_demand &&
-				 item->size > 0 && count_bits(item->today) <= 1 &&
-				 is_light(s, item->size);
+		s->may_wait[i] = k >= s->n_forced && !item->on_demand && item->size > 0 &&
+				 (item->today == 0 || item->stay == item->count) &&
+				 count_bits(item->today) <= item->count && is_light(s, item->size);
 	}
 }
 
@@ -425,7 +425,7 @@ static bool are_numbers_enough(const struct search *s, const struct rest *left)
 		for (; k < n && s->core->items[s->order[k]].size == size; k++)
 			wanted += s->core->items[s->order[k]].count;
 		for (; a < s->n_aside && s->core->items[s->aside[a]].size == size; a++)
-			wanted++;
+			wanted += s->core->items[s->aside[a]].count;
 		checks++;
 		if (!can_hold(s, left, size, wanted))
 			return false;
@@ -590,7 +590,7 @@ static void list_gpus(struct search *s, struct choice *choice)
 	uint64_t left = 0, may = s->allowed[item];
 
 	/* It has left. */
-	if (s->is_aside[item])
+	if (s->is_aside[item] && s->core->items[item].count == 1)
 		may &= ~s->core->items[item].today;
 	for (uint64_t rest = may; rest; rest &= rest - 1)
 		if (may_go(s, item, (size_t)__builtin_ctzll(rest)))
@@ -747,7 +747,7 @@ static enum core_found put_aside(struct search *s, size_t item, size_t k)
 		return CORE_NONE;
 	s->aside[s->n_aside++] = item;
 	s->is_aside[item] = true;
-	s->aside_bytes += it->size;
+	s->aside_bytes += it->size * it->count;
 	s->aside_preference += s->best_preference[item];
 	s->moves += it->stay > 0;
 	found = place_item(s, k + 1);
@@ -755,33 +755,60 @@ static enum core_found put_aside(struct search *s, size_t item, size_t k)
 		return found;
 	s->moves -= it->stay > 0;
 	s->aside_preference -= s->best_preference[item];
-	s->aside_bytes -= it->size;
+	s->aside_bytes -= it->size * it->count;
 	s->is_aside[item] = false;
 	s->n_aside--;
 	return found;
 }
 
+/* Can it stay where it is? In `ret_choice`, when it can. */
+static bool can_stay(const struct search *s, struct choice *ret_choice)
+{
+	const struct core_item *it = &s->core->items[ret_choice->item];
+
+	if (it->today == 0 || it->today & ~s->allowed[ret_choice->item])
+		return false;
+	for (uint64_t rest = it->today; rest; rest &= rest - 1) {
+		size_t g = (size_t)__builtin_ctzll(rest);
+
+		if (!may_go(s, ret_choice->item, g))
+			return false;
+		ret_choice->like_before[ret_choice->n] = false;
+		ret_choice->gpus[ret_choice->n++] = g;
+	}
+	return ret_choice->n == it->count;
+}
+
+/* Which first? As it was before; else the heaviest leave while more is held there than there is
+ * room. */
+static bool is_to_leave(const struct search *s, const struct choice *stay)
+{
+	const struct core_item *it = &s->core->items[stay->item];
+	size_t g = stay->gpus[0];
+
+	if (s->hints[stay->item])
+		return (s->hints[stay->item] & it->today) != it->today;
+	return s->held[stay->at][g].one > s->room[g];
+}
+
 /* Stay or leave. Of items that nothing tells apart, the first leave. */
 static enum core_found stay_or_leave(struct search *s, size_t item, size_t k)
 {
-	const struct core_item *it = &s->core->items[item];
-	bool may_stay = (it->today & s->allowed[item]) != 0;
-	bool may_leave = !s->same_as_before[item] || s->is_aside[s->order[k - 1]];
-	bool leave_first = s->hints[item] && !(s->hints[item] & it->today);
-	struct choice choice = {.item = item, .at = k, .n = 1};
+	struct choice stay;
+	bool may_leave = !s->same_as_before[item] || s->is_aside[s->order[k - 1]], leave_first;
+	bool may_stay;
 	enum core_found found = CORE_NONE;
 
-	if (may_stay)
-		choice.gpus[0] = (size_t)__builtin_ctzll(it->today);
-	/* Without a hint: the heaviest leave, while more is held there than there is room. */
-	if (may_stay && !s->hints[item])
-		leave_first = s->held[k][choice.gpus[0]].one > s->room[choice.gpus[0]];
-	may_stay = may_stay && may_go(s, item, choice.gpus[0]);
+	stay.item = item;
+	stay.at = k;
+	stay.n = 0;
+	may_stay = can_stay(s, &stay);
+	leave_first = !may_stay || is_to_leave(s, &stay);
 	for (int turn = 0; turn < 2 && found == CORE_NONE; turn++) {
 		if ((turn == 0) == leave_first)
 			found = may_leave ? put_aside(s, item, k) : CORE_NONE;
-		else
-			found = may_stay ? place_copies(s, &choice, 1, 0) : CORE_NONE;
+		else if (may_stay)
+			found = place_copies(s, &stay, s->core->items[item].count, 0);
 	}
 	return found;
 }
@@ -789,15 +816,18 @@ static enum core_found stay_or_leave(struct search *s, size_t item, size_t k)
 /* One of those aside gets its GPU. */
 static enum core_found place_aside(struct search *s, size_t k)
 {
-	struct choice choice = {.item = s->aside[k - s->core->n], .at = k};
-	const struct core_item *it = &s->core->items[choice.item];
+	struct choice choice;
+	const struct core_item *it;
 	enum core_found found;
 
+	choice.item = s->aside[k - s->core->n];
+	choice.at = k;
+	it = &s->core->items[choice.item];
 	list_gpus(s, &choice);
-	s->aside_bytes -= it->size;
+	s->aside_bytes -= it->size * it->count;
 	s->aside_preference -= s->best_preference[choice.item];
-	found = place_copies(s, &choice, 1, 0);
-	s->aside_bytes += it->size;
+	found = place_copies(s, &choice, it->count, 0);
+	s->aside_bytes += it->size * it->count;
 	s->aside_preference += s->best_preference[choice.item];
 	return found;
 }

@@ -7,7 +7,7 @@
 #include "cli/verbs.h"
 #include "util/suggest.h"
 
-#include <errno.h>
+#include <assert.h>
 #include <string.h>
 
 static const char *planned_name(const void *data, size_t i)
@@ -114,7 +114,7 @@ static int run(const struct options *options)
 
 /* In the order of enum plan_objective. */
 static const char *const objectives[] = {"balance", "pack", "fewest-moves", NULL};
-_Static_assert(ARRAY_LEN(objectives) == PLAN_OBJECTIVE_COUNT + 1, "all of them");
+static_assert(ARRAY_LEN(objectives) == PLAN_OBJECTIVE_COUNT + 1, "all of them");
 
 static const struct option_spec plan_options[] = {
     WORKSPACE_OPTIONS,

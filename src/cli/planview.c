@@ -3,50 +3,20 @@
  * a table of the services, each with the reason of its place: in a column of its own where the line
  * is wide, else below it. When nothing fits, the ways out follow, and the first of them is drawn.
  */
-#include "cli/planview.h"
+#include "cli/planview_priv.h"
 
 #include "cli/table.h"
-#include "cli/term.h"
-#include "util/size.h"
 
 #include <string.h>
 
-#define WIDE         120 /* columns from which on a reason has room in the table */
-#define BAR_NARROW   16
-#define BAR_WIDE     32
-#define GIB_OF(b)    ((double)(b) / (double)GIB)
 #define NAMES_INDENT 4
-
-/* What all parts of the picture need. */
-struct canvas {
-	const struct planview *view;
-	const struct workspace *workspace;
-	const struct stack *stack;
-	const struct planview_taken *taken;
-	const struct plan_problem *problem; /* as it is; taken->problem as it would be */
-	const struct plan *plan;
-	const struct plan_place *places; /* NULL: nothing fits */
-	FILE *file;
-	unsigned width;
-	struct text *text;
-};
-
-static bool is_on(const struct plan_place *place, size_t gpu)
-{
-	for (size_t i = 0; i < place->n; i++)
-		if (place->gpus[i] == gpu)
-			return true;
-	return false;
-}
 
 static const struct stack_service *stack_service_of(const struct canvas *c, size_t i)
 {
 	return &c->stack->services[c->view->problem->services[i]];
 }
 
-static void styled(struct canvas *c, enum term_style style, const char *fmt, ...) PRINTF(3, 4);
-
-static void styled(struct canvas *c, enum term_style style, const char *fmt, ...)
+void canvas_add(struct canvas *c, enum term_style style, const char *fmt, ...)
 {
 	char line[256];
 	va_list ap;
@@ -57,178 +27,12 @@ static void styled(struct canvas *c, enum term_style style, const char *fmt, ...
 	text_printf(c->text, "%s%s%s", term_style(c->file, style), line, term_style_end(c->file));
 }
 
-/* One GPU: who is on it. */
-
-struct share {
-	const char *name;
-	uint64_t bytes;
-	bool comes; /* it moves here */
-	bool on_demand;
-};
-
-struct shares {
-	struct share *items;
-	size_t n, room;
-};
-
-static void share_add(struct shares *shares, struct share share)
-{
-	ARRAY_GROW(shares->items, shares->n, shares->room);
-	shares->items[shares->n++] = share;
-}
-
-static int by_bytes(const void *a, const void *b)
-{
-	const struct share *x = a, *y = b;
-
-	if (x->bytes != y->bytes)
-		return x->bytes < y->bytes ? 1 : -1;
-	return strcmp(x->name, y->name);
-}
-
-static void shares_today(const struct canvas *c, size_t g, struct shares *shares)
-{
-	for (size_t i = 0; i < c->stack->n; i++) {
-		const struct stack_service *service = &c->stack->services[i];
-
-		if (service->wants_gpu && service->used_bytes[g] > 0)
-			share_add(shares, (struct share){.name = service->service->name,
-							 .bytes = service->used_bytes[g]});
-	}
-}
-
-static void shares_planned(const struct canvas *c, size_t g, struct shares *shares)
-{
-	for (size_t i = 0; i < c->problem->n_services; i++) {
-		const struct plan_place *place = &c->places[i];
-		uint64_t bytes = planview_bytes(c->taken, i);
-
-		if (is_on(place, g))
-			share_add(shares, (struct share){.name = c->problem->services[i].name,
-							 .bytes = bytes,
-							 .comes = place->moved,
-							 .on_demand = bytes == 0});
-	}
-}
-
-static uint64_t shares_sum(const struct shares *shares)
-{
-	uint64_t sum = 0;
-
-	for (size_t i = 0; i < shares->n; i++)
-		sum += shares->items[i].bytes;
-	return sum;
-}
-
-/* "ai-llm 18.00, +ai-clip 1.20" from column `at` on; a name stays with its size. */
-static void draw_shares(struct canvas *c, const struct shares *shares, size_t at)
-{
-	size_t column = at;
-
-	for (size_t i = 0; i < shares->n; i++) {
-		const struct share *share = &shares->items[i];
-		auto_free char *size = mem_printf("%.2f", GIB_OF(share->bytes));
-		auto_free char *item = mem_printf("%s%s %s%s", share->comes ? "+" : "", share->name,
-						  share->on_demand ? "(on demand)" : size,
-						  i + 1 < shares->n ? "," : "");
-		size_t columns = text_columns(item);
-
-		if (i > 0 && column + 1 + columns > c->width) {
-			text_printf(c->text, "\n%*s", (int)at, "");
-			column = at;
-		} else if (i > 0) {
-			text_add(c->text, " ");
-			column++;
-		}
-		text_add(c->text, item);
-		column += columns;
-	}
-	text_add(c->text, shares->n > 0 ? "\n" : "nothing\n");
-}
-
-/* "  today    ####|..  19.46   81 %  ai-llm 18.00, ai-florence 1.46" */
-static void draw_line(struct canvas *c, const struct plan_gpu *gpu, const char *label,
-		      uint64_t bytes, struct shares *shares)
-{
-	const double total = (double)gpu->total_bytes;
-	const unsigned bar = c->width >= WIDE ? BAR_WIDE : BAR_NARROW;
-
-	if (shares->n > 1)
-		qsort(shares->items, shares->n, sizeof *shares->items, by_bytes);
-	text_printf(c->text, "  %-8s", label);
-	term_add_bar(c->text, total > 0 ? (double)bytes / total : 0,
-		     total > 0 ? (double)gpu->load_line_bytes / total : -1, bar);
-	styled(c, bytes > gpu->load_line_bytes ? TERM_RED : TERM_PLAIN, "%8.2f", GIB_OF(bytes));
-	text_printf(c->text, " %4.0f %%  ", total > 0 ? 100 * (double)bytes / total : 0);
-	draw_shares(c, shares, 2 + 8 + bar + 8 + 9);
-}
-
-static void draw_today(struct canvas *c, size_t g)
-{
-	const struct gpu *gpu = &c->stack->list->gpus[g];
-	const uint64_t foreign = c->stack->foreign_bytes[g];
-	struct shares shares = {};
-
-	if (!gpu_has(gpu, GPU_USED)) {
-		text_add(c->text, "  today   what is used is not known\n");
-		return;
-	}
-	shares_today(c, g, &shares);
-	if (foreign > 0)
-		share_add(&shares, (struct share){.name = "others", .bytes = foreign});
-	draw_line(c, &c->problem->gpus[g], "today", gpu->vram.used_bytes, &shares);
-	free(shares.items);
-}
-
-/* What the picture shows. */
-static void plan_label(const struct canvas *c, const char *otherwise, char label[32])
+void canvas_label(const struct canvas *c, const char *otherwise, char label[32])
 {
 	(void)snprintf(label, 32, "%s", otherwise);
 	if (c->view->way != PLANVIEW_NO_WAY && c->view->may_choose)
 		(void)snprintf(label, 32, "%s %zu", *otherwise == 'P' ? "WAY" : "way",
 			       c->view->way + 1);
-}
-
-static void draw_planned(struct canvas *c, size_t g)
-{
-	const uint64_t foreign = c->stack->foreign_bytes[g];
-	struct shares shares = {};
-	char label[32];
-
-	plan_label(c, "planned", label);
-	shares_planned(c, g, &shares);
-	if (foreign > 0)
-		share_add(&shares, (struct share){.name = "others", .bytes = foreign});
-	draw_line(c, &c->taken->gpus[g], label, shares_sum(&shares), &shares);
-	if (c->taken->gpus[g].total_bytes != c->problem->gpus[g].total_bytes)
-		text_printf(c->text, "          with %.2f GiB, load line %.2f\n",
-			    GIB_OF(c->taken->gpus[g].total_bytes),
-			    GIB_OF(c->taken->gpus[g].load_line_bytes));
-	free(shares.items);
-}
-
-static void draw_gpu(struct canvas *c, size_t g)
-{
-	const struct plan_gpu *gpu = &c->problem->gpus[g];
-	const struct ledger_gpu *line = &c->stack->ledger->gpus[g];
-
-	styled(c, TERM_BOLD, "GPU %u  %s", gpu->index, line->model);
-	if (gpu->total_bytes > 0)
-		text_printf(c->text, "  %.2f GiB, load line %.2f\n", GIB_OF(gpu->total_bytes),
-			    GIB_OF(gpu->load_line_bytes));
-	else
-		text_add(c->text, "  its memory is not known\n");
-	if (!gpu->usable) {
-		text_add(c->text, "  nothing is planned here: ");
-		text_printf(c->text, "%s\n",
-			    line->closed        ? line->closed_text
-			    : !line->vram_known ? "how much memory it has is not known"
-						: line->unusable_reason);
-	}
-	draw_today(c, g);
-	if (c->places && c->problem->n_services > 0 &&
-	    (gpu->usable || c->stack->foreign_bytes[g] > 0))
-		draw_planned(c, g);
 }
 
 /* The services. */
@@ -318,12 +122,12 @@ static void draw_services(struct canvas *c)
 	    {.title = label},
 	    {.title = "WHY", .shrinks = true},
 	};
-	const bool wide = c->width >= WIDE && c->places;
+	const bool wide = c->width >= PLANVIEW_WIDE && c->places;
 	auto_table struct table *table = table_create(columns, ARRAY_LEN(columns) - !wide);
 	auto_text struct text lines = {};
 	char *rest, *line;
 
-	plan_label(c, "PLAN", label);
+	canvas_label(c, "PLAN", label);
 	for (size_t i = 0; i < c->problem->n_services; i++)
 		add_row(c, i, table, wide);
 	table_render(table, c->width, &lines);
@@ -354,7 +158,7 @@ static void draw_list(struct canvas *c, const char *title, const struct strings 
 	if (lines->n == 0)
 		return;
 	text_add(c->text, "\n");
-	styled(c, style, "%s", title);
+	canvas_add(c, style, "%s", title);
 	text_add(c->text, "\n");
 	for (size_t i = 0; i < lines->n; i++) {
 		auto_free char *line = mem_printf("  %s", lines->items[i]);
@@ -368,7 +172,7 @@ static void draw_ways(struct canvas *c)
 	if (c->plan->n_ways == 0 || !c->view->may_choose)
 		return;
 	text_add(c->text, "\n");
-	styled(c, TERM_BOLD, "Ways out, best first");
+	canvas_add(c, TERM_BOLD, "Ways out, best first");
 	text_add(c->text, "\n");
 	for (size_t i = 0; i < c->plan->n_ways; i++) {
 		auto_free char *line = mem_printf("%3zu  %s", i + 1, c->plan->ways[i].reason);
@@ -385,7 +189,7 @@ static void draw_statement(struct canvas *c, enum term_style style, const char *
 	auto_text struct text wrapped = {};
 
 	term_add_wrapped(&wrapped, line, 2, c->width);
-	styled(c, style, "%s", words);
+	canvas_add(c, style, "%s", words);
 	text_add(c->text, wrapped.data + strlen(words));
 }
 
@@ -394,7 +198,7 @@ static void draw_head(struct canvas *c)
 	const struct plan *plan = c->plan;
 	auto_free char *rest = NULL;
 
-	styled(c, TERM_BOLD, "%.100s", c->workspace->project->name);
+	canvas_add(c, TERM_BOLD, "%.100s", c->workspace->project->name);
 	text_printf(c->text, ": %zu service%s on %zu GPU%s, sizes in GiB\n", c->problem->n_services,
 		    PLURAL(c->problem->n_services), c->problem->n_gpus, PLURAL(c->problem->n_gpus));
 	if (c->problem->n_services == 0) {
@@ -435,7 +239,7 @@ static bool is_written(const struct canvas *c)
 		if (service->gpus->decides->all || service->n_assigned != place->n)
 			return false;
 		for (size_t k = 0; k < service->n_assigned; k++)
-			if (!is_on(place, service->assigned[k]))
+			if (!canvas_is_on(place, service->assigned[k]))
 				return false;
 	}
 	return true;
@@ -511,7 +315,7 @@ void planview_render(const struct planview *view, FILE *file, unsigned width, st
 	c.places = taken.plan.feasible ? taken.plan.places : NULL;
 	draw_head(&c);
 	for (size_t g = 0; g < c.problem->n_gpus; g++)
-		draw_gpu(&c, g);
+		canvas_draw_gpu(&c, g);
 	draw_services(&c);
 	draw_ways(&c);
 	draw_list(&c, "Not planned", &view->problem->left_out, TERM_BOLD);

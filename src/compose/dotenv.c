@@ -414,8 +414,10 @@ static int read_statement(struct reader *reader, struct error *err)
 	if (r < 0)
 		return r;
 	if (separator == '\n') {
+		const struct compose_variable *known = look_up(reader, item.name);
+
 		item.inherits = true;
-		item.value = "";
+		item.value = known ? known->value : NULL;
 		item.span.end = trimmed_end(reader, item.span.begin, reader->at);
 		item.value_span = (struct compose_span){reader->file, item.span.end, item.span.end};
 		return *item.name ? add_item(reader, &item, err) : 0;

@@ -94,7 +94,10 @@ static void check_assignment(const char *input, const struct compose_assignment 
 	const char *quote = jsonx_get_string(wanted, "quote", "");
 
 	check_string(item->name, jsonx_get_string(wanted, "name", NULL), input);
-	check_string(item->value, jsonx_get_string(wanted, "value", NULL), input);
+	if (jsonx_has(wanted, "value"))
+		check_string(item->value, jsonx_get_string(wanted, "value", NULL), input);
+	else
+		assert_null(item->value);
 	check_part(input, item->span.begin, item->span.end, jsonx_get_string(wanted, "text", NULL),
 		   input);
 	check_part(input, item->value_span.begin, item->value_span.end,
@@ -226,7 +229,8 @@ static void test_commented(void **state)
 /* An env file of a service: what the project knows stands above what the file says itself. */
 static void test_parse_alone(void **state)
 {
-	static const char text[] = "GPU=1\nBOTH=$GPU,$OTHER\nOTHER=2\nAFTER=$OTHER\nBARE\n";
+	static const char text[] =
+	    "GPU=1\nBOTH=$GPU,$OTHER\nOTHER=2\nAFTER=$OTHER\nBARE\nGPU\nOTHER\n";
 	auto_strings struct strings shell = {};
 	auto_world struct world w = {};
 	struct compose_env_file parsed;
@@ -237,10 +241,15 @@ static void test_parse_alone(void **state)
 	assert_int_equal(make_env(&w, &shell, NULL, 0, &err), 0);
 	file = compose_files_add(&w.files, "service.env", text, strlen(text));
 	assert_int_equal(compose_dotenv_parse(file, &w.env, &w.arena, &parsed, &err), 0);
-	assert_int_equal(parsed.n, 5);
+	assert_int_equal(parsed.n, 7);
 	assert_string_equal(said(&parsed, "BOTH"), "0,");
 	assert_string_equal(said(&parsed, "AFTER"), "2");
-	assert_true(parsed.items[4].inherits);
+	/* A bare name: what the project has, then what the file said; else it is not set. */
+	for (size_t i = 4; i < 7; i++)
+		assert_true(parsed.items[i].inherits);
+	assert_null(parsed.items[4].value);
+	assert_string_equal(parsed.items[5].value, "0");
+	assert_string_equal(parsed.items[6].value, "2");
 	assert_ptr_equal(parsed.file, file);
 }
 

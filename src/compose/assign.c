@@ -281,12 +281,18 @@ static int set_environment(struct assigning *a, const struct compose_target *tar
 {
 	struct assign_region region;
 	auto_text struct text text = {};
+	int r;
 
 	for (size_t i = 0; i < n; i++)
 		text_printf(&text, "%s%s", i ? "," : "", ids[i]);
 	if (request->n_values == 0) {
 		assign_note(a, target, "%s=%s in its environment", request->key, text.data);
-		return assign_yaml_environment(a, target, request->key, text.data, err);
+		r = assign_yaml_environment(a, target, request->key, text.data, err);
+		return r == -EXDEV
+			   ? assign_fail(target, &request->span, err,
+					 "%s stands in its environment without a value: give it %s",
+					 request->key, text.data)
+			   : r;
 	}
 	assign_region_find(a, target, request, &request->values[0],
 			   &request->values[request->n_values - 1], &region);
@@ -309,55 +315,81 @@ static bool share_bytes(const struct compose_request *one, const struct compose_
 	return !is_in_environment(one) && same_bytes(one->node, other->node);
 }
 
-/* A request of another service in the same bytes, when that service is to be elsewhere. */
+/* The request of another service in the same bytes, when that service is to be elsewhere; NULL: it
+ * goes along, or shares nothing. */
 static const struct compose_request *sharing(const struct assigning *a,
 					     const struct compose_target *target,
 					     const struct compose_request *request,
-					     const struct compose_gpus **ret_gpus)
+					     const struct compose_gpus *other)
 {
 	struct assign_set wanted = assign_wanted(a, target), final;
 
-	for (size_t i = 0; i < a->project->n; i++) {
-		const struct compose_gpus *other = &a->all[i];
-
-		if (other->service == target->gpus->service || !other->service->active ||
-		    (assign_final(a, other, &final) && assign_sets_equal(&final, &wanted)))
-			continue;
-		for (size_t k = 0; k < other->n; k++)
-			if (share_bytes(request, &other->requests[k])) {
-				*ret_gpus = other;
-				return &other->requests[k];
-			}
-	}
+	if (other->service == target->gpus->service || !other->service->active ||
+	    (assign_final(a, other, &final) && assign_sets_equal(&final, &wanted)))
+		return NULL;
+	for (size_t i = 0; i < other->n; i++)
+		if (share_bytes(request, &other->requests[i]))
+			return &other->requests[i];
 	return NULL;
 }
 
-/* The service shares what it says with one that is to be elsewhere: it gets a request of its own,
- * or, when the bytes are in its own part of the file, the other does. */
-static int part_ways(struct assigning *a, const struct compose_target *target,
-		     const struct compose_request *request, const struct compose_gpus *other,
-		     struct error *err)
+static bool is_shared(const struct assigning *a, const struct compose_target *target,
+		      const struct compose_request *request)
+{
+	for (size_t i = 0; i < a->project->n; i++)
+		if (sharing(a, target, request, &a->all[i]))
+			return true;
+	return false;
+}
+
+/* What the service says in bytes that are not its own it says itself. -EXDEV: they are its own. */
+static int say_itself(struct assigning *a, const struct compose_target *target,
+		      const struct compose_request *request, struct error *err)
 {
 	const char *const *ids = ids_of(a, target, request);
+	auto_text struct text text = {};
 	int r = -EXDEV;
 
-	if (is_in_environment(request)) {
-		auto_text struct text text = {};
-
-		for (size_t i = 0; i < target->n_devices; i++)
-			text_printf(&text, "%s%s", i ? "," : "", ids[i]);
+	for (size_t i = 0; i < target->n_devices; i++)
+		text_printf(&text, "%s%s", i ? "," : "", ids[i]);
+	if (is_in_environment(request))
 		r = assign_yaml_environment(a, target, request->key, text.data, err);
-	} else if (request->how != COMPOSE_DEVICE_NODE && request->node->type == COMPOSE_MAP) {
+	else if (request->how != COMPOSE_DEVICE_NODE && request->node->type == COMPOSE_MAP)
 		r = assign_yaml_own(a, target, request, ids, target->n_devices, err);
-	}
-	if (r == -EXDEV)
-		return assign_fail(target, &request->span, err,
-				   "\"%s\" takes its GPUs from here, too, and is to be elsewhere: "
-				   "give one of them a request of its own",
-				   other->service->name);
 	if (r == 0)
-		assign_note(a, target, "a request of its own, apart from %s", other->service->name);
+		assign_note(a, target, "a request of its own with %s, no more shared", text.data);
 	return r;
+}
+
+/* The bytes are the service's own, and others share them: these get requests of their own. */
+static int others_part(struct assigning *a, const struct compose_target *target,
+		       const struct compose_request *request, struct error *err)
+{
+	for (size_t i = 0; i < a->project->n; i++) {
+		const struct compose_gpus *other = &a->all[i];
+		const struct compose_request *shared = sharing(a, target, request, other);
+		const struct gpu *devices[GPU_LIST_MAX];
+		struct compose_target there = {.gpus = other, .devices = devices};
+		struct assign_set final;
+		int r = -EXDEV;
+
+		if (!shared)
+			continue;
+		if (assign_final(a, other, &final)) {
+			for (size_t k = 0; k < a->list->n; k++)
+				if (final.in[k])
+					devices[there.n_devices++] = &a->list->gpus[k];
+			r = there.n_devices > 0 ? say_itself(a, &there, shared, err) : -EXDEV;
+		}
+		if (r == -EXDEV)
+			return assign_fail(target, &request->span, err,
+					   "\"%s\" takes its GPUs from here, too, and is to be "
+					   "elsewhere: give one of them a request of its own",
+					   other->service->name);
+		if (r < 0)
+			return r;
+	}
+	return 0;
 }
 
 static int set_request(struct assigning *a, const struct compose_target *target,
@@ -414,13 +446,12 @@ static int set_devices(struct assigning *a, const struct compose_target *target,
 	    mem_calloc(target->gpus->n + 1, sizeof *requests);
 	size_t n = deciding(target->gpus, requests);
 	auto_slots struct slots slots = {};
-	const struct compose_gpus *other = NULL;
-	const struct compose_request *shared = NULL;
-	bool named = true;
+	bool named = true, shared = false;
+	int r;
 
 	for (size_t i = 0; i < n; i++) {
 		named = named && has_ids(requests[i]);
-		shared = shared ?: there ? NULL : sharing(a, target, requests[i], &other);
+		shared = shared || (!there && is_shared(a, target, requests[i]));
 		for (size_t k = 0; k < requests[i]->n_values; k++) {
 			ARRAY_GROW(slots.items, slots.n, slots.room);
 			slots.items[slots.n++] =
@@ -429,8 +460,15 @@ static int set_devices(struct assigning *a, const struct compose_target *target,
 	}
 	if (there)
 		return slots_write(a, target, &slots, true, err);
-	if (shared && n == 1)
-		return part_ways(a, target, requests[0], other, err);
+	if (shared && n == 1) {
+		r = say_itself(a, target, requests[0], err);
+		if (r == -EXDEV)
+			r = others_part(a, target, requests[0], err);
+		else
+			return r;
+		if (r < 0)
+			return r;
+	}
 	if (named && slots.n == target->n_devices) {
 		slots_fill(a, target, &slots);
 		return slots_write(a, target, &slots, false, err);

@@ -116,6 +116,26 @@ static int uncomment(struct assigning *a, const struct assign_region *region,
 	return r < 0 || again ? r : settle_comment(a, assignment, region->target->why, err);
 }
 
+/* The file that gets new variables: the last one that is read, as it wins. */
+static int env_file(struct assigning *a, const struct compose_file **ret_file, struct error *err)
+{
+	const struct compose_env *env = &a->project->env;
+	const struct compose_variable *off;
+
+	if (env->n_files > 0) {
+		*ret_file = env->files[env->n_files - 1].file;
+		return 0;
+	}
+	off = compose_env_get(env, "COMPOSE_DISABLE_ENV_FILE");
+	if (off && (strcmp(off->value, "1") == 0 || strcasecmp(off->value, "true") == 0))
+		return error_set(err, -ENOTSUP,
+				 "a variable has to be set, and no .env is read because "
+				 "COMPOSE_DISABLE_ENV_FILE is set: unset it, or name a file with "
+				 "--env-file");
+	return compose_files_load_or_new(&a->project->files, a->project->dir, ".env", ret_file,
+					 err);
+}
+
 static int add_variable(struct assigning *a, const struct assign_region *region, const char *name,
 			const char *value, struct error *err)
 {
@@ -140,10 +160,15 @@ int assign_env_set(struct assigning *a, const struct assign_region *region, cons
 	const struct compose_assignment *there = old->assignment;
 	const struct compose_assignment *commented = there ? NULL : old->commented;
 	const struct compose_assignment *line = there ?: commented;
+	const struct compose_file *file = NULL;
 	unsigned number, column;
+	int r;
 
 	if (!line) {
-		assign_note(a, region->target, "%s=%s is added to .env", name, value);
+		r = env_file(a, &file, err);
+		if (r < 0)
+			return r;
+		assign_note(a, region->target, "%s=%s is added to %s", name, value, file->shown);
 		return add_variable(a, region, name, value, err);
 	}
 	compose_file_position(line->span.file, line->span.begin, &number, &column);
@@ -152,19 +177,6 @@ int assign_env_set(struct assigning *a, const struct assign_region *region, cons
 	if (commented)
 		return uncomment(a, region, commented, value, err);
 	return assign_edit(a, &there->value_span, quoted(a, value, there->quote), err);
-}
-
-/* The file that gets new variables: the last one that is read, as it wins. */
-static int env_file(struct assigning *a, const struct compose_file **ret_file, struct error *err)
-{
-	const struct compose_env *env = &a->project->env;
-
-	if (env->n_files > 0) {
-		*ret_file = env->files[env->n_files - 1].file;
-		return 0;
-	}
-	return compose_files_load_or_new(&a->project->files, a->project->dir, ".env", ret_file,
-					 err);
 }
 
 /* Where the group of last time ends: after its last line that is not blank. Not there: false. */

@@ -96,7 +96,7 @@ int assign_yaml_scalar(struct assigning *a, const struct compose_node *scalar, c
 int assign_yaml_ids(struct assigning *a, const struct compose_target *target,
 		    const struct compose_request *request, const char *const *ids, size_t n,
 		    struct error *err) MUST_CHECK;
-/* A variable of the service's own `environment`. */
+/* A variable of the service's own `environment`. -EXDEV, without a text: it has one there. */
 int assign_yaml_environment(struct assigning *a, const struct compose_target *target,
 			    const char *name, const char *value, struct error *err) MUST_CHECK;
 /* A device request of the service's own, where it has one through an anchor, a merge key or

@@ -210,8 +210,18 @@ static int leave_variable(struct assigning *a, const struct assign_region *regio
 
 	assign_note(a, region->target, "%s in the place of %s, which keeps %s where it is", whole,
 		    region->variable, other->service->name);
-	if (!use)
-		return assign_yaml_environment(a, region->target, region->request->key, whole, err);
+	if (!use) {
+		int r =
+		    assign_yaml_environment(a, region->target, region->request->key, whole, err);
+
+		return r == -EXDEV
+			   ? assign_fail(region->target, &node->span, err,
+					 "%s has its value from a variable that \"%s\" has, "
+					 "too: write %s=%s in its environment",
+					 region->request->key, other->service->name,
+					 region->request->key, whole)
+			   : r;
+	}
 	use = outermost(node, use);
 	if (!compose_part_span(node, use->begin, use->end, &span)) {
 		size_t begin = use_begin(node, use), end = begin + strlen(use->value);
@@ -296,12 +306,16 @@ static int set_literal(struct assigning *a, const struct assign_region *region, 
 {
 	const struct compose_value *value = &region->value;
 	const char *part = spliced(a, region, value->edit_begin, value->edit_end, text);
+	unsigned line, column;
 
 	if (!part)
 		return cannot_splice(region, text, err);
 	if (!value->edit.file)
 		return assign_fail(region->target, &region->part.node->span, err,
 				   "\"%s\" cannot be changed where it stands", value->text);
+	compose_file_position(value->edit.file, value->edit.begin, &line, &column);
+	assign_note(a, region->target, "%s instead of %s at %s:%u", text, value->text,
+		    value->edit.file->shown, line);
 	if (value->edit_whole)
 		return assign_yaml_scalar(a, region->part.node, template_of(a, part), err);
 	return assign_yaml_part(a, region->part.node, &value->edit, template_of(a, part), err);
@@ -324,12 +338,12 @@ int assign_region_set(struct assigning *a, const struct assign_region *region, c
 	whole = spliced(a, region, begin, end, text);
 	if (!whole)
 		return cannot_splice(region, text, err);
-	r = correct_default(a, region, whole, err);
-	if (r < 0)
-		return r;
 	other = keeper(a, region);
 	if (other)
 		return leave_variable(a, region, whole, other, err);
+	r = correct_default(a, region, whole, err);
+	if (r < 0)
+		return r;
 	if (value->source == COMPOSE_SHELL)
 		return assign_fail(region->target, &region->part.node->span, err,
 				   "%s=%s comes from the shell, which wins over every file: unset "

@@ -288,38 +288,6 @@ static int add_setting(struct assigning *a, const struct compose_node *environme
 	return insert_entry(a, environment, environment->span.begin, entry.data, err);
 }
 
-int assign_yaml_environment(struct assigning *a, const struct compose_target *target,
-			    const char *name, const char *value, struct error *err)
-{
-	const struct compose_node *service = written_service(a, target->gpus->service);
-	const struct compose_node *environment = compose_get(service, "environment");
-	struct compose_span place = target->gpus->service->span;
-	auto_text struct text lines = {};
-
-	if (!service)
-		return assign_fail(target, &place, err,
-				   "it is not written out here, %s=%s cannot be added", name,
-				   value);
-	if (environment && (environment->via.file || environment->n == 0))
-		return assign_fail(target, &environment->span, err,
-				   "its environment is shared: give it one of its own with %s=%s",
-				   name, value);
-	if (environment)
-		return add_setting(a, environment, name, value, err);
-	if (is_flow(service)) {
-		text_printf(&lines, "environment: {%s: ", name);
-		add_scalar(&lines, value, quote_of(place.file));
-		text_add(&lines, "}");
-		return insert_entry(a, service, service->span.begin, lines.data, err);
-	}
-	add_indent(&lines, place.file, service->span.begin, 0);
-	text_printf(&lines, "environment:%s", newline_of(place.file));
-	add_indent(&lines, place.file, service->span.begin, STEP);
-	text_printf(&lines, "%s: ", name);
-	add_scalar(&lines, value, quote_of(place.file));
-	return append_lines(a, service, lines.data, err);
-}
-
 static void add_node(struct text *out, const struct compose_node *node);
 
 /* In flow style, as the template was. */
@@ -435,6 +403,87 @@ static int write_entry(struct assigning *a, const struct compose_node *map, cons
 		text_add(&line, out.data);
 		return append_lines(a, map, line.data, err);
 	}
+}
+
+/* Item of a list of variables: is it this one's? */
+static bool is_setting(const struct compose_node *item, const char *name)
+{
+	const char *text = compose_text(item);
+	size_t len = strlen(name);
+
+	return text && strncmp(text, name, len) == 0 && (text[len] == '=' || !text[len]);
+}
+
+/* In its own words: what a merge key brings gives way to an entry. */
+static bool has_setting(const struct compose_node *environment, const char *name)
+{
+	const struct compose_node *value = compose_get(environment, name);
+
+	if (environment->type == COMPOSE_MAP)
+		return value && !value->via.file;
+	for (size_t i = 0; i < environment->n; i++)
+		if (is_setting(environment->items[i], name))
+			return true;
+	return false;
+}
+
+/* A copy in which the variable has this value. */
+static struct compose_node *environment_with(struct assigning *a,
+					     const struct compose_node *environment,
+					     const char *name, const char *value)
+{
+	bool is_list = environment->type == COMPOSE_LIST;
+	struct compose_node *copy, *scalar;
+
+	scalar = compose_node_scalar(a->arena, NULL,
+				     is_list ? arena_printf(a->arena, "%s=%s", name, value)
+					     : arena_strdup(a->arena, value));
+	scalar->style = COMPOSE_DOUBLE;
+	if (!is_list) {
+		copy = environment->type == COMPOSE_MAP ? compose_node_copy(a->arena, environment)
+							: compose_node_map(a->arena, NULL);
+		compose_map_put(a->arena, copy, name, NULL, scalar);
+		return copy;
+	}
+	copy = compose_node_list(a->arena, NULL);
+	for (size_t i = 0; i < environment->n; i++)
+		if (!is_setting(environment->items[i], name))
+			compose_list_add(a->arena, copy, environment->items[i]);
+	compose_list_add(a->arena, copy, scalar);
+	return copy;
+}
+
+int assign_yaml_environment(struct assigning *a, const struct compose_target *target,
+			    const char *name, const char *value, struct error *err)
+{
+	const struct compose_node *service = written_service(a, target->gpus->service);
+	const struct compose_node *environment = compose_get(service, "environment");
+	struct compose_span place = target->gpus->service->span;
+	auto_text struct text lines = {};
+
+	if (!service)
+		return assign_fail(target, &place, err,
+				   "it is not written out here, %s=%s cannot be added", name,
+				   value);
+	if (environment && (environment->via.file || environment->n == 0))
+		return write_entry(a, service, "environment",
+				   environment_with(a, environment, name, value), err);
+	if (environment && has_setting(environment, name))
+		return -EXDEV;
+	if (environment)
+		return add_setting(a, environment, name, value, err);
+	if (is_flow(service)) {
+		text_printf(&lines, "environment: {%s: ", name);
+		add_scalar(&lines, value, quote_of(place.file));
+		text_add(&lines, "}");
+		return insert_entry(a, service, service->span.begin, lines.data, err);
+	}
+	add_indent(&lines, place.file, service->span.begin, 0);
+	text_printf(&lines, "environment:%s", newline_of(place.file));
+	add_indent(&lines, place.file, service->span.begin, STEP);
+	text_printf(&lines, "%s: ", name);
+	add_scalar(&lines, value, quote_of(place.file));
+	return append_lines(a, service, lines.data, err);
 }
 
 int assign_yaml_own(struct assigning *a, const struct compose_target *target,

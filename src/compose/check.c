@@ -279,6 +279,12 @@ void check_describe(struct text *text)
 		 "silences a check there; in the first line of a\n"
 		 "file it silences it in the whole file. Several codes are separated by commas; "
 		 "what follows them is for people.\n\n"
+		 "A machine without GPUs, in CI say, checks for another one's:\n\n"
+		 "```sh\n"
+		 "plimsoll gpus --json > gpus.json                        # once, there\n"
+		 "plimsoll check --inventory gpus.json                    # status 1 for an error\n"
+		 "plimsoll check --inventory gpus.json --format sarif     # for code hosts\n"
+		 "```\n\n"
 		 "| code | severity | finds | means |\n| --- | --- | --- | --- |\n");
 	for (const struct check_rule *rule = check_rules; rule->code; rule++)
 		text_printf(text, "| `%s` | %s | %s | %s |\n", rule->code,

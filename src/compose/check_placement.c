@@ -119,6 +119,8 @@ static void needs(struct check *check, const struct stack_service *service)
 			against(check, service, why, service->assigned[i], NULL);
 			return;
 		}
+	if (!service->need.exclusive && service->need.not_with.n == 0)
+		return;
 	for (size_t i = 0; i < stack->n; i++) {
 		const struct stack_service *other = &stack->services[i];
 		const char *name = other->service->name;
@@ -191,57 +193,66 @@ static bool avoids(const struct check *check, const struct stack_service *servic
 	return service->need.gpu != NULL;
 }
 
-static unsigned sharers_of(const struct check *check, size_t gpu)
-{
-	unsigned n = 0;
+/* Of each GPU. */
+struct sharing {
+	unsigned n[PLAN_GPUS_MAX];   /* services that have it and no other */
+	bool is_over[PLAN_GPUS_MAX]; /* its line: told elsewhere, with what is to be done */
+};
 
+static void sharing_of(const struct check *check, struct sharing *sharing)
+{
 	for (size_t i = 0; i < check->stack->n; i++) {
 		const struct stack_service *service = &check->stack->services[i];
 
-		n += service->wants_gpu && service->n_assigned == 1 && service->assigned[0] == gpu;
+		if (service->wants_gpu && service->n_assigned == 1)
+			sharing->n[service->assigned[0]]++;
 	}
-	return n;
-}
-
-/* That one is told elsewhere, and with what is to be done. */
-static bool is_over_line(const struct check *check, size_t gpu)
-{
-	return check_capacity_known(check, gpu) &&
-	       check_load_on(check, gpu, NULL) > check_capacity_of(check, gpu);
+	for (size_t g = 0; g < check->stack->list->n; g++)
+		sharing->is_over[g] = check_capacity_known(check, g) &&
+				      check_load_on(check, g, NULL) > check_capacity_of(check, g);
 }
 
 /* The largest that would fit there and shares its GPU now. */
-static void idle(struct check *check, size_t gpu)
+static const struct stack_service *who_moves(const struct check *check,
+					     const struct sharing *sharing, size_t gpu)
 {
 	const struct stack_service *best = NULL;
 
 	for (size_t i = 0; i < check->stack->n; i++) {
 		const struct stack_service *service = &check->stack->services[i];
+		const size_t from = service->n_assigned == 1 ? service->assigned[0] : 0;
 
 		if (!check_counts(service) || service->n_assigned != 1 ||
-		    service->service->replicas > 1 || sharers_of(check, service->assigned[0]) < 2 ||
-		    service->vram_bytes > check_capacity_of(check, gpu) ||
-		    !check_may_use(check, service, gpu, NULL) || avoids(check, service, gpu) ||
-		    is_over_line(check, service->assigned[0]))
+		    service->service->replicas > 1 || sharing->n[from] < 2 ||
+		    sharing->is_over[from] || service->vram_bytes > check_capacity_of(check, gpu) ||
+		    !check_may_use(check, service, gpu, NULL) || avoids(check, service, gpu))
 			continue;
 		if (!best || service->vram_bytes > best->vram_bytes)
 			best = service;
 	}
+	return best;
+}
+
+static void idle(struct check *check, const struct sharing *sharing, size_t gpu)
+{
+	const struct stack_service *best = who_moves(check, sharing, gpu);
+	const char *index;
+
 	if (!best)
 		return;
+	index =
+	    arena_printf(&check->stack->project->arena, "%u", check->stack->list->gpus[gpu].index);
 	check_add(check, CHECK_IDLE_GPU,
 		  &(struct finding){
 		      .span = compose_request_place(best->gpus->decides),
 		      .service = best->service->name,
 		      .message = mem_printf("%u services share %s while nothing is assigned to %s",
-					    sharers_of(check, best->assigned[0]),
+					    sharing->n[best->assigned[0]],
 					    check_gpu_name(check, best->assigned[0]),
 					    check_gpu_name(check, gpu)),
 		      .fix = mem_printf(
 			  "%s: %s (%s) fits there; `plimsoll plan` says what is best",
-			  check_how_to_say(check, best->gpus->decides, check_value(best),
-					   arena_printf(&check->stack->project->arena, "%u",
-							check->stack->list->gpus[gpu].index)),
+			  check_how_to_say(check, best->gpus->decides, check_value(best), index),
 			  best->service->name, SIZE_TEXT(best->vram_bytes)),
 		  });
 }
@@ -249,6 +260,7 @@ static void idle(struct check *check, size_t gpu)
 void check_placement(struct check *check)
 {
 	const struct stack *stack = check->stack;
+	struct sharing sharing = {};
 
 	for (size_t i = 0; i < stack->n && stack->list->n > 0; i++) {
 		const struct stack_service *service = &stack->services[i];
@@ -263,7 +275,8 @@ void check_placement(struct check *check)
 		needs(check, service);
 		replicas(check, service);
 	}
+	sharing_of(check, &sharing);
 	for (size_t g = 0; g < stack->list->n && stack->list->n > 1; g++)
 		if (is_idle(check, g))
-			idle(check, g);
+			idle(check, &sharing, g);
 }

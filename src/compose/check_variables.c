@@ -15,6 +15,8 @@
 #include <ctype.h>
 #include <string.h>
 
+#define CHOOSERS_MAX 256
+
 /* Names the compose files use, sorted, each once. */
 struct names {
 	const char **items;
@@ -179,33 +181,42 @@ static bool looks_like_gpu(const struct compose_assignment *item)
 	       is_device_list(item->value);
 }
 
-/* Some request takes its value from it. */
-static bool chooses(const struct stack *stack, const char *name)
-{
-	for (size_t i = 0; i < stack->n; i++) {
-		const struct compose_value *value = check_value(&stack->services[i]);
+/* Variables that choose GPUs, each once; the first ones of a project that has more. */
+struct choosers {
+	const char *items[CHOOSERS_MAX];
+	size_t n;
+};
 
-		if (value && value->variable && strcmp(value->variable, name) == 0)
-			return true;
+static void choosers_of(const struct stack *stack, struct choosers *choosers)
+{
+	for (size_t i = 0; i < stack->n && choosers->n < CHOOSERS_MAX; i++) {
+		const struct compose_value *value = check_value(&stack->services[i]);
+		bool known = !stack->services[i].wants_gpu || !value || !value->variable;
+
+		for (size_t k = 0; k < choosers->n && !known; k++)
+			known = strcmp(choosers->items[k], value->variable) == 0;
+		if (!known)
+			choosers->items[choosers->n++] = value->variable;
 	}
-	return false;
 }
 
 /* The name that chooses a GPU, is set nowhere, and nearly this one: a letter or two. Numbers apart
  * are two names. */
-static const char *near_miss(const struct stack *stack, const struct names *names,
+static const char *near_miss(const struct stack *stack, const struct choosers *choosers,
 			     const char *wrong)
 {
 	size_t len = strlen(wrong), best = len < 5 ? 1 : len < 9 ? 2 : 3;
 	const char *found = NULL;
 
-	for (size_t i = 0; i < names->n; i++) {
-		const char *name = names->items[i];
-		size_t d = suggest_distance(wrong, name);
+	for (size_t i = 0; i < choosers->n; i++) {
+		const char *name = choosers->items[i];
+		size_t n = strlen(name), d;
 
-		if (d >= best || !chooses(stack, name) ||
-		    compose_env_get(&stack->project->env, name) ||
-		    wrong[strcspn(wrong, "0123456789")] || name[strcspn(name, "0123456789")])
+		if (n + best <= len || len + best <= n || wrong[strcspn(wrong, "0123456789")] ||
+		    name[strcspn(name, "0123456789")])
+			continue;
+		d = suggest_distance(wrong, name);
+		if (d >= best || compose_env_get(&stack->project->env, name))
 			continue;
 		best = d;
 		found = name;
@@ -222,40 +233,23 @@ static bool wants_gpus(const struct stack *stack)
 	return false;
 }
 
-/* The variables that do choose GPUs. */
-static void add_choosers(const struct stack *stack, struct text *text)
-{
-	const char *seen[8];
-	size_t n = 0;
-
-	for (size_t i = 0; i < stack->n && n < ARRAY_LEN(seen); i++) {
-		const struct compose_value *value = check_value(&stack->services[i]);
-		bool known = !stack->services[i].wants_gpu || !value || !value->variable;
-
-		for (size_t k = 0; k < n && !known; k++)
-			known = strcmp(seen[k], value->variable) == 0;
-		if (known)
-			continue;
-		text_printf(text, "%s%s", n ? ", " : "", value->variable);
-		seen[n++] = value->variable;
-	}
-}
-
 struct unused {
 	struct check *check;
 	const struct names *names;
+	struct choosers choosers;
 };
 
 static void unused_variable(const struct unused *unused, const struct compose_assignment *item)
 {
 	const struct stack *stack = unused->check->stack;
-	const char *meant = near_miss(stack, unused->names, item->name);
+	const char *meant = near_miss(stack, &unused->choosers, item->name);
 	auto_text struct text choosers = {};
 	struct finding finding = {.span = item->span};
 
 	if (!meant && !looks_like_gpu(item))
 		return;
-	add_choosers(stack, &choosers);
+	for (size_t i = 0; i < MIN_OF(unused->choosers.n, (size_t)8); i++)
+		text_printf(&choosers, "%s%s", i ? ", " : "", unused->choosers.items[i]);
 	finding.message = mem_printf("%s=%s is used by no compose file: it does nothing",
 				     item->name, item->value);
 	if (meant)
@@ -271,11 +265,12 @@ static void unused_variables(struct check *check)
 {
 	const struct compose_env *env = &check->stack->project->env;
 	auto_names struct names names = {};
-	struct unused unused = {check, &names};
+	struct unused unused = {.check = check, .names = &names};
 
 	if (!wants_gpus(check->stack))
 		return;
 	names_of(check, &names);
+	choosers_of(check->stack, &unused.choosers);
 	for (size_t f = 0; f < env->n_files; f++) {
 		const struct compose_env_file *file = &env->files[f];
 

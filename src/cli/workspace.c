@@ -183,26 +183,38 @@ static bool is_number(const char *text)
 	return p > text && !*p;
 }
 
-/* "PROJECT-SERVICE-1" (docker compose), "PROJECT_SERVICE_1" (podman-compose): ret_number says which
- * of the replicas. */
+/* "SERVICE-1" after the project's name and the same sign: docker compose writes "-", podman-compose
+ * and older ones "_". ret_number says which of the replicas. */
+static bool is_replica_of(const struct compose_service *service, const char *rest, char sign,
+			  unsigned *ret_number)
+{
+	const size_t of_service = strlen(service->name);
+
+	if (strncmp(rest, service->name, of_service) != 0 || rest[of_service] != sign ||
+	    !is_number(rest + of_service + 1))
+		return false;
+	*ret_number = (unsigned)strtoul(rest + of_service + 1, NULL, 10);
+	return true;
+}
+
+/* As `gpus` tells it, "PROJECT/SERVICE", where it could ask the engine; else the container's name.
+ */
 static bool is_container_of(const struct compose_project *project,
 			    const struct compose_service *service, const char *name,
 			    unsigned *ret_number)
 {
-	const size_t of_project = strlen(project->name), of_service = strlen(service->name);
-	const char *rest = name + of_project + 1;
+	const size_t of_project = strlen(project->name);
+	const char sign = strncmp(name, project->name, of_project) == 0 ? name[of_project] : '\0';
 
 	*ret_number = 1;
 	if ((service->container_name && strcmp(service->container_name, name) == 0) ||
 	    strcmp(service->name, name) == 0)
 		return true;
-	if (strncmp(name, project->name, of_project) != 0 ||
-	    (name[of_project] != '-' && name[of_project] != '_') ||
-	    strncmp(rest, service->name, of_service) != 0 || rest[of_service] != name[of_project] ||
-	    !is_number(rest + of_service + 1))
-		return false;
-	*ret_number = (unsigned)strtoul(rest + of_service + 1, NULL, 10);
-	return true;
+	if (sign == '/')
+		return strcmp(name + of_project + 1, service->name) == 0 ||
+		       is_replica_of(service, name + of_project + 1, ' ', ret_number);
+	return (sign == '-' || sign == '_') &&
+	       is_replica_of(service, name + of_project + 1, sign, ret_number);
 }
 
 static void add_named(struct workspace *w, const char *name)

@@ -130,7 +130,14 @@ def project(engine, simulated):
 
 
 def test_services_are_shown_by_name(project):
+    """And known by it: what runs is measured and found where it is, here and from an inventory made here."""
     project.up()
+    (project.box.dir / "i.json").write_text(project.box.plimsoll("gpus", "--json", check=0).stdout)
+    for inventory in ([], ["--inventory", project.box.dir / "i.json"]):
+        plan = project.box.json("plan", *inventory, cwd=project.dir)
+        found = {a["service"]: ([g["index"] for g in a["today"]], a["measured_bytes"] >> 20) for a in plan["assignments"]}
+        assert found == {"llm": ([0], 18 << 10), "clip": ([0], 1200)}
+        assert [gpu["foreign_bytes"] for gpu in plan["gpus"]] == [0, 0]
 
 
 def test_a_service_is_moved(project):

@@ -199,24 +199,24 @@ def test_what_cannot_be_planned(sandbox):
 
 
 def test_services_by_the_names_of_their_containers(sandbox):
-    """In an inventory services have the names the engines give: both ways of writing, and one of the file's own."""
+    """In an inventory services have the names the engines give, in both ways of writing, one of the file's own, or PROJECT/SERVICE."""
     box = sandbox
     box.file(
         "compose.yaml",
         "name: x\nservices:\n  a: {image: i, gpus: all}\n  b: {image: i, gpus: all}\n"
-        "  c: {image: i, gpus: all, container_name: mine}\n  d: {image: i, gpus: all}\n",
+        "  c: {image: i, gpus: all, container_name: mine}\n  d: {image: i, gpus: all}\n  e: {image: i, gpus: all}\n",
     )
-    holders = [("service", "x-a-1", 4), ("service", "x-a-2", 3), ("service", "x_b_1", 2), ("service", "mine", 1),
+    holders = [("service", "x-a-1", 4), ("service", "x-a-2", 3), ("service", "x_b_1", 2), ("service", "mine", 1), ("service", "x/e", 6), ("service", "x/e 2", 7), ("service", "x/e (run)", 1),
                ("service", "y-d-1", 5), ("foreign", "x-d-1", 5)]
     box.file("i.json", {"gpus": [{
         "index": 0, "uuid": "GPU-0", "name": "NVIDIA RTX A5500",
-        "vram": {"total_bytes": 24 * GIB, "used_bytes": 20 * GIB},
+        "vram": {"total_bytes": 48 * GIB, "used_bytes": 35 * GIB},
         "holders": [{"kind": k, "name": n, "pids": [i + 1], "used_bytes": size * GIB} for i, (k, n, size) in enumerate(holders)],
     }]})
     plan = box.json("plan", "--inventory", "i.json")
-    assert {a["service"]: a["measured_bytes"] // GIB for a in plan["assignments"]} == {"a": 4, "b": 2, "c": 1}
+    assert {a["service"]: a["measured_bytes"] // GIB for a in plan["assignments"]} == {"a": 4, "b": 2, "c": 1, "e": 7}
     assert [one["service"] for one in plan["left_out"]] == ["d"]
-    assert plan["gpus"][0]["foreign_bytes"] == 10 * GIB
+    assert plan["gpus"][0]["foreign_bytes"] == 12 * GIB
 
 
 def test_the_project_may_say_it_all(two_gpus):

@@ -207,6 +207,22 @@ static bool driver_is_nvidia(const struct compose_request *request)
 	return strncmp(request->driver, "nvidia", strlen("nvidia")) == 0;
 }
 
+/* moby's drivers are built in; a name that only begins like nvidia's is none of them. */
+static void check_driver(struct locating *locating, const struct compose_node *entry,
+			 struct compose_request *request)
+{
+	static const char *const known[] = {"nvidia", "nvidia.cdi", "nvidia.runtime-hook"};
+
+	if (!request->driver || strncmp(request->driver, "nvidia", strlen("nvidia")) != 0)
+		return;
+	for (size_t i = 0; i < ARRAY_LEN(known); i++)
+		if (strcmp(request->driver, known[i]) == 0)
+			return;
+	locate_problem(locating, request, &compose_get(entry, "driver")->span,
+		       "could not select device driver \"%.64s\": there are nvidia and cdi",
+		       request->driver);
+}
+
 static void check_keys(struct locating *locating, const struct compose_node *entry,
 		       struct compose_request *request)
 {
@@ -256,6 +272,7 @@ static void read_request(struct locating *locating, const struct compose_node *e
 			locate_problem(locating, &request, &entry->span,
 				       "driver cdi wants names in device_ids");
 	}
+	check_driver(locating, entry, &request);
 	check_keys(locating, entry, &request);
 	request.is_nvidia = driver_is_nvidia(&request);
 	locate_add(locating, &request);

@@ -329,6 +329,8 @@ static void test_drivers(void **state)
 	     .want = AT "all absent compose.yaml:7:15 hidden foreign\n"},
 	    {"one of nvidia's two", DEVICE("{driver: nvidia.cdi, capabilities: [gpu]}"),
 	     .want = AT "all absent compose.yaml:7:15 decides\n"},
+	    {"none of nvidia's", DEVICE("{driver: nvidia.com/gpu, capabilities: [gpu]}"),
+	     .want = AT "all absent compose.yaml:7:15 decides problem compose.yaml:7:24\n"},
 	    {"rocm", DEVICE("{driver: rocm, capabilities: [gpu]}"),
 	     .want = AT "all absent compose.yaml:7:15 hidden foreign\n"},
 	    {"amd", DEVICE("{driver: amd, capabilities: [gpu], device_ids: ['0']}"),

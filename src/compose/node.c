@@ -75,7 +75,7 @@ static struct compose_entry *entry_find(const struct compose_node *map, const ch
 		return NULL;
 	}
 	for (size_t i = 0; i < map->n; i++)
-		if (strcmp(map->entries[i].key, key) == 0)
+		if (*map->entries[i].key == *key && strcmp(map->entries[i].key, key) == 0)
 			return &map->entries[i];
 	return NULL;
 }

@@ -37,6 +37,7 @@ struct reader {
 	size_t n_bytes, bom;
 	size_t nodes;
 	struct anchor *anchors[ANCHOR_BUCKETS];
+	struct compose_node *spare; /* a key's, that nothing points to any more */
 };
 
 /* What a map has for `<<`, until it ends. */
@@ -382,6 +383,15 @@ static size_t written_end(const struct compose_node *child)
 	return child->via.file ? child->via.end : child->span.end;
 }
 
+/* Of a key only its text and place are kept. */
+static void key_done(struct reader *rd, const yaml_event_t *event, struct compose_node *key)
+{
+	if (event->type != YAML_SCALAR_EVENT || event->data.scalar.anchor)
+		return;
+	*key = (struct compose_node){};
+	rd->spare = key;
+}
+
 /* One key, known by its event, and its value. */
 static int entry_read(struct reader *rd, const yaml_event_t *event, unsigned level,
 		      struct compose_node *map, struct merge *merge)
@@ -389,6 +399,7 @@ static int entry_read(struct reader *rd, const yaml_event_t *event, unsigned lev
 	struct compose_node *key = NULL, *value = NULL;
 	const struct compose_entry *first;
 	struct compose_span key_span;
+	const char *name;
 	bool is_merge;
 	int r = node_read(rd, event, level, &key);
 
@@ -397,19 +408,21 @@ static int entry_read(struct reader *rd, const yaml_event_t *event, unsigned lev
 	if (key->type != COMPOSE_SCALAR && key->type != COMPOSE_NULL)
 		return fail_at(rd, key->span.begin, "a key must be a single word, no list or map");
 	key_span = key->via.file ? key->via : key->span;
-	is_merge = !key->tagged_string && !key->via.file && strcmp(key->raw, "<<") == 0;
+	name = key->raw;
+	is_merge = !key->tagged_string && !key->via.file && strcmp(name, "<<") == 0;
 	if (is_merge && merge->value)
 		return key_twice(rd, "<<", &merge->key_span, &key_span);
-	first = is_merge ? NULL : compose_entry(map, key->raw);
+	first = is_merge ? NULL : compose_entry(map, name);
 	if (first)
-		return key_twice(rd, key->raw, &first->key_span, &key_span);
+		return key_twice(rd, name, &first->key_span, &key_span);
+	key_done(rd, event, key);
 	r = value_read(rd, level, &value);
 	if (r < 0)
 		return r;
 	if (is_merge)
 		*merge = (struct merge){value, key_span};
 	else
-		compose_map_put(rd->arena, map, key->raw, &key_span, value);
+		compose_map_put(rd->arena, map, name, &key_span, value);
 	map->span.end = MAX_OF(key_span.end, written_end(value));
 	return 0;
 }
@@ -502,7 +515,7 @@ static int node_read(struct reader *rd, const yaml_event_t *event, unsigned leve
 		return r;
 	begin = properties_skip(rd, begin, event->type == YAML_SCALAR_EVENT ? end : rd->file->len,
 				event_properties(event));
-	node = arena_alloc(rd->arena, sizeof *node);
+	node = rd->spare ? TAKE(rd->spare) : arena_alloc(rd->arena, sizeof *node);
 	node->span = span_of(rd, begin, MAX_OF(begin, end));
 	anchor = anchor_open(rd, event_anchor(event));
 	r = node_fill(rd, event, level, node);

@@ -285,7 +285,7 @@ static int correct_default(struct assigning *a, const struct assign_region *regi
 	return assign_yaml_part(a, region->part.node, &value->fallback_span, whole, err);
 }
 
-/* What the variable stands for now, and where in the text. */
+/* The part of the text that the variable stands for. */
 static void variable_extent(const struct assign_region *region, size_t *ret_begin, size_t *ret_end)
 {
 	const struct compose_node *node = region->part.node;

@@ -174,14 +174,16 @@ static void hunk_print(struct text *diff, const struct compose_file *file,
 	text_add(diff, " ");
 	range_print(diff, '+', new_begin, n_new);
 	text_add(diff, " @@\n");
-	for (size_t i = 0; i < n; i++) {
-		const struct change *change = &changes[i];
-
-		old_print(diff, ' ', file, at, change->begin);
-		old_print(diff, '-', file, change->begin, change->end);
-		lines_print(diff, '+', change->text.data + change->skipped,
-			    change->text.len - change->skipped);
-		at = change->end;
+	/* Changes of lines that follow each other: all that goes, then all that comes. */
+	for (size_t i = 0, last; i < n; i = last + 1) {
+		for (last = i; last + 1 < n && changes[last + 1].begin == changes[last].end;)
+			last++;
+		old_print(diff, ' ', file, at, changes[i].begin);
+		old_print(diff, '-', file, changes[i].begin, changes[last].end);
+		for (size_t k = i; k <= last; k++)
+			lines_print(diff, '+', changes[k].text.data + changes[k].skipped,
+				    changes[k].text.len - changes[k].skipped);
+		at = changes[last].end;
 	}
 	old_print(diff, ' ', file, at, end);
 }

@@ -225,6 +225,7 @@ static void diffs_as_people_know_them(void **state)
 	check_diff("a\nb\nc\n", "b\n", "", "--- a/f\n+++ b/f\n@@ -1,3 +1,2 @@\n a\n-b\n c\n");
 	check_diff("a\n", "a\n", "", "--- a/f\n+++ b/f\n@@ -1 +0,0 @@\n-a\n");
 	file = load(&w, "new file");
+	assert_true(file->missing);
 	edit(&w, file, 0, 0, "x=1\n");
 	compose_edits_diff(&w.edits, &diff);
 	assert_string_equal(diff.data, "--- /dev/null\n+++ b/new file\t\n@@ -0,0 +1 @@\n+x=1\n");
@@ -232,6 +233,22 @@ static void diffs_as_people_know_them(void **state)
 	compose_edits_finish(&w.edits);
 	compose_edits_diff(&w.edits, &diff);
 	assert_string_equal(diff.data, "");
+}
+
+static void lines_that_follow_each_other_are_one_change(void **state)
+{
+	auto_world struct world w = {.folder = *state};
+	auto_text struct text diff = {};
+	const struct compose_file *file;
+
+	put(w.folder, "f", "a=1\nb=1\nc=1\n", 0644);
+	file = load(&w, "f");
+	edit(&w, file, 2, 3, "2");
+	edit(&w, file, 6, 7, "2");
+	edit(&w, file, 10, 11, "2");
+	compose_edits_diff(&w.edits, &diff);
+	assert_string_equal(diff.data, "--- a/f\n+++ b/f\n@@ -1,3 +1,3 @@\n"
+				       "-a=1\n-b=1\n-c=1\n+a=2\n+b=2\n+c=2\n");
 }
 
 static bool patch_is_here(void)
@@ -596,6 +613,7 @@ int main(void)
 	    folder_test(all_of_a_try_or_none),
 	    folder_test(a_file_of_two_paths_is_one),
 	    folder_test(diffs_as_people_know_them),
+	    folder_test(lines_that_follow_each_other_are_one_change),
 	    folder_test(random_edits_are_taken_by_patch),
 	    folder_test(odd_names_are_taken_by_patch),
 	    folder_test(all_files_are_written),

@@ -465,18 +465,23 @@ static void add_shrink_way(struct ways *ways, size_t service, uint64_t bytes)
 	set_reason(way, &text);
 }
 
+/* The services that would have to give up least, of those alike the one that yields first. */
 static void find_shrinking(struct ways *ways)
 {
-	const struct plan_problem *problem = ways->problem;
+	const struct plan_service *services = ways->problem->services;
+	struct yield yield;
 	size_t chosen = SIZE_MAX;
 
+	yield_init(&yield, ways, PLAN_SHRINK);
 	for (size_t k = 0; k < SHRINK_WAYS; k++) {
 		uint64_t best = UINT64_MAX;
 		size_t last = chosen;
 
 		chosen = SIZE_MAX;
-		for (size_t i = 0; i < problem->n_services; i++) {
-			if (!may_yield(&problem->services[i]) || i == last)
+		for (size_t n = 0; n < yield.n; n++) {
+			size_t i = yield.able[n];
+
+			if (i == last)
 				continue;
 			if (!ways->shrink_known[i]) {
 				uint64_t least = least_shrink(ways, i, best);
@@ -492,7 +497,7 @@ static void find_shrinking(struct ways *ways)
 			}
 		}
 		/* Giving up all is no shrinking. */
-		if (chosen == SIZE_MAX || best == problem->services[chosen].vram_bytes)
+		if (chosen == SIZE_MAX || best == services[chosen].vram_bytes)
 			return;
 		add_shrink_way(ways, chosen, best);
 	}
@@ -610,11 +615,15 @@ static void find_bigger(struct ways *ways)
 	struct plan_way *way;
 
 	for (size_t g = 0; g < problem->n_gpus; g++) {
-		uint64_t least;
+		const struct plan_gpu *gpus = problem->gpus;
+		uint64_t least, below = change.bytes;
 
+		/* Of two for which the same would do, the one of the lower index. */
+		if (change.gpu != SIZE_MAX && gpus[g].index < gpus[change.gpu].index)
+			below++;
 		if (!problem->gpus[g].usable || problem->gpus[g].total_bytes == 0)
 			continue;
-		least = least_total(ways, g, change.bytes);
+		least = least_total(ways, g, below);
 		if (least == UINT64_MAX)
 			continue;
 		change.bytes = least;

@@ -116,6 +116,7 @@ static void shuffle(const struct plan_world *from, struct plan_world *to, uint64
 		*t = *s;
 		t->today = to->today[slot];
 		t->not_with = to->not_with[slot];
+		t->models = from->models[i];
 		for (size_t k = 0; k < s->n_today; k++)
 			to->today[slot][k] = at_gpu[s->today[k]];
 		for (size_t k = 0; k < s->n_not_with; k++)
@@ -157,6 +158,119 @@ static void order_changes_nothing(void **state)
 	}
 }
 
+/* The problem with all changes of a way but one (`without`), that one less by a byte instead where
+ * it has an amount. */
+static void apply_way(const struct plan_way *way, size_t without, struct plan_world *world)
+{
+	for (size_t c = 0; c < way->n_changes; c++) {
+		const struct plan_change *change = &way->changes[c];
+		struct plan_service *s = &world->services[change->service];
+		struct plan_gpu *gpu = &world->gpus[change->gpu];
+		uint64_t less = c == without, reserve;
+
+		switch (change->action) {
+		case PLAN_ON_DEMAND:
+			if (c == without)
+				break;
+			if (change->model == SIZE_MAX)
+				s->on_demand = true;
+			else
+				s->vram_bytes -= s->models[change->model].bytes;
+			break;
+		case PLAN_CPU:
+			break;
+		case PLAN_SHRINK:
+			s->vram_bytes -= change->bytes - less;
+			break;
+		case PLAN_BIGGER_GPU:
+			reserve = gpu->total_bytes - gpu->load_line_bytes;
+			gpu->total_bytes = change->bytes - less;
+			gpu->load_line_bytes =
+			    gpu->total_bytes - MAX_OF(reserve, gpu->total_bytes / 20);
+			break;
+		}
+	}
+}
+
+static void copy_world(const struct plan_world *from, struct plan_world *to)
+{
+	memcpy(to, from, sizeof *to);
+	to->problem.gpus = to->gpus;
+	to->problem.services = to->services;
+}
+
+static void check_way(uint64_t round, const struct plan_world *world, const struct plan_way *way)
+{
+	static struct plan_world other;
+	uint64_t sets[PLAN_SERVICES_MAX], own[PLAN_SERVICES_MAX];
+
+	if (way->changes[0].action == PLAN_CPU)
+		return;
+	for (size_t c = 0; c < way->n_changes; c++)
+		if (way->changes[c].action != PLAN_BIGGER_GPU)
+			assert_false(world->services[way->changes[c].service].keep);
+	copy_world(world, &other);
+	apply_way(way, SIZE_MAX, &other);
+	if (!plan_brute(&other.problem, sets))
+		fail_msg("round %llu: no way out: %s", (unsigned long long)round, way->reason);
+	for (size_t i = 0; i < other.problem.n_services; i++)
+		own[i] = set_of(&way->places[i]);
+	assert_memory_equal(own, sets, other.problem.n_services * sizeof *own);
+	for (size_t c = 0; c < way->n_changes; c++) {
+		copy_world(world, &other);
+		apply_way(way, c, &other);
+		if (plan_brute(&other.problem, sets))
+			fail_msg("round %llu: less would do: %s", (unsigned long long)round,
+				 way->reason);
+	}
+}
+
+/* Does it help when one service alone loads on demand? Then a way says so. */
+static void check_single(const struct plan_world *world, const struct plan *plan, size_t service)
+{
+	static struct plan_world other;
+	uint64_t sets[PLAN_SERVICES_MAX];
+	const struct plan_service *s = &world->services[service];
+	size_t found = 0, others = 0;
+
+	copy_world(world, &other);
+	other.services[service].on_demand = true;
+	if (s->keep || s->on_demand || s->vram_bytes == 0 || !plan_brute(&other.problem, sets))
+		return;
+	for (size_t w = 0; w < plan->n_ways; w++) {
+		const struct plan_change *change = &plan->ways[w].changes[0];
+
+		if (change->action != PLAN_ON_DEMAND || change->model != SIZE_MAX)
+			continue;
+		others++;
+		found += plan->ways[w].n_changes == 1 && change->service == service;
+	}
+	/* Three at most are listed. */
+	assert_true(found == 1 || others == 3);
+}
+
+static void ways_are_the_smallest(void **state)
+{
+	static struct plan_world world;
+	uint64_t seed = 4, seen = 0, n_ways = 0;
+
+	for (uint64_t round = 0; round < rounds(3000); round++) {
+		auto_plan struct plan *plan = NULL;
+
+		plan_world_small(&world, &seed, 3, 5);
+		plan = solve(&world.problem);
+		if (plan->feasible)
+			continue;
+		seen++;
+		n_ways += plan->n_ways;
+		for (size_t w = 0; w < plan->n_ways; w++)
+			check_way(round, &world, &plan->ways[w]);
+		for (size_t i = 0; i < world.problem.n_services; i++)
+			check_single(&world, plan, i);
+	}
+	assert_true(seen > rounds(3000) / 10 && n_ways > seen / 2);
+}
+
 /* The rules hold on larger ones, too, where not all placements can be looked at. */
 static void rules_hold(void **state)
 {
@@ -187,6 +301,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(equals_brute_force),
 	    cmocka_unit_test(order_changes_nothing),
+	    cmocka_unit_test(ways_are_the_smallest),
 	    cmocka_unit_test(rules_hold),
 	};
 

@@ -42,10 +42,27 @@ static void world_init(struct plan_world *world, size_t n_gpus, size_t n_service
 					   .gpus = 1,
 					   .replicas = 1,
 					   .today = world->today[i],
-					   .not_with = world->not_with[i]};
+					   .not_with = world->not_with[i],
+					   .models = world->models[i]};
 		for (size_t g = 0; g < n_gpus; g++)
 			s->allowed[g] = true;
 	}
+}
+
+/* Up to three models, and what they share. */
+static void small_models(struct plan_world *world, uint64_t *seed, size_t i)
+{
+	struct plan_service *s = &world->services[i];
+	uint64_t left = s->vram_bytes;
+
+	for (size_t n = below(seed, 4); s->n_models < n && left > 1; s->n_models++) {
+		uint64_t bytes = 1 + below(seed, left - 1);
+
+		world->models[i][s->n_models] =
+		    (struct plan_model){.name = "abc" + s->n_models, .bytes = bytes};
+		left -= bytes;
+	}
+	s->shared_bytes = s->n_models > 0 ? left : 0;
 }
 
 /* --- small and nasty ----------------------------------------------------------------------- */
@@ -63,6 +80,10 @@ static void small_service(struct plan_world *world, uint64_t *seed, size_t i)
 	    one_in(seed, 5 + n_services / 3) ? 1 + (unsigned)below(seed, MIN_OF(n_gpus, 3)) : 1;
 	s->exclusive = one_in(seed, 8 + 2 * n_services);
 	s->on_demand = one_in(seed, 7);
+	s->keep = one_in(seed, 6);
+	s->cpu_fallback = one_in(seed, 4);
+	s->priority = (int)below(seed, 3);
+	small_models(world, seed, i);
 	for (size_t g = 0; g < n_gpus; g++) {
 		s->allowed[g] = !one_in(seed, 10);
 		s->preference[g] = one_in(seed, 4) ? (int)below(seed, 5) - 2 : 0;

@@ -11,6 +11,7 @@ struct plan_world {
 	char names[PLAN_SERVICES_MAX][16];
 	size_t today[PLAN_SERVICES_MAX][PLAN_GPUS_MAX];
 	size_t not_with[PLAN_SERVICES_MAX][4];
+	struct plan_model models[PLAN_SERVICES_MAX][4];
 };
 
 /* Small and nasty: a few bytes, up to `gpus_max` GPUs and `services_max` services, with all that a

@@ -207,7 +207,7 @@ static void add_prose(const struct view *view, const char *lead, const char *pro
 
 static void add_finding(const struct view *view, const struct finding *finding)
 {
-	auto_text struct text lead = {}, prose = {};
+	auto_text struct text lead = {};
 
 	if (finding->span.file)
 		text_printf(&lead, "%s:%u:%u: ", finding->span.file->shown, finding->line,

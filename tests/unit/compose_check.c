@@ -149,7 +149,6 @@ static struct compose_project *load(struct scene *scene)
 {
 	struct compose_memory_file files[16];
 	auto_strings struct strings mains = {}, shell = {};
-	auto_text struct text paths = {};
 	struct compose_options options = {.memory = files, .dir = FOLDER "."};
 	struct compose_project *project = NULL;
 	struct error err = {};

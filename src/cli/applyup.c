@@ -228,6 +228,8 @@ static int put_back_containers(struct apply *apply, struct error *err)
 	if (r == 0) {
 		options = rollout_options_of(apply, again.project, -1);
 		options.ran = &apply->before.containers;
+		/* However little patience there was for the new ones. */
+		options.health_timeout_ms = MAX_OF(options.health_timeout_ms, HEALTH_MS);
 		r = rollout_up(again.engine, &options, err);
 	}
 	if (r < 0)

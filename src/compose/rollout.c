@@ -62,6 +62,19 @@ static void tell_lines(const struct rollout *rollout, const char *text)
 			tell(rollout, "  | %s", line);
 }
 
+/* What podman-compose said, without the commands it ran: the environment of the services is in
+ * them, passwords and all. */
+static void tell_program(const struct rollout *rollout, const char *text)
+{
+	auto_free char *copy = mem_strdup(text ? text : "");
+	char *rest = copy;
+
+	for (char *line; (line = strsep(&rest, "\n"));)
+		if (*line && *line != '[' && !text_starts_with(line, "**") &&
+		    !strstr(line, " --label "))
+			tell(rollout, "  | %s", line);
+}
+
 /* The last lines of a text, at most `bytes`: what an error has room for. */
 static const char *last_of(const char *text, size_t bytes)
 {
@@ -148,6 +161,10 @@ static int program_call(struct rollout *rollout, const struct strings *words,
 	r = program_run(&program, ret_output, &status, err);
 	if (r < 0 || status == 0)
 		return r;
+	if (rollout->command.program == ROLLOUT_PODMAN_COMPOSE) {
+		tell_program(rollout, ret_output->data);
+		return error_set(err, -EIO, "podman-compose %s failed", words->items[0]);
+	}
 	return error_set(err, -EIO, "%s %s failed: %s",
 			 rollout_program_name(rollout->command.program), words->items[0],
 			 last_of(ret_output->data, 600));
@@ -333,7 +350,8 @@ struct stage_state {
 static int look_at_stage(struct rollout *rollout, struct stage_state *state, struct error *err)
 {
 	auto_engine_containers struct engine_containers now = {};
-	bool settled = monotonic_now_ms() - state->began_ms >= SETTLE_MS;
+	int64_t settle_ms = MIN_OF(SETTLE_MS, rollout->options->health_timeout_ms / 2);
+	bool settled = monotonic_now_ms() - state->began_ms >= settle_ms;
 	int r = engine_list(rollout->engine, rollout->options->project->name, &now, err);
 
 	text_clear(&state->missing);
@@ -370,7 +388,7 @@ static int stage_wait(struct rollout *rollout, unsigned stage, const struct text
 	} while (r == 0);
 	/* The reason may be what the program said. */
 	if (r < 0 && r != -ECANCELED && rollout->command.program == ROLLOUT_PODMAN_COMPOSE)
-		tell_lines(rollout, last_of(output->data, 2000));
+		tell_program(rollout, output->data);
 	text_finish(&state.missing);
 	return MIN_OF(r, 0);
 }

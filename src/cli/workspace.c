@@ -6,11 +6,13 @@
 #include "cli/workspace.h"
 
 #include "cli/inventory.h"
+#include "cli/session.h"
 #include "config/rule.h"
 #include "gpu/catalogue.h"
 #include "gpu/sampler.h"
 #include "host/process.h"
-#include "util/timestamp.h"
+#include "util/jsonx.h"
+#include "util/when.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -155,8 +157,41 @@ static void make_ledger(struct workspace *w)
 	w->ledger = ledger_create(w->list, NULL, 0, &(struct ledger_host){}, &options);
 }
 
+/* What was drained by hand is the daemon's to know. None is started for it, and one that does not
+ * answer is a warning: a plan is a proposal. */
+static void add_drains(struct workspace *w, struct ledger_rule *rules)
+{
+	auto_api_client struct api_client *client = NULL;
+	auto_json json_t *status = NULL;
+	struct error why = {};
+	const json_t *drain;
+	size_t i;
+	int r = session_join(&client, &why);
+
+	if (r == 0)
+		r = session_try(client, "GET", NULL, &status, &why, "/v1/status");
+	if (r < 0 && !session_is_gone(r))
+		strings_take(&w->warnings,
+			     mem_printf("which GPUs are drained is not known: %s", why.text));
+	json_array_foreach (json_object_get(json_object_get(status, "rules"), "drained"), i,
+			    drain) {
+		const char *uuid = jsonx_get_string(drain, "uuid", "");
+		const char *reason = jsonx_get_string(drain, "reason", "");
+		const struct gpu *gpu = gpu_list_find(w->list, uuid);
+		struct ledger_rule *rule = gpu ? &rules[gpu - w->list->gpus] : NULL;
+
+		if (!rule)
+			continue;
+		rule->closed = true;
+		(void)snprintf(rule->text, sizeof rule->text, "drained since %s%s%.100s",
+			       WHEN_TEXT(jsonx_get_time(drain, "since")), *reason ? ": " : "",
+			       reason);
+	}
+}
+
 static int sample(struct workspace *w, struct error *err)
 {
+	struct ledger_rule *rules;
 	auto_gpu_list struct gpu_list *list = NULL;
 	int r = gpu_sample_once(GPUS_DEADLINE_MS, &list, err);
 
@@ -167,7 +202,9 @@ static int sample(struct workspace *w, struct error *err)
 				 list->text[0] ? list->text : "there is no GPU here");
 	gpu_list_destroy(w->list);
 	w->list = TAKE(list);
-	make_rules(w, mem_calloc(w->list->n + 1, sizeof *w->rules));
+	rules = mem_calloc(w->list->n + 1, sizeof *rules);
+	add_drains(w, rules);
+	make_rules(w, rules);
 	make_ledger(w);
 	return 0;
 }

@@ -157,6 +157,16 @@ def test_plimsoll_yaml_beside_the_project(two_gpus):
     assert 'project/plimsoll.yaml:2:9: unknown key "vrm"' in said
 
 
+def test_a_drained_gpu_gets_nothing(two_gpus):
+    box = two_gpus
+    box.file("compose.yaml", "services: {clip: {image: i, gpus: all, x-plimsoll: {vram: 2G}}}")
+    assert where(box.json("plan")["assignments"]) == {"clip": [0]}
+    assert not list(box.processes()), "a daemon was started to look"
+    box.plimsoll("gpus", "drain", "0", "--reason", "the fan is loud", check=0)
+    assert where(box.json("plan")["assignments"]) == {"clip": [1]}
+    assert "nothing is planned here: drained since" in (text := box.plimsoll("plan", check=0).stdout) and "the fan is loud" in text
+
+
 def test_what_others_use_is_taken_into_account(simulated):
     box = simulated(gpus="rtx-5070-ti,rtx-2080-super")
     box.file("compose.yaml", "services: {llm: {image: i, gpus: all, x-plimsoll: {vram: 7G}}}")

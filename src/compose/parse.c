@@ -323,7 +323,9 @@ static int alias_read(struct reader *rd, const yaml_event_t *event, unsigned lev
 	return node_share(rd, anchor->node, level, &span, ret_node);
 }
 
-/* Keys that are not there yet; what stands in the map itself and what came earlier wins. */
+/* Keys that are not there yet; what stands in the map itself and what came earlier wins. A key
+ * that stands there as `!reset` is taken out before `<<` is looked at: it takes away what earlier
+ * files said, and lets this one in. */
 static int map_merge(struct reader *rd, struct compose_node *map, const struct merge *merge,
 		     const struct compose_node *from)
 {
@@ -332,9 +334,12 @@ static int map_merge(struct reader *rd, struct compose_node *map, const struct m
 				     "<< takes a map, an alias of one, or a list of these");
 	for (size_t i = 0; i < from->n; i++) {
 		struct compose_entry *entry = &from->entries[i];
+		const struct compose_node *own = compose_get(map, entry->key);
 
-		if (compose_entry(map, entry->key))
+		if (own && own->mark != COMPOSE_RESET)
 			continue;
+		if (own && entry->value->mark == COMPOSE_UNMARKED)
+			entry->value->mark = COMPOSE_OVERRIDE;
 		if (!entry->value->via.file)
 			entry->value->via = merge->key_span;
 		compose_map_put(rd->arena, map, entry->key, &entry->key_span, entry->value);

@@ -324,6 +324,53 @@ static void add_node(struct text *out, const struct compose_node *node)
 							   : '\0');
 }
 
+/* Maps, and lists of maps, are written in block style where that goes; the rest in one line. */
+static bool is_blocky(const struct compose_node *node)
+{
+	if (node->type == COMPOSE_LIST)
+		return node->n > 0 && node->items[0]->type == COMPOSE_MAP && node->items[0]->n > 0;
+	return node->type == COMPOSE_MAP && node->n > 0;
+}
+
+static void add_block(struct text *out, const struct compose_node *node, int indent,
+		      const char *newline);
+
+static void add_entries(struct text *out, const struct compose_node *map, int indent,
+			const char *newline, const char *first)
+{
+	for (size_t i = 0; i < map->n; i++) {
+		text_printf(out, "%s%*s%s", newline, indent, "", i == 0 ? first : "");
+		if (i == 0)
+			indent += (int)strlen(first);
+		add_scalar(out, map->entries[i].key, '\0');
+		text_add(out, ":");
+		add_block(out, map->entries[i].value, indent + STEP, newline);
+	}
+}
+
+/* What follows `key:`. */
+static void add_block(struct text *out, const struct compose_node *node, int indent,
+		      const char *newline)
+{
+	if (!is_blocky(node)) {
+		text_add(out, " ");
+		add_node(out, node);
+		return;
+	}
+	if (node->mark != COMPOSE_UNMARKED)
+		text_add(out, node->mark == COMPOSE_RESET ? " !reset" : " !override");
+	if (node->type == COMPOSE_MAP)
+		add_entries(out, node, indent, newline, "");
+	for (size_t i = 0; node->type == COMPOSE_LIST && i < node->n; i++) {
+		if (is_blocky(node->items[i]) && node->items[i]->type == COMPOSE_MAP) {
+			add_entries(out, node->items[i], indent, newline, "- ");
+			continue;
+		}
+		text_printf(out, "%s%*s- ", newline, indent, "");
+		add_node(out, node->items[i]);
+	}
+}
+
 /* The request with these ids and no count, as a new node. */
 static struct compose_node *request_with(struct assigning *a, const struct compose_request *request,
 					 const char *const *ids, size_t n)
@@ -384,6 +431,7 @@ static int write_entry(struct assigning *a, const struct compose_node *map, cons
 {
 	const struct compose_entry *entry = compose_entry(map, key);
 	auto_text struct text out = {};
+	unsigned line, column;
 
 	if (entry && entry->value->via.file == map->span.file &&
 	    entry->value->via.begin >= entry->key_span.end &&
@@ -392,17 +440,15 @@ static int write_entry(struct assigning *a, const struct compose_node *map, cons
 		add_node(&out, value);
 		return assign_edit(a, &entry->value->via, out.data, err);
 	}
-	text_printf(&out, "%s: ", key);
-	add_node(&out, value);
-	if (is_flow(map))
+	if (is_flow(map)) {
+		text_printf(&out, "%s: ", key);
+		add_node(&out, value);
 		return insert_entry(a, map, map->span.begin, out.data, err);
-	{
-		auto_text struct text line = {};
-
-		add_indent(&line, map->span.file, map->span.begin, 0);
-		text_add(&line, out.data);
-		return append_lines(a, map, line.data, err);
 	}
+	compose_file_position(map->span.file, map->span.begin, &line, &column);
+	text_printf(&out, "%*s%s:", (int)column - 1, "", key);
+	add_block(&out, value, (int)column - 1 + STEP, newline_of(map->span.file));
+	return append_lines(a, map, out.data, err);
 }
 
 /* Item of a list of variables: is it this one's? */

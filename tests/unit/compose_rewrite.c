@@ -534,7 +534,6 @@ static void forbid_owner(const char *folder)
 static void where_one_may_not_write(void **state)
 {
 	auto_world struct world w = {.folder = *state};
-	auto_free char *path = mem_printf("%s/a", w.folder);
 	char told[1024];
 
 	put(w.folder, "a", "one\n", 0644);

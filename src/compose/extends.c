@@ -67,11 +67,13 @@ static int base_read(struct loader *loader, struct level *level, const struct co
 	struct base_file *base;
 	int r = loader_documents(loader, file, level->env, &documents, err);
 
-	for (size_t i = 0; r == 0 && i < documents.n; i++)
+	for (size_t i = 0; r == 0 && i < documents.n; i++) {
+		loader_absolute(loader, &documents.items[i], dir);
 		r = loader_merge(loader, &documents.items[i], &model, err);
+	}
 	if (r < 0)
 		return r;
-	services = compose_get(loader_absolute(loader, model, dir), "services");
+	services = compose_get(model, "services");
 	if (!services || services->type != COMPOSE_MAP)
 		return error_set(err, -EINVAL, "%s has no services", file->shown);
 	base = base_create(loader, file, dir, services);

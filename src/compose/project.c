@@ -274,50 +274,60 @@ static char *env_file_path(struct loader *loader, const char *dir, const char *p
 	return loader_join(loader, dir, path);
 }
 
-static struct compose_node *absolute_env_files(struct loader *loader, struct compose_node *list,
+/* One entry of env_file, in either form. */
+static struct compose_node *absolute_entry(struct loader *loader, struct compose_node *item,
+					   const char *dir)
+{
+	struct compose_node *path = item->type == COMPOSE_MAP ? compose_get(item, "path") : item;
+	const char *text = compose_text(path);
+	struct compose_node *full;
+
+	if (!text || !*text || *text == '/')
+		return item;
+	full = compose_node_scalar(arena_of(loader), path, env_file_path(loader, dir, text));
+	if (item == path)
+		return full;
+	item = compose_node_copy(arena_of(loader), item);
+	compose_map_put(arena_of(loader), item, "path", NULL, full);
+	return item;
+}
+
+static struct compose_node *absolute_env_files(struct loader *loader, struct compose_node *node,
 					       const char *dir)
 {
-	struct compose_node *copy = compose_node_list(arena_of(loader), list);
+	struct compose_node *copy;
 
-	for (size_t i = 0; i < list->n; i++) {
-		struct compose_node *item = list->items[i], *path = compose_get(item, "path");
-
-		if (compose_text(path) && *path->text && *path->text != '/') {
-			item = compose_node_copy(arena_of(loader), item);
-			compose_map_put(
-			    arena_of(loader), item, "path", NULL,
-			    compose_node_scalar(arena_of(loader), path,
-						env_file_path(loader, dir, path->text)));
-		}
-		compose_list_add(arena_of(loader), copy, item);
-	}
+	if (node->type != COMPOSE_LIST)
+		return absolute_entry(loader, node, dir);
+	copy = compose_node_list(arena_of(loader), node);
+	for (size_t i = 0; i < node->n; i++)
+		compose_list_add(arena_of(loader), copy,
+				 absolute_entry(loader, node->items[i], dir));
 	return copy;
 }
 
-struct compose_node *loader_absolute(struct loader *loader, struct compose_node *root,
-				     const char *dir)
+void loader_absolute(struct loader *loader, struct document *document, const char *dir)
 {
-	const struct compose_node *services = compose_get(root, "services");
+	const struct compose_node *services = compose_get(document->root, "services");
 	struct compose_node *all = NULL;
 
 	for (size_t i = 0; services && services->type == COMPOSE_MAP && i < services->n; i++) {
 		struct compose_node *service = services->entries[i].value;
-		struct compose_node *list = compose_get(service, "env_file");
+		struct compose_node *files = compose_get(service, "env_file");
 
-		if (!list || list->type != COMPOSE_LIST || list->n == 0)
+		if (!files || files->type == COMPOSE_NULL)
 			continue;
 		service = compose_node_copy(arena_of(loader), service);
 		compose_map_put(arena_of(loader), service, "env_file", NULL,
-				absolute_env_files(loader, list, dir));
+				absolute_env_files(loader, files, dir));
 		if (!all)
 			all = compose_node_copy(arena_of(loader), services);
 		compose_map_put(arena_of(loader), all, services->entries[i].key, NULL, service);
 	}
 	if (!all)
-		return root;
-	root = compose_node_copy(arena_of(loader), root);
-	compose_map_put(arena_of(loader), root, "services", NULL, all);
-	return root;
+		return;
+	document->root = compose_node_copy(arena_of(loader), document->root);
+	compose_map_put(arena_of(loader), document->root, "services", NULL, all);
 }
 
 int level_read(struct loader *loader, struct level *level, struct compose_node **ret_root,
@@ -336,13 +346,14 @@ int level_read(struct loader *loader, struct level *level, struct compose_node *
 			r = include_apply(loader, level, &documents.items[j], err);
 			if (r == 0)
 				r = extends_apply(loader, level, &documents.items[j], err);
+			loader_absolute(loader, &documents.items[j], level->dir);
 			if (r == 0)
 				r = loader_merge(loader, &documents.items[j], &root, err);
 		}
 		if (r < 0)
 			return r;
 	}
-	*ret_root = loader_absolute(loader, root, level->dir);
+	*ret_root = root;
 	return 0;
 }
 

@@ -96,9 +96,9 @@ int loader_documents(struct loader *loader, const struct compose_file *file,
 /* Merge a document into `*model` (NULL at first): reset, merge, settle. */
 int loader_merge(struct loader *loader, const struct document *document,
 		 struct compose_node **model, struct error *err) MUST_CHECK;
-/* env_file paths of all services of `root` (may be NULL), relative to `dir`, made absolute. */
-struct compose_node *loader_absolute(struct loader *loader, struct compose_node *root,
-				     const char *dir);
+/* env_file paths of all services of a document, relative to `dir`, made absolute: by them the
+ * entries of merged lists are told apart. */
+void loader_absolute(struct loader *loader, struct document *document, const char *dir);
 /* All files of a level, merged; NULL: they are all empty. */
 int level_read(struct loader *loader, struct level *level, struct compose_node **ret_root,
 	       struct error *err) MUST_CHECK;

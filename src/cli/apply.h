@@ -19,6 +19,7 @@ struct apply {
 	struct workspace after;        /* the files as they are written */
 	struct compose_backup *backup; /* NULL: nothing was written */
 	struct strings changed;        /* services whose containers are to be made anew */
+	int interrupt_fd; /* readable: Ctrl-C and the like; negative: signals do what they do */
 	/* How it went, for --json. */
 	const char *rollout; /* "none", "done", "put-back", "failed" */
 	char *failure;       /* why; owned */
@@ -33,6 +34,11 @@ void apply_find_changed(struct apply *apply);
 
 /* Does the project, read again, say what was planned? -EBADE: it does not, and what it says. */
 int apply_check_written(struct apply *apply, struct error *err) MUST_CHECK;
+
+/* From here on signals are read from apply->interrupt_fd; an apply that rolls out is not to be torn
+ * apart between files and containers. */
+void apply_signals_catch(struct apply *apply);
+void apply_signals_release(struct apply *apply);
 
 /* Roll it out, wait, look at the GPUs; put everything back when that fails. Returns an exit code.
  * Errors are told. */

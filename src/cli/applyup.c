@@ -145,9 +145,9 @@ static int look(struct apply *apply, struct error *err)
 	return rollout_verify(apply->after.stack, places, n, err);
 }
 
-static int verify(struct apply *apply, int interrupt_fd, struct error *err)
+static int verify(struct apply *apply, struct error *err)
 {
-	struct pollfd interrupt = {.fd = interrupt_fd, .events = POLLIN};
+	struct pollfd interrupt = {.fd = apply->interrupt_fd, .events = POLLIN};
 	int64_t began_ms = monotonic_now_ms();
 
 	for (;;) {
@@ -261,25 +261,41 @@ static int put_back(struct apply *apply, const struct error *why)
 			     error_text(why));
 }
 
-static int signals_catch(sigset_t *ret_before)
+static void signals_of_an_end(sigset_t *ret_set)
+{
+	(void)sigemptyset(ret_set);
+	(void)sigaddset(ret_set, SIGINT);
+	(void)sigaddset(ret_set, SIGTERM);
+	(void)sigaddset(ret_set, SIGHUP);
+}
+
+void apply_signals_catch(struct apply *apply)
 {
 	sigset_t ends;
 
-	(void)sigemptyset(&ends);
-	(void)sigaddset(&ends, SIGINT);
-	(void)sigaddset(&ends, SIGTERM);
-	(void)sigaddset(&ends, SIGHUP);
-	(void)sigprocmask(SIG_BLOCK, &ends, ret_before);
-	return signalfd(-1, &ends, SFD_CLOEXEC | SFD_NONBLOCK);
+	signals_of_an_end(&ends);
+	(void)sigprocmask(SIG_BLOCK, &ends, NULL);
+	apply->interrupt_fd = signalfd(-1, &ends, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+void apply_signals_release(struct apply *apply)
+{
+	struct signalfd_siginfo info;
+	sigset_t ends;
+
+	/* What came meanwhile has been answered. */
+	while (read(apply->interrupt_fd, &info, sizeof info) > 0)
+		;
+	apply->interrupt_fd = fd_close(apply->interrupt_fd);
+	signals_of_an_end(&ends);
+	(void)sigprocmask(SIG_UNBLOCK, &ends, NULL);
 }
 
 int apply_up(struct apply *apply)
 {
 	struct rollout_options options;
-	auto_close int fd = -1;
 	struct error err = {};
-	sigset_t before;
-	int r, code = EXIT_DONE;
+	int r;
 
 	if (apply->changed.n == 0 && something_ran(apply)) {
 		apply_tell("every service runs where it was planned: nothing to roll out");
@@ -287,23 +303,17 @@ int apply_up(struct apply *apply)
 		apply_journal_remove(&apply->journal);
 		return EXIT_DONE;
 	}
-	fd = signals_catch(&before);
 	if (apply->changed.n == 0)
 		strings_add(&apply->changed, apply->after.project->services[0].name);
-	options = rollout_options_of(apply, apply->after.project, fd);
+	options = rollout_options_of(apply, apply->after.project, apply->interrupt_fd);
 	r = rollout_up(apply->after.engine, &options, &err);
 	if (r == 0)
-		r = verify(apply, fd, &err);
-	if (r == 0) {
-		apply->rollout = "done";
-		apply_journal_remove(&apply->journal);
-	} else {
+		r = verify(apply, &err);
+	if (r < 0) {
 		err.code = r;
-		code = put_back(apply, &err);
+		return put_back(apply, &err);
 	}
-	/* What came meanwhile has been answered. */
-	while (read(fd, &(struct signalfd_siginfo){}, sizeof(struct signalfd_siginfo)) > 0)
-		;
-	(void)sigprocmask(SIG_SETMASK, &before, NULL);
-	return code;
+	apply->rollout = "done";
+	apply_journal_remove(&apply->journal);
+	return EXIT_DONE;
 }

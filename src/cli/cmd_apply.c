@@ -324,25 +324,35 @@ static int roll_out(struct apply *apply)
 	return r < 0 ? verb_fail(&err) : apply_up(apply);
 }
 
-static int do_it(struct apply *apply)
+static int write_and_roll_out(struct apply *apply)
 {
-	bool up = options_flag(apply->options, "up");
 	struct error err = {};
-	int code = ask(apply);
 
-	if (code != EXIT_DONE)
-		return code;
 	if (write_files(apply, &err) < 0)
 		return verb_complain(EXIT_CANNOT, "%s", error_text(&err));
-	if (up)
+	if (options_flag(apply->options, "up"))
 		return roll_out(apply);
 	/* Its containers may still be what an earlier one left: that stays said. */
 	if (apply->backup && !apply->journal.found)
 		apply_journal_remove(&apply->journal);
-	if (apply->edits.n > 0 && apply->before.containers.n > 0)
-		apply_tell(
-		    "running containers are as they were; `plimsoll apply --up` rolls it out");
+	if (apply->edits.n > 0 && apply->before.containers.n > 0 && !apply->before.is_elsewhere)
+		apply_tell("running containers are as they were; `plimsoll apply --up` rolls it "
+			   "out");
 	return EXIT_DONE;
+}
+
+static int do_it(struct apply *apply)
+{
+	int code = ask(apply);
+
+	if (code != EXIT_DONE)
+		return code;
+	if (options_flag(apply->options, "up"))
+		apply_signals_catch(apply);
+	code = write_and_roll_out(apply);
+	if (apply->interrupt_fd >= 0)
+		apply_signals_release(apply);
+	return code;
 }
 
 static int check_usage(const struct options *options)
@@ -390,7 +400,7 @@ static int apply_run(struct apply *apply)
 
 static int run(const struct options *options)
 {
-	struct apply apply = {.options = options};
+	struct apply apply = {.options = options, .interrupt_fd = -1};
 	int code = check_usage(options);
 
 	if (code != EXIT_DONE)

@@ -3,6 +3,7 @@
  * nonsense: each costs its deadline at most and ends in an error that names the socket.
  */
 #include "compose/engine.h"
+#include "compose/engine_names.h"
 
 #include "util/timestamp.h"
 #include "util/unixsock.h"
@@ -331,6 +332,29 @@ static void where_it_is_looked_for(void **state)
 	assert_non_null(strstr(err.text, "DOCKER_HOST is tcp://10.0.0.1:2375"));
 }
 
+static void names_of_all_containers(void **state)
+{
+	struct server *server = *state;
+	auto_free char *url = mem_printf("unix://%s", server->path);
+	auto_engine_names struct engine_names *names = NULL, *none = NULL;
+	int64_t began_ms;
+
+	(void)unsetenv("CONTAINER_HOST");
+	(void)setenv("DOCKER_HOST", url, 1);
+	server->manner = PROPER;
+	names = engine_names_load(SLACK_MS);
+	assert_int_equal(engine_names_count(names), 2);
+	assert_string_equal(engine_names_find(names, ID_A), "p/a");
+	assert_string_equal(engine_names_find(names, ID_B), "p_b_1"); /* no compose program's */
+	assert_null(engine_names_find(names, "cc"));
+	assert_null(engine_names_find(NULL, ID_A));
+	server->manner = SILENT;
+	began_ms = monotonic_now_ms();
+	none = engine_names_load(DEADLINE_MS);
+	assert_int_equal(engine_names_count(none), 0);
+	assert_true(monotonic_now_ms() - began_ms < DEADLINE_MS + SLACK_MS);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -339,6 +363,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(what_goes_away_between_is_left_out, setup, teardown),
 	    cmocka_unit_test_setup_teardown(a_bad_engine_costs_its_deadline, setup, teardown),
 	    cmocka_unit_test_setup_teardown(one_that_hangs_later, setup, teardown),
+	    cmocka_unit_test_setup_teardown(names_of_all_containers, setup, teardown),
 	    cmocka_unit_test_setup_teardown(where_it_is_looked_for, setup, teardown),
 	};
 

@@ -25,8 +25,9 @@ struct world {
 /* "name: dependency dependency" for each. */
 static void world_init(struct world *world, const char *const *lines)
 {
-	*world = (struct world){.project = {.services = world->services}};
-	world->project.name = (char[]){"p"};
+	static char name_of_project[] = "p";
+
+	*world = (struct world){.project = {.name = name_of_project, .services = world->services}};
 	for (; *lines; lines++) {
 		struct compose_service *service = &world->services[world->project.n];
 		auto_free char *copy = mem_strdup(*lines);

@@ -86,8 +86,8 @@ def devices(value):
     for entry in value or []:
         if isinstance(entry, dict):
             entry = ":".join(str(entry[k]) for k in ("source", "target", "permissions") if entry.get(k))
-        parts = str(entry).split(":")
-        found.append(":".join([parts[0], parts[1] if len(parts) > 1 else parts[0], parts[2] if len(parts) > 2 else "rwm"]))
+        source, *rest = str(entry).split(":")
+        found.append(":".join([source, rest[0] if rest else source, rest[1] if len(rest) > 1 else "rwm"]))
     return found
 
 

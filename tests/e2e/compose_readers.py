@@ -34,6 +34,11 @@ def podman_compose(job):
     return reader.services
 
 
+def plain(value):
+    """What they read holds types of their own; as JSON it is what they print."""
+    return value.repr() if hasattr(value, "repr") else str(value)
+
+
 def answer(read, job):
     os.chdir(job["dir"])
     os.environ.clear()
@@ -49,5 +54,4 @@ def answer(read, job):
 if __name__ == "__main__":
     READ = {"docker-compose": docker_compose, "podman-compose": podman_compose}[sys.argv[1]]
     for line in sys.stdin:
-        # What they return holds types of their own; as JSON it is what they print.
-        print(json.dumps(answer(READ, json.loads(line)), default=lambda value: getattr(value, "repr", lambda: str(value))()))
+        print(json.dumps(answer(READ, json.loads(line)), default=plain))

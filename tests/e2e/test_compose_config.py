@@ -1,7 +1,7 @@
 """Compose projects as Plimsoll reads them, against the programs that run them: docker-compose 1.29 and podman-compose.
 
-Every project of ../shared/compose-corpus (each file alone, and over its folder's base file) and of tests/cases/projects is read by
-all, and what each service's containers are made from is compared (compose_model.py). Both programs are older than what
+Every project of ../shared/compose-corpus (each file alone, and over its folder's base file) and of tests/cases/projects
+is read by all, and what each service's containers are made from is compared (compose_model.py). Both programs are older than what
 Plimsoll follows, `docker compose` as of compose-go 2.13: what they read otherwise is in KNOWN, with the reason, and
 nothing else may differ. What they refuse is not compared; that Plimsoll reads it is.
 """
@@ -59,7 +59,8 @@ def shared_with_extended(job, theirs, ours):
     return job["dir"].endswith("extends-chain") and (theirs, ours) == ("draft", "chat")
 
 
-# What the older programs read otherwise: (program, keys of compose_model.service(), what such a difference looks like, why).
+# What the older programs read otherwise:
+# (program, keys of compose_model.service(), what such a difference looks like, why).
 KNOWN = [
     (
         "docker-compose",
@@ -162,9 +163,8 @@ def compare(known, program, root, read):
         compared += 1
         services = ours["model"].get("services") or {}
         if program == "docker-compose":  # it resolves env_file; podman hands it on
-            services = {
-                name: {**model, "environment": ours["services"][name]["environment"]} for name, model in services.items()
-            }
+            for name, model in services.items():
+                model["environment"] = ours["services"][name]["environment"]
         for service, key, part, a, b in compose_model.differences(theirs["services"], services):
             reason = why(known, program, job, key, a, b)
             if reason:

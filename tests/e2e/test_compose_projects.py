@@ -1,7 +1,7 @@
 """The projects of tests/cases/projects/: each a folder to read, and what is to be found in it (expected.json).
 
-A request is told as how it is written, what it says, where that comes from, where it stands; `edits` are the bytes to change for
-another GPU, one for each device it names (null: none of the files can say so).
+A request is told as how it is written, what it says, where that comes from, where it stands; `edits` are the bytes to
+change for another GPU, one for each device it names (null: not in its place; the shell says it, or the form has to change).
 """
 
 import json

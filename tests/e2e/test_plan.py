@@ -161,9 +161,9 @@ def test_a_drained_gpu_gets_nothing(two_gpus):
     box = two_gpus
     box.file("compose.yaml", "services: {clip: {image: i, gpus: all, x-plimsoll: {vram: 2G}}}")
     assert where(box.json("plan")["assignments"]) == {"clip": [0]}
-    assert not (box.dir / "run" / "plimsoll" / "api.sock").exists(), "a daemon was started to look"
+    assert not list(box.dir.rglob("api.sock")), "a daemon was started to look"
     box.plimsoll("gpus", "drain", "0", "--reason", "the fan is loud", check=0)
-    assert (box.dir / "run" / "plimsoll" / "api.sock").exists()
+    assert list(box.dir.rglob("api.sock"))
     assert where(box.json("plan")["assignments"]) == {"clip": [1]}
     assert "nothing is planned here: drained since" in (text := box.plimsoll("plan", check=0).stdout) and "the fan is loud" in text
 

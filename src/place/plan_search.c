@@ -29,9 +29,10 @@
 /* Lighter than this part of a GPU, and it may be put aside. */
 #define LIGHT_PART 4
 
-/* Bytes of services on one GPU, and of those on several. */
+/* Bytes of services on one GPU, and of those on several, and the next position of each kind. */
 struct held {
 	uint64_t one, several;
+	size_t next_one, next_several;
 };
 
 /* What leaving its GPU may gain in preference for the item at a position. */
@@ -315,8 +316,10 @@ static void look_at_moves(struct search *s)
 	size_t n = s->core->n;
 
 	s->held = mem_calloc(n + 1, sizeof *s->held);
-	for (size_t g = 0; g < s->core->m; g++)
+	for (size_t g = 0; g < s->core->m; g++) {
 		s->shared_by[g] = 1;
+		s->held[n][g].next_one = s->held[n][g].next_several = n;
+	}
 	for (size_t k = n; k-- > 0;) {
 		size_t i = s->order[k];
 		const struct core_item *item = &s->core->items[i];
@@ -326,10 +329,13 @@ static void look_at_moves(struct search *s)
 		for (uint64_t rest = is_held(s, i) ? item->today : 0; rest; rest &= rest - 1) {
 			size_t g = (size_t)__builtin_ctzll(rest);
 
-			if (item->stay == 1)
+			if (item->stay == 1) {
 				s->held[k][g].one += item->size;
-			else
+				s->held[k][g].next_one = k;
+			} else {
 				s->held[k][g].several += item->size;
+				s->held[k][g].next_several = k;
+			}
 			s->shared_by[g] = MAX_OF(s->shared_by[g], item->stay);
 		}
 		s->may_wait[i] = k >= s->n_forced && !item->on_demand && item->size > 0 &&
@@ -438,11 +444,10 @@ static uint64_t fewest_leaving(const struct search *s, size_t k, size_t g, uint6
 {
 	uint64_t n = 0;
 
-	for (size_t j = k; j < s->core->n && over > 0; j++) {
-		uint64_t here = s->held[j][g].one - s->held[j + 1][g].one;
-
-		n += here > 0;
-		over -= MIN_OF(over, here);
+	for (size_t j = s->held[k][g].next_one; j < s->core->n && over > 0;
+	     j = s->held[j + 1][g].next_one) {
+		over -= MIN_OF(over, s->held[j][g].one - s->held[j + 1][g].one);
+		n++;
 	}
 	return over > 0 ? PLAN_SERVICES_MAX : n;
 }
@@ -461,13 +466,10 @@ static uint64_t shares_leaving(const struct search *s, size_t k, size_t g)
 		return 0;
 	over = held->one + held->several - s->room[g];
 	best = fewest_leaving(s, k, g, over) * MOVE_SHARES;
-	for (size_t j = k; j < s->core->n && held->several > 0 && over > 0; j++) {
-		uint64_t here = s->held[j][g].several - s->held[j + 1][g].several;
-
-		if (here == 0)
-			continue;
+	for (size_t j = held->next_several; j < s->core->n && over > 0;
+	     j = s->held[j + 1][g].next_several) {
+		over -= MIN_OF(over, s->held[j][g].several - s->held[j + 1][g].several);
 		n++;
-		over -= MIN_OF(over, here);
 		best = MIN_OF(best, n * (MOVE_SHARES / s->shared_by[g]) +
 					fewest_leaving(s, k, g, over) * MOVE_SHARES);
 	}

@@ -163,8 +163,8 @@ def compare(known, program, root, read):
         compared += 1
         services = ours["model"].get("services") or {}
         if program == "docker-compose":  # it resolves env_file; podman hands it on
-            for name, model in services.items():
-                model["environment"] = ours["services"][name]["environment"]
+            resolved = {name: facts["environment"] for name, facts in ours["services"].items()}
+            services = {name: {**model, "environment": resolved[name]} for name, model in services.items()}
         for service, key, part, a, b in compose_model.differences(theirs["services"], services):
             reason = why(known, program, job, key, a, b)
             if reason:

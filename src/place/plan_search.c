@@ -108,8 +108,6 @@ static bool preference_counts(const struct search *s)
 	return s->limits->preference_min != INT64_MIN;
 }
 
-/* --- what is looked up in the search ------------------------------------------------------- */
-
 /* The sum of the best `count` preferences among the GPUs allowed. */
 static int64_t best_preference(const struct search *s, size_t item)
 {
@@ -785,12 +783,11 @@ static bool can_stay(const struct search *s, struct choice *ret_choice)
  * room. */
 static bool is_to_leave(const struct search *s, const struct choice *stay)
 {
-	const struct core_item *it = &s->core->items[stay->item];
-	size_t g = stay->gpus[0];
+	uint64_t hint = s->hints[stay->item], today = s->core->items[stay->item].today;
 
-	if (s->hints[stay->item])
-		return (s->hints[stay->item] & it->today) != it->today;
-	return s->held[stay->at][g].one > s->room[g];
+	if (hint)
+		return (hint & today) != today;
+	return s->held[stay->at][stay->gpus[0]].one > s->room[stay->gpus[0]];
 }
 
 /* Stay or leave. Of items that nothing tells apart, the first leave. */

@@ -17,7 +17,8 @@ static void check_assignment(const struct compose_file *file, const struct compo
 {
 	const struct compose_span *all = &item->span, *value = &item->value_span;
 
-	check(item->name && (item->value || item->inherits) && all->file == file && value->file == file);
+	check(item->name && (item->value || item->inherits) && all->file == file &&
+	      value->file == file);
 	check(all->begin <= value->begin && value->begin <= value->end && value->end == all->end &&
 	      all->end <= file->len);
 	check(item->commented == (file->text[all->begin] == '#'));

@@ -14,7 +14,7 @@ static inline json_t *cases_load(const char *name)
 	auto_free char *path = mem_printf("%s/compose/%s", getenv("PLIMSOLL_CASES"), name);
 	auto_text struct text text = {};
 	struct error err = {};
-	json_t *json;
+	json_t *json = NULL;
 
 	if (file_read(path, (size_t)1 << 20, false, &text, &err) < 0 ||
 	    jsonx_parse(text.data, text.len, path, &json, &err) < 0)

@@ -59,7 +59,7 @@ static void small_models(struct plan_world *world, uint64_t *seed, size_t i)
 		uint64_t bytes = 1 + below(seed, left - 1);
 
 		world->models[i][s->n_models] =
-		    (struct plan_model){.name = "abc" + s->n_models, .bytes = bytes};
+		    (struct plan_model){.name = &"abc"[s->n_models], .bytes = bytes};
 		left -= bytes;
 	}
 	s->shared_bytes = s->n_models > 0 ? left : 0;

@@ -15,7 +15,8 @@
  * prefers and avoids (the highest sum); then, from the heaviest service down, the faster GPU; then,
  * in the same order, the lowest index, so that the answer is the same whatever order services and
  * GPUs are given in. Last, those on demand, the heaviest first: the GPU it prefers, with `pack` one
- * in use, where most is left below the load line, the lowest index.
+ * in use, where most is left below the load line, the lowest index. What loads on demand goes only
+ * where it can load at all: plan_load_bytes().
  */
 #pragma once
 
@@ -56,10 +57,14 @@ struct plan_service {
 	const struct plan_model *models; /* what of that can be left out singly; may be none */
 	size_t n_models;
 	uint64_t shared_bytes; /* of vram_bytes, what the models have in common */
-	unsigned gpus;         /* it uses at once, all different: >= 1 */
-	unsigned replicas;     /* each on a GPU of its own (with `gpus` each): >= 1 */
+	/* Beside what is always there, single models load on demand: the largest of them, with what
+	 * they share. Its GPUs have to have so much below the load line; no room is kept. */
+	uint64_t load_bytes;
+	unsigned gpus;     /* it uses at once, all different: >= 1 */
+	unsigned replicas; /* each on a GPU of its own (with `gpus` each): >= 1 */
 	bool cpu_fallback, keep;
-	bool on_demand; /* it gets a place (where most is left, of those it may use) and no room */
+	bool on_demand; /* it gets a place (where most is left, of those it may use that can hold
+			   it, or its largest model) and no room */
 	int priority;
 	bool exclusive;
 	bool allowed[PLAN_GPUS_MAX];   /* pins, exclusions, compute capability: which it may use */
@@ -127,6 +132,10 @@ struct plan {
 	struct plan_way *ways;
 	size_t n_ways;
 };
+
+/* What of a service that loads on demand a GPU must be able to hold below its load line, beside
+ * what is foreign: its largest model with what they share, else all of it; 0: nothing does. */
+uint64_t plan_load_bytes(const struct plan_service *service);
 
 /* -EINVAL: the problem is not well formed (too many, a service with gpus 0). Infeasible is an
  * answer, no error. */

@@ -120,10 +120,27 @@ static void add_gpus(struct core *core)
 	}
 }
 
+uint64_t plan_load_bytes(const struct plan_service *service)
+{
+	uint64_t models = 0, largest = 0, all;
+
+	if (!service->on_demand)
+		return service->load_bytes;
+	for (size_t i = 0; i < service->n_models; i++) {
+		models += service->models[i].bytes;
+		largest = MAX_OF(largest, service->models[i].bytes);
+	}
+	/* What is not said to be a model's comes with each of them. */
+	all = MAX_OF(service->vram_bytes, service->shared_bytes);
+	if (service->n_models > 0)
+		all = MAX_OF(service->shared_bytes, all > models ? all - models : 0) + largest;
+	return MAX_OF(all, service->load_bytes);
+}
+
 static void add_item(struct core *core, struct core_item *item, size_t service)
 {
 	const struct plan_service *s = &core->problem->services[service];
-	uint64_t today = 0;
+	uint64_t today = 0, load = plan_load_bytes(s);
 	unsigned n_today = 0;
 
 	*item = (struct core_item){
@@ -139,7 +156,7 @@ static void add_item(struct core *core, struct core_item *item, size_t service)
 	for (size_t g = 0; g < core->m; g++) {
 		size_t gpu = core->gpus[g].gpu;
 
-		if (s->allowed[gpu])
+		if (s->allowed[gpu] && load <= plan_below_line(&core->problem->gpus[gpu]))
 			item->allowed |= (uint64_t)1 << g;
 		if (today >> gpu & 1)
 			item->today |= (uint64_t)1 << g;

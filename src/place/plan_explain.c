@@ -2,13 +2,6 @@
 #include "place/plan_priv.h"
 #include "util/size.h"
 
-static uint64_t below_line(const struct plan_gpu *gpu)
-{
-	uint64_t line = MIN_OF(gpu->load_line_bytes, gpu->total_bytes);
-
-	return line > gpu->foreign_bytes ? line - gpu->foreign_bytes : 0;
-}
-
 void plan_gpu_names(const struct plan_problem *problem, const size_t *gpus, size_t n,
 		    struct text *text)
 {
@@ -34,6 +27,14 @@ static bool is_in(const struct plan_place *place, size_t gpu)
 	return false;
 }
 
+/* What a GPU must have room for, for this service alone. */
+static uint64_t least_bytes(const struct plan_service *service)
+{
+	uint64_t load = plan_load_bytes(service);
+
+	return service->on_demand ? load : MAX_OF(load, service->vram_bytes);
+}
+
 /* GPUs that would take it if it were alone. */
 static size_t list_alone(const struct plan_problem *problem, const struct plan_service *service,
 			 size_t gpus[PLAN_GPUS_MAX])
@@ -42,7 +43,7 @@ static size_t list_alone(const struct plan_problem *problem, const struct plan_s
 
 	for (size_t g = 0; g < problem->n_gpus; g++)
 		if (problem->gpus[g].usable && service->allowed[g] &&
-		    (service->on_demand || service->vram_bytes <= below_line(&problem->gpus[g])))
+		    least_bytes(service) <= plan_below_line(&problem->gpus[g]))
 			gpus[n++] = g;
 	return n;
 }
@@ -56,12 +57,21 @@ static void add_too_small(const struct plan_problem *problem, const struct plan_
 	for (size_t g = 0; g < problem->n_gpus; g++) {
 		const struct plan_gpu *gpu = &problem->gpus[g];
 
-		if (!gpu->usable || !service->allowed[g] || service->vram_bytes <= below_line(gpu))
+		if (!gpu->usable || !service->allowed[g] ||
+		    least_bytes(service) <= plan_below_line(gpu))
 			continue;
 		text_printf(text, "%sGPU %u has %s", first ? "" : ", ", gpu->index,
-			    SIZE_TEXT(below_line(gpu)));
+			    SIZE_TEXT(plan_below_line(gpu)));
 		first = false;
 	}
+}
+
+/* Nothing is planned for it, or its largest is only then there. */
+static const char *when_it_loads(const struct plan_service *service)
+{
+	return service->on_demand || plan_load_bytes(service) > service->vram_bytes
+		   ? " when it loads"
+		   : "";
 }
 
 static const char *which(const struct plan_service *service)
@@ -81,19 +91,26 @@ void plan_reason(const struct plan_problem *problem, const struct plan_place *pl
 
 	for (size_t i = 0; i < place->n; i++) {
 		const struct plan_gpu *gpu = &problem->gpus[place->gpus[i]];
-		uint64_t here =
-		    below_line(gpu) - MIN_OF(below_line(gpu), planned_bytes[place->gpus[i]]);
+		uint64_t here = plan_below_line(gpu) -
+				MIN_OF(plan_below_line(gpu), planned_bytes[place->gpus[i]]);
 
 		left = i == 0 ? here : MIN_OF(left, here);
 	}
 	if (s->on_demand) {
 		text_printf(&text, "loads on demand: ");
 		plan_gpu_names(problem, place->gpus, place->n, &text);
-		text_printf(&text, " has %s left below the load line", SIZE_TEXT(left));
+		text_printf(&text, " %s %s left below the load line",
+			    place->n == 1 ? "has" : "have", SIZE_TEXT(left));
+		if (n < problem->n_gpus)
+			add_too_small(problem, s, &small);
+		if (small.len > 0)
+			text_printf(&text, "; it is %s when it loads: %s",
+				    SIZE_TEXT(least_bytes(s)), small.data);
 	} else if (n == place->n) {
 		text_printf(&text, "%s%s fits ", SIZE_TEXT(s->vram_bytes), which(s));
 		plan_gpu_names(problem, alone, n, &text);
-		text_printf(&text, " alone (%s", SIZE_TEXT(below_line(&problem->gpus[alone[0]])));
+		text_printf(&text, " alone (%s",
+			    SIZE_TEXT(plan_below_line(&problem->gpus[alone[0]])));
 		add_too_small(problem, s, &small);
 		if (small.len > 0)
 			text_printf(&text, "; %s", small.data);
@@ -127,9 +144,9 @@ static bool find_misfit(const struct plan_problem *problem, struct text *text)
 				    s->name, wanted, PLURAL(wanted), may);
 			return true;
 		}
-		text_printf(
-		    text, "%s needs %s on %s, more than is there below the load line: ", s->name,
-		    SIZE_TEXT(s->vram_bytes), wanted == 1 ? "a GPU" : "each of several GPUs");
+		text_printf(text, "%s needs %s on %s%s, more than is there below the load line: ",
+			    s->name, SIZE_TEXT(least_bytes(s)),
+			    wanted == 1 ? "a GPU" : "each of several GPUs", when_it_loads(s));
 		add_too_small(problem, s, text);
 		return true;
 	}
@@ -196,7 +213,7 @@ static void explain_gpu(const struct plan_problem *problem, const struct plan *p
 	const struct plan_place *place = plan->places ? &plan->places[service] : NULL;
 	bool here = place && is_in(place, g);
 	uint64_t planned = plan->planned_bytes ? plan->planned_bytes[g] : 0;
-	uint64_t line = below_line(gpu), with;
+	uint64_t line = plan_below_line(gpu), with;
 
 	if (here)
 		planned -= s->on_demand ? 0 : s->vram_bytes;
@@ -206,9 +223,9 @@ static void explain_gpu(const struct plan_problem *problem, const struct plan *p
 		text_add(text, "cannot be used");
 	else if (!s->allowed[g])
 		text_add(text, "not allowed: a pin, an exclusion or its compute capability");
-	else if (!s->on_demand && s->vram_bytes > line)
-		text_printf(text, "too small: %s of %s below the load line",
-			    SIZE_TEXT(s->vram_bytes), SIZE_TEXT(line));
+	else if (least_bytes(s) > line)
+		text_printf(text, "too small: %s%s of %s below the load line",
+			    SIZE_TEXT(least_bytes(s)), when_it_loads(s), SIZE_TEXT(line));
 	else if (with > line)
 		text_printf(text,
 			    "full: %s are planned beside it, %s with it, %s below the load line",

@@ -104,6 +104,14 @@ void plan_fill(const struct core *core, const uint64_t *sets, struct plan_place 
 /* Why nothing fits, and what would help: plan_ways.c. `run` is what may still be spent. */
 void plan_find_ways(const struct plan_problem *problem, struct core_run *run, struct plan *plan);
 
+/* What is planned may take so much of it: its load line less what is foreign. */
+static inline uint64_t plan_below_line(const struct plan_gpu *gpu)
+{
+	uint64_t line = MIN_OF(gpu->load_line_bytes, gpu->total_bytes);
+
+	return line > gpu->foreign_bytes ? line - gpu->foreign_bytes : 0;
+}
+
 /* plan_explain.c: the one line why a service is where it is; why nothing fits. */
 void plan_reason(const struct plan_problem *problem, const struct plan_place *places,
 		 const uint64_t *planned_bytes, size_t service, char reason[256]);

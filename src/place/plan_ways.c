@@ -69,13 +69,6 @@ static bool variant_fits(struct ways *ways, const struct variant *variant)
 	return core_fits(core, ways->run, sets) == CORE_FOUND;
 }
 
-static uint64_t below_line(const struct plan_gpu *gpu)
-{
-	uint64_t line = MIN_OF(gpu->load_line_bytes, gpu->total_bytes);
-
-	return line > gpu->foreign_bytes ? line - gpu->foreign_bytes : 0;
-}
-
 /* What it comes to: "GPU 0 then holds 19.46 GiB (81 %), ..." */
 static void add_landing(const struct variant *variant, const struct plan_way *way,
 			struct text *text)
@@ -300,7 +293,7 @@ static void add_room_left(const struct variant *variant, const struct plan_way *
 	for (size_t i = 0; i < place->n; i++) {
 		size_t g = place->gpus[i];
 
-		left = MIN_OF(left, below_line(&variant->gpus[g]) - way->planned_bytes[g]);
+		left = MIN_OF(left, plan_below_line(&variant->gpus[g]) - way->planned_bytes[g]);
 	}
 	text_printf(text, "; %s %s left for %s on ", SIZE_TEXT(left), "are", s->name);
 	plan_gpu_names(&variant->problem, place->gpus, place->n, text);
@@ -512,12 +505,13 @@ static void add_model_way(struct ways *ways, size_t service, uint64_t stay)
 	auto_variant struct variant variant;
 	auto_text struct text text = {};
 	struct plan_way *way;
-	uint64_t leave = 0;
+	uint64_t leave = 0, largest = 0;
 	size_t n = 0;
 
 	for (size_t m = 0; m < s->n_models; m++)
 		if (!(stay >> m & 1)) {
 			leave |= (uint64_t)1 << m;
+			largest = MAX_OF(largest, s->models[m].bytes);
 			changes[n++] = (struct plan_change){.action = PLAN_ON_DEMAND,
 							    .service = service,
 							    .model = m,
@@ -526,6 +520,8 @@ static void add_model_way(struct ways *ways, size_t service, uint64_t stay)
 		}
 	variant_init(&variant, ways->problem);
 	variant.services[service].vram_bytes = bytes_of_models(s, stay);
+	variant.services[service].load_bytes =
+	    MAX_OF(s->load_bytes, bytes_of_models(s, 0) + largest);
 	way = add_way(ways, &variant, changes, n);
 	if (!way)
 		return;

@@ -73,7 +73,7 @@ static void add_columns(struct model *model)
 
 	for (size_t i = 0; i < problem->n_services; i++) {
 		for (size_t g = 0; g < problem->n_gpus; g++)
-			if (problem->gpus[g].usable && problem->services[i].allowed[g])
+			if (plan_world_may_use(problem, &problem->services[i], g))
 				model->x[i][g] = add_column(model, GLP_BV, 1);
 		model->z[i] = add_column(model, GLP_BV, 1);
 	}

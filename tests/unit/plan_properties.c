@@ -172,10 +172,13 @@ static void apply_way(const struct plan_way *way, size_t without, struct plan_wo
 		case PLAN_ON_DEMAND:
 			if (c == without)
 				break;
-			if (change->model == SIZE_MAX)
+			if (change->model == SIZE_MAX) {
 				s->on_demand = true;
-			else
-				s->vram_bytes -= s->models[change->model].bytes;
+				break;
+			}
+			s->vram_bytes -= s->models[change->model].bytes;
+			s->load_bytes =
+			    MAX_OF(s->load_bytes, s->shared_bytes + s->models[change->model].bytes);
 			break;
 		case PLAN_CPU:
 			break;

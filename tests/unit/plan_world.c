@@ -80,6 +80,7 @@ static void small_service(struct plan_world *world, uint64_t *seed, size_t i)
 	    one_in(seed, 5 + n_services / 3) ? 1 + (unsigned)below(seed, MIN_OF(n_gpus, 3)) : 1;
 	s->exclusive = one_in(seed, 8 + 2 * n_services);
 	s->on_demand = one_in(seed, 7);
+	s->load_bytes = one_in(seed, 10) ? below(seed, 40) : 0;
 	s->keep = one_in(seed, 6);
 	s->cpu_fallback = one_in(seed, 4);
 	s->priority = (int)below(seed, 3);
@@ -308,6 +309,24 @@ static bool has_moved(const struct plan_service *service, uint64_t set)
 	return left > (n > wanted ? n - wanted : 0);
 }
 
+bool plan_world_may_use(const struct plan_problem *problem, const struct plan_service *service,
+			size_t gpu)
+{
+	const struct plan_gpu *g = &problem->gpus[gpu];
+	uint64_t least = service->vram_bytes, rest = service->vram_bytes;
+
+	/* The largest model, and what is no model's. */
+	for (size_t k = 0; k < service->n_models; k++) {
+		least = k == 0 ? service->models[k].bytes : MAX_OF(least, service->models[k].bytes);
+		rest -= MIN_OF(rest, service->models[k].bytes);
+	}
+	least += service->n_models > 0 ? MAX_OF(rest, service->shared_bytes) : 0;
+	least = MAX_OF(service->on_demand ? least : 0, service->load_bytes);
+	return g->usable && service->allowed[gpu] &&
+	       (least == 0 ||
+		least + g->foreign_bytes <= MIN_OF(g->load_line_bytes, g->total_bytes));
+}
+
 static bool keeps_rules(const struct plan_problem *problem, const uint64_t *sets,
 			const uint64_t *loads)
 {
@@ -321,7 +340,7 @@ static bool keeps_rules(const struct plan_problem *problem, const uint64_t *sets
 		if ((unsigned)__builtin_popcountll(sets[i]) != s->gpus * s->replicas)
 			return false;
 		for (size_t g = 0; g < problem->n_gpus; g++)
-			if (sets[i] >> g & 1 && (!s->allowed[g] || !problem->gpus[g].usable))
+			if (sets[i] >> g & 1 && !plan_world_may_use(problem, s, g))
 				return false;
 		for (size_t k = 0; k < i; k++)
 			if (sets[i] & sets[k] && !may_meet(problem, i, k))

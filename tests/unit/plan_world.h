@@ -44,4 +44,8 @@ void plan_worth(const struct plan_problem *problem, const uint64_t *sets,
 /* The best placement of all there are, the whole objective over; false when there is none. */
 bool plan_brute(const struct plan_problem *problem, uint64_t *ret_sets);
 
+/* A GPU that is usable, that the service may use, and where what loads on demand can load. */
+bool plan_world_may_use(const struct plan_problem *problem, const struct plan_service *service,
+			size_t gpu);
+
 uint64_t plan_random(uint64_t *state);

@@ -80,7 +80,10 @@ static void set_models(struct arena *arena, const struct need *need, struct plan
 	size_t n = 0;
 
 	for (size_t i = 0; i < need->n_models; i++)
-		if (!need->models[i].on_demand)
+		if (need->models[i].on_demand)
+			to->load_bytes =
+			    MAX_OF(to->load_bytes, need->shared_bytes + need->models[i].vram_bytes);
+		else
 			models[n++] =
 			    (struct plan_model){need->models[i].name, need->models[i].vram_bytes};
 	to->models = models;

@@ -107,8 +107,8 @@ static void add_assignments(const struct view *view, const struct stack *stack)
 		table_add(table, "%s", place.data ? place.data : "");
 	}
 	table_render(table, view->width, view->text);
-	text_add(view->text,
-		 view->text->len > 0 ? "\n" : "No service of this project asks for a GPU.\n");
+	if (view->text->len > 0)
+		text_add(view->text, "\n");
 }
 
 /* One finding. */
@@ -272,6 +272,14 @@ void checkview_render(const struct stack *stack, const struct findings *findings
 	const struct view view = {file, width, text};
 
 	add_assignments(&view, stack);
+	if (text->len == 0) {
+		text_add(text, "No service of this project asks for a GPU");
+		if (findings->n == 0 && findings->n_suppressed == 0) {
+			text_add(text, "; nothing found.\n");
+			return;
+		}
+		text_add(text, ".\n\n");
+	}
 	for (size_t i = 0; i < findings->n; i++)
 		if (findings->items[i].severity > FINDING_INFO)
 			add_finding(&view, &findings->items[i]);

@@ -23,6 +23,12 @@ const struct check_rule check_rules[] = {
 	 "The services assigned to this GPU, and what others use of it, are more than its load "
 	 "line (total less reserve). Each starts alone; together they do not. Move one, or let one "
 	 "load on demand. Counted are services whose VRAM is known."},
+    RULE(OVER_LOAD_LINE_NOW) =
+	{"over-load-line-now", FINDING_WARNING, false, "GPU above its line now",
+	 "What is measured on the GPU is more than its load line: the next allocation there may "
+	 "fail. Told with what uses it, and with the GPU that stands idle (less than 10 % used) "
+	 "meanwhile. A CUDA context of 200 to 300 MiB a process is in what is measured and seldom "
+	 "in what x-plimsoll says, so this may happen though no sum is above the line."},
     RULE(DOES_NOT_FIT) =
 	{"does-not-fit", FINDING_ERROR, false, "no assignment fits",
 	 "However the services are put on the GPUs, one of them has no room: the planner has "
@@ -43,6 +49,15 @@ const struct check_rule check_rules[] = {
 	{"against-need", FINDING_ERROR, false, "assignment against x-plimsoll",
 	 "What the service says it needs (gpu, forbid, min-compute-capability, not-with, "
 	 "exclusive) and where the files put it do not go together."},
+    RULE(NEED_NOT_THERE) =
+	{"need-not-there", FINDING_WARNING, false, "x-plimsoll names what is not there",
+	 "A GPU under `prefer`, `avoid` or `forbid`, or a service under `not-with`, that there is "
+	 "not, or the service itself: it does nothing. GPUs are named by index, UUID or part of "
+	 "their model name. (One under `gpu` is an error: gpu-not-there.)"},
+    RULE(NEED_WITHOUT_REQUEST) =
+	{"need-without-request", FINDING_WARNING, false, "VRAM said, no GPU asked for",
+	 "The service says how much VRAM it needs and nothing in the compose files asks for a GPU: "
+	 "its container gets none, and what runs in it fails or uses the CPU."},
     RULE(REPLICAS_SHARE) =
 	{"replicas-share", FINDING_WARNING, false, "replicas on one GPU",
 	 "Compose gives every replica the same devices: replicas do not spread over GPUs "
@@ -56,12 +71,14 @@ const struct check_rule check_rules[] = {
 	{"default-in-force", FINDING_INFO, true, "assignment hangs on a default",
 	 "No env file and no variable of the shell says which GPU: the default in the compose file "
 	 "does. Whoever sets the variable elsewhere changes it unseen. On a machine with several "
-	 "GPUs an explicit value in the env file is safer."},
+	 "GPUs an explicit value in the env file is safer. More than two are told as one, with the "
+	 "lines to add."},
     RULE(WRONG_DEFAULT) =
 	{"wrong-default", FINDING_WARNING, true, "hidden default is wrong",
 	 "An env file (or the shell) hides a default that could not work: its GPU is not there, is "
-	 "smaller than the service, or would be loaded above its line. It strikes when the "
-	 "variable is missing: a fresh checkout, another shell, a cron job."},
+	 "smaller than the service, or has no room for it below its load line beside what is "
+	 "assigned there. It strikes when the variable is missing: a fresh checkout, another "
+	 "shell, a cron job. `plimsoll apply` corrects it."},
     RULE(VARIABLE_NOT_SET) =
 	{"variable-not-set", FINDING_ERROR, true, "GPU variable that is not set",
 	 "The variable that says which GPU is set nowhere and has no default: compose puts in "
@@ -84,6 +101,10 @@ const struct check_rule check_rules[] = {
 	 "The service gets every GPU (`count: all`, `gpus: all`, or nothing said, which is the "
 	 "same). Most programs then use the first one, some take memory on each. Say which one, or "
 	 "`gpus: N` under x-plimsoll when it does use several."},
+    RULE(FIRST_GPU_CROWDED) =
+	{"first-gpu-crowded", FINDING_WARNING, false, "all on the first GPU they see",
+	 "Services that get every GPU mostly use the first one they see. Together with what is "
+	 "assigned to it they need more than its load line."},
     RULE(COUNT_FIRST) =
 	{"count-first", FINDING_WARNING, false, "count means the first GPUs",
 	 "`count: N` is not \"any N that are free\": it is always GPU 0 to N-1. Name the devices."},
@@ -237,8 +258,8 @@ void check_run(const struct stack *stack, const struct compose_files *beside,
 	       struct findings *ret_findings)
 {
 	static void (*const subjects[])(struct check *) = {
-	    check_capacity, check_placement, check_sources,    check_variables,
-	    check_requests, check_visible,   check_containers, check_suppress,
+	    check_capacity,  check_now,      check_placement, check_needs,      check_sources,
+	    check_variables, check_requests, check_visible,   check_containers, check_suppress,
 	};
 	struct check check = {.stack = stack, .beside = beside, .findings = ret_findings};
 
@@ -248,6 +269,7 @@ void check_run(const struct stack *stack, const struct compose_files *beside,
 	if (ret_findings->n > 0)
 		qsort_r(ret_findings->items, ret_findings->n, sizeof *ret_findings->items, compare,
 			stack->project);
+	check_fold(&check);
 }
 
 size_t findings_count(const struct findings *findings, enum finding_severity severity)

@@ -17,10 +17,11 @@ const char *finding_severity_name(enum finding_severity severity); /* "info", "w
 struct finding {
 	const char *code; /* "over-gpu-size"; stable */
 	enum finding_severity severity;
-	struct compose_span span; /* file NULL: nowhere in the files */
-	unsigned line, column;    /* from 1; 0: nowhere */
-	const char *service;      /* NULL: of no single one */
-	char *message, *fix;      /* one line each; owned */
+	struct compose_span span;          /* file NULL: nowhere in the files */
+	unsigned line, column;             /* from 1; 0: nowhere */
+	const char *service;               /* NULL: of no single one */
+	char *message, *fix;               /* one line each; owned */
+	const struct compose_value *value; /* that it is about; NULL: of no single one */
 };
 
 struct findings {

@@ -36,9 +36,9 @@ static char *fix_by_moving(const struct check *check, const struct stack_service
 				  "part of it under x-plimsoll, or a larger GPU",
 				  service->service->name);
 	if (to == from || alone)
-		return mem_printf("%s would hold it only if other services left it; `plimsoll "
-				  "plan` says which",
-				  check_gpu_name(check, to));
+		return mem_printf("%s takes %s only when something leaves it or loads on demand "
+				  "(`on-demand: true` under x-plimsoll): `plimsoll plan` says what",
+				  check_gpu_name(check, to), service->service->name);
 	return mem_printf(
 	    "%s: %s has room for it",
 	    check_how_to_say(check, service->gpus->decides, value, unit_device(check, value, to)),
@@ -243,6 +243,54 @@ static void does_not_fit(struct check *check)
 	stack_problem_finish(&problem);
 }
 
+/* It gets every GPU and needs fewer: nobody says which. */
+static bool gets_all(const struct stack_service *service)
+{
+	return service->wants_gpu && service->vram_known && service->assigned_known &&
+	       service->gpus->decides->all && !service->need.on_demand &&
+	       stack_gpus_asked(service) < service->n_assigned;
+}
+
+/* Where programs that are given every GPU go by themselves. */
+static void first_crowded(struct check *check, size_t gpu)
+{
+	const struct stack *stack = check->stack;
+	const struct stack_service *most = NULL;
+	uint64_t there = check_load_on(check, gpu, NULL), all = 0;
+	auto_text struct text names = {};
+	unsigned n = 0;
+
+	for (size_t i = 0; i < stack->n; i++) {
+		const struct stack_service *service = &stack->services[i];
+
+		if (!gets_all(service) || service->assigned[0] != gpu)
+			continue;
+		if (n++ < 8)
+			text_printf(&names, "%s%s %s", n > 1 ? ", " : "", service->service->name,
+				    SIZE_TEXT(check_load_of(service)));
+		all += check_load_of(service);
+		most = most && most->vram_bytes >= service->vram_bytes ? most : service;
+	}
+	if (!most || !check_capacity_known(check, gpu) || there > check_capacity_of(check, gpu) ||
+	    there + all <= check_capacity_of(check, gpu))
+		return;
+	if (there > 0)
+		text_printf(&names, ", and %s assigned there", SIZE_TEXT(there));
+	check_add(check, CHECK_FIRST_GPU_CROWDED,
+		  &(struct finding){
+		      .span = compose_request_place(most->gpus->decides),
+		      .service = most->service->name,
+		      .message = mem_printf(
+			  "%u service%s %s all GPUs, and most programs use the first "
+			  "they see: that would be %s (%s) on %s, which has %s below "
+			  "its load line",
+			  n, PLURAL(n), n == 1 ? "gets" : "get", SIZE_TEXT(there + all), names.data,
+			  check_gpu_name(check, gpu), SIZE_TEXT(check_capacity_of(check, gpu))),
+		      .fix = mem_strdup("name a GPU for each with device_ids: `plimsoll plan` says "
+					"which, `plimsoll apply` writes it"),
+		  });
+}
+
 void check_capacity(struct check *check)
 {
 	for (size_t i = 0; i < check->stack->n; i++)
@@ -250,5 +298,7 @@ void check_capacity(struct check *check)
 			over_size(check, &check->stack->services[i]);
 	for (size_t g = 0; g < check->stack->list->n; g++)
 		over_line(check, g);
+	for (size_t g = 0; g < check->stack->list->n; g++)
+		first_crowded(check, g);
 	does_not_fit(check);
 }

@@ -55,6 +55,8 @@ static void no_vrams(struct check *check)
 static void measured(struct check *check, const struct stack_service *service)
 {
 	struct finding finding = {.service = service->service->name};
+	const char *size = check_size(check, service->measured_bytes);
+	const char *key = service->need.n_models > 0 ? "the sizes under `models`" : NULL;
 	enum stack_verdict verdict = stack_compare(service);
 
 	if (verdict == STACK_AGREES)
@@ -63,10 +65,16 @@ static void measured(struct check *check, const struct stack_service *service)
 	    mem_printf("%s uses %s; x-plimsoll says %s", service->service->name,
 		       SIZE_TEXT(service->measured_bytes), SIZE_TEXT(service->need.vram_bytes));
 	if (verdict == STACK_USES_MORE) {
-		finding.fix = mem_printf("declare %s or more", SIZE_TEXT(service->measured_bytes));
+		finding.fix = key ? mem_printf("raise %s, or `shared`, to %s together", key, size)
+				  : mem_printf("write `vram: %s` or more under x-plimsoll", size);
 		check_add(check, CHECK_MEASURED_ABOVE, &finding);
 	} else {
-		finding.fix = mem_strdup("once it has loaded all, declare what it uses");
+		finding.fix = key ? mem_printf("nothing, if it has not loaded all yet; else lower "
+					       "%s to %s together",
+					       key, size)
+				  : mem_printf("nothing, if it has not loaded all yet; else write "
+					       "`vram: %s` under x-plimsoll",
+					       size);
 		check_add(check, CHECK_MEASURED_BELOW, &finding);
 	}
 }

@@ -187,14 +187,34 @@ const char *check_env_name(const struct check *check)
 	return env->n_files > 0 ? env->files[env->n_files - 1].file->shown : ".env";
 }
 
+const char *check_assignment(const struct check *check, const struct compose_value *value)
+{
+	const char *said =
+	    value->fallback && !strchr(value->fallback, '$') ? value->fallback : value->text;
+
+	return arena_printf(arena_of(check), "%s=%s", value->variable, said);
+}
+
+const char *check_size(const struct check *check, uint64_t bytes)
+{
+	uint64_t mib = bytes / MIB + (bytes % MIB > 0);
+
+	if (mib % 1024 == 0)
+		return arena_printf(arena_of(check), "%juG", (uintmax_t)(mib / 1024));
+	return arena_printf(arena_of(check), "%juM", (uintmax_t)mib);
+}
+
 const char *check_how_to_say(const struct check *check, const struct compose_request *request,
 			     const struct compose_value *value, const char *device)
 {
 	struct arena *arena = arena_of(check);
+	const struct compose_span span = compose_request_place(request);
+	const char *at = check_place(check, &span);
 
 	if (!value || request->has_count || request->all)
-		return arena_printf(arena, "say device_ids: ['%s']%s", device,
-				    request->count_span.file ? " instead of count" : "");
+		return arena_printf(arena, "say device_ids: ['%s']%s%s%s", device,
+				    request->count_span.file ? " instead of count" : "",
+				    *at ? " in " : "", at);
 	switch (value->source) {
 	case COMPOSE_ENV_FILE:
 		if (value->assignment)
@@ -219,7 +239,8 @@ const char *check_how_to_say(const struct check *check, const struct compose_req
 	case COMPOSE_SOURCE_COUNT:
 		break;
 	}
-	return arena_printf(arena, "write '%s' instead of '%s'", device, value->device);
+	return arena_printf(arena, "write '%s' instead of '%s'%s%s", device, value->device,
+			    *at ? " in " : "", at);
 }
 
 /* One value of a list of devices. */

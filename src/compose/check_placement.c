@@ -75,6 +75,23 @@ static void unusable(struct check *check, const struct stack_service *service)
 static void against(struct check *check, const struct stack_service *service, const char *why,
 		    size_t gpu, const char *beside)
 {
+	const struct gpu_list *list = check->stack->list;
+	const struct compose_value *value = check_value(service);
+	size_t other = 0;
+	char *fix;
+
+	while (other < list->n && (other == gpu || !gpu_is_usable(&list->gpus[other]) ||
+				   !check_may_use(check, service, other, NULL)))
+		other++;
+	if (other < list->n)
+		fix = mem_printf("%s; or change `%.*s` under x-plimsoll",
+				 check_how_to_say(check, service->gpus->decides, value,
+						  arena_printf(&check->stack->project->arena, "%u",
+							       list->gpus[other].index)),
+				 (int)strcspn(why, ":"), why);
+	else
+		fix = mem_printf("change `%.*s` under x-plimsoll: no other GPU is there for it",
+				 (int)strcspn(why, ":"), why);
 	check_add(check, CHECK_AGAINST_NEED,
 		  &(struct finding){
 		      .span = compose_request_place(service->gpus->decides),
@@ -82,7 +99,7 @@ static void against(struct check *check, const struct stack_service *service, co
 		      .message = mem_printf("%s is assigned to %s%s%s, and says `%s`",
 					    service->service->name, check_gpu_name(check, gpu),
 					    beside ? " beside " : "", beside ? beside : "", why),
-		      .fix = mem_strdup("assign another GPU, or change what x-plimsoll says"),
+		      .fix = fix,
 		  });
 }
 

@@ -10,11 +10,14 @@
 enum check_code {
 	CHECK_OVER_GPU_SIZE,
 	CHECK_OVER_LOAD_LINE,
+	CHECK_OVER_LOAD_LINE_NOW,
 	CHECK_DOES_NOT_FIT,
 	CHECK_IDLE_GPU,
 	CHECK_GPU_NOT_THERE,
 	CHECK_GPU_UNUSABLE,
 	CHECK_AGAINST_NEED,
+	CHECK_NEED_NOT_THERE,
+	CHECK_NEED_WITHOUT_REQUEST,
 	CHECK_REPLICAS_SHARE,
 	CHECK_COMMENTED_OUT,
 	CHECK_DEFAULT_IN_FORCE,
@@ -24,6 +27,7 @@ enum check_code {
 	CHECK_SHARED_SOURCE,
 	CHECK_INDEX_NOT_UUID,
 	CHECK_COUNT_ALL,
+	CHECK_FIRST_GPU_CROWDED,
 	CHECK_COUNT_FIRST,
 	CHECK_COUNT_AND_IDS,
 	CHECK_CAPABILITIES_MISSING,
@@ -57,7 +61,9 @@ void check_add(struct check *check, enum check_code code, const struct finding *
 
 /* The subjects, a file each or two. */
 void check_capacity(struct check *check);   /* sizes, load lines, what cannot fit */
+void check_now(struct check *check);        /* GPUs above their line as they are measured */
 void check_placement(struct check *check);  /* GPUs that are not there, idle, against x-plimsoll */
+void check_needs(struct check *check);      /* what x-plimsoll names and is not there */
 void check_sources(struct check *check);    /* defaults, commented-out and missing variables */
 void check_variables(struct check *check);  /* variables nobody uses; one that decides for many */
 void check_requests(struct check *check);   /* how a request is written */
@@ -67,6 +73,8 @@ void check_containers(struct check *check); /* what runs, against what is writte
 /* `# plimsoll: ignore ...`: takes the findings away that it names, adds one for each code that is
  * none. */
 void check_suppress(struct check *check);
+/* Many findings of one kind that are one thing to do become one. Of the sorted findings. */
+void check_fold(struct check *check);
 
 /* ---- small helpers (check_help.c) ---- */
 
@@ -114,5 +122,9 @@ bool check_devices(const struct check *check, const struct compose_gpus *like, c
 		   struct check_devices *ret_devices);
 /* The same GPUs, both in the list's order. */
 bool check_same(const size_t *a, size_t n_a, const size_t *b, size_t n_b);
+/* What its variable has to be set to for what its default says, "GPU_CLIP=0"; arena memory. */
+const char *check_assignment(const struct check *check, const struct compose_value *value);
+/* As x-plimsoll takes it, up to the next MiB: "6G", "666M"; arena memory. */
+const char *check_size(const struct check *check, uint64_t bytes);
 /* "FILE:LINE". */
 const char *check_place(const struct check *check, const struct compose_span *span);

@@ -84,6 +84,26 @@ static bool has_key(const struct compose_request *request, const char *key)
 	return value && value->type != COMPOSE_NULL;
 }
 
+/* How it is written right. */
+static const char *example_of(const struct compose_request *request)
+{
+	switch (request->how) {
+	case COMPOSE_CDI:
+		return "nvidia.com/gpu=0";
+	case COMPOSE_RUNTIME:
+		return "NVIDIA_VISIBLE_DEVICES: \"0\"";
+	case COMPOSE_ENVIRONMENT:
+		return "CUDA_VISIBLE_DEVICES: \"0\"";
+	case COMPOSE_DEVICE_NODE:
+		return "/dev/nvidia0";
+	case COMPOSE_RESERVATION:
+	case COMPOSE_GPUS:
+	case COMPOSE_HOW_COUNT:
+		break;
+	}
+	return "{driver: nvidia, device_ids: ['0'], capabilities: [gpu]}";
+}
+
 static void refused(struct check *check, const struct asked *asked)
 {
 	const struct compose_request *request = asked->request;
@@ -108,7 +128,7 @@ static void refused(struct check *check, const struct asked *asked)
 	} else if (request->problem) {
 		finding.span = request->problem_span;
 		finding.message = mem_printf("%s: %s", name_of(asked), request->problem);
-		finding.fix = mem_strdup("write it as compose takes it");
+		finding.fix = mem_printf("as in `%s`", example_of(request));
 		check_add(check, CHECK_REFUSED, &finding);
 	}
 }
@@ -259,7 +279,7 @@ void check_requests(struct check *check)
 	for (size_t i = 0; i < check->stack->n; i++) {
 		const struct stack_service *service = &check->stack->services[i];
 
-		if (!service->service->active)
+		if (!service->service->active || service->service->replicas == 0)
 			continue;
 		for (size_t r = 0; r < service->gpus->n; r++) {
 			struct asked asked = {service, &service->gpus->requests[r]};

@@ -11,6 +11,8 @@
 
 #include <string.h>
 
+#define DEFAULTS_MAX 2 /* told one by one */
+
 /* Is the default all that decides: no other text round the variable but a CDI kind? */
 static bool is_whole(const struct compose_value *value)
 {
@@ -19,6 +21,18 @@ static bool is_whole(const struct compose_value *value)
 
 	return use && !use->nested && node->raw && node->raw[use->end] == '\0' &&
 	       (use->begin == 0 || node->raw[use->begin - 1] == '=');
+}
+
+/* A GPU above its line already, without this service, is told as such: the default is not what is
+ * wrong there. */
+static bool would_overload(const struct check *check, const struct stack_service *service,
+			   size_t gpu)
+{
+	uint64_t there = check_load_on(check, gpu, service), load = check_load_of(service);
+	uint64_t capacity = check_capacity_of(check, gpu);
+
+	return check_capacity_known(check, gpu) && load > 0 && there + load > capacity &&
+	       (there <= capacity || load > capacity);
 }
 
 /* Why this device, or list, cannot work; NULL: it can, as far as is known. New. */
@@ -36,18 +50,17 @@ static char *wrong_because(const struct check *check, const struct stack_service
 	for (size_t i = 0; i < devices.n; i++) {
 		const size_t g = devices.gpus[i];
 		const struct gpu *gpu = &check->stack->list->gpus[g];
-		uint64_t there = check_load_on(check, g, service), load = check_load_of(service);
 		const char *why;
 
 		if (gpu_has(gpu, GPU_TOTAL) && service->vram_bytes > gpu->vram.total_bytes)
 			return mem_printf("%s needs %s and would be on %s", service->service->name,
 					  SIZE_TEXT(service->vram_bytes), check_gpu_name(check, g));
-		if (check_capacity_known(check, g) && load > 0 &&
-		    there + load > check_capacity_of(check, g))
+		if (would_overload(check, service, g))
 			return mem_printf(
 			    "%s would then be promised %s, and %s below its load line is free "
 			    "for that",
-			    check_gpu_name(check, g), SIZE_TEXT(there + load),
+			    check_gpu_name(check, g),
+			    SIZE_TEXT(check_load_on(check, g, service) + check_load_of(service)),
 			    SIZE_TEXT(check_capacity_of(check, g)));
 		if (!check_may_use(check, service, g, &why))
 			return mem_printf("%s would be on %s, and says `%s`",
@@ -111,9 +124,10 @@ static void from_default(struct check *check, const struct stack_service *servic
 		      .span = value->fallback_span.file ? value->fallback_span : value->node->span,
 		      .service = service->service->name,
 		      .message = mem_printf("%s is not set, so %s gets GPU %s from the default",
-					    value->variable, service->service->name, value->text),
-		      .fix = mem_strdup(
-			  check_how_to_say(check, service->gpus->decides, value, value->text)),
+					    value->variable, service->service->name, value->device),
+		      .fix = mem_printf("add %s to %s", check_assignment(check, value),
+					check_env_name(check)),
+		      .value = value,
 		  });
 }
 
@@ -130,6 +144,12 @@ static void not_set(struct check *check, const struct stack_service *service,
 		      .fix = mem_printf("add %s=0 to %s, or whichever GPU is meant",
 					value->variable, check_env_name(check)),
 		  });
+}
+
+/* What the default would have to be for what is in force: all that the variable stands for. */
+static const char *in_force(const struct compose_value *value)
+{
+	return value->use && value->use->value[0] ? value->use->value : value->text;
 }
 
 static void hidden_default(struct check *check, const struct stack_service *service,
@@ -159,7 +179,9 @@ static void hidden_default(struct check *check, const struct stack_service *serv
 						? check_place(check, &value->assignment->span)
 						: "the shell",
 					    value->fallback, why),
-		      .fix = mem_printf("make the default %s, too", value->text),
+		      .fix = mem_printf("write %s instead of %s as the default, or `plimsoll "
+					"apply`",
+					in_force(value), value->fallback),
 		  });
 }
 
@@ -221,6 +243,86 @@ static void by_index(struct check *check)
 		      .fix = mem_printf("`plimsoll apply --ids uuid` writes UUIDs instead (now %s)",
 					uuids.data),
 		  });
+}
+
+/* One variable with two defaults: an assignment would change one of the services. */
+static bool is_ambiguous(const struct check *check, const struct finding *finding)
+{
+	const struct findings *findings = check->findings;
+
+	for (size_t i = 0; i < findings->n; i++) {
+		const struct finding *other = &findings->items[i];
+
+		if (other->code == finding->code && other->value &&
+		    strcmp(other->value->variable, finding->value->variable) == 0 &&
+		    strcmp(check_assignment(check, other->value),
+			   check_assignment(check, finding->value)) != 0)
+			return true;
+	}
+	return false;
+}
+
+/* The rest of what is told as one. */
+static void add_default(const struct check *check, const struct finding *finding, struct text *told,
+			struct strings *lines)
+{
+	const char *line = check_assignment(check, finding->value);
+	bool said = is_ambiguous(check, finding);
+
+	text_printf(told, "%s%s GPU %s", told->len ? ", " : "", finding->service,
+		    finding->value->device);
+	for (size_t i = 0; i < lines->n && !said; i++)
+		said = strcmp(lines->items[i], line) == 0;
+	if (!said)
+		strings_add(lines, line);
+}
+
+/* New. */
+static char *fix_of_defaults(const struct check *check, const struct strings *lines)
+{
+	auto_text struct text text = {};
+
+	for (size_t i = 0; i < lines->n; i++)
+		text_printf(&text, " %s", lines->items[i]);
+	if (lines->n == 0)
+		return mem_strdup("a variable of its own for each");
+	return mem_printf("add to %s, a line each:%s", check_env_name(check), text.data);
+}
+
+void check_fold(struct check *check)
+{
+	struct findings *findings = check->findings;
+	const char *code = check_rules[CHECK_DEFAULT_IN_FORCE].code;
+	auto_strings struct strings lines = {};
+	auto_text struct text told = {};
+	struct finding *first = NULL;
+	size_t n = 0, kept = 0;
+
+	for (size_t i = 0; i < findings->n; i++)
+		if (findings->items[i].code == code) {
+			first = first ? first : &findings->items[i];
+			add_default(check, &findings->items[i], &told, &lines);
+			n++;
+		}
+	if (n <= DEFAULTS_MAX)
+		return;
+	for (size_t i = 0; i < findings->n; i++) {
+		struct finding *finding = &findings->items[i];
+
+		if (finding->code == code) {
+			free(finding->message);
+			free(finding->fix);
+		}
+		if (finding->code != code || finding == first)
+			findings->items[kept++] = *finding;
+	}
+	findings->n = kept;
+	first->service = NULL;
+	first->value = NULL;
+	first->message = mem_printf("%zu services get their GPU from a default, since nothing sets "
+				    "their variables: %s",
+				    n, told.data);
+	first->fix = fix_of_defaults(check, &lines);
 }
 
 void check_sources(struct check *check)

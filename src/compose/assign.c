@@ -361,18 +361,30 @@ static int say_itself(struct assigning *a, const struct compose_target *target,
 	return r;
 }
 
+/* What decides, when each is an entry of one list: then one request can stand for them all. */
+static bool is_one_list(const struct compose_request *const *requests, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (requests[i]->how != requests[0]->how ||
+		    (requests[i]->how != COMPOSE_RESERVATION && requests[i]->how != COMPOSE_GPUS))
+			return n == 1;
+	return true;
+}
+
 /* The bytes are the service's own, and others share them: these get requests of their own. */
 static int others_part(struct assigning *a, const struct compose_target *target,
-		       const struct compose_request *request, struct error *err)
+		       const struct compose_request *const *requests, size_t n, struct error *err)
 {
 	for (size_t i = 0; i < a->project->n; i++) {
 		const struct compose_gpus *other = &a->all[i];
-		const struct compose_request *shared = sharing(a, target, request, other);
+		const struct compose_request *shared = NULL, *request = requests[0];
 		const struct gpu *devices[GPU_LIST_MAX];
 		struct compose_target there = {.gpus = other, .devices = devices};
 		struct assign_set final;
 		int r = -EXDEV;
 
+		for (size_t k = 0; k < n && !shared; k++)
+			shared = sharing(a, target, request = requests[k], other);
 		if (!shared)
 			continue;
 		if (assign_final(a, other, &final)) {
@@ -460,12 +472,11 @@ static int set_devices(struct assigning *a, const struct compose_target *target,
 	}
 	if (there)
 		return slots_write(a, target, &slots, true, err);
-	if (shared && n == 1) {
-		r = say_itself(a, target, requests[0], err);
-		if (r == -EXDEV)
-			r = others_part(a, target, requests[0], err);
-		else
+	if (shared) {
+		r = is_one_list(requests, n) ? say_itself(a, target, requests[0], err) : -EXDEV;
+		if (r != -EXDEV)
 			return r;
+		r = others_part(a, target, requests, n, err);
 		if (r < 0)
 			return r;
 	}
@@ -512,6 +523,11 @@ static int set_filter(struct assigning *a, const struct compose_target *target,
 		}
 		position += visible->in[i];
 	}
+	if (filter->n_values == 0)
+		return assign_fail(target, &filter->span, err,
+				   "%s names no GPU that could be changed: write %s, or take it "
+				   "away",
+				   filter->key, text.data);
 	assign_region_find(a, target, filter, &filter->values[0],
 			   &filter->values[filter->n_values - 1], &region);
 	assign_note(a, target, "%s=%s, counted among the GPUs it sees", filter->key, text.data);

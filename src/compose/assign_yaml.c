@@ -425,6 +425,34 @@ static struct compose_node *copy_with(struct assigning *a, const struct compose_
 	return copy;
 }
 
+/* `key: {}`, [], null or nothing at all becomes the value, in its place. */
+static int fill_entry(struct assigning *a, const struct compose_target *target,
+		      const struct compose_node *map, const struct compose_entry *entry,
+		      const struct compose_node *value, struct error *err)
+{
+	const struct compose_file *file = map->span.file;
+	struct compose_span place = {file, entry->key_span.end, entry->value->span.end};
+	auto_text struct text out = {};
+	unsigned line, column;
+
+	place.begin += strcspn(file->text + place.begin, ":") + 1;
+	/* An anchor's name is others' to use, a tag has its own meaning. */
+	if (entry->value->span.file != file || place.begin > place.end ||
+	    strspn(file->text + place.begin, " \t\r\n{}[]~nulNUL") < place.end - place.begin)
+		return assign_fail(target, &entry->key_span, err,
+				   "\"%s\" is empty here, and cannot be filled in its place: take "
+				   "it away",
+				   entry->key);
+	compose_file_position(file, entry->key_span.begin, &line, &column);
+	if (is_flow(map) || value->type == COMPOSE_LIST) {
+		text_add(&out, " ");
+		add_node(&out, value);
+	} else {
+		add_block(&out, value, (int)column - 1 + STEP, newline_of(file));
+	}
+	return assign_edit(a, &place, out.data, err);
+}
+
 /* `key: value` in a map that is the service's own. */
 static int write_entry(struct assigning *a, const struct compose_node *map, const char *key,
 		       const struct compose_node *value, struct error *err)
@@ -511,7 +539,10 @@ int assign_yaml_environment(struct assigning *a, const struct compose_target *ta
 		return assign_fail(target, &place, err,
 				   "it is not written out here, %s=%s cannot be added", name,
 				   value);
-	if (environment && (environment->via.file || environment->n == 0))
+	if (environment && !environment->via.file && environment->n == 0)
+		return fill_entry(a, target, service, compose_entry(service, "environment"),
+				  environment_with(a, environment, name, value), err);
+	if (environment && environment->via.file)
 		return write_entry(a, service, "environment",
 				   environment_with(a, environment, name, value), err);
 	if (environment && has_setting(environment, name))

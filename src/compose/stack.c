@@ -162,6 +162,13 @@ static void compare(struct stack *stack, const struct stack_service *service)
 	}
 }
 
+/* CUDA_VISIBLE_DEVICES of "" or "-1": it computes on the CPU, whatever it is given. What CUDA does
+ * not know ("all") is a mistake and no wish. */
+static bool is_hidden(const struct compose_gpus *gpus)
+{
+	return gpus->filter && gpus->filter->none && !gpus->filter->problem;
+}
+
 static void choose_vram(struct stack *stack, struct stack_service *service)
 {
 	service->vram_known = service->need.has_vram || service->measured;
@@ -172,6 +179,10 @@ static void choose_vram(struct stack *stack, struct stack_service *service)
 	if (!service->wants_gpu && service->need.has_vram && !service->gpus->decides)
 		warn(stack, service,
 		     "says how much VRAM it needs, and asks for no GPU in the compose file");
+	if (service->gpus->decides && !service->gpus->decides->none && is_hidden(service->gpus))
+		warn(stack, service,
+		     "CUDA_VISIBLE_DEVICES hides every GPU from it: it is planned on none, though "
+		     "it asks for one");
 	warn_unknown_gpus(stack, service);
 	compare(stack, service);
 }
@@ -205,7 +216,8 @@ static int read_service(struct stack *stack, const struct stack_facts *facts, si
 	service->service = &stack->project->services[i];
 	service->gpus = &stack->gpus[i];
 	service->wants_gpu = service->service->active && service->service->replicas > 0 &&
-			     decides && !decides->none && decides->is_nvidia;
+			     decides && !decides->none && decides->is_nvidia &&
+			     !is_hidden(service->gpus);
 	read_assignment(stack, service);
 	return stack_read_need(facts, service->service, &service->need, err);
 }

@@ -486,6 +486,30 @@ static void a_pin_to_what_is_not_there(void **state)
 	world_close(&w);
 }
 
+/* The idiom for "on the CPU" is a wish, and no GPU to be found for it. */
+static void who_hides_its_gpus_wants_none(void **state)
+{
+	struct world w;
+
+	(void)state;
+	world_open(&w,
+		   "services:\n"
+		   "  minus: {image: a, gpus: all, environment: {CUDA_VISIBLE_DEVICES: \"-1\"}}\n"
+		   "  empty: {image: a, gpus: all, environment: {CUDA_VISIBLE_DEVICES: \"\"}}\n"
+		   "  comma: {image: a, gpus: all, environment: {CUDA_VISIBLE_DEVICES: \",\"}}\n"
+		   "  some: {image: a, gpus: all, environment: {CUDA_VISIBLE_DEVICES: \"0\"}}\n"
+		   "  mistake: {image: a, gpus: all, environment: [CUDA_VISIBLE_DEVICES=all]}\n");
+	make_stack(&w);
+	assert_false(find(&w, "minus")->wants_gpu);
+	assert_false(find(&w, "empty")->wants_gpu);
+	assert_false(find(&w, "comma")->wants_gpu);
+	assert_true(find(&w, "some")->wants_gpu);
+	assert_true(find(&w, "mistake")->wants_gpu);
+	assert_true(warned(&w, "minus: CUDA_VISIBLE_DEVICES hides every GPU from it"));
+	assert_false(warned(&w, "some: CUDA_VISIBLE_DEVICES hides"));
+	world_close(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -500,6 +524,7 @@ int main(void)
 	    cmocka_unit_test(what_loads_on_demand_may_use_more),
 	    cmocka_unit_test(gpus_as_people_name_them),
 	    cmocka_unit_test(the_problem_of_the_planner),
+	    cmocka_unit_test(who_hides_its_gpus_wants_none),
 	    cmocka_unit_test(a_pin_to_what_is_not_there),
 	};
 

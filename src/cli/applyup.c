@@ -142,7 +142,7 @@ static int look(struct apply *apply, struct error *err)
 	if (!apply->after.containers_known)
 		return error_set(err, -EIO, "the container engine does not answer any more");
 	places = places_to_verify(apply, &n);
-	return rollout_verify(apply->after.stack, places, n, err);
+	return rollout_verify(apply->after.stack, apply->before.stack, places, n, err);
 }
 
 static int verify(struct apply *apply, struct error *err)

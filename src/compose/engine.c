@@ -435,12 +435,18 @@ static int change(struct engine *engine, const char *method, const char *path, i
 	return refused(engine, status, &body, err);
 }
 
-int engine_remove(struct engine *engine, const char *id, unsigned stop_seconds, struct error *err)
+int engine_stop(struct engine *engine, const char *id, unsigned stop_seconds, struct error *err)
 {
 	auto_free char *stop = mem_printf("/containers/%s/stop?t=%u", id, stop_seconds);
-	auto_free char *gone = mem_printf("/containers/%s?force=1", id);
-	int64_t deadline_ms = deadline_of(engine) + (int64_t)stop_seconds * 1000;
-	int r = change(engine, "POST", stop, deadline_ms, err);
 
-	return r < 0 ? r : change(engine, "DELETE", gone, deadline_ms, err);
+	return change(engine, "POST", stop, deadline_of(engine) + (int64_t)stop_seconds * 1000,
+		      err);
+}
+
+int engine_remove(struct engine *engine, const char *id, unsigned stop_seconds, struct error *err)
+{
+	auto_free char *gone = mem_printf("/containers/%s?force=1", id);
+	int r = engine_stop(engine, id, stop_seconds, err);
+
+	return r < 0 ? r : change(engine, "DELETE", gone, deadline_of(engine), err);
 }

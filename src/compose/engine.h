@@ -95,6 +95,9 @@ void engine_check_health(struct engine *engine, const char *id);
 /* The last lines a container wrote, stdout and stderr as they came, control characters as '?'. */
 int engine_logs(struct engine *engine, const char *id, unsigned lines, struct text *ret_text,
 		struct error *err) MUST_CHECK;
+/* Stop it (SIGKILL after `stop_seconds`). One that has stopped or is gone is a success. */
+int engine_stop(struct engine *engine, const char *id, unsigned stop_seconds,
+		struct error *err) MUST_CHECK;
 /* Stop it (SIGKILL after `stop_seconds`), then remove it with its anonymous volumes kept. One that
  * is gone already is a success. */
 int engine_remove(struct engine *engine, const char *id, unsigned stop_seconds,

@@ -201,7 +201,7 @@ static int program_follow(struct program *program, int *ret_status, struct error
 	if (r == -ETIMEDOUT)
 		return error_set(err, r, "%s did not come to an end in time and was stopped",
 				 options->argv[0]);
-	return r < 0 ? error_set(err, r, "interrupted") : 0;
+	return r < 0 ? error_set(err, r, "interrupted: %s was stopped", options->argv[0]) : 0;
 }
 
 int program_run(const struct program_options *options, struct text *ret_output, int *ret_status,

@@ -27,6 +27,9 @@ struct rollout {
 	const struct rollout_options *options;
 	struct rollout_command command;
 	struct rollout_order order;
+	/* Of the order, what is not touched as it did not run; when it is put back, halted. */
+	const struct compose_service **idle;
+	size_t n_idle;
 	struct engine_containers before;
 	bool nothing_ran;
 	unsigned n_stages;
@@ -137,6 +140,12 @@ static void on_line(void *data, const char *line)
 		tell(rollout, "  %s", line);
 }
 
+static void touch(const struct rollout *rollout)
+{
+	if (rollout->options->ret_touched)
+		*rollout->options->ret_touched = true;
+}
+
 /* Run the program with these words behind its own. */
 static int program_call(struct rollout *rollout, const struct strings *words,
 			struct text *ret_output, struct error *err)
@@ -158,6 +167,7 @@ static int program_call(struct rollout *rollout, const struct strings *words,
 	for (size_t i = 0; i < words->n; i++)
 		strings_add(&argv, words->items[i]);
 	program.argv = argv.items;
+	touch(rollout);
 	r = program_run(&program, ret_output, &status, err);
 	if (r < 0 || status == 0)
 		return r;
@@ -172,22 +182,53 @@ static int program_call(struct rollout *rollout, const struct strings *words,
 
 /* --- steps --- */
 
-/* Which services are touched at all: a dependent that does not run stays so. */
+/* Is it made anew? A dependent that does not run stays so, and when it is put back whatever did not
+ * run. */
+static bool is_made(const struct rollout *rollout, const struct compose_service *service)
+{
+	if (count_running(rollout, service) > 0)
+		return true;
+	return !rollout->options->ran && (rollout->nothing_ran || is_changed(rollout, service));
+}
+
 static void order_cut(struct rollout *rollout)
 {
 	size_t n = 0;
 
+	rollout->idle = mem_calloc(rollout->order.n + 1, sizeof(struct compose_service *));
 	for (size_t i = 0; i < rollout->order.n; i++) {
 		const struct compose_service *service = rollout->order.services[i];
 
-		if (!rollout->nothing_ran && !is_changed(rollout, service) &&
-		    count_running(rollout, service) == 0)
+		if (!is_made(rollout, service)) {
+			rollout->idle[rollout->n_idle++] = service;
 			continue;
+		}
 		rollout->order.services[n] = service;
 		rollout->order.stages[n++] = rollout->order.stages[i];
 	}
 	rollout->order.n = n;
 	rollout->n_stages = n > 0 ? rollout->order.stages[n - 1] + 1 : 0;
+}
+
+static int step_halt(struct rollout *rollout, struct error *err)
+{
+	if (!rollout->options->ran)
+		return 0;
+	/* What depends on others goes first. */
+	for (size_t i = rollout->n_idle; i-- > 0;)
+		for (size_t k = 0; k < rollout->before.n; k++) {
+			const struct engine_container *c = &rollout->before.items[k];
+			int r;
+
+			if (!is_of(c, rollout->idle[i]) || (!c->running && !c->restarting))
+				continue;
+			tell(rollout, "stopping %s, which did not run before", c->name);
+			touch(rollout);
+			r = engine_stop(rollout->engine, c->id, STOP_SECONDS, err);
+			if (r < 0)
+				return error_prefix(err, r, "stopping %s", c->name);
+		}
+	return 0;
 }
 
 static int step_stop(struct rollout *rollout, struct error *err)
@@ -228,6 +269,7 @@ static int step_remove(struct rollout *rollout, struct error *err)
 			if (!is_of(c, service))
 				continue;
 			tell(rollout, "removing %s (%s)", c->name, service->name);
+			touch(rollout);
 			r = engine_remove(rollout->engine, c->id, STOP_SECONDS, err);
 			if (r < 0)
 				return error_prefix(err, r, "removing %s", c->name);
@@ -239,12 +281,12 @@ static int step_remove(struct rollout *rollout, struct error *err)
 /* --- waiting --- */
 
 /* A pause somebody may end; -ECANCELED then. */
-static int pause_for(const struct rollout *rollout, int64_t ms, struct error *err)
+static int pause_for(const struct rollout *rollout, int64_t ms, const char *what, struct error *err)
 {
 	struct pollfd fd = {.fd = rollout->options->interrupt_fd, .events = POLLIN};
 
 	if (poll(&fd, 1, (int)ms) > 0)
-		return error_set(err, -ECANCELED, "interrupted");
+		return error_set(err, -ECANCELED, "interrupted while waiting for %s", what);
 	return 0;
 }
 
@@ -382,7 +424,7 @@ static int stage_wait(struct rollout *rollout, unsigned stage, const struct text
 				      state.missing.data,
 				      DURATION_TEXT(rollout->options->health_timeout_ms));
 		else if (r == 0)
-			r = pause_for(rollout, POLL_MS, err);
+			r = pause_for(rollout, POLL_MS, state.missing.data, err);
 		else if (r > 0)
 			break;
 	} while (r == 0);
@@ -482,22 +524,34 @@ static int prepare(struct rollout *rollout, struct error *err)
 	return r < 0 ? r : order_find(rollout, err);
 }
 
+static void rollout_finish(struct rollout *rollout)
+{
+	rollout_command_finish(&rollout->command);
+	rollout_order_finish(&rollout->order);
+	engine_containers_finish(&rollout->before);
+	free(rollout->idle);
+	free(rollout->checked);
+}
+
+int rollout_check(struct engine *engine, const struct rollout_options *options, struct error *err)
+{
+	struct rollout rollout = {.engine = engine, .options = options};
+	int r = prepare(&rollout, err);
+
+	rollout_finish(&rollout);
+	return r;
+}
+
 int rollout_up(struct engine *engine, const struct rollout_options *options, struct error *err)
 {
 	static int (*const steps[])(struct rollout *, struct error *) = {
-	    prepare,
-	    step_stop,
-	    step_remove,
-	    step_up,
+	    prepare, step_halt, step_stop, step_remove, step_up,
 	};
 	struct rollout rollout = {.engine = engine, .options = options};
 	int r = 0;
 
 	for (size_t i = 0; i < ARRAY_LEN(steps) && r == 0; i++)
 		r = steps[i](&rollout, err);
-	rollout_command_finish(&rollout.command);
-	rollout_order_finish(&rollout.order);
-	engine_containers_finish(&rollout.before);
-	free(rollout.checked);
+	rollout_finish(&rollout);
 	return r;
 }

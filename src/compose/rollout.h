@@ -3,6 +3,7 @@
  * compose, docker-compose or podman-compose), GPU services first in the order of depends_on, then
  * their dependents; waited for; and looked at on the GPUs. A table of steps; each says what it did.
  *
+ *	halt	when it is put back: what did not run before
  *	stop	the services that move: nobody is to wait for VRAM that another is about to leave
  *	remove	podman-compose only: it makes anew what is not there, and no more than asked for
  *	up	stage by stage: all that only needs what came before ...
@@ -19,12 +20,13 @@ const char *rollout_program_name(enum rollout_program program); /* "docker compo
 struct rollout_options {
 	struct compose_project *project; /* as the files are now */
 	const char *const *changed;      /* services whose assignment changes; NULL-terminated */
-	/* What counts as having run: when a roll-out is put back, the containers before it. NULL:
-	 * what is there now. */
+	/* When a roll-out is put back: the containers before it. What ran then is made anew, and
+	 * what did not is stopped. NULL: it is rolled out, and what runs now is what ran. */
 	const struct engine_containers *ran;
 	const struct strings *profiles; /* --profile; may be NULL */
 	int64_t health_timeout_ms;      /* for each stage */
 	int interrupt_fd;               /* readable: enough, and -ECANCELED; negative: none */
+	bool *ret_touched; /* becomes true before the first container is touched; may be NULL */
 	/* Told what happens, a line each; may be NULL. */
 	void (*progress)(void *data, const char *line);
 	void *data;
@@ -38,7 +40,8 @@ struct rollout_order {
 };
 
 /* The changed services and what depends on them: in depends_on order, and within it the changed
- * ones first. -ENOENT: there is no such service; -ELOOP: they depend on each other in a circle. */
+ * ones first. -ENOENT: there is no such service; -ELOOP: they depend on each other in a circle,
+ * which the text names. */
 int rollout_order(const struct compose_project *project, const char *const *changed,
 		  struct rollout_order *ret_order, struct error *err) MUST_CHECK;
 void rollout_order_finish(struct rollout_order *order);
@@ -48,6 +51,11 @@ void rollout_order_finish(struct rollout_order *order);
  * engine. -ENOENT: none is installed. */
 int rollout_find_program(struct engine *engine, const struct engine_containers *containers,
 			 enum rollout_program *ret_program, struct error *err) MUST_CHECK;
+
+/* All that can be known to fail before anything is touched: no program, or one without an option
+ * the project needs (-ENOTSUP), an engine that does not answer, a circle of dependencies. */
+int rollout_check(struct engine *engine, const struct rollout_options *options,
+		  struct error *err) MUST_CHECK;
 
 /* Recreate and wait until each runs, and is healthy where it says how to tell. Dependents that do
  * not run are left alone, unless nothing of the project runs: then all of it is brought up. On
@@ -64,8 +72,9 @@ struct rollout_place {
 };
 
 /* Is each service's container running, and are its processes on the planned GPUs and no other, and
- * no GPU above its load line? 0: so it is. -EAGAIN: not yet, a planned GPU has nothing of it so
+ * no GPU above its load line, of those that something is planned on or that were not above it
+ * `before` (NULL: all)? 0: so it is. -EAGAIN: not yet, a planned GPU has nothing of it so
  * far (its containers were given the right ones). -ENXIO: on another GPU; -ESRCH: it does not run;
  * -ENOSPC: a GPU is above its load line. The text says it in numbers. */
-int rollout_verify(const struct stack *stack, const struct rollout_place *places, size_t n,
-		   struct error *err) MUST_CHECK;
+int rollout_verify(const struct stack *stack, const struct stack *before,
+		   const struct rollout_place *places, size_t n, struct error *err) MUST_CHECK;

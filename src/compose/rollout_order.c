@@ -102,6 +102,42 @@ static size_t add_stage(const struct compose_project *project, struct mark *mark
 	return order->n - before;
 }
 
+/* Some service that is not done and what it waits for, which is not done either. */
+static size_t waits_for(const struct compose_project *project, const struct mark *marks,
+			size_t service)
+{
+	const struct compose_service *s = &project->services[service];
+
+	for (size_t i = 0; i < s->n_depends; i++) {
+		size_t other = index_of(project, s->depends[i].service);
+
+		if (other != SIZE_MAX && marks[other].taken && !marks[other].done)
+			return other;
+	}
+	return service;
+}
+
+/* Nothing that is left is ready: whoever follows what it waits for comes round. */
+static int tell_circle(const struct compose_project *project, const struct mark *marks,
+		       struct error *err)
+{
+	auto_text struct text names = {};
+	size_t first = 0, at;
+
+	while (!marks[first].taken || marks[first].done)
+		first++;
+	for (size_t i = 0; i < project->n; i++)
+		first = waits_for(project, marks, first);
+	text_add(&names, project->services[first].name);
+	at = first;
+	do {
+		at = waits_for(project, marks, at);
+		text_printf(&names, " on %s", project->services[at].name);
+	} while (at != first);
+	return compose_error(&project->services[first].span, -ELOOP, err,
+			     "services depend on each other in a circle: %s", names.data);
+}
+
 int rollout_order(const struct compose_project *project, const char *const *changed,
 		  struct rollout_order *ret_order, struct error *err)
 {
@@ -121,9 +157,7 @@ int rollout_order(const struct compose_project *project, const char *const *chan
 		size_t added = add_stage(project, marks, stage, &order);
 
 		if (added == 0)
-			return error_set(err, -ELOOP,
-					 "services of %s depend on each other in a circle",
-					 project->name);
+			return tell_circle(project, marks, err);
 		left -= added;
 	}
 	*ret_order = order;

@@ -1,14 +1,15 @@
 /*
  * Three programs. What they have in common: -f, -p, `up -d --no-deps SERVICE...`. What differs,
- *from their sources and from trying docker-compose 1.29.2 and podman-compose 1.0.3:
+ * from their sources and from trying docker-compose 1.29.2 and podman-compose 1.0.3:
  *
- *	docker compose, docker-compose	--project-directory, --env-file; --force-recreate makes anew
- *					what is named and nothing else
- *	docker-compose 1.29		one --env-file
- *	podman-compose			neither option before 1.1: the folder is the first file's,
- *and values of env files are given in its environment, which wins over .env. --force-recreate takes
- *down what a service depends on, too, so containers are removed here, and `up` makes them. Its exit
- *status is 0 whatever podman said: only the containers tell
+ * docker compose, docker-compose: --project-directory and --env-file, which counts several times
+ * from 2.17 on, whatever name the program goes by (before, 1.29 too, the last one alone counts).
+ * --force-recreate makes anew what is named and nothing else.
+ *
+ * podman-compose: neither option before 1.1. The folder is the first file's, and values of env
+ * files are given in its environment, which wins over .env. --force-recreate takes down what a
+ * service depends on, too, so containers are removed here, and `up` makes them. Its exit status is
+ * 0 whatever podman said: only the containers tell.
  */
 #include "compose/rollout_program.h"
 
@@ -29,18 +30,56 @@ const char *rollout_program_name(enum rollout_program program)
 	return names[program];
 }
 
-static bool plugin_is_there(void)
+/* `version --short` of the plugin or of docker-compose: "2.24.5", "v2.3.3", "1.29.2". False: it is
+ * not there, or cannot say. */
+static bool ask_version(enum rollout_program program, struct text *ret_output)
 {
-	char *argv[] = {(char[]){"docker"}, (char[]){"compose"}, (char[]){"version"}, NULL};
+	char *plugin[] = {(char[]){"docker"}, (char[]){"compose"}, (char[]){"version"},
+			  (char[]){"--short"}, NULL};
+	char *alone[] = {(char[]){"docker-compose"}, (char[]){"version"}, (char[]){"--short"},
+			 NULL};
 	const struct program_options options = {
-	    .argv = argv,
+	    .argv = program == ROLLOUT_DOCKER_PLUGIN ? plugin : alone,
 	    .deadline_ms = monotonic_now_ms() + LOOK_MS,
 	    .interrupt_fd = -1,
 	};
 	int status = -1;
 
-	return program_exists("docker") && program_run(&options, NULL, &status, NULL) == 0 &&
-	       status == 0;
+	return program_exists(options.argv[0]) &&
+	       program_run(&options, ret_output, &status, NULL) == 0 && status == 0;
+}
+
+static bool plugin_is_there(void)
+{
+	auto_text struct text output = {};
+
+	return ask_version(ROLLOUT_DOCKER_PLUGIN, &output);
+}
+
+/* Into `version` what is to be said of it: "1.29.2". */
+static bool takes_env_files(enum rollout_program program, struct text *version)
+{
+	auto_text struct text output = {};
+	unsigned long major, minor = 0;
+	char *rest, *line, *end;
+
+	text_add(version, "of unknown version");
+	if (!ask_version(program, &output))
+		return false;
+	/* Warnings may stand before it. */
+	rest = output.data;
+	while ((line = strsep(&rest, "\n"))) {
+		line += *line == 'v';
+		if (*line < '0' || *line > '9')
+			continue;
+		text_clear(version);
+		text_add(version, line);
+		major = strtoul(line, &end, 10);
+		if (*end == '.')
+			minor = strtoul(end + 1, NULL, 10);
+		return major > 2 || (major == 2 && minor >= 17);
+	}
+	return false;
 }
 
 static bool is_there(enum rollout_program program)
@@ -112,18 +151,18 @@ static int add_docker(const struct rollout_options *options, struct rollout_comm
 {
 	const struct compose_project *project = options->project;
 	struct strings *argv = &command->argv;
+	auto_text struct text version = {};
 
 	strings_add(argv, "--project-directory");
 	strings_add(argv, project->dir);
 	if (!has_own_env_files(project))
 		return 0;
-	if (command->program == ROLLOUT_DOCKER_COMPOSE && project->env.n_files > 1 &&
-	    !plugin_is_there())
-		return error_set(
-		    err, -ENOTSUP,
-		    "docker-compose takes one --env-file, the project has %zu; roll it "
-		    "out yourself, or install the compose plugin of docker",
-		    project->env.n_files);
+	if (project->env.n_files > 1 && !takes_env_files(command->program, &version))
+		return error_set(err, -ENOTSUP,
+				 "%s %s takes one --env-file, 2.17 and later several, and the "
+				 "project has %zu; put them into one, or roll it out yourself",
+				 rollout_program_name(command->program), version.data,
+				 project->env.n_files);
 	for (size_t i = 0; i < project->env.n_files; i++) {
 		strings_add(argv, "--env-file");
 		strings_add(argv, project->env.files[i].file->path);

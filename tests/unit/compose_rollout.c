@@ -164,22 +164,22 @@ static void the_gpus_are_looked_at(void **state)
 	struct scene scene;
 
 	scene_init(&scene);
-	assert_int_equal(rollout_verify(&scene.stack, planned, 2, &err), 0);
-	assert_int_equal(rollout_verify(&scene.stack, NULL, 0, &err), 0);
-	assert_int_equal(rollout_verify(&scene.stack, swapped, 2, &err), -ENXIO);
+	assert_int_equal(rollout_verify(&scene.stack, NULL, planned, 2, &err), 0);
+	assert_int_equal(rollout_verify(&scene.stack, NULL, NULL, 0, &err), 0);
+	assert_int_equal(rollout_verify(&scene.stack, NULL, swapped, 2, &err), -ENXIO);
 	assert_string_equal(err.text, "a is on GPU 0, planned is GPU 1");
-	assert_int_equal(rollout_verify(&scene.stack, none, 1, &err), -ENXIO);
+	assert_int_equal(rollout_verify(&scene.stack, NULL, none, 1, &err), -ENXIO);
 	assert_string_equal(err.text, "a is on GPU 0, planned is no GPU");
-	assert_int_equal(rollout_verify(&scene.stack, wide, 1, &err), -EAGAIN);
+	assert_int_equal(rollout_verify(&scene.stack, NULL, wide, 1, &err), -EAGAIN);
 	assert_string_equal(err.text, "a has nothing on GPUs 0, 1 yet");
 	/* by what it was given only */
 	scene.services[0].measured = false;
-	assert_int_equal(rollout_verify(&scene.stack, planned, 2, &err), -EAGAIN);
+	assert_int_equal(rollout_verify(&scene.stack, NULL, planned, 2, &err), -EAGAIN);
 	/* somebody else's wrong place tells more than waiting does */
 	scene.services[1].today[0] = 0;
-	assert_int_equal(rollout_verify(&scene.stack, planned, 2, &err), -ENXIO);
+	assert_int_equal(rollout_verify(&scene.stack, NULL, planned, 2, &err), -ENXIO);
 	scene.services[1].running = false;
-	assert_int_equal(rollout_verify(&scene.stack, planned, 2, &err), -ESRCH);
+	assert_int_equal(rollout_verify(&scene.stack, NULL, planned, 2, &err), -ESRCH);
 	assert_string_equal(err.text, "b does not run");
 }
 
@@ -192,10 +192,10 @@ static void no_gpu_is_above_its_load_line(void **state)
 
 	scene_init(&scene);
 	scene.gpus[1].vram.used_bytes = 5 * GIB;
-	assert_int_equal(rollout_verify(&scene.stack, planned, 1, &err), -ENOSPC);
+	assert_int_equal(rollout_verify(&scene.stack, NULL, planned, 1, &err), -ENOSPC);
 	assert_string_equal(err.text, "GPU 1 holds 5 GiB, its load line is 4 GiB");
 	scene.gpus[1].valid = GPU_TOTAL; /* unknown is not above */
-	assert_int_equal(rollout_verify(&scene.stack, planned, 1, &err), 0);
+	assert_int_equal(rollout_verify(&scene.stack, NULL, planned, 1, &err), 0);
 }
 
 /* --- programs --- */

@@ -2,12 +2,14 @@
 #pragma once
 
 #include "cli/applyjournal.h"
+#include "cli/applylock.h"
 #include "cli/planview.h"
 #include "cli/verbs.h"
 
 struct apply {
 	const struct options *options;
 	struct workspace before; /* as things were found */
+	struct apply_lock lock;  /* from then on to the end */
 	struct stack_problem problem;
 	struct plan *plan;
 	struct planview view;
@@ -25,12 +27,29 @@ struct apply {
 	char *failure;       /* why; owned */
 };
 
-/* Lines for people beside the diff: standard error. */
+/* Lines for people beside the diff: standard error, broken at spaces on a terminal. */
 void apply_tell(const char *fmt, ...) PRINTF(1, 2);
+
+/* Notes about what moves and why, and about what a way out leaves to people: which key to write,
+ * and where. */
+void apply_note_plan(struct apply *apply);
+
+/* Replicas that are to be on different GPUs cannot be said in compose, which gives all of them the
+ * same ones: EXIT_PROBLEM, and the YAML to write instead is told. EXIT_DONE: there are none. */
+int apply_refuse_replicas(const struct apply *apply);
+
+/* The diff to standard output: byte for byte for patch(1), on a terminal with what would write over
+ * the screen made visible (^[). */
+void apply_show_diff(const struct apply *apply);
+
+/* What --up would make anew, in which order. */
+void apply_tell_recreated(struct apply *apply);
 
 /* Services whose containers are to be made anew, into apply->changed: what the files now put
  * elsewhere, what runs elsewhere, what an earlier apply did not finish. */
 void apply_find_changed(struct apply *apply);
+/* The same before anything is written, for a plan that is not carried out. */
+void apply_find_planned(struct apply *apply);
 
 /* Does the project, read again, say what was planned? -EBADE: it does not, and what it says. */
 int apply_check_written(struct apply *apply, struct error *err) MUST_CHECK;

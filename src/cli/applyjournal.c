@@ -7,13 +7,15 @@
 #include "util/timestamp.h"
 #include "util/when.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #define JOURNAL_MAX ((size_t)1 << 20)
 
-static char *journal_path(const struct compose_project *project)
+char *apply_journal_path(const struct compose_project *project)
 {
 	const char *first = project->n_main_files > 0 ? project->main_files[0]->path : "";
 	const char *slash = *first == '/' ? strrchr(first, '/') : NULL;
@@ -33,10 +35,10 @@ static void add_texts(const json_t *list, const char *key, struct strings *texts
 							  : "");
 }
 
-int apply_journal_open(const struct compose_project *project, struct apply_journal *ret_journal,
-		       struct error *err)
+static int journal_read(const struct compose_project *project, struct apply_journal *ret_journal,
+			struct error *err)
 {
-	auto_apply_journal struct apply_journal journal = {.path = journal_path(project)};
+	auto_apply_journal struct apply_journal journal = {.path = apply_journal_path(project)};
 	auto_text struct text text = {};
 	auto_json json_t *json = NULL;
 	pid_t pid = 0;
@@ -53,12 +55,42 @@ int apply_journal_open(const struct compose_project *project, struct apply_journ
 		add_texts(json_object_get(json, "files"), "backup", &journal.backups);
 	}
 	if (pid > 0 && pid_is_alive(pid, jsonx_get_u64(json, "pid_start_time", 0)))
-		return error_set(err, -EBUSY,
-				 "another apply of this project is under way (process %d)",
-				 (int)pid);
+		journal.pid = pid;
 	*ret_journal = journal;
 	journal = (struct apply_journal){};
 	return 0;
+}
+
+int apply_journal_open(const struct compose_project *project, struct apply_journal *ret_journal,
+		       struct error *err)
+{
+	auto_apply_journal struct apply_journal journal = {};
+	int r = journal_read(project, &journal, err);
+
+	if (r < 0)
+		return r;
+	if (journal.pid > 0)
+		return error_set(err, -EBUSY,
+				 "another apply of this project is under way (process %d)",
+				 (int)journal.pid);
+	*ret_journal = journal;
+	journal = (struct apply_journal){};
+	return 0;
+}
+
+char *apply_journal_warning(const struct compose_project *project)
+{
+	auto_apply_journal struct apply_journal journal = {};
+	auto_text struct text text = {};
+
+	if (journal_read(project, &journal, NULL) < 0 || !journal.found)
+		return NULL;
+	if (journal.pid > 0)
+		return mem_printf("an apply of this project is under way (process %d): what its "
+				  "files say now may be half of it",
+				  (int)journal.pid);
+	apply_journal_describe(&journal, &text);
+	return text_take(&text);
 }
 
 static json_t *files_json(const struct compose_edits *edits, const struct compose_backup *backup)
@@ -107,6 +139,39 @@ void apply_journal_remove(const struct apply_journal *journal)
 	(void)unlink(journal->path);
 }
 
+static char *folder_of(const char *path)
+{
+	auto_free char *real = realpath(path, NULL);
+	const char *shown = real ?: path, *slash = strrchr(shown, '/');
+
+	return slash && slash > shown ? mem_strndup(shown, (size_t)(slash - shown))
+				      : mem_strdup("/");
+}
+
+void apply_journal_sweep(const struct apply_journal *journal, const struct compose_project *project)
+{
+	auto_free char *folder = folder_of(journal->path);
+	DIR *dir = opendir(folder);
+
+	for (struct dirent *entry; dir && (entry = readdir(dir));)
+		if (text_starts_with(entry->d_name, APPLY_JOURNAL ".") &&
+		    strlen(entry->d_name) == strlen(APPLY_JOURNAL ".XXXXXX"))
+			(void)unlinkat(dirfd(dir), entry->d_name, 0);
+	if (dir)
+		(void)closedir(dir);
+	compose_leftovers_remove(folder);
+	for (size_t i = 0; i < project->files.n; i++) {
+		auto_free char *of_file = folder_of(project->files.items[i]->path);
+
+		compose_leftovers_remove(of_file);
+	}
+	for (size_t i = 0; i < journal->files.n; i++) {
+		auto_free char *of_file = folder_of(journal->files.items[i]);
+
+		compose_leftovers_remove(of_file);
+	}
+}
+
 static void add_list(struct text *text, const char *before, const struct strings *list)
 {
 	const char *separator = before;
@@ -128,7 +193,8 @@ void apply_journal_describe(const struct apply_journal *journal, struct text *te
 	add_list(text, "; what it was writing: ", &journal->files);
 	add_list(text, "; what was there before is in ", &journal->backups);
 	add_list(text, "; it may not have made anew: ", &journal->services);
-	text_printf(text, ". `apply --up` finishes it; to forget it, remove %s", journal->path);
+	text_printf(text, ". `plimsoll apply%s` finishes it; to forget it, remove %s",
+		    journal->services.n > 0 ? " --up" : "", journal->path);
 }
 
 void apply_journal_finish(struct apply_journal *journal)

@@ -15,15 +15,26 @@ struct apply_journal {
 	bool found;            /* there is one of an apply that did not come to its end */
 	int64_t started_at_ms; /* its */
 	struct strings services, files, backups; /* its; a backup is "" for a file it made */
+	pid_t pid;                               /* that still runs; 0: none */
 };
 
-/* -EBUSY: that apply still runs. One that cannot be read counts as one that says nothing. */
+/* Where it is, or would be. */
+char *apply_journal_path(const struct compose_project *project);
+/* `services` is empty when that apply had not begun with the containers. One that cannot be read
+ * counts as one that says nothing. -EBUSY: that apply still runs, as where a file system knows no
+ * locks it can. */
 int apply_journal_open(const struct compose_project *project, struct apply_journal *ret_journal,
 		       struct error *err) MUST_CHECK;
 /* What is about to happen, or has: `backup` NULL as long as the files are not written. */
 int apply_journal_write(const struct apply_journal *journal, const struct compose_edits *edits,
 			const struct strings *services, const struct compose_backup *backup,
 			struct error *err) MUST_CHECK;
+/* What stands half-done, and the cure, as a warning for those who only look; NULL: nothing does. */
+char *apply_journal_warning(const struct compose_project *project);
+/* What a killed apply has left beside the project's files and its own: new content, with whatever
+ * secrets are in it, that did not come to take its place. Under the lock. */
+void apply_journal_sweep(const struct apply_journal *journal,
+			 const struct compose_project *project);
 /* It is done. */
 void apply_journal_remove(const struct apply_journal *journal);
 /* A sentence or two for people, about the one that was found. */

@@ -71,6 +71,25 @@ void apply_find_changed(struct apply *apply)
 	}
 }
 
+void apply_find_planned(struct apply *apply)
+{
+	const struct plan_place *places = apply->taken.plan.places;
+
+	for (size_t i = 0; i < apply->problem.problem.n_services; i++) {
+		const struct stack_service *before =
+		    &apply->before.stack->services[apply->problem.services[i]];
+		const size_t *now = before->running ? before->today : before->assigned;
+		size_t n_now = before->running ? before->n_today : before->n_assigned;
+
+		if ((places[i].n > 0 && (!before->assigned_known ||
+					 !same_gpus(now, n_now, places[i].gpus, places[i].n) ||
+					 !same_gpus(before->assigned, before->n_assigned,
+						    places[i].gpus, places[i].n))) ||
+		    is_named(&apply->journal.services, before->service->name))
+			strings_add(&apply->changed, before->service->name);
+	}
+}
+
 int apply_check_written(struct apply *apply, struct error *err)
 {
 	const struct plan_place *places = apply->taken.plan.places;

@@ -15,32 +15,51 @@
 #include <string.h>
 #include <unistd.h>
 
-void apply_tell(const char *fmt, ...)
-{
-	auto_free char *line = NULL;
-	auto_text struct text clean = {};
-	va_list args;
+/* --- the plan --- */
 
-	va_start(args, fmt);
-	if (vasprintf(&line, fmt, args) < 0)
-		line = NULL;
-	va_end(args);
-	term_add_clean(&clean, line ? line : "", SIZE_MAX);
-	(void)fprintf(stderr, "%s\n", clean.data ? clean.data : "");
+/* Read again, now that nobody of ours writes: another apply has changed the files meanwhile. */
+static int read_again(struct apply *apply, struct error *err)
+{
+	const struct compose_files *files = &apply->before.project->files;
+
+	for (size_t i = 0; i < files->n; i++)
+		if (files->items[i]->unwritten)
+			return error_set(err, -ESTALE,
+					 "another apply has changed the project meanwhile, and %s "
+					 "cannot be read twice: run this again",
+					 files->items[i]->shown);
+	workspace_close(&apply->before);
+	return workspace_open(apply->options, &apply->before, err);
 }
 
-/* --- the plan --- */
+/* The project and the machine, and nobody else's until we are done; who only looks shares it. */
+static int open_locked(struct apply *apply, struct error *err)
+{
+	auto_free char *journal = NULL;
+	bool looks = options_flag(apply->options, "dry-run"), stale = false;
+	int r = workspace_open(apply->options, &apply->before, err);
+
+	if (r < 0)
+		return r;
+	journal = apply_journal_path(apply->before.project);
+	r = apply_lock_take(apply->before.project, journal, looks, &apply->lock, &stale, err);
+	if (r == 0 && stale)
+		r = read_again(apply, err);
+	if (r == 0)
+		r = apply_journal_open(apply->before.project, &apply->journal, err);
+	if (r == 0 && !looks)
+		apply_journal_sweep(&apply->journal, apply->before.project);
+	return r;
+}
 
 static int solve(struct apply *apply, struct error *err)
 {
 	const struct option_value *objective = options_get(apply->options, "objective");
-	int r = workspace_open(apply->options, &apply->before, err);
+	int r =
+	    stack_problem(apply->before.stack,
+			  objective->given ? (enum plan_objective)objective->choice : PLAN_BALANCE,
+			  &apply->problem, err);
 
-	if (r == 0)
-		r = stack_problem(apply->before.stack,
-				  objective->given ? (enum plan_objective)objective->choice
-						   : PLAN_BALANCE,
-				  &apply->problem, err);
 	if (r == 0)
 		r = plan_solve(&apply->problem.problem, &apply->plan, err);
 	apply->view = (struct planview){
@@ -61,13 +80,16 @@ static int choose_way(struct apply *apply)
 	if (apply->plan->feasible)
 		return EXIT_DONE;
 	if (asked > 0 && (size_t)asked > apply->plan->n_ways)
-		return verb_complain(EXIT_USAGE, "there are %zu ways out; --way-out %lld is none",
-				     apply->plan->n_ways, asked);
+		return verb_complain(EXIT_USAGE, "there %s %zu way%s out; --way-out %lld is none",
+				     apply->plan->n_ways == 1 ? "is" : "are", apply->plan->n_ways,
+				     PLURAL(apply->plan->n_ways), asked);
 	if (asked > 0) {
 		apply->view.way = (size_t)asked - 1;
 		return EXIT_DONE;
 	}
 	apply->view.may_choose = true;
+	/* The best one is drawn, as `plan` does. */
+	apply->view.way = apply->plan->n_ways > 0 ? 0 : PLANVIEW_NO_WAY;
 	planview_render(&apply->view, stderr, term_table_width(stderr), &text);
 	(void)fputs(text.data ? text.data : "", stderr);
 	return verb_complain(EXIT_PROBLEM, "not everything fits: nothing is written%s",
@@ -76,45 +98,6 @@ static int choose_way(struct apply *apply)
 }
 
 /* --- from the plan to edits --- */
-
-/* What the files cannot say, and a way out needs: it is left to people. */
-static void note_changes(struct apply *apply)
-{
-	static const char *const told[] = {
-	    [PLAN_ON_DEMAND] = "has to load on demand",
-	    [PLAN_CPU] = "has to run on the CPU",
-	    [PLAN_SHRINK] = "has to need less",
-	    [PLAN_BIGGER_GPU] = "needs a larger GPU",
-	};
-	const struct plan_problem *problem = &apply->problem.problem;
-	const struct plan_way *way = &apply->plan->ways[apply->view.way];
-
-	for (size_t i = 0; i < way->n_changes; i++) {
-		const struct plan_change *change = &way->changes[i];
-		const struct plan_service *service = change->service < problem->n_services
-							 ? &problem->services[change->service]
-							 : NULL;
-		const char *model = service && change->model < service->n_models
-					? service->models[change->model].name
-					: NULL;
-
-		strings_take(&apply->notes,
-			     mem_printf("left to you: %s%s%s %s", service ? service->name : "it",
-					model ? ": " : "", model ? model : "",
-					told[change->action]));
-	}
-}
-
-static void note_moves(struct apply *apply)
-{
-	const struct plan_problem *problem = &apply->problem.problem;
-	const struct plan_place *places = apply->taken.plan.places;
-
-	for (size_t i = 0; i < problem->n_services; i++)
-		if (places[i].moved)
-			strings_take(&apply->notes, mem_printf("%s: %s", problem->services[i].name,
-							       places[i].reason));
-}
 
 /* What is worth knowing beside an assignment for as long as it stands: "1.2 GiB on the RTX A400".
  */
@@ -185,9 +168,7 @@ static int work_out(struct apply *apply, struct error *err)
 	planview_warnings(&apply->view, &warnings);
 	for (size_t i = 0; i < warnings.n; i++)
 		apply_tell("warning: %s", warnings.items[i]);
-	note_moves(apply);
-	if (apply->view.way != PLANVIEW_NO_WAY)
-		note_changes(apply);
+	apply_note_plan(apply);
 	r = assign(apply, err);
 	if (r < 0)
 		return r;
@@ -326,14 +307,16 @@ static int roll_out(struct apply *apply)
 
 static int write_and_roll_out(struct apply *apply)
 {
+	bool up = options_flag(apply->options, "up");
 	struct error err = {};
 
-	if (write_files(apply, &err) < 0)
+	if ((apply->edits.n > 0 || up) && write_files(apply, &err) < 0)
 		return verb_complain(EXIT_CANNOT, "%s", error_text(&err));
-	if (options_flag(apply->options, "up"))
+	if (up)
 		return roll_out(apply);
-	/* Its containers may still be what an earlier one left: that stays said. */
-	if (apply->backup && !apply->journal.found)
+	/* Containers may still be what an earlier one left: that stays said. Else what stood
+	 * half-done is done now. */
+	if (apply->journal.services.n == 0)
 		apply_journal_remove(&apply->journal);
 	if (apply->edits.n > 0 && apply->before.containers.n > 0 && !apply->before.is_elsewhere)
 		apply_tell("running containers are as they were; `plimsoll apply --up` rolls it "
@@ -372,8 +355,7 @@ static int apply_run(struct apply *apply)
 	struct error err = {};
 	int code;
 
-	if (solve(apply, &err) < 0 ||
-	    apply_journal_open(apply->before.project, &apply->journal, &err) < 0)
+	if (open_locked(apply, &err) < 0 || solve(apply, &err) < 0)
 		return verb_fail(&err);
 	if (apply->journal.found) {
 		apply_journal_describe(&apply->journal, &told);
@@ -383,24 +365,34 @@ static int apply_run(struct apply *apply)
 	if (code != EXIT_DONE)
 		return code;
 	planview_take(&apply->view, &apply->taken);
+	code = apply_refuse_replicas(apply);
+	if (code != EXIT_DONE)
+		return code;
 	if (up && !apply->before.containers_known)
 		return verb_complain(EXIT_CANNOT,
 				     "--up needs a container engine, and none answers");
 	if (work_out(apply, &err) < 0)
 		return verb_complain(EXIT_CANNOT, "%s", error_text(&err));
 	if (apply->edits.n == 0)
-		apply_tell("nothing to do: the files say so already");
+		apply_tell("nothing to do: %s",
+			   apply->problem.problem.n_services > 0
+			       ? "the files say so already"
+			       : "no service asks for a GPU and says how much VRAM it needs");
 	if (!options_flag(apply->options, "json"))
-		(void)fputs(apply->diff.data ? apply->diff.data : "", stdout);
-	(void)fflush(stdout);
-	if (options_flag(apply->options, "dry-run") || (apply->edits.n == 0 && !up))
+		apply_show_diff(apply);
+	if (options_flag(apply->options, "dry-run")) {
+		if (up)
+			apply_tell_recreated(apply);
 		return EXIT_DONE;
+	}
+	if (compose_edits_check_writable(&apply->edits, &err) < 0)
+		return verb_fail(&err);
 	return do_it(apply);
 }
 
 static int run(const struct options *options)
 {
-	struct apply apply = {.options = options, .interrupt_fd = -1};
+	struct apply apply = {.options = options, .interrupt_fd = -1, .lock = APPLY_LOCK_NONE};
 	int code = check_usage(options);
 
 	if (code != EXIT_DONE)
@@ -412,6 +404,7 @@ static int run(const struct options *options)
 	compose_backup_destroy(apply.backup);
 	compose_edits_finish(&apply.edits);
 	apply_journal_finish(&apply.journal);
+	apply_lock_release(&apply.lock);
 	strings_finish(&apply.notes);
 	strings_finish(&apply.changed);
 	text_finish(&apply.diff);
@@ -469,7 +462,14 @@ const struct verb verb_apply = {
 	"compose file that a service could not run on, literals. Everything else stays byte for\n"
 	"byte as it was. A unified diff is shown first, then it asks. All files are written or\n"
 	"none, none that somebody changed meanwhile; what was there before stays beside each as\n"
-	"FILE.plimsoll-TIME. A second run finds nothing to do.\n"
+	"FILE.plimsoll-TIME. A second run finds nothing to do. The diff shows lines of .env, and\n"
+	"what secrets are in them: think of the log it goes to.\n"
+	"\n"
+	"One apply of a project at a time: another one waits a moment, and then says which "
+	"process\n"
+	"it is that works on it. A file that is read-only or has several names (hard links) is "
+	"not\n"
+	"replaced.\n"
 	"\n"
 	"--up then makes anew the containers that move, GPU services first in the order of\n"
 	"depends_on and after them what depends on them, through docker compose, docker-compose "

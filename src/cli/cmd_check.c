@@ -1,4 +1,5 @@
 /* plimsoll check: every fault in the GPU assignment of a compose project. Changes nothing. */
+#include "cli/applyjournal.h"
 #include "cli/checkview.h"
 #include "cli/term.h"
 #include "cli/verbs.h"
@@ -76,11 +77,15 @@ static int run(const struct options *options)
 	auto_findings struct findings findings = {};
 	struct compose_files beside = {};
 	struct error err = {};
+	char *half_done;
 
 	if (options_flag(options, "json") && format->given && format->choice != FORMAT_JSON)
 		return verb_complain(EXIT_USAGE, "check: --json is --format json");
 	if (workspace_open(options, &workspace, &err) < 0)
 		return verb_fail(&err);
+	half_done = apply_journal_warning(workspace.project);
+	if (half_done)
+		strings_take(&workspace.warnings, half_done);
 	warn(&workspace.project->warnings);
 	warn(&workspace.warnings);
 	load_beside(&workspace, &beside);

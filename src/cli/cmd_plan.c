@@ -2,6 +2,7 @@
  * plimsoll plan: the files and the machine, together a problem of the planner; its answer as a
  * picture, as JSON, or as all that is to be said about one service. It changes nothing.
  */
+#include "cli/applyjournal.h"
 #include "cli/planview.h"
 #include "cli/term.h"
 #include "cli/verbs.h"
@@ -84,6 +85,14 @@ static int show(const struct options *options, struct planview *view)
 									      : EXIT_PROBLEM;
 }
 
+static void warn_of_half_done(struct workspace *workspace)
+{
+	char *warning = apply_journal_warning(workspace->project);
+
+	if (warning)
+		strings_take(&workspace->warnings, warning);
+}
+
 static int run(const struct options *options)
 {
 	const struct option_value *objective = options_get(options, "objective");
@@ -95,6 +104,8 @@ static int run(const struct options *options)
 	struct error err = {};
 	int r = workspace_open(options, &workspace, &err);
 
+	if (r == 0)
+		warn_of_half_done(&workspace);
 	if (r == 0)
 		r = stack_problem(workspace.stack,
 				  objective->given ? (enum plan_objective)objective->choice

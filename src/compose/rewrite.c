@@ -49,7 +49,12 @@ int compose_edits_add(struct compose_edits *edits, const struct compose_span *sp
 	unsigned line, column;
 
 	if (!span->file || span->file->unwritten)
-		return compose_error(span, -EINVAL, err, "this is no file that can be changed");
+		return compose_error(span, -EINVAL, err,
+				     span->file
+					 ? "this has to be changed, and it was read from no "
+					   "file on a disk: name the file itself, with -f or "
+					   "--env-file"
+					 : "this is no file that can be changed");
 	if (strlen(text) == len && memcmp(span->file->text + span->begin, text, len) == 0)
 		return 0;
 	while (first < edits->n && !same_file(edits->items[first].span.file, span->file))

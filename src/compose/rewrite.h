@@ -38,10 +38,18 @@ void compose_edits_diff(const struct compose_edits *edits, struct text *ret_diff
 
 struct compose_backup; /* what was there before */
 
+/* May the files be replaced? -EACCES: one is read-only; -EMLINK: one has several names (hard
+ * links). The text says what to do. */
+int compose_edits_check_writable(const struct compose_edits *edits, struct error *err) MUST_CHECK;
+/* Remove what a writer of ours that was killed has left in the folder: new content that did not
+ * come to take its place, "<file>.plimsoll~<pid>.<6 characters>". */
+void compose_leftovers_remove(const char *folder);
+
 /* Write all files, or none. Backups "<file>.plimsoll-<time>" stay beside them (the last 10 of each
  * are kept); a file that was not there has none. Mode and owner stay; symbolic links are followed,
- * the file they lead to is replaced. -ESTALE: a file is not what was read; -EPERM: its owner could
- * not be kept. Nothing was written then. */
+ * the file they lead to is replaced. Two writers at once are the caller's to prevent: comparing and
+ * replacing are two steps. -ESTALE: a file is not what was read; -EPERM: its owner could not be
+ * kept; or what compose_edits_check_writable() says. Nothing was written then. */
 int compose_edits_write(const struct compose_edits *edits, int64_t now_ms,
 			struct compose_backup **ret_backup, struct error *err) MUST_CHECK;
 /* The backups' names, in the order of the edits' files; "" for a file that was not there. */

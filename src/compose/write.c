@@ -13,6 +13,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -20,6 +22,9 @@
 
 #define BACKUPS_KEPT 10
 #define BACKUP_MARK  ".plimsoll-"
+/* And the writer's pid, a dot, and mkostemp()'s six characters. */
+#define BESIDE_MARK ".plimsoll~"
+#define BESIDE_TAIL 6
 
 /* One file that is written. */
 struct piece {
@@ -169,7 +174,8 @@ static int content_fail(struct error *err, int code, const struct piece *piece)
 
 static int beside_write(struct piece *piece, const char *data, size_t len, struct error *err)
 {
-	auto_free char *beside = mem_printf("%s.XXXXXX", piece->path);
+	auto_free char *beside =
+	    mem_printf("%s" BESIDE_MARK "%d.XXXXXX", piece->path, (int)getpid());
 	auto_close int fd = mkostemp(beside, O_CLOEXEC);
 	int r;
 
@@ -182,6 +188,37 @@ static int beside_write(struct piece *piece, const char *data, size_t len, struc
 	}
 	piece->beside = TAKE(beside);
 	return 0;
+}
+
+/* "NAME.plimsoll~PID.XXXXXX", of a process that is gone. */
+static bool is_left_over(const char *name)
+{
+	const char *mark = strstr(name, BESIDE_MARK), *next;
+	char *end;
+	long pid;
+
+	while (mark && (next = strstr(mark + 1, BESIDE_MARK)))
+		mark = next;
+	if (!mark)
+		return false;
+	mark += strlen(BESIDE_MARK);
+	errno = 0;
+	pid = strtol(mark, &end, 10);
+	if (errno != 0 || end == mark || *mark < '1' || *mark > '9' || pid > INT_MAX ||
+	    *end != '.' || strlen(end + 1) != BESIDE_TAIL)
+		return false;
+	return kill((pid_t)pid, 0) < 0 && errno == ESRCH;
+}
+
+void compose_leftovers_remove(const char *folder)
+{
+	DIR *dir = opendir(folder);
+
+	for (struct dirent *entry; dir && (entry = readdir(dir));)
+		if (is_left_over(entry->d_name))
+			(void)unlinkat(dirfd(dir), entry->d_name, 0);
+	if (dir)
+		(void)closedir(dir);
 }
 
 static int backup_write(struct piece *piece, int64_t now_ms, struct error *err)
@@ -269,6 +306,39 @@ static int piece_put_back(struct piece *piece, struct error *err)
 	return r;
 }
 
+/* A new file takes the place of the old one: what its owner did not want written, and a name that
+ * others share, would be lost without a word. */
+static int writable_check(const struct compose_file *file, const struct stat *st, struct error *err)
+{
+	if ((st->st_mode & 0222) == 0 || (st->st_uid == geteuid() && (st->st_mode & 0200) == 0))
+		return error_set(err, -EACCES,
+				 "%s is read-only (mode %04o): nothing was written; chmod u+w %s "
+				 "if it is to be changed, and run this again",
+				 file->shown, (unsigned)st->st_mode & 07777, file->shown);
+	if (st->st_nlink > 1)
+		return error_set(err, -EMLINK,
+				 "%s is one file with %lu names (hard links), which a change would "
+				 "part: nothing was written; make symbolic links of the others, or "
+				 "a copy of this one (cp %s %s.new && mv %s.new %s), and run this "
+				 "again",
+				 file->shown, (unsigned long)st->st_nlink, file->shown, file->shown,
+				 file->shown, file->shown);
+	return 0;
+}
+
+int compose_edits_check_writable(const struct compose_edits *edits, struct error *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < edits->n; i++) {
+		struct stat st;
+
+		if (stat(edits->items[i].span.file->path, &st) == 0)
+			r = writable_check(edits->items[i].span.file, &st, err);
+	}
+	return r;
+}
+
 static int piece_create(struct compose_backup *backup, const struct compose_edits *edits,
 			const struct compose_file *file, struct error *err)
 {
@@ -292,6 +362,9 @@ static int piece_create(struct compose_backup *backup, const struct compose_edit
 				 COMPOSE_FILE_MAX >> 20);
 	piece->mode = file->mode;
 	if (piece->had_file && stat(piece->path, &st) == 0) {
+		r = writable_check(file, &st, err);
+		if (r < 0)
+			return r;
 		piece->mode = st.st_mode & 07777;
 		piece->uid = st.st_uid;
 		piece->gid = st.st_gid;
@@ -333,8 +406,14 @@ static void pieces_undo(struct compose_backup *backup, struct error *err)
 	for (size_t i = backup->n; i-- > 0;) {
 		struct piece *piece = &backup->pieces[i];
 		struct error why = {};
+		int r = piece->placed ? content_check(piece, piece->now.data, piece->now.len,
+						      "it is left as it is", &why)
+				      : 0;
 
-		if (piece_put_back(piece, &why) < 0) {
+		/* Somebody has written it since: that is not ours to undo. */
+		if (r == 0)
+			r = piece_put_back(piece, &why);
+		if (r < 0) {
 			(void)error_prefix(err, -EIO,
 					   "%s could not be put back (%s), its old content is in "
 					   "%s",

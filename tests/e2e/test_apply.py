@@ -1,12 +1,16 @@
 """plimsoll apply, the files alone: S1's own as the story has it, twice; what it refuses; what it never does."""
 
+import fcntl
 import json
 import os
+import pty
 import shutil
+import struct
 import subprocess
+import termios
 
 import pytest
-from conftest import BUILD, ROOT
+from conftest import BUILD, PATIENCE, ROOT, wait_until
 
 ENV = """\
 GPU_AI_SERVICES=1
@@ -26,8 +30,32 @@ class Project:
     def apply(self, *args, check=0, **options):
         return self.box.plimsoll("apply", "--inventory", "inventory.json", *args, cwd=self.dir, check=check, **options)
 
+    def start(self, *args):
+        return self.box.start_plimsoll("apply", "--inventory", "inventory.json", "--way-out", "1", "--yes", *args, cwd=self.dir)
+
     def files(self):
         return {path.name: path.read_bytes() for path in self.dir.iterdir()}
+
+    def on_terminal(self, *args, columns=80):
+        """Exit status, and what a terminal of this width gets."""
+        leader, follower = pty.openpty()
+        fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+        process = subprocess.Popen(
+            [BUILD / "plimsoll", "apply", "--inventory", "inventory.json", *map(str, args)], cwd=self.dir, env=self.box.env,
+            stdin=follower, stdout=follower, stderr=follower,
+        )
+        os.close(follower)
+        shown = b""
+        while True:
+            try:
+                part = os.read(leader, 65536)
+            except OSError:
+                part = b""
+            if not part:
+                break
+            shown += part
+        os.close(leader)
+        return process.wait(PATIENCE), shown
 
 
 @pytest.fixture
@@ -165,3 +193,189 @@ def test_an_apply_that_was_killed_is_told_of(nem):
     journal.write_text(json.dumps({**told, "pid": os.getpid(), "pid_start_time": int(stat[19])}))
     busy = nem.apply("--dry-run", "--way-out", 1, check=3)
     assert f"process {os.getpid()}" in busy.stderr
+
+
+HALF_DONE = {
+    "version": 1, "pid": 2**22 + 1, "pid_start_time": 1, "started_at": "2026-11-21T10:00:00.000Z",
+    "services": [], "files": [{"file": "/x/.env", "backup": None}],
+}
+
+
+def test_two_at_once(nem):
+    """One writes, the others wait and find nothing to do; nobody undoes what another has written."""
+    old = nem.files()
+    for _ in range(4):
+        racers = [nem.start() for _ in range(3)]
+        said = [racer.communicate(timeout=2 * PATIENCE)[1] for racer in racers]
+        assert [racer.returncode for racer in racers] == [0, 0, 0], said
+        assert sum("wrote .env" in text for text in said) == 1 and sum("nothing to do" in text for text in said) == 2, said
+        assert (nem.dir / ".env").read_text().endswith(ENV)
+        assert b"device_ids: ['${GPU_ENRICHMENT:-0}']" in nem.files()["compose.yaml"]
+        assert not (nem.dir / ".plimsoll-apply").exists()
+        for name in set(nem.files()):
+            (nem.dir / name).unlink()
+        for name, content in old.items():
+            (nem.dir / name).write_bytes(content)
+
+
+def test_what_came_while_it_waited_is_read(nem):
+    """The lock is on the folder itself. Whoever had it may have changed the files: they are read again."""
+    folder = os.open(nem.dir, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    waiting = nem.start()
+
+    def has_opened():
+        fds = f"/proc/{waiting.pid}/fd"
+        return any(os.path.realpath(f"{fds}/{fd}") == str(nem.dir.resolve()) for fd in os.listdir(fds))
+
+    wait_until(has_opened, what="the folder to be opened")
+    path = nem.dir / ".env"
+    path.write_text(path.read_text().replace("RELEASE=latest", "RELEASE=7"))
+    os.close(folder)
+    assert waiting.wait(PATIENCE) == 0, waiting.stderr.read()
+    assert "RELEASE=7" in path.read_text() and path.read_text().endswith(ENV)
+
+
+def test_another_that_does_not_end_is_named(nem):
+    before = nem.files()
+    folder = os.open(nem.dir, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    busy = nem.apply("--yes", "--way-out", 1, check=3)
+    os.close(folder)
+    assert "another apply of this project is under way" in busy.stderr and f"process {os.getpid()}" in busy.stderr
+    assert nem.files() == before
+
+
+def test_what_a_kill_left_is_finished(nem):
+    """New .env, old compose.yaml: check and plan tell; apply completes the files, and then nothing is left of it."""
+    old = nem.files()
+    nem.apply("--yes", "--way-out", 1)
+    new = {name: content for name, content in nem.files().items() if ".plimsoll-" not in name}
+    (nem.dir / "compose.yaml").write_bytes(old["compose.yaml"])
+    (nem.dir / ".plimsoll-apply").write_text(json.dumps(HALF_DONE))
+    left = [".env.plimsoll~4194305.abc123", "compose.yaml.plimsoll~4194305.XyZ999", ".plimsoll-apply.Qq12Zz"]
+    kept = [f".env.plimsoll~{os.getpid()}.abc123", ".env.plimsoll~x.abc123", ".env.plimsoll~4194305.abc1234", ".env.abc123"]
+    for name in left + kept:
+        (nem.dir / name).write_text("POSTGRES_PASSWORD=x")
+    for verb in ("check", "plan"):
+        told = nem.box.plimsoll(verb, "--inventory", "inventory.json", cwd=nem.dir)
+        shown = " ".join((told.stderr + told.stdout).split())
+        assert "did not come to its end" in shown and "`plimsoll apply` finishes it" in shown, shown
+    for name in left:
+        assert (nem.dir / name).exists()
+    done = nem.apply("--yes", "--way-out", 1)
+    assert "did not come to its end" in done.stderr and "--up" not in done.stderr
+    now = nem.files()
+    assert not [name for name in left if name in now] and [name for name in kept if name in now] == kept
+    assert ".plimsoll-apply" not in now
+    assert {name: now[name] for name in new} == new
+    # The files were complete already: it is gone all the same.
+    (nem.dir / ".plimsoll-apply").write_text(json.dumps(HALF_DONE))
+    assert "nothing to do" in nem.apply("--yes", "--way-out", 1).stderr
+    assert not (nem.dir / ".plimsoll-apply").exists()
+    # Containers that may not have been made anew stay said.
+    (nem.dir / ".plimsoll-apply").write_text(json.dumps({**HALF_DONE, "services": ["ai-clip"]}))
+    assert "apply --up` finishes it" in nem.apply("--yes", "--way-out", 1).stderr
+    assert (nem.dir / ".plimsoll-apply").exists()
+
+
+def test_what_may_not_be_replaced(nem):
+    path = nem.dir / ".env"
+    path.chmod(0o444)
+    before = nem.files()
+    refused = nem.apply("--yes", "--way-out", 1, check=3)
+    assert ".env is read-only (mode 0444)" in refused.stderr and "chmod u+w .env" in refused.stderr
+    assert nem.files() == before
+    path.chmod(0o644)
+    os.link(path, nem.box.dir / "other-name")
+    refused = nem.apply("--yes", "--way-out", 1, check=3)
+    assert "2 names (hard links)" in refused.stderr
+    assert nem.files() == before and os.stat(path).st_nlink == 2
+    # It is still shown what would be written.
+    assert nem.apply("--dry-run", "--way-out", 1).stdout.startswith("--- a/.env")
+    (nem.box.dir / "other-name").unlink()
+    nem.apply("--yes", "--way-out", 1)
+
+
+def test_the_key_to_write_is_named(nem):
+    done = nem.apply("--dry-run", "--way-out", 1)
+    lines = (nem.dir / "compose.yaml").read_text().splitlines()
+    at = next(i for i, line in enumerate(lines) if line == "      models:")  # the first key under x-plimsoll of ai-enrichment
+    assert f"`on-demand: true` under x-plimsoll of ai-enrichment at compose.yaml:{at}" in done.stderr, done.stderr
+
+
+def test_the_way_that_is_drawn(nem):
+    refused = nem.apply(check=1)
+    assert "Way 1 is drawn" in refused.stderr and "WAY 1" in refused.stderr, refused.stderr
+
+
+def test_on_a_terminal(nem):
+    """Nothing in a file writes over the screen; lines are broken at spaces. In a pipe the diff is byte for byte."""
+    path = nem.dir / ".env"
+    path.write_text(path.read_text().replace("# GPU_YOLO26", "NOTE=\"a\x1b[2J\x9b\u202eb\"\r\n# GPU_YOLO26"))
+    code, shown = nem.on_terminal("--way-out", "1", "--dry-run")
+    assert code == 0 and b"\x1b[2J" not in shown and "\u202e".encode() not in shown and "\x9b".encode() not in shown
+    assert b'NOTE="a^[[2J\\x9b\\u202Eb"' in shown, shown
+    told = [line for line in shown.decode().replace("\r", "").splitlines() if line.startswith("warning: ")]
+    assert told and max(map(len, told)) <= 80
+    raw = nem.apply("--way-out", 1, "--dry-run").stdout
+    assert 'NOTE="a\x1b[2J\x9b\u202eb"' in raw
+
+
+def small(sandbox, compose, env=None):
+    """A project on 24 GiB beside 8 GiB."""
+    sandbox.env["DOCKER_HOST"] = f"unix://{sandbox.dir}/none.sock"
+    folder = sandbox.dir / "small"
+    folder.mkdir(exist_ok=True)
+    (folder / "compose.yaml").write_text(compose)
+    if env is not None:
+        (folder / ".env").write_text(env)
+    inventory = sandbox.dir / "inventory.json"
+    if not inventory.exists():
+        gpus = [
+            {"index": i, "uuid": f"GPU-{i}{i}{i}{i}0000-0000-4000-8000-000000000000", "name": name, "health": "ok",
+             "vram": {"total_bytes": gib << 30, "used_bytes": 0, "free_bytes": gib << 30}, "holders": []}
+            for i, (name, gib) in enumerate([("NVIDIA GeForce RTX 3090", 24), ("NVIDIA GeForce RTX 3070", 8)])
+        ]
+        inventory.write_text(json.dumps({"gpus": gpus}))
+    return lambda *args, check=0, verb="apply", **options: sandbox.plimsoll(
+        verb, "--inventory", inventory, *args, cwd=folder, check=check, **options
+    )
+
+
+def service(name, ids, vram, more=""):
+    return f"""  {name}:
+    image: a
+    deploy:
+{more}      resources:
+        reservations:
+          devices: [{{driver: nvidia, {ids}, capabilities: [gpu]}}]
+    x-plimsoll: {{vram: {vram}}}
+"""
+
+
+def test_replicas_that_part(sandbox):
+    """Compose cannot say it: nothing is written for any service, and what is printed instead can be taken as it is."""
+    compose = "services:\n" + service("a", "device_ids: ['0']", "5G", "      replicas: 2\n") + service("b", "device_ids: ['1']", "7G")
+    apply = small(sandbox, compose)
+    refused = apply("--yes", check=1)
+    path = sandbox.dir / "small/compose.yaml"
+    assert path.read_text() == compose
+    assert "extends: {service: a}" in refused.stderr and "replicas: together" in refused.stderr, refused.stderr
+    printed = refused.stderr.split("\nservices:\n")[1].split("\n\n")[0]
+    second = printed[printed.index("  a-2:"):]
+    path.write_text(compose.replace("      replicas: 2\n", "") + second + "\n")
+    again = apply("--yes", check=0)
+    assert "replicas" not in again.stderr
+
+
+def test_standard_input_cannot_be_written(sandbox):
+    apply = small(sandbox, "services: {}\n")
+    text = "services:\n" + service("a", "device_ids: ['0']", "20G") + service("b", "device_ids: ['0']", "5G")
+    refused = apply("-f", "-", "--yes", check=3, input=text)
+    assert "name the file itself" in refused.stderr
+
+
+def test_nothing_asks_for_a_gpu(sandbox):
+    apply = small(sandbox, "services: {a: {image: a}}\n")
+    assert "no service asks for a GPU" in apply("--yes").stderr

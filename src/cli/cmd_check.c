@@ -6,6 +6,7 @@
 #include "cli/workspace.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <string.h>
 
 #define BESIDE_MAX 64
@@ -62,6 +63,36 @@ static void load_beside(const struct workspace *workspace, struct compose_files 
 		(void)closedir(open);
 }
 
+/* A project that asks for no GPU has nothing that a machine without one could not be asked. -ENXIO:
+ * it does ask. */
+static int open_without_gpus(struct workspace *workspace, struct error *err)
+{
+	struct compose_gpus *gpus;
+	int r = compose_locate(workspace->project, &gpus, NULL);
+
+	for (size_t i = 0; r == 0 && i < workspace->project->n; i++)
+		r = gpus[i].n > 0 ? -ENXIO : 0;
+	if (r < 0)
+		return -ENXIO;
+	workspace->list = gpu_list_create();
+	workspace->ledger = ledger_create(workspace->list, NULL, 0, &(struct ledger_host){},
+					  &(struct ledger_options){});
+	return stack_create(&(struct stack_facts){.project = workspace->project,
+						  .list = workspace->list,
+						  .ledger = workspace->ledger},
+			    &workspace->stack, err);
+}
+
+static int open_workspace(const struct options *options, struct workspace *workspace,
+			  struct error *err)
+{
+	int r = workspace_open(options, workspace, err);
+
+	if (r == -ENXIO && workspace->project && !workspace->list)
+		r = open_without_gpus(workspace, err);
+	return r;
+}
+
 static bool is_failure(const struct findings *findings, enum fail_on level)
 {
 	return level != FAIL_ON_NEVER &&
@@ -81,7 +112,7 @@ static int run(const struct options *options)
 
 	if (options_flag(options, "json") && format->given && format->choice != FORMAT_JSON)
 		return verb_complain(EXIT_USAGE, "check: --json is --format json");
-	if (workspace_open(options, &workspace, &err) < 0)
+	if (open_workspace(options, &workspace, &err) < 0)
 		return verb_fail(&err);
 	half_done = apply_journal_warning(workspace.project);
 	if (half_done)

@@ -175,6 +175,14 @@ def test_a_project_without_gpus(sandbox, project):
     assert done.stdout == "No service of this project asks for a GPU; nothing found.\n"
 
 
+def test_a_project_without_gpus_on_a_machine_without_gpus(sandbox, project):
+    (project / "web.yaml").write_text("services: {web: {image: nginx}}\n")
+    done = sandbox.plimsoll("check", "-f", "web.yaml", cwd=project, check=0)
+    assert done.stdout == "No service of this project asks for a GPU; nothing found.\n"
+    (project / "web.yaml").write_text("services: {web: {image: nginx, gpus: all}}\n")
+    assert "--inventory FILE" in sandbox.plimsoll("check", "-f", "web.yaml", cwd=project, check=3).stderr
+
+
 def test_needs_that_cannot_be_read_are_errors(sandbox, project):
     change(project / "compose.yaml", "vram: 18G", "vrams: 18G")
     line = line_of(project / "compose.yaml", "vrams")

@@ -154,6 +154,7 @@ static int assign(struct apply *apply, struct error *err)
 		    .why = whys.items[whys.n - 1],
 		    /* On demand it needs all of it, too, when it does. */
 		    .vram_bytes = bytes > 0 ? bytes : service->vram_bytes,
+		    .allowed = problem->services[i].allowed,
 		};
 	}
 	return compose_assign(apply->before.project, targets, n, list, &options, &apply->edits,

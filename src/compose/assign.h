@@ -23,13 +23,14 @@ struct compose_target {
 	size_t n_devices;
 	const char *why;     /* for the comment beside a line that is added; may be NULL */
 	uint64_t vram_bytes; /* what it needs there; 0: unknown. For the defaults */
+	const bool *allowed; /* GPUs of the list it may be on at all; NULL: all. For the defaults */
 };
 
 struct compose_assign_options {
 	bool by_uuid; /* --ids uuid; else as the files do, indices when they say nothing */
 	/* What each GPU of the list can take beside what is planned for it; NULL: its VRAM. A
-	 * default that names a GPU which is not there, or has less room than the service needs, is
-	 * corrected. */
+	 * default that names a GPU which is not there, has less room than the service needs, or is
+	 * not for it, is corrected. */
 	const uint64_t *room_bytes;
 };
 

@@ -258,7 +258,8 @@ static bool default_is_wrong(struct assigning *a, const struct assign_region *re
 					: gpu_has(gpu, GPU_TOTAL) ? gpu->vram.total_bytes
 								  : UINT64_MAX;
 
-			if (set.in[i] && region->target->vram_bytes > room)
+			if (set.in[i] && (region->target->vram_bytes > room ||
+					  (region->target->allowed && !region->target->allowed[i])))
 				return true;
 		}
 	}

@@ -1,7 +1,8 @@
 /*
  * compose/assign over tests/cases/assign/: a project, targets, and what the files are afterwards.
  *
- *	@@ targets	SERVICE GPU[,GPU...] [VRAM in GB, or -] [why...]; a line each
+ *	@@ targets	SERVICE GPU[,GPU...] [VRAM in GB, or -, then !GPU it may not be on]
+ *[why...]; a line each
  *	@@ options	uuid, crlf, shell NAME=value; a line each
  *	@@ in FILE, @@ out FILE	what is not in the second is to stay as it is; "@@ out" alone: no
  *			file changes
@@ -45,6 +46,7 @@ struct world {
 	struct compose_gpus *gpus;
 	struct compose_target targets[TARGETS];
 	const struct gpu *devices[TARGETS][GPUS];
+	bool allowed[TARGETS][GPUS];
 	size_t n;
 };
 
@@ -179,6 +181,10 @@ static void target_read(struct world *w, char *line)
 		w->devices[w->n][target->n_devices++] = &list->gpus[*p - '0'];
 	target->devices = w->devices[w->n];
 	target->vram_bytes = vram ? strtoull(vram, NULL, 10) << 30 : 0;
+	memset(w->allowed[w->n], true, sizeof w->allowed[w->n]);
+	target->allowed = w->allowed[w->n];
+	if (vram && strchr(vram, '!'))
+		w->allowed[w->n][strchr(vram, '!')[1] - '0'] = false;
 	target->why = line && *line ? arena_strdup(&w->project->arena, line) : NULL;
 	w->n++;
 }

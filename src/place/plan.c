@@ -154,6 +154,7 @@ void plan_destroy(struct plan *plan)
 	if (!plan)
 		return;
 	for (size_t i = 0; i < plan->n_ways; i++) {
+		free(plan->ways[i].changes);
 		free(plan->ways[i].places);
 		free(plan->ways[i].planned_bytes);
 	}

@@ -30,6 +30,9 @@
 
 #define PLAN_USE_STEPS_MAX 100000000
 
+/* Of a service's and of a GPU's memory. */
+#define PLAN_BYTES_MAX GPU_BYTES_MAX
+
 enum plan_objective { PLAN_BALANCE, PLAN_PACK, PLAN_FEWEST_MOVES, PLAN_OBJECTIVE_COUNT };
 const char *plan_objective_name(enum plan_objective objective);
 int plan_objective_parse(const char *name, enum plan_objective *ret_objective,
@@ -99,6 +102,10 @@ struct plan_place {
 enum plan_action { PLAN_ON_DEMAND, PLAN_CPU, PLAN_SHRINK, PLAN_BIGGER_GPU };
 const char *plan_action_name(enum plan_action action);
 
+/* What becomes of a GPU that is replaced by one of `total_bytes`: its reserve stays, and is no less
+ * a part of it than the default, 5 %, unless it was before. */
+void plan_replace_gpu(struct plan_gpu *gpu, uint64_t total_bytes);
+
 struct plan_change {
 	enum plan_action action;
 	size_t service; /* BIGGER_GPU: SIZE_MAX */
@@ -107,10 +114,12 @@ struct plan_change {
 	uint64_t bytes; /* that are no longer needed; BIGGER_GPU: the total it would have to have */
 };
 
-/* One set of changes after which everything fits, and how. No smaller set of its kind does. */
+/* One set of changes after which everything fits, and how: the smallest of its kind that was found.
+ */
 struct plan_way {
-	struct plan_change changes[PLAN_MODELS_MAX];
+	struct plan_change *changes;
 	size_t n_changes;
+	bool proved; /* no smaller set of its kind does, and no placement after it is better */
 	struct plan_place *places; /* n_services */
 	uint64_t *planned_bytes;   /* n_gpus, foreign not counted */
 	char reason[512];

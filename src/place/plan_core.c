@@ -8,9 +8,6 @@
 
 #include <errno.h>
 
-/* Above any card there is; sums of 256 services on 64 GPUs stay within 64 bits. */
-#define BYTES_MAX ((uint64_t)1 << 48)
-
 static int check_problem(const struct plan_problem *problem, struct error *err)
 {
 	if (problem->n_gpus > PLAN_GPUS_MAX)
@@ -23,7 +20,7 @@ static int check_problem(const struct plan_problem *problem, struct error *err)
 		return error_set(err, -EINVAL, "use in %u steps: %d at most", problem->use_steps,
 				 PLAN_USE_STEPS_MAX);
 	for (size_t g = 0; g < problem->n_gpus; g++)
-		if (problem->gpus[g].total_bytes > BYTES_MAX)
+		if (problem->gpus[g].total_bytes > PLAN_BYTES_MAX)
 			return error_set(err, -EINVAL, "GPU %u: so much memory no GPU has",
 					 problem->gpus[g].index);
 	return 0;
@@ -39,6 +36,9 @@ static int check_service(const struct plan_problem *problem, const struct plan_s
 	if (service->n_models > PLAN_MODELS_MAX)
 		return error_set(err, -EINVAL, "service %s: %zu models, %d at most", service->name,
 				 service->n_models, PLAN_MODELS_MAX);
+	if (service->vram_bytes > PLAN_BYTES_MAX || service->load_bytes > PLAN_BYTES_MAX)
+		return error_set(err, -EINVAL, "service %s: so much memory no GPU has",
+				 service->name);
 	for (size_t i = 0; i < service->n_not_with; i++)
 		if (service->not_with[i] >= problem->n_services)
 			return error_set(err, -EINVAL, "service %s: not with a service that is not",
@@ -98,7 +98,7 @@ static void add_gpus(struct core *core)
 		    .gpu = order[k],
 		    .total = gpu->total_bytes,
 		    .line = MIN_OF(gpu->load_line_bytes, gpu->total_bytes),
-		    .foreign = MIN_OF(gpu->foreign_bytes, BYTES_MAX),
+		    .foreign = MIN_OF(gpu->foreign_bytes, PLAN_BYTES_MAX),
 		};
 	}
 	/* The class of a GPU: how many different speeds are above its own. */
@@ -145,7 +145,7 @@ static void add_item(struct core *core, struct core_item *item, size_t service)
 
 	*item = (struct core_item){
 	    .service = service,
-	    .size = s->on_demand ? 0 : MIN_OF(s->vram_bytes, BYTES_MAX),
+	    .size = s->on_demand ? 0 : MIN_OF(s->vram_bytes, PLAN_BYTES_MAX),
 	    .count = (unsigned)MIN_OF((uint64_t)s->gpus * s->replicas, PLAN_GPUS_MAX + 1),
 	    .exclusive = s->exclusive,
 	    .on_demand = s->on_demand,

@@ -48,6 +48,13 @@ static size_t list_alone(const struct plan_problem *problem, const struct plan_s
 	return n;
 }
 
+bool plan_fits_alone(const struct plan_problem *problem, const struct plan_service *service)
+{
+	size_t gpus[PLAN_GPUS_MAX];
+
+	return list_alone(problem, service, gpus) >= (uint64_t)service->gpus * service->replicas;
+}
+
 /* The usable GPUs that are too small for it, with what they have. */
 static void add_too_small(const struct plan_problem *problem, const struct plan_service *service,
 			  struct text *text)

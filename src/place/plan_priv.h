@@ -85,12 +85,14 @@ enum core_found { CORE_NONE, CORE_FOUND, CORE_GAVE_UP };
 enum core_found core_find(const struct core *core, const struct core_limits *limits,
 			  uint64_t work_max, uint64_t *work, uint64_t *sets);
 
-/* The best placement, by the whole objective. CORE_FOUND with *ret_proved false: the best found.
- * `sets`: one for each item. */
+/* What may be spent and was, and whether all questions were answered: core_solve() and core_fits()
+ * add to `work` and clear `proved`, they never set it. */
 struct core_run {
 	uint64_t work, work_max;
 	bool proved;
 };
+/* The best placement, by the whole objective. CORE_FOUND with run->proved false: the best found.
+ * `sets`: one for each item. */
 enum core_found core_solve(const struct core *core, struct core_run *run, uint64_t *sets);
 /* Is there any placement at all? */
 enum core_found core_fits(const struct core *core, struct core_run *run, uint64_t *sets);
@@ -111,6 +113,9 @@ static inline uint64_t plan_below_line(const struct plan_gpu *gpu)
 
 	return line > gpu->foreign_bytes ? line - gpu->foreign_bytes : 0;
 }
+
+/* Would a GPU, or as many as it wants, take it if it were alone? */
+bool plan_fits_alone(const struct plan_problem *problem, const struct plan_service *service);
 
 /* plan_explain.c: the one line why a service is where it is; why nothing fits. */
 void plan_reason(const struct plan_problem *problem, const struct plan_place *places,

@@ -15,11 +15,15 @@ import pathlib
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 
 import pytest
-from supervisor_link import Supervisor
+
+# Also found when the tests on real GPUs load this file.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+from supervisor_link import Supervisor  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BUILD = pathlib.Path(os.environ.get("PLIMSOLL_BUILD", ROOT / "build")).resolve()

@@ -51,7 +51,7 @@ static void over_size(struct check *check, const struct stack_service *service)
 		const size_t g = service->assigned[i];
 		const struct gpu *gpu = &check->stack->list->gpus[g];
 
-		if (!gpu_has(gpu, GPU_TOTAL) || service->vram_bytes <= gpu->vram.total_bytes)
+		if (!gpu_has(gpu, GPU_TOTAL) || stack_least_bytes(service) <= gpu->vram.total_bytes)
 			continue;
 		check_add(check, CHECK_OVER_GPU_SIZE,
 			  &(struct finding){
@@ -59,7 +59,7 @@ static void over_size(struct check *check, const struct stack_service *service)
 			      .service = service->service->name,
 			      .message = mem_printf(
 				  "%s needs %s and is assigned to %s", service->service->name,
-				  SIZE_TEXT(service->vram_bytes), check_gpu_name(check, g)),
+				  SIZE_TEXT(stack_least_bytes(service)), check_gpu_name(check, g)),
 			      .fix = fix_by_moving(check, service, g),
 			  });
 		return;
@@ -220,7 +220,9 @@ static void as_compose(const struct check *check, struct plan_problem *problem)
 		services[i].gpus = MIN_OF(services[i].gpus, (unsigned)problem->n_gpus);
 		if (services[i].replicas < 2)
 			continue;
-		services[i].vram_bytes *= services[i].replicas;
+		/* One at a time can load. */
+		if (!services[i].on_demand)
+			services[i].vram_bytes *= services[i].replicas;
 		services[i].replicas = 1;
 		services[i].n_models = 0; /* each replica has its own */
 	}

@@ -160,7 +160,8 @@ static void replicas(struct check *check, const struct stack_service *service)
 {
 	unsigned n = service->service->replicas;
 
-	if (n < 2 || service->n_assigned != 1 || check->stack->list->n < 2)
+	if (n < 2 || service->need.together || service->n_assigned != 1 ||
+	    check->stack->list->n < 2)
 		return;
 	check_add(
 	    check, CHECK_REPLICAS_SHARE,

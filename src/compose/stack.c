@@ -95,7 +95,7 @@ size_t stack_match_gpus(const struct gpu_list *list, const char *said, bool *ret
 	return n;
 }
 
-static void warn_unknown_gpus(struct stack *stack, const struct stack_service *service)
+static void warn_unknown_names(struct stack *stack, const struct stack_service *service)
 {
 	const struct {
 		const char *key;
@@ -112,11 +112,17 @@ static void warn_unknown_gpus(struct stack *stack, const struct stack_service *s
 			if (stack_match_gpus(stack->list, lists[i].said->items[k], which) == 0)
 				warn(stack, service, "`%s` names GPU \"%.64s\", which is not there",
 				     lists[i].key, lists[i].said->items[k]);
-	for (size_t k = 0; k < service->need.not_with.n; k++)
-		if (!compose_project_find(stack->project, service->need.not_with.items[k]))
+	for (size_t k = 0; k < service->need.not_with.n; k++) {
+		const char *other = service->need.not_with.items[k];
+
+		if (strcmp(other, service->service->name) == 0)
 			warn(stack, service,
-			     "`not-with` names \"%.64s\", and no service is called so",
-			     service->need.not_with.items[k]);
+			     "`not-with` names the service itself, which says nothing; "
+			     "`replicas: spread` keeps its replicas apart");
+		else if (!compose_project_find(stack->project, other))
+			warn(stack, service,
+			     "`not-with` names \"%.64s\", and no service is called so", other);
+	}
 }
 
 /* What is declared and what is measured. */
@@ -183,7 +189,7 @@ static void choose_vram(struct stack *stack, struct stack_service *service)
 		warn(stack, service,
 		     "CUDA_VISIBLE_DEVICES hides every GPU from it: it is planned on none, though "
 		     "it asks for one");
-	warn_unknown_gpus(stack, service);
+	warn_unknown_names(stack, service);
 	compare(stack, service);
 }
 

@@ -86,8 +86,13 @@ static inline void stack_cleanup(struct stack **stack)
 enum stack_verdict { STACK_AGREES, STACK_USES_MORE, STACK_USES_LESS };
 enum stack_verdict stack_compare(const struct stack_service *service);
 
-/* How many GPUs it uses at once: as it says itself; else as many as its files name, and one where
- * they leave it open (all). */
+/* What a GPU must be able to hold of it: on demand its largest model with what they share, where
+ * it has models; else all of it. */
+uint64_t stack_least_bytes(const struct stack_service *service);
+
+/* How many GPUs each replica uses at once: as the service says itself; else as many as its files
+ * name, and one where they leave it open (all). Replicas that spread divide among them what the
+ * files name, since compose gives each of them all of it. */
 unsigned stack_gpus_asked(const struct stack_service *service);
 
 /* Which GPUs of the list a person means: as gpu_list_resolve() takes it, else all whose model name

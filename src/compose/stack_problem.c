@@ -20,6 +20,8 @@ unsigned stack_gpus_asked(const struct stack_service *service)
 		n = decides->count;
 	else
 		n = service->assigned_known ? service->n_assigned : decides->n_values;
+	if (service->need.gpus == 0 && !service->need.together && service->service->replicas > 1)
+		n /= service->service->replicas;
 	return (unsigned)MAX_OF(MIN_OF(n, (uint64_t)PLAN_GPUS_MAX), (uint64_t)1);
 }
 
@@ -73,7 +75,9 @@ static void set_preference(const struct stack *stack, const struct need *need,
 	}
 }
 
-static void set_models(struct arena *arena, const struct need *need, struct plan_service *to)
+/* `times`: so many replicas of it are on each of its GPUs. */
+static void set_models(struct arena *arena, const struct need *need, unsigned times,
+		       struct plan_service *to)
 {
 	struct plan_model *models =
 	    arena_alloc(arena, (need->n_models + 1) * sizeof(struct plan_model));
@@ -82,13 +86,14 @@ static void set_models(struct arena *arena, const struct need *need, struct plan
 	for (size_t i = 0; i < need->n_models; i++)
 		if (need->models[i].on_demand)
 			to->load_bytes =
-			    MAX_OF(to->load_bytes, need->shared_bytes + need->models[i].vram_bytes);
+			    MAX_OF(to->load_bytes,
+				   (need->shared_bytes + need->models[i].vram_bytes) * times);
 		else
-			models[n++] =
-			    (struct plan_model){need->models[i].name, need->models[i].vram_bytes};
+			models[n++] = (struct plan_model){need->models[i].name,
+							  need->models[i].vram_bytes * times};
 	to->models = models;
 	to->n_models = n;
-	to->shared_bytes = need->shared_bytes;
+	to->shared_bytes = need->shared_bytes * times;
 }
 
 /* Where it runs; what does not run is where its files would put it, unless they leave it open. */
@@ -103,22 +108,35 @@ static void set_today(const struct stack_service *service, struct plan_service *
 	}
 }
 
+uint64_t stack_least_bytes(const struct stack_service *service)
+{
+	const struct need *need = &service->need;
+	uint64_t largest = 0;
+
+	for (size_t i = 0; i < need->n_models; i++)
+		largest = MAX_OF(largest, need->models[i].vram_bytes);
+	if (need->on_demand && largest > 0)
+		return need->shared_bytes + largest;
+	return MAX_OF(service->vram_bytes, largest > 0 ? need->shared_bytes + largest : 0);
+}
+
 static int add_service(const struct stack *stack, struct arena *arena, size_t i,
 		       struct plan_service *to, struct error *err)
 {
 	const struct stack_service *service = &stack->services[i];
 	const struct need *need = &service->need;
+	const unsigned times = need->together ? service->service->replicas : 1;
 
 	to->name = service->service->name;
-	to->vram_bytes = service->vram_bytes;
+	to->vram_bytes = service->vram_bytes * times;
 	to->gpus = stack_gpus_asked(service);
-	to->replicas = service->service->replicas;
+	to->replicas = service->service->replicas / times;
 	to->cpu_fallback = need->cpu_fallback;
 	to->keep = need->keep;
 	to->on_demand = need->on_demand;
 	to->priority = need->priority;
 	to->exclusive = need->exclusive;
-	set_models(arena, need, to);
+	set_models(arena, need, times, to);
 	set_preference(stack, need, to);
 	set_today(service, to);
 	return set_allowed(stack, service, to, err);

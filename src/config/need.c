@@ -33,6 +33,7 @@ enum given_FLAGS {
 	GIVEN_COMPUTE = 1u << 11,
 	GIVEN_NOT_WITH = 1u << 12,
 	GIVEN_EXCLUSIVE = 1u << 13,
+	GIVEN_REPLICAS = 1u << 14,
 };
 
 struct key {
@@ -138,6 +139,23 @@ static int read_cpu(const struct yamlx *doc, const struct yamlx_node *node, void
 		return yamlx_error(doc, node, -EINVAL, err,
 				   "cpu \"%.64s\" is neither never nor fallback", text);
 	*(bool *)at = strcmp(text, "fallback") == 0;
+	return 0;
+}
+
+static int read_replicas(const struct yamlx *doc, const struct yamlx_node *node, void *at,
+			 struct error *err)
+{
+	const char *text;
+	int r = yamlx_string(doc, node, &text, err);
+
+	if (r < 0)
+		return r;
+	if (strcmp(text, "spread") != 0 && strcmp(text, "together") != 0)
+		return yamlx_error(doc, node, -EINVAL, err,
+				   "replicas \"%.64s\" are neither spread nor together (how many "
+				   "there are is for the service to say)",
+				   text);
+	*(bool *)at = strcmp(text, "together") == 0;
 	return 0;
 }
 
@@ -299,6 +317,7 @@ static const struct key keys[] = {
     {"min-compute-capability", GIVEN_COMPUTE, offsetof(struct need, compute_min), read_compute},
     {"not-with", GIVEN_NOT_WITH, offsetof(struct need, not_with), read_list},
     {"exclusive", GIVEN_EXCLUSIVE, offsetof(struct need, exclusive), read_bool},
+    {"replicas", GIVEN_REPLICAS, offsetof(struct need, together), read_replicas},
 };
 
 static int need_read(const struct yamlx *doc, const struct yamlx_node *mapping, struct need *need,
@@ -386,6 +405,8 @@ static void merge_plain(struct need *need, const struct need *more)
 		need->on_demand = more->on_demand;
 	if (more->given & GIVEN_EXCLUSIVE)
 		need->exclusive = more->exclusive;
+	if (more->given & GIVEN_REPLICAS)
+		need->together = more->together;
 	if (more->given & GIVEN_PRIORITY)
 		need->priority = more->priority;
 	if (more->given & GIVEN_COMPUTE)

@@ -15,6 +15,7 @@
  *this GPU and no other prefer, avoid, forbid: [0, a400]	GPUs as `gpus` shows them, or part
  *of a model name min-compute-capability: 8.0 not-with: [other]		never on one GPU with these
  *	exclusive: true			never on one GPU with anything
+ *	replicas: spread | together	each on GPUs of its own (default), or all on the same
  */
 #pragma once
 
@@ -40,6 +41,7 @@ struct need {
 	uint64_t ram_bytes;
 	unsigned gpus; /* 0: not said */
 	bool cpu_fallback, keep, on_demand, exclusive;
+	bool together; /* all replicas on the same GPUs */
 	int priority;
 	char *gpu; /* NULL: any */
 	struct strings prefer, avoid, forbid, not_with;

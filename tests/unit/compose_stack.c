@@ -510,6 +510,41 @@ static void who_hides_its_gpus_wants_none(void **state)
 	world_close(&w);
 }
 
+/* One that spreads has what its files name for all replicas; together they are one that is larger.
+ */
+static void replicas_spread_or_stay_together(void **state)
+{
+	static const char text[] =
+	    "services:\n"
+	    "  a: {image: i, gpus: [{device_ids: ['0', '1']}], deploy: {replicas: 2},\n"
+	    "      x-plimsoll: {vram: 1G, not-with: [a]}}\n"
+	    "  b: {image: i, gpus: [{device_ids: ['0']}], deploy: {replicas: 3},\n"
+	    "      x-plimsoll: {models: {x: 1G, y: {vram: 2G, on-demand: true}}, shared: 1G,\n"
+	    "                   replicas: together}}\n";
+	const struct plan_service *s;
+	struct stack_problem problem;
+	struct error err = {};
+	struct world w;
+
+	(void)state;
+	world_open(&w, text);
+	make_stack(&w);
+	assert_true(warned(&w, "compose.yaml:3:19: a: `not-with` names the service itself"));
+	assert_int_equal(stack_problem(w.stack, PLAN_BALANCE, &problem, &err), 0);
+	s = problem.problem.services;
+	assert_int_equal(s[0].gpus, 1);
+	assert_int_equal(s[0].replicas, 2);
+	assert_int_equal(s[0].n_today, 2);
+	assert_int_equal(s[1].gpus, 1);
+	assert_int_equal(s[1].replicas, 1);
+	assert_int_equal(s[1].vram_bytes, 6 * GIB);
+	assert_int_equal(s[1].shared_bytes, 3 * GIB);
+	assert_int_equal(s[1].models[0].bytes, 3 * GIB);
+	assert_int_equal(s[1].load_bytes, 9 * GIB);
+	stack_problem_finish(&problem);
+	world_close(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -526,6 +561,7 @@ int main(void)
 	    cmocka_unit_test(the_problem_of_the_planner),
 	    cmocka_unit_test(who_hides_its_gpus_wants_none),
 	    cmocka_unit_test(a_pin_to_what_is_not_there),
+	    cmocka_unit_test(replicas_spread_or_stay_together),
 	};
 
 	return cmocka_run_group_tests_name("stack", tests, NULL, NULL);

@@ -98,6 +98,7 @@ static void what_is_wrong_is_refused_by_its_place(void **state)
 	    {"gpus: 1.5", "must be a whole number"},
 	    {"cpu: maybe", "cpu \"maybe\" is neither never nor fallback"},
 	    {"keep: often", "c.yaml:1:7:"},
+	    {"replicas: 2", "c.yaml:1:11: replicas \"2\" are neither spread nor together"},
 	    {"priority: 1001", "not a number from -1000 to 1000"},
 	    {"min-compute-capability: 8.10", "\"8.10\" is no compute capability"},
 	    {"min-compute-capability: 0", "is no compute capability"},

@@ -163,12 +163,15 @@ static int assign(struct apply *apply, struct error *err)
 
 static int work_out(struct apply *apply, struct error *err)
 {
-	auto_strings struct strings warnings = {};
+	auto_strings struct strings warnings = {}, not_counted = {};
 	int r;
 
 	planview_warnings(&apply->view, &warnings);
 	for (size_t i = 0; i < warnings.n; i++)
 		apply_tell("warning: %s", warnings.items[i]);
+	planview_not_counted(&apply->view, &not_counted);
+	for (size_t i = 0; i < not_counted.n; i++)
+		apply_tell("not counted: %s", not_counted.items[i]);
 	apply_note_plan(apply);
 	r = assign(apply, err);
 	if (r < 0)
@@ -303,7 +306,7 @@ static int roll_out(struct apply *apply)
 	if (apply->changed.n > 0)
 		r = apply_journal_write(&apply->journal, &apply->edits, &apply->changed,
 					apply->backup, &err);
-	return r < 0 ? verb_fail(&err) : apply_up(apply);
+	return r < 0 ? verb_complain(EXIT_CANNOT, "%s", error_text(&err)) : apply_up(apply);
 }
 
 static int write_and_roll_out(struct apply *apply)
@@ -357,7 +360,7 @@ static int apply_run(struct apply *apply)
 	int code;
 
 	if (open_locked(apply, &err) < 0 || solve(apply, &err) < 0)
-		return verb_fail(&err);
+		return verb_complain(EXIT_CANNOT, "%s", error_text(&err));
 	if (apply->journal.found) {
 		apply_journal_describe(&apply->journal, &told);
 		apply_tell("%s", told.data);
@@ -481,8 +484,9 @@ const struct verb verb_apply = {
 	"After a kill the next apply tells what stands half-done.\n"
 	"\n"
 	"The diff goes to standard output, all else to standard error. Status 1: not everything\n"
-	"fits, or the answer was no; 3: it could not be done, and everything is as it was unless\n"
-	"it says otherwise.\n",
+	"fits, or the answer was no; 2: an option is wrong; 3: a file or the project cannot be "
+	"read\n"
+	"or it could not be done, and everything is as it was unless it says otherwise.\n",
     .examples = "  plimsoll apply --dry-run\n"
 		"  plimsoll apply --up\n"
 		"  plimsoll apply --way-out 1 --yes --ids uuid\n"

@@ -38,7 +38,7 @@ static void show(const struct workspace *workspace, const struct findings *findi
 static void warn(const struct strings *warnings)
 {
 	for (size_t i = 0; i < warnings->n; i++)
-		(void)fprintf(stderr, "plimsoll: %s\n", warnings->items[i]);
+		(void)verb_complain(EXIT_DONE, "%s", warnings->items[i]);
 }
 
 static bool is_compose_name(const char *name)
@@ -113,7 +113,7 @@ static int run(const struct options *options)
 	if (options_flag(options, "json") && format->given && format->choice != FORMAT_JSON)
 		return verb_complain(EXIT_USAGE, "check: --json is --format json");
 	if (open_workspace(options, &workspace, &err) < 0)
-		return verb_fail(&err);
+		return verb_complain(EXIT_CANNOT, "%s", error_text(&err));
 	half_done = apply_journal_warning(workspace.project);
 	if (half_done)
 		strings_take(&workspace.warnings, half_done);
@@ -159,7 +159,9 @@ const struct verb verb_check = {
 	"--json` printed elsewhere), which is how a CI machine without GPUs does it.\n"
 	"`# plimsoll: ignore CODE` at the end of a line, or alone on the line above, silences a\n"
 	"check there; in the first line of a file, in all of it.\n"
-	"Status 1 when something was found that --fail-on names.\n",
+	"Status 1 when something was found that --fail-on names, 2 when an option is wrong, 3 "
+	"when\n"
+	"a file, the project or the machine cannot be read.\n",
     .examples = "  plimsoll check\n"
 		"  plimsoll check -f compose.yaml -f compose.prod.yaml --env-file prod.env\n"
 		"  plimsoll check --inventory gpus.json --format sarif > plimsoll.sarif\n"

@@ -117,7 +117,7 @@ static int run(const struct options *options)
 		view.plan = plan;
 		r = show(options, &view);
 	} else {
-		r = verb_fail(&err);
+		r = verb_complain(EXIT_CANNOT, "%s", error_text(&err));
 	}
 	stack_problem_finish(&problem);
 	return r;
@@ -166,7 +166,8 @@ const struct verb verb_plan = {
 	"first: what would have to load on demand, go to the CPU, shrink, or how large a GPU "
 	"would\n"
 	"do. + marks a service that comes to a GPU, \"others\" is what no service explains.\n"
-	"Nothing is changed; that is for apply. Status 1 when not everything fits.\n",
+	"Nothing is changed; that is for apply. Status 1 when not everything fits, 2 when an\n"
+	"option is wrong, 3 when a file, the project or the machine cannot be read.\n",
     .examples =
 	"  plimsoll plan\n"
 	"  plimsoll plan -f compose.yaml -f compose.prod.yaml --objective fewest-moves\n"

@@ -24,7 +24,9 @@ void canvas_add(struct canvas *c, enum term_style style, const char *fmt, ...)
 	va_start(ap, fmt);
 	(void)vsnprintf(line, sizeof line, fmt, ap);
 	va_end(ap);
-	text_printf(c->text, "%s%s%s", term_style(c->file, style), line, term_style_end(c->file));
+	text_add(c->text, term_style(c->file, style));
+	term_add_clean(c->text, line, SIZE_MAX);
+	text_add(c->text, term_style_end(c->file));
 }
 
 void canvas_label(const struct canvas *c, const char *otherwise, char label[32])
@@ -95,7 +97,7 @@ static void add_row(const struct canvas *c, size_t i, struct table *table, bool 
 	char says[48], uses[48];
 
 	size_cell(service->need.has_vram, service->need.vram_bytes,
-		  (size_t)planned->gpus * planned->replicas, says);
+		  (size_t)planned->gpus * service->service->replicas, says);
 	size_cell(service->measured, service->measured_bytes, 1, uses);
 	today_cell(c, service, &today);
 	files_cell(service, &files);
@@ -210,11 +212,22 @@ static void draw_head(struct canvas *c)
 					    : mem_printf("%u service%s", plan->moves,
 							 plan->moves == 1 ? " moves" : "s move");
 
+		const size_t n_left = c->view->problem->left_out.n;
+		auto_free char *left = n_left == 0
+					   ? mem_strdup("")
+					   : mem_printf("; %zu service%s not counted", n_left,
+							n_left == 1 ? " is" : "s are");
+
 		rest =
-		    mem_printf(", %s (%s, %s)", moves, plan_objective_name(c->problem->objective),
+		    mem_printf(", %s (%s, %s)%s", moves, plan_objective_name(c->problem->objective),
 			       plan->proved ? "proved to be the best there is"
-					    : "the best that was found in time");
-		draw_statement(c, TERM_GREEN, "Everything fits", rest);
+					    : "the best that was found in time",
+			       left);
+		draw_statement(c, TERM_GREEN,
+			       c->view->problem->left_out.n == 0
+				   ? "Everything fits"
+				   : "Everything with a known need fits",
+			       rest);
 	} else {
 		rest = mem_printf(": %s", plan->reason);
 		draw_statement(c, TERM_RED,
@@ -290,14 +303,54 @@ void planview_warnings(const struct planview *view, struct strings *ret_warnings
 			    ret_warnings,
 			    mem_printf("%s: is planned with each of its %u replicas on a GPU "
 				       "of its own, and compose gives all of them the same "
-				       "GPUs; a service for each can have its own",
+				       "GPUs; a service for each can have its own, and "
+				       "`replicas: together` plans them on the same",
 				       problem->services[i].name, problem->services[i].replicas));
+	}
+}
+
+bool planview_is_not_counted(const struct stack_service *service)
+{
+	const struct compose_request *decides = service->gpus->decides;
+
+	return !service->service->active && decides && !decides->none && decides->is_nvidia &&
+	       service->vram_known && !service->need.on_demand && service->assigned_known &&
+	       service->n_assigned > 0 && !decides->all;
+}
+
+const char *planview_profile(const struct stack_service *service)
+{
+	const struct compose_node *profiles = compose_get(service->service->node, "profiles");
+
+	return profiles && profiles->n > 0 && profiles->type == COMPOSE_LIST
+		   ? compose_text(profiles->items[0])
+		   : NULL;
+}
+
+void planview_not_counted(const struct planview *view, struct strings *ret_lines)
+{
+	const struct stack *stack = view->workspace->stack;
+
+	for (size_t i = 0; i < stack->n; i++) {
+		const struct stack_service *service = &stack->services[i];
+		const char *profile = planview_profile(service);
+		auto_text struct text gpus = {};
+
+		if (!planview_is_not_counted(service) || !profile)
+			continue;
+		for (size_t k = 0; k < service->n_assigned; k++)
+			text_printf(&gpus, "%s%u", k > 0 ? ", " : "",
+				    stack->list->gpus[service->assigned[k]].index);
+		strings_take(ret_lines,
+			     mem_printf("%s (profile %s, %s on GPU %s); --profile %s counts it",
+					service->service->name, profile,
+					SIZE_TEXT(service->vram_bytes), gpus.data, profile));
 	}
 }
 
 void planview_render(const struct planview *view, FILE *file, unsigned width, struct text *text)
 {
-	auto_strings struct strings warnings = {};
+	auto_strings struct strings warnings = {}, not_counted = {};
 	auto_taken struct planview_taken taken = {};
 	struct canvas c = {
 	    .view = view,
@@ -319,6 +372,8 @@ void planview_render(const struct planview *view, FILE *file, unsigned width, st
 	draw_services(&c);
 	draw_ways(&c);
 	draw_list(&c, "Not planned", &view->problem->left_out, TERM_BOLD);
+	planview_not_counted(view, &not_counted);
+	draw_list(&c, "Not counted", &not_counted, TERM_BOLD);
 	planview_warnings(view, &warnings);
 	draw_list(&c, "Warnings", &warnings, TERM_YELLOW);
 	draw_end(&c);

@@ -37,6 +37,12 @@ static inline uint64_t planview_bytes(const struct planview_taken *taken, size_t
 /* Why service `i` of the problem is where it is: what it needs and says, and each GPU. */
 void planview_explain(const struct planview *view, size_t i, unsigned width, struct text *text);
 
+/* Services of profiles that are not on, whose VRAM and GPU are known all the same: "NAME (profile
+ * P, 20 GiB on GPU 0); --profile P counts it". */
+void planview_not_counted(const struct planview *view, struct strings *ret_lines);
+bool planview_is_not_counted(const struct stack_service *service);
+const char *planview_profile(const struct stack_service *service); /* its first; NULL: none */
+
 /* All of it, for lines of at most `width` columns; `file` decides about colour. */
 void planview_render(const struct planview *view, FILE *file, unsigned width, struct text *text);
 /* A new reference. */

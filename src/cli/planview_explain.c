@@ -84,7 +84,8 @@ void planview_explain(const struct planview *view, size_t i, unsigned width, str
 
 	planview_take(view, &taken);
 	place = taken.plan.feasible ? &taken.plan.places[i] : NULL;
-	text_printf(text, "%s\n", taken.services[i].name);
+	term_add_clean(text, taken.services[i].name, SIZE_MAX);
+	text_add(text, "\n");
 	add_needs(service, &words);
 	add_line(text, "needs", &words, width);
 	add_today(view, service, &words);

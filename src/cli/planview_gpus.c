@@ -81,7 +81,11 @@ static void draw_shares(struct canvas *c, const struct shares *shares, size_t at
 		auto_free char *item = mem_printf("%s%s %s%s", share->comes ? "+" : "", share->name,
 						  share->on_demand ? "(on demand)" : size,
 						  i + 1 < shares->n ? "," : "");
-		size_t columns = text_columns(item);
+		auto_text struct text clean = {};
+		size_t columns;
+
+		term_add_clean(&clean, item, SIZE_MAX);
+		columns = text_columns(clean.data);
 
 		if (i > 0 && column + 1 + columns > c->width) {
 			text_printf(c->text, "\n%*s", (int)at, "");
@@ -90,7 +94,7 @@ static void draw_shares(struct canvas *c, const struct shares *shares, size_t at
 			text_add(c->text, " ");
 			column++;
 		}
-		text_add(c->text, item);
+		text_add(c->text, clean.data);
 		column += columns;
 	}
 	text_add(c->text, shares->n > 0 ? "\n" : "nothing\n");
@@ -161,10 +165,11 @@ void canvas_draw_gpu(struct canvas *c, size_t g)
 		text_add(c->text, "  its memory is not known\n");
 	if (!gpu->usable) {
 		text_add(c->text, "  nothing is planned here: ");
-		text_printf(c->text, "%s\n",
-			    line->closed        ? line->closed_text
-			    : !line->vram_known ? "how much memory it has is not known"
-						: line->unusable_reason);
+		canvas_add(c, TERM_PLAIN, "%s",
+			   line->closed        ? line->closed_text
+			   : !line->vram_known ? "how much memory it has is not known"
+					       : line->unusable_reason);
+		text_add(c->text, "\n");
 	}
 	draw_today(c, g);
 	if (c->places && c->problem->n_services > 0 &&

@@ -156,6 +156,31 @@ static json_t *left_out_json(const struct strings *left_out)
 	return array;
 }
 
+/* Of profiles that are not on. */
+static json_t *not_counted_json(const struct planview *view)
+{
+	const struct stack *stack = view->workspace->stack;
+	json_t *array = json_array();
+
+	for (size_t i = 0; i < stack->n; i++) {
+		const struct stack_service *service = &stack->services[i];
+		const char *profile = planview_profile(service);
+		json_t *json;
+
+		if (!planview_is_not_counted(service) || !profile)
+			continue;
+		json = json_object();
+		(void)json_object_set_new(json, "service", json_string(service->service->name));
+		(void)json_object_set_new(json, "profile", json_string(profile));
+		(void)json_object_set_new(json, "vram_bytes", jsonx_u64(service->vram_bytes));
+		(void)json_object_set_new(
+		    json, "gpus",
+		    gpus_json(&view->problem->problem, service->assigned, service->n_assigned));
+		(void)json_array_append_new(array, json);
+	}
+	return array;
+}
+
 json_t *planview_json(const struct planview *view)
 {
 	const struct plan *plan = view->plan;
@@ -185,6 +210,7 @@ json_t *planview_json(const struct planview *view)
 	(void)json_object_set_new(json, "gpus", lines_json(view, &taken));
 	(void)json_object_set_new(json, "ways_out", ways);
 	(void)json_object_set_new(json, "left_out", left_out_json(&view->problem->left_out));
+	(void)json_object_set_new(json, "not_counted", not_counted_json(view));
 	(void)json_object_set_new(json, "warnings", jsonx_strv(warnings.items));
 	return json;
 }

@@ -146,9 +146,11 @@ static size_t word_length(const char *word)
 
 void term_add_wrapped(struct text *text, const char *line, size_t hang, unsigned width)
 {
+	auto_text struct text clean = {};
 	size_t column = 0;
 
-	while (*line) {
+	term_add_clean(&clean, line, SIZE_MAX);
+	for (line = clean.data ? clean.data : ""; *line;) {
 		size_t spaces = strspn(line, " "), len = spaces + word_length(line + spaces);
 		auto_free char *word = mem_strndup(line, len);
 		size_t columns = text_columns(word);

@@ -22,9 +22,9 @@ unsigned term_table_width(FILE *file);
 const char *term_style(FILE *file, enum term_style style);
 const char *term_style_end(FILE *file);
 
-/* A line of prose, broken at spaces where it is wider than `width`, but not between a number and
- * its unit; what follows the first break is
- * indented by `hang` columns. Ends with a newline. Appended to `text`. */
+/* A line of prose, cleaned as term_add_clean() does, broken at spaces where it is wider than
+ * `width`, but not between a number and its unit; what follows the first break is indented by
+ * `hang` columns. Ends with a newline. Appended to `text`. */
 void term_add_wrapped(struct text *text, const char *line, size_t hang, unsigned width);
 
 /* Print as JSON: indented on a terminal, one line in a pipe. */

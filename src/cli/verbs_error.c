@@ -2,18 +2,27 @@
  * so that what the verbs share can use it without them. */
 #include "cli/verbs.h"
 
+#include "cli/term.h"
+
 #include <errno.h>
+#include <string.h>
 
 int verb_complain(enum exit_code code, const char *fmt, ...)
 {
-	char text[ERROR_TEXT_MAX];
+	auto_text struct text clean = {};
+	char text[ERROR_TEXT_MAX], *rest = text, *line;
 	va_list ap;
 
 	va_start(ap, fmt);
 	(void)vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
 	(void)fflush(stdout);
-	(void)fprintf(stderr, "plimsoll: %s\n", text);
+	/* Names in it may be anybody's. */
+	while ((line = strsep(&rest, "\n"))) {
+		term_add_clean(&clean, line, SIZE_MAX);
+		text_add(&clean, "\n");
+	}
+	(void)fprintf(stderr, "plimsoll: %s", clean.data);
 	return (int)code;
 }
 

@@ -95,6 +95,42 @@ static int standard_input(struct loader *loader, const struct compose_file **ret
 	return r;
 }
 
+/* Named on the command line: <(...) of a shell, /dev/null. Nothing that a file names is read so, it
+ * could block. */
+static bool is_stream(const struct loader *loader, const char *path)
+{
+	auto_free char *full = compose_path_join(loader->standing, path);
+	struct stat st;
+
+	return !loader->options->memory && strcmp(path, "-") != 0 && stat(full, &st) == 0 &&
+	       (S_ISCHR(st.st_mode) || S_ISFIFO(st.st_mode));
+}
+
+static int stream_file(struct loader *loader, const char *path,
+		       const struct compose_file **ret_file, struct error *err)
+{
+	auto_free char *full = compose_path_join(loader->standing, path);
+	auto_text struct text text = {};
+	int r;
+
+	if (loader->project->files.n >= COMPOSE_FILES_MAX)
+		return error_set(err, -E2BIG, "%s: more than %d files in one project", path,
+				 COMPOSE_FILES_MAX);
+	r = file_read(full, COMPOSE_FILE_MAX, true, &text, err);
+	if (r == 0)
+		*ret_file = compose_files_add(&loader->project->files, path,
+					      text.data ? text.data : "", text.len);
+	return r;
+}
+
+/* A file that the command line names. */
+static int given_file(struct loader *loader, const char *path, const struct compose_file **ret_file,
+		      struct error *err)
+{
+	return is_stream(loader, path) ? stream_file(loader, path, ret_file, err)
+				       : loader_file(loader, NULL, path, ret_file, err);
+}
+
 int loader_file(struct loader *loader, const char *dir, const char *path,
 		const struct compose_file **ret_file, struct error *err)
 {
@@ -483,7 +519,7 @@ static int env_of_options(struct loader *loader, struct compose_env *ret_env, st
 
 	for (size_t i = 0; i < names->n; i++) {
 		struct error cause = {};
-		int r = loader_file(loader, NULL, names->items[i], &files[i], &cause);
+		int r = given_file(loader, names->items[i], &files[i], &cause);
 
 		if (r == -ENOENT)
 			return error_set(err, r, "couldn't find env file: %s",
@@ -708,7 +744,10 @@ static int load_files(struct loader *loader, const struct strings *names,
 	const struct compose_file **files = arena_alloc(arena_of(loader), names->n * sizeof *files);
 
 	for (size_t i = 0; i < names->n; i++) {
-		int r = loader_file(loader, NULL, names->items[i], &files[i], err);
+		/* Also from COMPOSE_FILE, which a file may say: then only files. */
+		int r = names == loader->options->files
+			    ? given_file(loader, names->items[i], &files[i], err)
+			    : loader_file(loader, NULL, names->items[i], &files[i], err);
 
 		if (r < 0)
 			return r;

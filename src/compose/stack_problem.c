@@ -178,6 +178,16 @@ static struct plan_gpu *gpus_of(const struct stack *stack, struct arena *arena)
 	return gpus;
 }
 
+static int too_many(const struct stack_service *service, struct error *err)
+{
+	auto_text struct text where = {};
+
+	return error_set(err, -E2BIG,
+			 "%s: %s is one service too many: at most %d that ask for a GPU are "
+			 "planned together; -f with fewer files, or profiles, make parts of them",
+			 stack_where(service, &where), service->service->name, PLAN_SERVICES_MAX);
+}
+
 static int add_services(const struct stack *stack, struct arena *arena,
 			struct stack_problem *problem, struct error *err)
 {
@@ -198,6 +208,8 @@ static int add_services(const struct stack *stack, struct arena *arena,
 						stack->services[i].service->name));
 			continue;
 		}
+		if (n == PLAN_SERVICES_MAX)
+			return too_many(&stack->services[i], err);
 		problem->services[n] = i;
 		r = add_service(stack, arena, i, &services[n++], err);
 	}

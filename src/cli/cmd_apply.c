@@ -390,7 +390,7 @@ static int apply_run(struct apply *apply)
 		return EXIT_DONE;
 	}
 	if (compose_edits_check_writable(&apply->edits, &err) < 0)
-		return verb_fail(&err);
+		return verb_complain(EXIT_CANNOT, "%s", error_text(&err));
 	return do_it(apply);
 }
 

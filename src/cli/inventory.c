@@ -59,7 +59,7 @@ static int check_gpu(const json_t *json, size_t i, const char *name, struct erro
 	const json_t *vram = json_object_get(json, "vram");
 
 	if (!json_is_object(json))
-		return error_set(err, -EINVAL, "%s: GPU %zu is no object", name, i);
+		return error_set(err, -EINVAL, "%s: gpus[%zu] is no object", name, i);
 	for (size_t k = 0; k < ARRAY_LEN(sizes); k++) {
 		const json_t *size = json_object_get(vram, sizes[k]);
 
@@ -67,29 +67,54 @@ static int check_gpu(const json_t *json, size_t i, const char *name, struct erro
 			continue;
 		if (!json_is_integer(size) || json_integer_value(size) < 0 ||
 		    (uint64_t)json_integer_value(size) > BYTES_MAX)
-			return error_set(err, -EINVAL, "%s: GPU %zu: \"%s\" is no size of memory",
+			return error_set(err, -EINVAL,
+					 "%s: gpus[%zu].vram.%s is no size of memory: a number of "
+					 "bytes is wanted",
 					 name, i, sizes[k]);
 	}
 	return 0;
 }
 
-/* UUIDs and indices are what files name GPUs by: there, and each once. */
-static int check_list(const struct gpu_list *list, const char *name, struct error *err)
+/* UUIDs and indices are what files name GPUs by: there, and each once. In the order of the file. */
+static int check_names(const json_t *gpus, const char *name, struct error *err)
 {
-	for (size_t i = 0; i < list->n; i++) {
-		const struct gpu *gpu = &list->gpus[i];
+	const json_t *gpu;
+	size_t i;
 
-		if (!gpu->uuid[0])
-			return error_set(err, -EINVAL, "%s: GPU %u has no \"uuid\"", name,
-					 gpu->index);
-		if (gpu_list_find(list, gpu->uuid) != gpu)
-			return error_set(err, -EINVAL, "%s: two GPUs have the \"uuid\" %s", name,
-					 gpu->uuid);
-		if (i > 0 && gpu[-1].index == gpu->index)
-			return error_set(err, -EINVAL, "%s: two GPUs have the \"index\" %u", name,
-					 gpu->index);
+	json_array_foreach (gpus, i, gpu) {
+		const char *uuid = jsonx_get_string(gpu, "uuid", "");
+		const uint64_t index = jsonx_get_u64(gpu, "index", UINT64_MAX);
+
+		if (index > UINT32_MAX)
+			return error_set(err, -EINVAL, "%s: gpus[%zu].index is no index of a GPU",
+					 name, i);
+		if (!*uuid)
+			return error_set(err, -EINVAL, "%s: gpus[%zu].uuid is missing", name, i);
+		for (size_t k = 0; k < i; k++) {
+			const json_t *other = json_array_get(gpus, k);
+
+			if (strcmp(jsonx_get_string(other, "uuid", ""), uuid) == 0)
+				return error_set(
+				    err, -EINVAL,
+				    "%s: gpus[%zu].uuid is %.64s, as gpus[%zu].uuid is", name, i,
+				    uuid, k);
+			if (jsonx_get_u64(other, "index", UINT64_MAX) == index)
+				return error_set(err, -EINVAL,
+						 "%s: gpus[%zu].index is %u, as gpus[%zu].index is",
+						 name, i, (unsigned)index, k);
+		}
 	}
 	return 0;
+}
+
+/* What the sample's reader refuses of one GPU, with its place. */
+static int check_alone(const json_t *json, size_t i, const char *name, struct error *err)
+{
+	auto_json json_t *one = json_pack("{s:s, s:[O]}", "state", "ok", "gpus", json);
+	auto_gpu_list struct gpu_list *list = NULL;
+	int r = gpu_list_from_json(one, &list, err);
+
+	return r < 0 ? error_prefix(err, -EINVAL, "%s: gpus[%zu]", name, i) : 0;
 }
 
 static struct ledger_rule *rules_of(const struct gpu_list *list, const json_t *gpus)
@@ -123,11 +148,17 @@ static int read_list(json_t *json, const char *name, struct gpu_list **ret_list,
 	size_t i;
 	int r;
 
-	if (!json_is_array(gpus) || json_array_size(gpus) == 0)
+	if (json_is_array(gpus) && json_array_size(gpus) == 0)
+		return error_set(err, -EINVAL,
+				 "%s: the inventory has no GPUs: its \"gpus\" is empty", name);
+	if (!json_is_array(gpus))
 		return error_set(err, -EINVAL,
 				 "%s: no inventory: there are no \"gpus\" in it; make one with "
 				 "plimsoll gpus --json",
 				 name);
+	if (json_array_size(gpus) > GPU_LIST_MAX)
+		return error_set(err, -E2BIG, "%s: %zu GPUs, at most %d are read", name,
+				 json_array_size(gpus), GPU_LIST_MAX);
 	json_array_foreach (gpus, i, gpu) {
 		r = check_gpu(gpu, i, name, err);
 		if (r < 0)
@@ -135,7 +166,13 @@ static int read_list(json_t *json, const char *name, struct gpu_list **ret_list,
 		add_processes(gpu);
 		if (!json_object_get(gpu, "health"))
 			(void)json_object_set_new(gpu, "health", json_string("ok"));
+		r = check_alone(gpu, i, name, err);
+		if (r < 0)
+			return r;
 	}
+	r = check_names(gpus, name, err);
+	if (r < 0)
+		return r;
 	(void)json_object_set_new(json, "state",
 				  json_string(jsonx_get_string(json, "source", "ok")));
 	r = gpu_list_from_json(json, ret_list, err);
@@ -151,8 +188,6 @@ int inventory_parse(const char *text, size_t len, const char *name, struct inven
 
 	if (r == 0)
 		r = read_list(json, name, &list, err);
-	if (r == 0)
-		r = check_list(list, name, err);
 	if (r < 0)
 		return r;
 	ret_inventory->rules = rules_of(list, json_object_get(json, "gpus"));

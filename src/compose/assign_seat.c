@@ -234,15 +234,15 @@ static int leave_variable(struct assigning *a, const struct assign_region *regio
 	return assign_yaml_part(a, node, &span, whole, err);
 }
 
-/* Would the service not run on what the default says? */
-static bool default_is_wrong(struct assigning *a, const struct assign_region *region)
+/* Why the service would not run on what the default says; NULL: it would. */
+static const char *default_is_wrong(struct assigning *a, const struct assign_region *region)
 {
 	const char *text = region->value.fallback;
 	auto_free char *copy = mem_strdup(text);
 	char *rest = copy;
 
 	if (strchr(text, '$'))
-		return false;
+		return NULL;
 	for (char *item; (item = strsep(&rest, ", "));) {
 		const char *equals = strchr(item, '=');
 		struct assign_set set;
@@ -251,38 +251,44 @@ static bool default_is_wrong(struct assigning *a, const struct assign_region *re
 		    strcmp(item, "void") == 0)
 			continue;
 		if (!assign_meant(a, equals ? equals + 1 : item, &set))
-			return true;
+			return "no such GPU is there";
 		for (size_t i = 0; i < a->list->n; i++) {
 			const struct gpu *gpu = &a->list->gpus[i];
 			uint64_t room = a->options->room_bytes    ? a->options->room_bytes[i]
 					: gpu_has(gpu, GPU_TOTAL) ? gpu->vram.total_bytes
 								  : UINT64_MAX;
 
-			if (set.in[i] && (region->target->vram_bytes > room ||
-					  (region->target->allowed && !region->target->allowed[i])))
-				return true;
+			if (set.in[i] && region->target->allowed && !region->target->allowed[i])
+				return "it may not use that GPU";
+			if (!set.in[i] || region->target->vram_bytes <= room)
+				continue;
+			return gpu_has(gpu, GPU_TOTAL) &&
+				       region->target->vram_bytes > gpu->vram.total_bytes
+				   ? "it is larger than that GPU"
+				   : "it has no room there beside the others";
 		}
 	}
-	return false;
+	return NULL;
 }
 
 static int correct_default(struct assigning *a, const struct assign_region *region,
 			   const char *whole, struct error *err)
 {
 	const struct compose_value *value = &region->value;
+	const char *why;
 	unsigned line, column;
 
 	if (!value->fallback || !value->fallback_span.file || strcmp(value->fallback, whole) == 0 ||
-	    same_span(&value->fallback_span, &region->part.node->span) ||
-	    !default_is_wrong(a, region))
+	    same_span(&value->fallback_span, &region->part.node->span))
+		return 0;
+	why = default_is_wrong(a, region);
+	if (!why)
 		return 0;
 	compose_file_position(value->fallback_span.file, value->fallback_span.begin, &line,
 			      &column);
-	assign_note(a, region->target,
-		    "the default of %s is %s instead of %s (%s:%u): it cannot run "
-		    "there",
-		    value->variable, whole, value->fallback, value->fallback_span.file->shown,
-		    line);
+	assign_note(a, region->target, "the default of %s is %s instead of %s (%s:%u): %s",
+		    value->variable, whole, value->fallback, value->fallback_span.file->shown, line,
+		    why);
 	return assign_yaml_part(a, region->part.node, &value->fallback_span, whole, err);
 }
 

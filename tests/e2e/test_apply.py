@@ -148,7 +148,7 @@ def test_uuids(nem):
         (["--way-out", "8"], 2, "ways out"),
         (["--health-timeout", "5s", "--way-out", "1"], 2, "--health-timeout goes with --up"),
         (["--ids", "name"], 2, "--ids"),
-        (["-f", "gone.yaml"], 2, "gone.yaml"),
+        (["-f", "gone.yaml"], 3, "gone.yaml"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )

@@ -166,7 +166,7 @@ def test_without_gpus_it_says_what_to_do(sandbox, project):
 def test_wrong_usage(sandbox, project):
     check(sandbox, project, "--format", "xml", status=2)
     check(sandbox, project, "--json", "--format", "sarif", status=2)
-    assert "nowhere.yaml" in check(sandbox, project, "-f", "nowhere.yaml", status=2).stderr
+    assert "nowhere.yaml" in check(sandbox, project, "-f", "nowhere.yaml", status=3).stderr
 
 
 def test_a_project_without_gpus(sandbox, project):
@@ -186,7 +186,7 @@ def test_a_project_without_gpus_on_a_machine_without_gpus(sandbox, project):
 def test_needs_that_cannot_be_read_are_errors(sandbox, project):
     change(project / "compose.yaml", "vram: 18G", "vrams: 18G")
     line = line_of(project / "compose.yaml", "vrams")
-    assert f"compose.yaml:{line}:" in check(sandbox, project, status=2).stderr
+    assert f"compose.yaml:{line}:" in check(sandbox, project, status=3).stderr
 
 
 def test_sarif(sandbox, project):

@@ -154,7 +154,7 @@ def test_plimsoll_yaml_beside_the_project(two_gpus):
     assert where(plan["assignments"]) == {"llm": [1], "clip": [1]} and not plan["gpus"][0]["usable"]
     assert "nothing is planned here: switched off by" in box.plimsoll("plan", "-f", "project/compose.yaml", check=0).stdout
     box.file("project/plimsoll.yaml", "services:\n  llm: {vrm: 5G}\n")
-    said = box.plimsoll("plan", "-f", "project/compose.yaml", check=2).stderr
+    said = box.plimsoll("plan", "-f", "project/compose.yaml", check=3).stderr
     assert 'project/plimsoll.yaml:2:9: unknown key "vrm"' in said
 
 
@@ -184,8 +184,8 @@ def test_what_others_use_is_taken_into_account(simulated):
     "text, code, told",
     [
         ("", 3, "not valid JSON"),
-        ("{}", 2, 'there are no "gpus" in it; make one with plimsoll gpus --json'),
-        ('{"gpus": [{"index": 0}]}', 2, 'GPU 0 has no "uuid"'),
+        ("{}", 3, 'there are no "gpus" in it; make one with plimsoll gpus --json'),
+        ('{"gpus": [{"index": 0}]}', 3, "gpus[0].uuid is missing"),
     ],
 )
 def test_what_is_no_inventory(sandbox, text, code, told):
@@ -196,15 +196,15 @@ def test_what_is_no_inventory(sandbox, text, code, told):
 
 def test_what_cannot_be_planned(sandbox):
     box = sandbox
-    assert "compose" in box.plimsoll("plan", check=2).stderr
+    assert "compose" in box.plimsoll("plan", check=3).stderr
     box.file("compose.yaml", TWO)
     assert "--inventory FILE takes the GPUs of a file" in box.plimsoll("plan", check=3).stderr
     box.file("compose.yaml", "services:\n  a: {image: i, gpus: all, x-plimsoll: {vram: 6}}\n")
     inventory = ROOT / "examples" / "nem-3900" / "inventory.json"
-    said = box.plimsoll("plan", "--inventory", inventory, check=2).stderr
+    said = box.plimsoll("plan", "--inventory", inventory, check=3).stderr
     assert 'compose.yaml:2:47: size "6" has no unit' in said
     box.file("compose.yaml", "services: {a: {image: i, gpus: all, x-plimsoll: {vram: 1G, gpu: 7}}}\n")
-    assert 'a is for GPU "7" only, which is not there' in box.plimsoll("plan", "--inventory", inventory, check=2).stderr
+    assert 'a is for GPU "7" only, which is not there' in box.plimsoll("plan", "--inventory", inventory, check=3).stderr
     box.file("compose.yaml", "services: {a: {image: i, gpus: all, x-plimsoll: {vram: 100G}}}\n")
     told = box.json("plan", "--inventory", inventory, check=1)
     assert told["ways_out"] and "a needs 100 GiB on a GPU" in told["reason"]
@@ -245,4 +245,4 @@ def test_the_project_may_say_it_all(two_gpus):
     plan = box.json("plan", "-f", "p/compose.yaml")
     assert plan["assignments"][0]["declared_bytes"] == 5 * GIB
     box.file("p/compose.yaml", TWO + "x-plimsoll: {users: {}}\n")
-    assert 'compose.yaml:7:14: unknown key "users"' in box.plimsoll("plan", "-f", "p/compose.yaml", check=2).stderr
+    assert 'compose.yaml:7:14: unknown key "users"' in box.plimsoll("plan", "-f", "p/compose.yaml", check=3).stderr

@@ -111,22 +111,23 @@ static void what_is_no_inventory_is_refused(void **state)
 	} cases[] = {
 	    {"", "i.json:1:0: not valid JSON"},
 	    {"[]", "no inventory"},
-	    {"{\"gpus\": []}", "make one with plimsoll gpus --json"},
-	    {"{\"gpus\": [1]}", "GPU 0 is no object"},
-	    {"{\"gpus\": [{}]}", "i.json: a GPU without a valid \"index\""},
-	    {"{\"gpus\": [{\"index\": 0}]}", "GPU 0 has no \"uuid\""},
+	    {"{}", "make one with plimsoll gpus --json"},
+	    {"{\"gpus\": []}", "the inventory has no GPUs"},
+	    {"{\"gpus\": [1]}", "i.json: gpus[0] is no object"},
+	    {"{\"gpus\": [{}]}", "i.json: gpus[0]: a GPU without a valid \"index\""},
+	    {"{\"gpus\": [{\"index\": 0}]}", "gpus[0].uuid is missing"},
 	    {"{\"gpus\": [{\"index\": 0, \"uuid\": \"a\"}, {\"index\": 0, \"uuid\": \"b\"}]}",
-	     "two GPUs have the \"index\" 0"},
+	     "gpus[1].index is 0, as gpus[0].index is"},
 	    {"{\"gpus\": [{\"index\": 0, \"uuid\": \"a\"}, {\"index\": 1, \"uuid\": \"a\"}]}",
-	     "two GPUs have the \"uuid\" a"},
+	     "gpus[1].uuid is a, as gpus[0].uuid is"},
 	    {"{\"gpus\": [{\"index\": 0, \"uuid\": \"a\", \"vram\": {\"total_bytes\": -1}}]}",
-	     "\"total_bytes\" is no size of memory"},
+	     "gpus[0].vram.total_bytes is no size of memory"},
 	    {"{\"gpus\": [{\"index\": 0, \"uuid\": \"a\", \"vram\": {\"reserve_bytes\": "
 	     "9000000000000000000}}]}",
-	     "\"reserve_bytes\" is no size of memory"},
+	     "gpus[0].vram.reserve_bytes is no size of memory"},
 	    {"{\"source\": \"fine\", \"gpus\": [{\"index\": 0, \"uuid\": \"a\"}]}", "no known"},
 	    {"{\"gpus\": [{\"index\": 0, \"uuid\": \"a\", \"holders\": [{\"pids\": [0]}]}]}",
-	     "a process without a valid \"pid\""},
+	     "i.json: gpus[0]: a process without a valid \"pid\""},
 	};
 
 	(void)state;

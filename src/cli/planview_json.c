@@ -131,6 +131,7 @@ static json_t *way_json(const struct planview *view, size_t way)
 	(void)json_object_set_new(json, "changes", changes);
 	(void)json_object_set_new(json, "assignments", assignments_json(&taken, &after));
 	(void)json_object_set_new(json, "gpus", lines_json(&taken, &after));
+	(void)json_object_set_new(json, "proved", json_boolean(from->proved));
 	(void)json_object_set_new(json, "reason", jsonx_string_if(from->reason));
 	return json;
 }

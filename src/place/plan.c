@@ -1,8 +1,9 @@
 /*
- * See plan.h. The planner in five files: plan_core.c puts the problem into a canonical form,
- * plan_search.c finds a placement within limits or proves that there is none, plan_levels.c turns
- * the objective into a row of such questions, plan_ways.c looks for ways out when nothing fits,
- * plan_explain.c finds the words. Here: the answer as others read it.
+ * See plan.h. The planner's other files: plan_core.c puts the problem into a canonical form;
+ * plan_search.c, with plan_prepare.c and plan_bounds.c, finds a placement within limits or proves
+ * that there is none; plan_guess.c finds one by luck, plan_swap.c a better one by exchange;
+ * plan_levels.c turns the objective into a row of such questions; plan_ways.c looks for ways out
+ * when nothing fits; plan_explain.c finds the words. Here: the answer as others read it.
  */
 #include "place/plan.h"
 
@@ -10,8 +11,8 @@
 
 #include <errno.h>
 
-/* Search nodes; about 2 s on a core of 2020. */
-#define WORK_DEFAULT 2000000
+/* Search nodes; some 2 s on a core of 2020. */
+#define WORK_DEFAULT 8000000
 
 static const char *const objectives[PLAN_OBJECTIVE_COUNT] = {
     [PLAN_BALANCE] = "balance",
@@ -128,7 +129,8 @@ int plan_solve(const struct plan_problem *problem, struct plan **ret_plan, struc
 	auto_plan struct plan *plan = NULL;
 	auto_free uint64_t *sets = NULL;
 	struct core_run run = {.work_max = problem->work_max ? problem->work_max : WORK_DEFAULT,
-			       .proved = true};
+			       .proved = true,
+			       .settled = true};
 	int r = core_create(problem, NULL, &core, err);
 
 	if (r < 0)
@@ -138,6 +140,7 @@ int plan_solve(const struct plan_problem *problem, struct plan **ret_plan, struc
 	add_sums(problem, plan);
 	plan->feasible = core_solve(core, &run, sets) == CORE_FOUND;
 	plan->proved = run.proved;
+	plan->settled = run.proved && run.settled;
 	if (plan->feasible) {
 		take_answer(core, sets, plan);
 	} else {

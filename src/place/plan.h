@@ -12,11 +12,14 @@
  *	fewest-moves	the fewest services moved from where they are today
  *
  * then of fewest moves and highest use, in this order, what was not said yet; then the GPUs each
- * prefers and avoids (the highest sum); then, from the heaviest service down, the faster GPU; then,
- * in the same order, the lowest index, so that the answer is the same whatever order services and
- * GPUs are given in. Last, those on demand, the heaviest first: the GPU it prefers, with `pack` one
- * in use, where most is left below the load line, the lowest index. What loads on demand goes only
- * where it can load at all: plan_load_bytes().
+ * prefers and avoids (the highest sum). All of that is proved, see `proved`. Then, from the
+ * heaviest service down, the faster GPU, as far as a short search finds one; at the least no
+ * service could go to a faster GPU, alone or in exchange with a lighter one, without making worse
+ * what comes before. Then, in the same order and as far as a short search finds it, the lowest
+ * index. The answer is the same whatever order services and GPUs are given in. Last, those on
+ * demand, the heaviest first: the GPU it prefers, with `pack` one in use, where most is left below
+ * the load line, the lowest index. What loads on demand goes only where it can load at all:
+ * plan_load_bytes().
  */
 #pragma once
 
@@ -128,7 +131,9 @@ struct plan_way {
 #define PLAN_WAYS_MAX 8
 
 struct plan {
-	bool feasible, proved;
+	bool feasible;
+	bool proved;               /* all but the tie-breaks; nothing fits: that */
+	bool settled;              /* proved, and the tie-breaks are the best there are, too */
 	struct plan_place *places; /* n_services; feasible only */
 	uint64_t *planned_bytes;   /* n_gpus */
 	unsigned moves;

@@ -1,10 +1,12 @@
 /*
  * The objective, taken apart: the best value of the first part is found and proved, becomes a limit
  * of the search, and so on. A part with a number (use, GPUs, moves, preference) is searched from
- * its bound upward in growing steps, since the bound is often met. The last parts are lists, a
- * service at a time from the heaviest down: each asks whether a better one is there for this
- * service while all before it keep theirs. The placement found last is always at hand, so that only
- * what is better than it has to be looked for, and it is the answer when the work is used up.
+ * its bound upward in growing steps, since the bound is often met. The placement found last is
+ * always at hand, so that only what is better than it has to be looked for, and it is the answer
+ * when the work is used up. The last parts are lists, a service at a time from the heaviest down:
+ * each asks whether a better one is there for this service while all before it keep theirs. They
+ * break ties, so each question has little work and no answer is an answer, too; what then is plain
+ * to see, plan_swap.c does.
  */
 #include "place/plan_priv.h"
 
@@ -17,6 +19,7 @@ struct levels {
 	uint8_t (*need)[PLAN_GPUS_MAX]; /* in the limits from find_lists() on */
 	uint64_t *sets, *scratch;       /* the best placement */
 	struct core_value value;
+	uint64_t lists_max; /* work: the lists end here; 0: they have not begun */
 };
 
 /* A part of the objective that is a number, least is best. */
@@ -27,22 +30,56 @@ struct number {
 
 /* No single question may use up more than this part of the work that is left. */
 #define WORK_PART 4
+/* Nodes before luck is tried. */
+#define WORK_SOON 10000
+/* Nodes for the lists: for one question, for all. */
+#define WORK_LIST  500
+#define WORK_LISTS 10000
+
+/* What the search does not find soon is left to luck before it goes on. */
+static enum core_found ask(struct levels *levels, uint64_t work_max)
+{
+	struct core_run *run = levels->run;
+	uint64_t soon = MIN_OF(work_max, WORK_SOON);
+	enum core_found found;
+
+	found = core_find(levels->core, &levels->limits, soon, &run->work, levels->scratch);
+	if (found != CORE_GAVE_UP || soon == work_max)
+		return found;
+	memcpy(levels->scratch, levels->sets, levels->core->n * sizeof *levels->sets);
+	if (core_guess(levels->core, &levels->limits, levels->scratch))
+		return CORE_FOUND;
+	return core_find(levels->core, &levels->limits, work_max - soon, &run->work,
+			 levels->scratch);
+}
+
+static enum core_found ask_list(struct levels *levels)
+{
+	struct core_run *run = levels->run;
+
+	if (run->work >= levels->lists_max)
+		return CORE_GAVE_UP;
+	return core_find(levels->core, &levels->limits,
+			 MIN_OF(WORK_LIST, levels->lists_max - run->work), &run->work,
+			 levels->scratch);
+}
 
 static enum core_found try(struct levels *levels)
 {
 	struct core_run *run = levels->run;
 	uint64_t left = run->work < run->work_max ? run->work_max - run->work : 0;
+	bool lists = levels->lists_max > 0;
 	size_t bytes = levels->core->n * sizeof *levels->sets;
 	enum core_found found;
 
 	memcpy(levels->scratch, levels->sets, bytes);
-	found =
-	    core_find(levels->core, &levels->limits, left / WORK_PART, &run->work, levels->scratch);
+	found = lists ? ask_list(levels) : ask(levels, left / WORK_PART);
 	if (found == CORE_FOUND) {
 		memcpy(levels->sets, levels->scratch, bytes);
 		core_value(levels->core, levels->sets, &levels->value);
 	}
-	run->proved &= found != CORE_GAVE_UP;
+	run->proved &= lists || found != CORE_GAVE_UP;
+	run->settled &= found != CORE_GAVE_UP;
 	return found;
 }
 
@@ -290,12 +327,27 @@ static void place_on_demand(struct levels *levels, size_t item)
 	*allowed = *must = levels->sets[item];
 }
 
-static void find_lists(struct levels *levels)
+/* What each has now it keeps. */
+static void keep_class(struct levels *levels, size_t item)
 {
 	const struct core *core = levels->core;
 
-	levels->limits.need = core->n_classes > 1 ? levels->need : NULL;
-	for (size_t i = 0; i < core->n && core->n_classes > 1; i++) {
+	for (unsigned class = 0; class < core->n_classes; class ++) {
+		uint64_t mask = class_mask(core, class);
+
+		levels->need[item][class] =
+		    (uint8_t)__builtin_popcountll(levels->sets[item] & mask);
+		if (core->items[item].count == 1 && levels->sets[item] & mask)
+			levels->limits.allowed[item] = core->items[item].allowed & mask;
+	}
+}
+
+static void find_classes(struct levels *levels)
+{
+	const struct core *core = levels->core;
+
+	levels->limits.need = levels->need;
+	for (size_t i = 0; i < core->n; i++) {
 		if (core->items[i].on_demand)
 			continue;
 		if (core->items[i].count == 1)
@@ -303,6 +355,19 @@ static void find_lists(struct levels *levels)
 		else
 			find_class(levels, i);
 	}
+	core_swap(core, &levels->limits, levels->sets);
+	for (size_t i = 0; i < core->n; i++)
+		if (!core->items[i].on_demand)
+			keep_class(levels, i);
+}
+
+static void find_lists(struct levels *levels)
+{
+	const struct core *core = levels->core;
+
+	levels->lists_max = levels->run->work + WORK_LISTS;
+	if (core->n_classes > 1)
+		find_classes(levels);
 	for (size_t i = 0; i < core->n; i++)
 		if (core->items[i].on_demand)
 			place_on_demand(levels, i);

@@ -1,6 +1,7 @@
 /*
  * What the parts of the planner share: the problem in a canonical form, and the search in it. In
- * plan_core.c it is made, in plan_search.c searched, in plan_levels.c the objective taken apart.
+ * plan_core.c it is made, in plan_search.c searched, in plan_levels.c the objective taken apart;
+ * plan.c lists them all.
  */
 #pragma once
 
@@ -85,11 +86,19 @@ enum core_found { CORE_NONE, CORE_FOUND, CORE_GAVE_UP };
 enum core_found core_find(const struct core *core, const struct core_limits *limits,
 			  uint64_t work_max, uint64_t *work, uint64_t *sets);
 
+/* A placement within the limits, from the one in `sets`, by luck: false says nothing. */
+bool core_guess(const struct core *core, const struct core_limits *limits, uint64_t *sets);
+
+/* From the heaviest item down: the faster GPU, alone or in exchange with a lighter one, until no
+ * such step is left that keeps to the limits on room, moves, GPUs and preference. */
+void core_swap(const struct core *core, const struct core_limits *limits, uint64_t *sets);
+
 /* What may be spent and was, and whether all questions were answered: core_solve() and core_fits()
  * add to `work` and clear `proved`, they never set it. */
 struct core_run {
 	uint64_t work, work_max;
-	bool proved;
+	bool proved;  /* all parts that are numbers */
+	bool settled; /* and the lists, see plan.h */
 };
 /* The best placement, by the whole objective. CORE_FOUND with run->proved false: the best found.
  * `sets`: one for each item. */

@@ -3,7 +3,8 @@
  * heaviest item down; the GPUs where the item was before, then where least is left. A branch ends
  * when one of these says that it holds no placement:
  *
- *  - room: the rest is more than what is left on the GPUs that still can take some of it;
+ *  - room: the rest is more than what is left on the GPUs that still can take some of it; where
+ *    the sums that the rest can make are known, so much of each GPU as one of them fills;
  *  - number: of the items of at least some size, more are left than GPUs can hold of that size;
  *  - moves: what would stay on a GPU is more than its room, and the fewest that must leave it, over
  *    all GPUs, are more than may move;
@@ -13,67 +14,16 @@
  * leave (or were nowhere) are put aside and get their GPUs when all have chosen. Which leave
  * decides about moves, and much less has to be tried than with all the GPUs they could go to.
  *
+ * Nothing comes to a GPU that something of the same kind and size has left: with the other one in
+ * its place there was a move less, so such a placement is never one of the fewest moves.
+ *
  * Of placements that differ only in the names of things one is looked at. GPUs between which
  * nothing tells any more (the same room left, the same to all items to come) are tried once, the
  * lowest first; items between which nothing tells are put in the order of their GPUs. Both rules
  * keep, of all placements that are one but for the names, the first in the order of items and GPUs:
  * so they may be used together.
  */
-#include "place/plan_priv.h"
-
-#include <limits.h>
-
-/* Shares of a move between the GPUs that a service leaves. */
-#define MOVE_SHARES 720720
-
-/* Lighter than this part of a GPU, and it may be put aside. */
-#define LIGHT_PART 4
-
-/* Bytes of services on one GPU, and of those on several, and the next position of each kind. */
-struct held {
-	uint64_t one, several;
-	size_t next_one, next_several;
-};
-
-/* What leaving its GPU may gain in preference for the item at a position. */
-struct gain {
-	size_t at, gpu;
-	int64_t gain;
-};
-
-struct search {
-	const struct core *core;
-	const struct core_limits *limits;
-	uint64_t allowed[PLAN_SERVICES_MAX];        /* those with room for it, alone */
-	size_t order[PLAN_SERVICES_MAX], n_forced;  /* items as they are placed */
-	uint64_t rest_bytes[PLAN_SERVICES_MAX + 1]; /* from this position on */
-	uint64_t rest_allowed[PLAN_SERVICES_MAX + 1];
-	uint64_t rest_smallest[PLAN_SERVICES_MAX + 1]; /* of those with a size */
-	int64_t rest_preference[PLAN_SERVICES_MAX + 1];
-	bool same_as_before[PLAN_SERVICES_MAX]; /* items: nothing tells it from the one before */
-	bool may_wait[PLAN_SERVICES_MAX];       /* items that may be put aside */
-	int64_t best_preference[PLAN_SERVICES_MAX];
-	/* Of each GPU, the items held there, in their order: the bytes from a position on. */
-	struct held (*held)[PLAN_GPUS_MAX];
-	unsigned shared_by[PLAN_GPUS_MAX];
-	unsigned rest_moves[PLAN_SERVICES_MAX + 1]; /* of items that cannot stay */
-	struct gain gains[PLAN_SERVICES_MAX];       /* the largest first */
-	size_t n_gains;
-	unsigned column[PLAN_GPUS_MAX]; /* GPUs of one number are the same to all items */
-	uint64_t hints[PLAN_SERVICES_MAX];
-	/* The state. */
-	uint64_t room[PLAN_GPUS_MAX];
-	uint64_t members[PLAN_GPUS_MAX][PLAN_WORDS];
-	uint64_t empty, unused, sealed; /* GPUs: nothing on it; no bytes on it; held alone */
-	uint64_t sets[PLAN_SERVICES_MAX];
-	size_t aside[PLAN_SERVICES_MAX], n_aside;
-	bool is_aside[PLAN_SERVICES_MAX];
-	uint64_t aside_bytes;
-	int64_t aside_preference;
-	unsigned moves, used;
-	int64_t preference;
-	uint64_t work, work_max;
-};
+#include "place/plan_search.h"
 
 /* One item being placed: its GPUs in the order they are tried. */
 struct choice {
@@ -82,456 +32,6 @@ struct choice {
 	bool like_before[PLAN_GPUS_MAX]; /* nothing tells it from the one before in `gpus` */
 	size_t n;
 };
-
-static uint64_t bit(size_t n)
-{
-	return (uint64_t)1 << n;
-}
-
-static unsigned count_bits(uint64_t mask)
-{
-	return (unsigned)__builtin_popcountll(mask);
-}
-
-static bool has_needs(const struct search *s, size_t item)
-{
-	return s->limits->need && s->core->items[item].count > 1;
-}
-
-static bool moves_count(const struct search *s)
-{
-	return s->limits->moves_max != UINT_MAX;
-}
-
-static bool preference_counts(const struct search *s)
-{
-	return s->limits->preference_min != INT64_MIN;
-}
-
-/* The sum of the best `count` preferences among the GPUs allowed. */
-static int64_t best_preference(const struct search *s, size_t item)
-{
-	const struct core_item *it = &s->core->items[item];
-	uint64_t left = s->allowed[item];
-	int64_t sum = 0;
-
-	if (it->on_demand)
-		return 0;
-	for (unsigned k = 0; k < it->count && left; k++) {
-		size_t best = (size_t)__builtin_ctzll(left);
-
-		for (uint64_t rest = left; rest; rest &= rest - 1) {
-			size_t g = (size_t)__builtin_ctzll(rest);
-
-			if (it->preference[g] > it->preference[best])
-				best = g;
-		}
-		sum += it->preference[best];
-		left &= ~bit(best);
-	}
-	return sum;
-}
-
-static bool same_item(const struct search *s, size_t a, size_t b)
-{
-	const struct core_item *x = &s->core->items[a], *y = &s->core->items[b];
-	const struct core_limits *limits = s->limits;
-
-	if (x->size != y->size || x->count != y->count || x->exclusive != y->exclusive ||
-	    x->on_demand != y->on_demand || s->allowed[a] != s->allowed[b] ||
-	    limits->must[a] != limits->must[b])
-		return false;
-	if (s->core->any_not_with)
-		for (size_t w = 0; w < PLAN_WORDS; w++)
-			if (x->not_with[w] || y->not_with[w])
-				return false;
-	if (moves_count(s) && (x->today != y->today || x->stay != y->stay))
-		return false;
-	if (preference_counts(s) && memcmp(x->preference, y->preference, sizeof x->preference) != 0)
-		return false;
-	return !has_needs(s, a) || memcmp(limits->need[a], limits->need[b], PLAN_GPUS_MAX) == 0;
-}
-
-/* Are two GPUs the same to an item, whatever is on them? */
-static bool same_to_item(const struct search *s, size_t item, size_t a, size_t b)
-{
-	const struct core_item *it = &s->core->items[item];
-	const struct core_limits *limits = s->limits;
-
-	if (((s->allowed[item] >> a ^ s->allowed[item] >> b) & 1) ||
-	    ((limits->must[item] >> a ^ limits->must[item] >> b) & 1))
-		return false;
-	if (moves_count(s) && ((it->today >> a ^ it->today >> b) & 1))
-		return false;
-	if (preference_counts(s) && it->preference[a] != it->preference[b])
-		return false;
-	return !has_needs(s, item) || s->core->gpus[a].speed_class == s->core->gpus[b].speed_class;
-}
-
-static void find_columns(struct search *s)
-{
-	size_t first[PLAN_GPUS_MAX], n = 0;
-
-	for (size_t g = 0; g < s->core->m; g++) {
-		size_t c = 0;
-
-		for (; c < n; c++) {
-			bool same = true;
-
-			for (size_t k = s->n_forced; k < s->core->n && same; k++)
-				same = same_to_item(s, s->order[k], first[c], g);
-			if (same)
-				break;
-		}
-		if (c == n)
-			first[n++] = g;
-		s->column[g] = (unsigned)c;
-	}
-}
-
-static bool find_allowed(struct search *s)
-{
-	for (size_t i = 0; i < s->core->n; i++) {
-		const struct core_item *item = &s->core->items[i];
-
-		for (uint64_t rest = s->limits->allowed[i]; rest; rest &= rest - 1)
-			if (s->room[__builtin_ctzll(rest)] >= item->size)
-				s->allowed[i] |= rest & -rest;
-		if (count_bits(s->allowed[i]) < item->count || s->limits->must[i] & ~s->allowed[i])
-			return false;
-	}
-	return true;
-}
-
-/* When so little may be missed of what is preferred, a service that wants one GPU cannot use those
- * where it alone would miss more. */
-static bool drop_disliked(struct search *s)
-{
-	int64_t may_miss = -s->limits->preference_min;
-
-	for (size_t i = 0; i < s->core->n; i++)
-		may_miss += best_preference(s, i);
-	for (size_t i = 0; i < s->core->n && may_miss >= 0; i++) {
-		const struct core_item *item = &s->core->items[i];
-		int64_t best = best_preference(s, i);
-
-		if (item->count > 1 || item->on_demand)
-			continue;
-		for (uint64_t rest = s->allowed[i]; rest; rest &= rest - 1)
-			if (best - item->preference[__builtin_ctzll(rest)] > may_miss)
-				s->allowed[i] &= ~(rest & -rest);
-	}
-	return may_miss >= 0;
-}
-
-static void find_order(struct search *s)
-{
-	size_t n = 0;
-
-	for (int pass = 0; pass < 2; pass++) {
-		for (size_t i = 0; i < s->core->n; i++) {
-			bool forced = count_bits(s->allowed[i]) == s->core->items[i].count;
-
-			if (forced == (pass == 0))
-				s->order[n++] = i;
-		}
-		if (pass == 0)
-			s->n_forced = n;
-	}
-}
-
-static void look_ahead(struct search *s)
-{
-	size_t n = s->core->n;
-
-	s->rest_bytes[n] = s->rest_allowed[n] = 0;
-	s->rest_smallest[n] = UINT64_MAX;
-	s->rest_preference[n] = 0;
-	for (size_t k = n; k-- > 0;) {
-		size_t i = s->order[k];
-		const struct core_item *item = &s->core->items[i];
-
-		s->rest_bytes[k] = s->rest_bytes[k + 1] + item->size * item->count;
-		s->rest_allowed[k] = s->rest_allowed[k + 1] | s->allowed[i];
-		s->rest_smallest[k] = item->size > 0 ? MIN_OF(item->size, s->rest_smallest[k + 1])
-						     : s->rest_smallest[k + 1];
-		s->best_preference[i] = best_preference(s, i);
-		s->rest_preference[k] = s->rest_preference[k + 1] + s->best_preference[i];
-		s->same_as_before[i] = k > s->n_forced && same_item(s, s->order[k - 1], i);
-	}
-}
-
-/* Does it cost a move when the item leaves any one of the GPUs it is on? Those that have to leave
- * are counted apart. */
-static bool is_held(const struct search *s, size_t i)
-{
-	const struct core_item *item = &s->core->items[i];
-
-	return !item->on_demand && item->stay > 0 && count_bits(item->today) == item->stay &&
-	       (s->allowed[i] & item->today) == item->today;
-}
-
-static bool cannot_stay(const struct search *s, size_t i)
-{
-	const struct core_item *item = &s->core->items[i];
-
-	return !item->on_demand && count_bits(s->allowed[i] & item->today) < item->stay;
-}
-
-/* Until it has left, an item held on one GPU counts with what it likes that one; what it may gain
- * by leaving is kept apart, since not all of them can leave. */
-static void look_at_gains(struct search *s)
-{
-	for (size_t k = s->core->n; k-- > 0;) {
-		size_t i = s->order[k], at;
-		const struct core_item *item = &s->core->items[i];
-		int64_t gain = 0;
-
-		if (is_held(s, i) && item->count == 1 && item->stay == 1 && k >= s->n_forced)
-			gain =
-			    s->best_preference[i] - item->preference[__builtin_ctzll(item->today)];
-		s->rest_preference[k] = s->rest_preference[k + 1] + s->best_preference[i] - gain;
-		if (gain == 0)
-			continue;
-		for (at = s->n_gains++; at > 0 && s->gains[at - 1].gain < gain; at--)
-			s->gains[at] = s->gains[at - 1];
-		s->gains[at] = (struct gain){k, (size_t)__builtin_ctzll(item->today), gain};
-	}
-}
-
-/* What is heavy for the GPUs there are gets its place at once: much hangs on it. */
-static bool is_light(const struct search *s, uint64_t size)
-{
-	uint64_t sum = 0;
-
-	for (size_t g = 0; g < s->core->m; g++)
-		sum += s->limits->room[g];
-	return size * LIGHT_PART * s->core->m < sum;
-}
-
-static void look_at_moves(struct search *s)
-{
-	size_t n = s->core->n;
-
-	s->held = mem_calloc(n + 1, sizeof *s->held);
-	for (size_t g = 0; g < s->core->m; g++) {
-		s->shared_by[g] = 1;
-		s->held[n][g].next_one = s->held[n][g].next_several = n;
-	}
-	for (size_t k = n; k-- > 0;) {
-		size_t i = s->order[k];
-		const struct core_item *item = &s->core->items[i];
-
-		s->rest_moves[k] = s->rest_moves[k + 1] + cannot_stay(s, i);
-		memcpy(s->held[k], s->held[k + 1], s->core->m * sizeof **s->held);
-		for (uint64_t rest = is_held(s, i) ? item->today : 0; rest; rest &= rest - 1) {
-			size_t g = (size_t)__builtin_ctzll(rest);
-
-			if (item->stay == 1) {
-				s->held[k][g].one += item->size;
-				s->held[k][g].next_one = k;
-			} else {
-				s->held[k][g].several += item->size;
-				s->held[k][g].next_several = k;
-			}
-			s->shared_by[g] = MAX_OF(s->shared_by[g], item->stay);
-		}
-		s->may_wait[i] = k >= s->n_forced && !item->on_demand && item->size > 0 &&
-				 (item->today == 0 || item->stay == item->count) &&
-				 count_bits(item->today) <= item->count && is_light(s, item->size);
-	}
-}
-
-/* --- bounds -------------------------------------------------------------------------------- */
-
-/* What is left to be placed: from position `k` on, and aside from `aside` on. */
-struct rest {
-	size_t k, aside;
-	uint64_t bytes, allowed, smallest;
-};
-
-static void find_rest(const struct search *s, size_t k, struct rest *rest)
-{
-	size_t n = s->core->n;
-
-	*rest = (struct rest){.k = MIN_OF(k, n), .aside = k > n ? k - n : 0};
-	rest->bytes = s->rest_bytes[rest->k] + s->aside_bytes;
-	rest->allowed = s->rest_allowed[rest->k];
-	rest->smallest = s->rest_smallest[rest->k];
-	/* The lightest is the last. */
-	if (rest->aside < s->n_aside)
-		rest->smallest =
-		    MIN_OF(rest->smallest, s->core->items[s->aside[s->n_aside - 1]].size);
-	for (size_t a = rest->aside; a < s->n_aside; a++)
-		rest->allowed |= s->allowed[s->aside[a]];
-}
-
-/* Is there room for all that is left? Counts what GPUs have that can take at least the smallest;
- * of those not in use yet the largest, as many as may be opened. */
-static bool is_room_enough(const struct search *s, const struct rest *left)
-{
-	uint64_t fresh[PLAN_GPUS_MAX], sum = 0;
-	size_t n_fresh = 0;
-
-	for (uint64_t rest = left->allowed & ~s->sealed; rest; rest &= rest - 1) {
-		size_t g = (size_t)__builtin_ctzll(rest);
-
-		if (s->room[g] < left->smallest)
-			continue;
-		if (s->limits->used_max != UINT_MAX && s->unused >> g & 1)
-			fresh[n_fresh++] = s->room[g];
-		else
-			sum += s->room[g];
-	}
-	for (unsigned more = s->used < s->limits->used_max ? s->limits->used_max - s->used : 0;
-	     more > 0 && n_fresh > 0; more--) {
-		size_t best = 0;
-
-		for (size_t f = 1; f < n_fresh; f++)
-			best = fresh[f] > fresh[best] ? f : best;
-		sum += fresh[best];
-		fresh[best] = fresh[--n_fresh];
-	}
-	return sum >= left->bytes;
-}
-
-/* Can the GPUs hold so many of a size? */
-static bool can_hold(const struct search *s, const struct rest *left, uint64_t size,
-		     uint64_t wanted)
-{
-	uint64_t held = 0;
-
-	for (uint64_t rest = left->allowed & ~s->sealed; rest; rest &= rest - 1) {
-		size_t g = (size_t)__builtin_ctzll(rest);
-
-		if (s->room[g] >= size)
-			held += s->room[g] < 2 * size ? 1 : s->room[g] / size;
-		if (held >= wanted)
-			return true;
-	}
-	return false;
-}
-
-/* The items of at least some size, for the sizes that come next, the heaviest first. */
-static bool are_numbers_enough(const struct search *s, const struct rest *left)
-{
-	size_t k = left->k, a = left->aside, n = s->core->n;
-	uint64_t wanted = 0;
-	unsigned checks = 0;
-
-	while ((k < n || a < s->n_aside) && checks < 3) {
-		uint64_t of_k = k < n ? s->core->items[s->order[k]].size : 0;
-		uint64_t of_a = a < s->n_aside ? s->core->items[s->aside[a]].size : 0;
-		uint64_t size = MAX_OF(of_k, of_a);
-
-		if (size == 0)
-			break;
-		for (; k < n && s->core->items[s->order[k]].size == size; k++)
-			wanted += s->core->items[s->order[k]].count;
-		for (; a < s->n_aside && s->core->items[s->aside[a]].size == size; a++)
-			wanted += s->core->items[s->aside[a]].count;
-		checks++;
-		if (!can_hold(s, left, size, wanted))
-			return false;
-	}
-	return true;
-}
-
-/* Of the services on GPU `g` alone, the heaviest first, how many make up `over`. */
-static uint64_t fewest_leaving(const struct search *s, size_t k, size_t g, uint64_t over)
-{
-	uint64_t n = 0;
-
-	for (size_t j = s->held[k][g].next_one; j < s->core->n && over > 0;
-	     j = s->held[j + 1][g].next_one) {
-		over -= MIN_OF(over, s->held[j][g].one - s->held[j + 1][g].one);
-		n++;
-	}
-	return over > 0 ? PLAN_SERVICES_MAX : n;
-}
-
-/*
- * Shares of moves that GPU `g` costs at least: what is held there is more than its room by so much
- * that, the heaviest first, so many have to leave. A service on several GPUs may leave all of them
- * with one move, which is then shared among them; any number of those may be among them.
- */
-static uint64_t shares_leaving(const struct search *s, size_t k, size_t g)
-{
-	const struct held *held = &s->held[k][g];
-	uint64_t over, best, n = 0;
-
-	if (held->one + held->several <= s->room[g])
-		return 0;
-	over = held->one + held->several - s->room[g];
-	best = fewest_leaving(s, k, g, over) * MOVE_SHARES;
-	for (size_t j = held->next_several; j < s->core->n && over > 0;
-	     j = s->held[j + 1][g].next_several) {
-		over -= MIN_OF(over, s->held[j][g].several - s->held[j + 1][g].several);
-		n++;
-		best = MIN_OF(best, n * (MOVE_SHARES / s->shared_by[g]) +
-					fewest_leaving(s, k, g, over) * MOVE_SHARES);
-	}
-	return best;
-}
-
-/* The most that those still to choose may gain by leaving: of each GPU so many as have to leave it,
- * and as many more as there are moves to spare. */
-static int64_t most_gain(const struct search *s, size_t k, const uint64_t *shares, uint64_t spare)
-{
-	unsigned left[PLAN_GPUS_MAX] = {};
-	int64_t sum = 0;
-
-	for (size_t n = 0; n < s->n_gains; n++) {
-		size_t g = s->gains[n].gpu;
-
-		if (s->gains[n].at < k ||
-		    (left[g] + 1) * (MOVE_SHARES / s->shared_by[g]) > shares[g] + spare)
-			continue;
-		left[g]++;
-		sum += s->gains[n].gain;
-	}
-	return sum;
-}
-
-/* Moves and preference: what may be moved is worth it only if enough of what is preferred can still
- * be had. */
-static bool are_moves_enough(const struct search *s, size_t k, int64_t *ret_gain)
-{
-	uint64_t shares[PLAN_GPUS_MAX] = {}, sum = 0, most;
-	unsigned moves = s->moves + s->rest_moves[MIN_OF(k, s->core->n)];
-
-	if (moves > s->limits->moves_max)
-		return false;
-	most = (uint64_t)(s->limits->moves_max - moves) * MOVE_SHARES;
-	for (size_t g = 0; g < s->core->m && k >= s->n_forced && k < s->core->n; g++) {
-		shares[g] = shares_leaving(s, k, g);
-		sum += shares[g];
-	}
-	if (sum > most)
-		return false;
-	if (preference_counts(s))
-		*ret_gain = most_gain(s, k, shares, most - sum);
-	return true;
-}
-
-static bool is_hope(const struct search *s, size_t k)
-{
-	struct rest rest;
-	int64_t gain = 0;
-
-	find_rest(s, k, &rest);
-	if (moves_count(s) && !are_moves_enough(s, k, &gain))
-		return false;
-	if (preference_counts(s) &&
-	    s->preference + s->rest_preference[rest.k] + s->aside_preference + gain <
-		s->limits->preference_min)
-		return false;
-	if (!is_room_enough(s, &rest))
-		return false;
-	return k < s->n_forced || are_numbers_enough(s, &rest);
-}
-
-/* --- placing ------------------------------------------------------------------------------- */
 
 static bool may_go(const struct search *s, size_t item, size_t g)
 {
@@ -592,6 +92,13 @@ static void list_gpus(struct search *s, struct choice *choice)
 	/* It has left. */
 	if (s->is_aside[item] && s->core->items[item].count == 1)
 		may &= ~s->core->items[item].today;
+	for (uint64_t rest = may; rest && s->is_aside[item] && s->twin[item] != SIZE_MAX;
+	     rest &= rest - 1) {
+		size_t g = (size_t)__builtin_ctzll(rest), twin = s->twin[item];
+
+		if (s->left[g][twin / 64] >> twin % 64 & 1)
+			may &= ~bit(g);
+	}
 	for (uint64_t rest = may; rest; rest &= rest - 1)
 		if (may_go(s, item, (size_t)__builtin_ctzll(rest)))
 			left |= rest & -rest;
@@ -673,7 +180,7 @@ static bool is_in_order(const struct search *s, const struct choice *choice)
 		if (choice->at == n || !s->same_as_before[choice->item])
 			return true;
 		before = s->aside[choice->at - n - 1];
-		if (!same_item(s, before, choice->item))
+		if (!search_same_item(s, before, choice->item))
 			return true;
 	}
 	return __builtin_ctzll(s->sets[choice->item]) >= __builtin_ctzll(s->sets[before]);
@@ -741,10 +248,17 @@ static enum core_found place_copies(struct search *s, const struct choice *choic
 static enum core_found put_aside(struct search *s, size_t item, size_t k)
 {
 	const struct core_item *it = &s->core->items[item];
+	size_t twin = s->twin[item], from;
+	uint64_t undo = 0;
 	enum core_found found;
 
 	if ((s->allowed[item] & ~it->today) == 0)
 		return CORE_NONE;
+	from = it->today ? (size_t)__builtin_ctzll(it->today) : 0;
+	if (twin != SIZE_MAX && it->today && s->allowed[item] >> from & 1) {
+		undo = ~s->left[from][twin / 64] & bit(twin % 64);
+		s->left[from][twin / 64] |= undo;
+	}
 	s->aside[s->n_aside++] = item;
 	s->is_aside[item] = true;
 	s->aside_bytes += it->size * it->count;
@@ -753,6 +267,8 @@ static enum core_found put_aside(struct search *s, size_t item, size_t k)
 	found = place_item(s, k + 1);
 	if (found == CORE_FOUND)
 		return found;
+	if (undo)
+		s->left[from][twin / 64] &= ~undo;
 	s->moves -= it->stay > 0;
 	s->aside_preference -= s->best_preference[item];
 	s->aside_bytes -= it->size * it->count;
@@ -845,7 +361,9 @@ static enum core_found place_item(struct search *s, size_t k)
 		return is_within(s) ? CORE_FOUND : CORE_NONE;
 	if (++s->work > s->work_max)
 		return CORE_GAVE_UP;
-	if (!is_hope(s, k))
+	if (k == s->core->n && s->unit && moves_count(s))
+		search_find_sums(s, s->aside, s->n_aside);
+	if (!search_is_hope(s, k))
 		return CORE_NONE;
 	if (k >= s->core->n)
 		return place_aside(s, k);
@@ -881,18 +399,10 @@ enum core_found core_find(const struct core *core, const struct core_limits *lim
 	s->empty = s->unused = core->m == 64 ? UINT64_MAX : bit(core->m) - 1;
 	memcpy(s->room, limits->room, sizeof s->room);
 	take_hints(s, sets);
-	if (!find_allowed(s) || (preference_counts(s) && !drop_disliked(s)))
-		return CORE_NONE;
-	find_order(s);
-	find_columns(s);
-	look_ahead(s);
-	if (moves_count(s)) {
-		look_at_moves(s);
-		look_at_gains(s);
-	}
-	found = place_item(s, 0);
+	found = search_prepare(s) ? place_item(s, 0) : CORE_NONE;
 	*work += s->work;
 	free(s->held);
+	free(s->sums);
 	if (found == CORE_FOUND)
 		memcpy(sets, s->sets, core->n * sizeof *sets);
 	return found;

@@ -41,7 +41,7 @@ static void check_against_brute(uint64_t round, const struct plan_problem *probl
 	uint64_t sets[PLAN_SERVICES_MAX], own[PLAN_SERVICES_MAX];
 	struct plan_worth worth, own_worth;
 
-	if (!plan->proved)
+	if (!plan->proved || (plan->feasible && !plan->settled))
 		fail_msg("round %llu: not proved, %llu nodes", (unsigned long long)round,
 			 (unsigned long long)plan->work);
 	if (plan_brute(problem, sets) != plan->feasible)

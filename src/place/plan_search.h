@@ -1,0 +1,97 @@
+/*
+ * What the parts of the search share: plan_search.c places, plan_prepare.c looks at the question
+ * before, plan_bounds.c says when a branch holds nothing.
+ */
+#pragma once
+
+#include "place/plan_priv.h"
+
+#include <limits.h>
+
+/* Bytes of services on one GPU, and of those on several, and the next position of each kind. */
+struct held {
+	uint64_t one, several;
+	size_t next_one, next_several;
+};
+
+/* What leaving its GPU may gain in preference for the item at a position. */
+struct gain {
+	size_t at, gpu;
+	int64_t gain;
+};
+
+struct search {
+	const struct core *core;
+	const struct core_limits *limits;
+	uint64_t allowed[PLAN_SERVICES_MAX];        /* those with room for it, alone */
+	size_t order[PLAN_SERVICES_MAX], n_forced;  /* items as they are placed */
+	uint64_t rest_bytes[PLAN_SERVICES_MAX + 1]; /* from this position on */
+	uint64_t rest_allowed[PLAN_SERVICES_MAX + 1];
+	uint64_t rest_smallest[PLAN_SERVICES_MAX + 1]; /* of those with a size */
+	int64_t rest_preference[PLAN_SERVICES_MAX + 1];
+	bool same_as_before[PLAN_SERVICES_MAX]; /* items: nothing tells it from the one before */
+	bool may_wait[PLAN_SERVICES_MAX];       /* items that may be put aside */
+	int64_t best_preference[PLAN_SERVICES_MAX];
+	/* Of each GPU, the items held there, in their order: the bytes from a position on. */
+	struct held (*held)[PLAN_GPUS_MAX];
+	unsigned shared_by[PLAN_GPUS_MAX];
+	unsigned rest_moves[PLAN_SERVICES_MAX + 1]; /* of items that cannot stay */
+	struct gain gains[PLAN_SERVICES_MAX];       /* the largest first */
+	size_t n_gains;
+	unsigned column[PLAN_GPUS_MAX]; /* GPUs of one number are the same to all items */
+	uint64_t hints[PLAN_SERVICES_MAX];
+	size_t
+	    twin[PLAN_SERVICES_MAX]; /* the first that could take its place; SIZE_MAX: none can */
+	uint64_t unit;               /* of all sizes; 0: none that would help */
+	uint64_t *sums; /* of those aside from a position on, a bit for each sum that some have */
+	size_t sums_words;
+	/* The state. */
+	uint64_t left[PLAN_GPUS_MAX][PLAN_WORDS]; /* twins of what has left the GPU */
+	uint64_t room[PLAN_GPUS_MAX];
+	uint64_t members[PLAN_GPUS_MAX][PLAN_WORDS];
+	uint64_t empty, unused, sealed; /* GPUs: nothing on it; no bytes on it; held alone */
+	uint64_t sets[PLAN_SERVICES_MAX];
+	size_t aside[PLAN_SERVICES_MAX], n_aside;
+	bool is_aside[PLAN_SERVICES_MAX];
+	uint64_t aside_bytes;
+	int64_t aside_preference;
+	unsigned moves, used;
+	int64_t preference;
+	uint64_t work, work_max;
+};
+
+static inline uint64_t bit(size_t n)
+{
+	return (uint64_t)1 << n;
+}
+
+static inline unsigned count_bits(uint64_t mask)
+{
+	return (unsigned)__builtin_popcountll(mask);
+}
+
+static inline bool has_needs(const struct search *s, size_t item)
+{
+	return s->limits->need && s->core->items[item].count > 1;
+}
+
+static inline bool moves_count(const struct search *s)
+{
+	return s->limits->moves_max != UINT_MAX;
+}
+
+static inline bool preference_counts(const struct search *s)
+{
+	return s->limits->preference_min != INT64_MIN;
+}
+
+/* Could two items change places, whatever is on the GPUs? */
+bool search_same_item(const struct search *s, size_t a, size_t b);
+
+/* Everything above "The state". False: there is no placement. */
+bool search_prepare(struct search *s);
+/* All sums that can be made of `n` items in that order, of each position on. */
+void search_find_sums(struct search *s, const size_t *order, size_t n);
+
+/* May there be a placement below this state, in which position `k` is next? */
+bool search_is_hope(const struct search *s, size_t k);

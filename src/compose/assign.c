@@ -530,7 +530,9 @@ static int set_filter(struct assigning *a, const struct compose_target *target,
 				   filter->key, text.data);
 	assign_region_find(a, target, filter, &filter->values[0],
 			   &filter->values[filter->n_values - 1], &region);
-	assign_note(a, target, "%s=%s, counted among the GPUs it sees", filter->key, text.data);
+	if (strcmp(region.value.text, text.data) != 0)
+		assign_note(a, target, "%s=%s, counted among the GPUs it sees", filter->key,
+			    text.data);
 	return assign_region_set(a, &region, arena_strdup(a->arena, text.data), err);
 }
 
@@ -574,12 +576,42 @@ static bool names_uuids(const struct compose_gpus *gpus)
 	return true;
 }
 
+/* `count` beside device_ids goes, whatever it says. */
+static int drop_counts(struct assigning *a, const struct compose_target *target, struct error *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < target->gpus->n; i++) {
+		const struct compose_request *request = &target->gpus->requests[i];
+
+		if (request->count_span.file && !is_in_environment(request) &&
+		    compose_get(request->node, "count") && has_ids(request))
+			r = assign_yaml_drop_count(a, target, request, err);
+	}
+	return r;
+}
+
+/* Names of CDI devices are those of a specification, which has UUIDs only when it was told to. */
+static void note_uuids(struct assigning *a, const struct compose_target *target)
+{
+	for (size_t i = 0; i < target->gpus->n; i++)
+		if (target->gpus->requests[i].in_force &&
+		    target->gpus->requests[i].how == COMPOSE_CDI) {
+			assign_note(a, target,
+				    "CDI devices by UUID are there only when the specification was "
+				    "made with `nvidia-ctk cdi generate "
+				    "--device-name-strategy=uuid`; `nvidia-ctk cdi list` tells");
+			return;
+		}
+}
+
 static int assign_target(struct assigning *a, const struct compose_target *target,
 			 struct error *err)
 {
 	const struct compose_gpus *gpus = target->gpus;
 	struct assign_set wanted = assign_wanted(a, target), now;
 	bool there;
+	int r;
 
 	if (target->n_devices == 0)
 		return assign_fail(target, &gpus->service->span, err,
@@ -589,6 +621,11 @@ static int assign_target(struct assigning *a, const struct compose_target *targe
 				   "it asks for no GPU: add a reservation with device_ids");
 	there = set_now(a, gpus, &now) && assign_sets_equal(&now, &wanted) &&
 		(!a->options->by_uuid || names_uuids(gpus));
+	r = drop_counts(a, target, err);
+	if (r < 0)
+		return r;
+	if (a->options->by_uuid && !there)
+		note_uuids(a, target);
 	return gpus->filter ? set_filtered(a, target, there, err)
 			    : set_devices(a, target, there, err);
 }

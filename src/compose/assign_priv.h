@@ -71,7 +71,8 @@ void assign_region_find(struct assigning *a, const struct compose_target *target
 /* It is to say `text`. */
 int assign_region_set(struct assigning *a, const struct assign_region *region, const char *text,
 		      struct error *err) MUST_CHECK;
-/* It says so already: its default is looked at all the same. */
+/* It says so already: its default is looked at all the same, and a commented-out line that would
+ * say it becomes one that does. */
 int assign_region_default(struct assigning *a, const struct assign_region *region,
 			  struct error *err) MUST_CHECK;
 
@@ -96,6 +97,9 @@ int assign_yaml_scalar(struct assigning *a, const struct compose_node *scalar, c
 int assign_yaml_ids(struct assigning *a, const struct compose_target *target,
 		    const struct compose_request *request, const char *const *ids, size_t n,
 		    struct error *err) MUST_CHECK;
+/* `count:` of a request that names its devices: compose refuses both together. */
+int assign_yaml_drop_count(struct assigning *a, const struct compose_target *target,
+			   const struct compose_request *request, struct error *err) MUST_CHECK;
 /* A variable of the service's own `environment`. -EXDEV, without a text: it has one there. */
 int assign_yaml_environment(struct assigning *a, const struct compose_target *target,
 			    const char *name, const char *value, struct error *err) MUST_CHECK;

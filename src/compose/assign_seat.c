@@ -315,6 +315,8 @@ static int set_literal(struct assigning *a, const struct assign_region *region, 
 	const char *part = spliced(a, region, value->edit_begin, value->edit_end, text);
 	unsigned line, column;
 
+	if (strcmp(text, value->text) == 0)
+		return 0;
 	if (!part)
 		return cannot_splice(region, text, err);
 	if (!value->edit.file)
@@ -368,11 +370,18 @@ int assign_region_set(struct assigning *a, const struct assign_region *region, c
 int assign_region_default(struct assigning *a, const struct assign_region *region,
 			  struct error *err)
 {
+	const struct compose_value *value = &region->value;
 	size_t begin, end;
+	const char *whole;
+	int r;
 
-	if (!region->value.variable)
+	if (!value->variable)
 		return 0;
 	variable_extent(region, &begin, &end);
-	return correct_default(
-	    a, region, arena_strndup(a->arena, region->part.node->text + begin, end - begin), err);
+	whole = arena_strndup(a->arena, region->part.node->text + begin, end - begin);
+	r = correct_default(a, region, whole, err);
+	/* The line that was meant to say it does, now that it is known to be right. */
+	if (r < 0 || value->source != COMPOSE_COMMENTED || !value->commented || keeper(a, region))
+		return r;
+	return assign_env_set(a, region, region->variable, whole, err);
 }

@@ -233,6 +233,67 @@ int assign_yaml_ids(struct assigning *a, const struct compose_target *target,
 	return assign_edit(a, &span, out.data, err);
 }
 
+/* Only blanks before it on its line. */
+static bool begins_line(const struct compose_file *file, size_t at)
+{
+	while (at > 0 && (file->text[at - 1] == ' ' || file->text[at - 1] == '\t'))
+		at--;
+	return at == 0 || file->text[at - 1] == '\n';
+}
+
+/* The bytes that an entry of a map takes with it: its line, or up to the next one, or, when it is
+ * the last, from the one before. */
+static struct compose_span entry_extent(const struct compose_node *map, size_t i)
+{
+	const struct compose_file *file = map->span.file;
+	struct compose_span span = locate_entry_span(&map->entries[i]);
+	size_t next = map->span.end, before = map->span.begin;
+	const char *end;
+
+	for (size_t k = 0; k < map->n; k++) {
+		struct compose_span other = locate_entry_span(&map->entries[k]);
+
+		if (k == i || !is_own(map, &map->entries[k]))
+			continue;
+		if (other.begin > span.begin)
+			next = MIN_OF(next, other.begin);
+		else
+			before = MAX_OF(before, other.end);
+	}
+	if (!is_flow(map) && begins_line(file, span.begin)) {
+		while (file->text[span.begin - 1] != '\n')
+			span.begin--;
+		end = strchr(file->text + span.end, '\n');
+		span.end = end ? (size_t)(end - file->text) + 1 : file->len;
+	} else if (next < map->span.end) {
+		span.end = next;
+	} else {
+		span.begin = before;
+	}
+	return span;
+}
+
+int assign_yaml_drop_count(struct assigning *a, const struct compose_target *target,
+			   const struct compose_request *request, struct error *err)
+{
+	const struct compose_node *map = request->node;
+	struct compose_span span;
+
+	for (size_t i = 0; i < map->n; i++) {
+		if (strcmp(map->entries[i].key, "count") != 0)
+			continue;
+		if (!is_own(map, &map->entries[i]) ||
+		    map->entries[i].key_span.file != map->span.file)
+			return assign_fail(target, &request->count_span, err,
+					   "compose takes `count` or `device_ids`, not both: take "
+					   "`count` away where it comes from");
+		span = entry_extent(map, i);
+		assign_note(a, target, "device_ids alone, without `count`: compose refuses both");
+		return assign_edit(a, &span, "", err);
+	}
+	return 0;
+}
+
 /* The service as one file has it, and its document's own name for it. */
 static const struct compose_node *written_service(const struct assigning *a,
 						  const struct compose_service *service)
@@ -563,6 +624,34 @@ int assign_yaml_environment(struct assigning *a, const struct compose_target *ta
 	return append_lines(a, service, lines.data, err);
 }
 
+static bool is_alias_in(const struct compose_node *node, const struct compose_node *within)
+{
+	return node->via.file && node->via.file == within->span.file &&
+	       node->via.begin >= within->span.begin && node->via.end <= within->span.end &&
+	       /* Not the merge key, whose bytes stand for more than this. */
+	       node->via.begin < node->via.end && within->span.file->text[node->via.begin] == '*';
+}
+
+/* The list of requests is its own; what stands in it may be an alias: `- *request`, or
+ * `device_ids: *ids`. -EXDEV: it is none. */
+static int own_items(struct assigning *a, const struct compose_node *service,
+		     const struct compose_request *request, const char *const *ids, size_t n,
+		     struct error *err)
+{
+	const struct compose_node *map = request->node;
+	const struct compose_entry *entry = compose_entry(map, "device_ids");
+	auto_text struct text out = {};
+
+	if (is_alias_in(map, service)) {
+		add_node(&out, request_with(a, request, ids, n));
+		return assign_edit(a, &map->via, out.data, err);
+	}
+	if (!entry || !is_alias_in(entry->value, service) || !is_alias_in(entry->value, map))
+		return -EXDEV;
+	add_ids(&out, ids, n, quote_of(map->span.file));
+	return assign_edit(a, &entry->value->via, out.data, err);
+}
+
 int assign_yaml_own(struct assigning *a, const struct compose_target *target,
 		    const struct compose_request *request, const char *const *ids, size_t n,
 		    struct error *err)
@@ -588,6 +677,6 @@ int assign_yaml_own(struct assigning *a, const struct compose_target *target,
 			return write_entry(a, map, *path,
 					   copy_with(a, entry->value, path + 1, list), err);
 		if (!path[1] || entry->value->type != COMPOSE_MAP)
-			return -EXDEV;
+			return own_items(a, map, request, ids, n, err);
 	}
 }

@@ -101,20 +101,6 @@ static bool has_nvidia_capability(const struct compose_request *request)
 	return false;
 }
 
-/* `count: ` as a number; false: it is none. Quoted, or from a variable, it is read as decimal. */
-static bool count_number(const struct compose_node *node, const char *text, int64_t *ret_number)
-{
-	char *end;
-
-	if (!node->tagged_string && node->n_uses == 0)
-		return compose_integer(node, ret_number);
-	if (!isdigit((unsigned char)text[0]) && !strchr("+-", text[0]))
-		return false;
-	errno = 0;
-	*ret_number = strtoll(text, &end, 10);
-	return errno == 0 && end != text && *end == '\0';
-}
-
 static void read_count(struct locating *locating, const struct compose_node *node,
 		       struct compose_request *request)
 {
@@ -143,11 +129,7 @@ static void read_count(struct locating *locating, const struct compose_node *nod
 	/* `gpus: all`: nothing but `all` may stand there, the whole would have to be a list. */
 	if (node->span.begin == request->span.begin)
 		request->values->edit = (struct compose_span){};
-	if (strcasecmp(text, "all") == 0) {
-		request->all = true;
-		return;
-	}
-	if (!count_number(node, text, &number)) {
+	if (!compose_device_count(node, &number)) {
 		locate_problem(locating, request, &node->span,
 			       "invalid value \"%s\", the only value allowed is 'all' or a number",
 			       text);

@@ -6,6 +6,7 @@
  */
 #include "compose/node.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <string.h>
@@ -153,6 +154,30 @@ bool compose_integer(const struct compose_node *node, int64_t *ret_value)
 	if (errno != 0)
 		return false;
 	*ret_value = value;
+	return true;
+}
+
+bool compose_device_count(const struct compose_node *node, int64_t *ret_count)
+{
+	const char *text = compose_text(node);
+	int64_t count = -1;
+	char *end;
+
+	if (!text)
+		return false;
+	if (strcasecmp(text, "all") == 0) {
+		*ret_count = -1;
+		return true;
+	}
+	if (!node->tagged_string && node->n_uses == 0)
+		return compose_integer(node, ret_count);
+	if (!isdigit((unsigned char)text[0]) && !strchr("+-", text[0]))
+		return false;
+	errno = 0;
+	count = strtoll(text, &end, 10);
+	if (errno != 0 || end == text || *end != '\0')
+		return false;
+	*ret_count = count;
 	return true;
 }
 

@@ -83,6 +83,10 @@ const char *compose_text(const struct compose_node *node);
 bool compose_bool(const struct compose_node *node, bool *ret_value);
 bool compose_integer(const struct compose_node *node, int64_t *ret_value);
 
+/* How many devices a request asks for: -1 for `all` in any case. Quoted, or from a variable, it is
+ * read as decimal. */
+bool compose_device_count(const struct compose_node *node, int64_t *ret_count);
+
 /* New nodes, in the arena; they stand where `like` does (NULL: nowhere). */
 struct compose_node *compose_node_map(struct arena *arena, const struct compose_node *like);
 struct compose_node *compose_node_list(struct arena *arena, const struct compose_node *like);

@@ -280,6 +280,37 @@ static int check_cycles(struct compose_project *project, struct error *err)
 	return r;
 }
 
+/* As compose reads them, before it looks at anything else of the request. Where a variable that is
+ * not set leaves nothing the request is looked at all the same: what is missing is told there. */
+static int check_counts(const char *service, const char *path, const struct compose_node *list,
+			struct error *err)
+{
+	for (size_t i = 0; list && list->type == COMPOSE_LIST && i < list->n; i++) {
+		const struct compose_node *count = compose_get(list->items[i], "count");
+		int64_t number;
+
+		if (compose_text(count) && *compose_text(count) &&
+		    !compose_device_count(count, &number))
+			return compose_error(
+			    &count->span, -EINVAL, err,
+			    "services.%s.%s.%zu.count: invalid value \"%.64s\", the "
+			    "only value allowed is 'all' or a number",
+			    service, path, i, count->text);
+	}
+	return 0;
+}
+
+static int check_requests(const struct compose_service *service, struct error *err)
+{
+	int r = check_counts(
+	    service->name, "deploy.resources.reservations.devices",
+	    compose_path(service->node, "deploy", "resources", "reservations", "devices", NULL),
+	    err);
+
+	return r < 0 ? r
+		     : check_counts(service->name, "gpus", compose_get(service->node, "gpus"), err);
+}
+
 int services_create(struct loader *loader, struct error *err)
 {
 	struct compose_project *project = loader->project;
@@ -301,6 +332,8 @@ int services_create(struct loader *loader, struct error *err)
 		service->image = compose_text(compose_get(entry->value, "image"));
 		service->container_name = compose_text(compose_get(entry->value, "container_name"));
 		r = read_replicas(service, err);
+		if (r == 0)
+			r = check_requests(service, err);
 		if (r == 0)
 			r = read_depends(loader, service, err);
 		if (r == 0)

@@ -140,6 +140,17 @@ def test_uuids(nem):
     assert "nothing to do" in again.stderr
 
 
+def test_no_line_stays_commented_out(nem):
+    """Whichever way is taken, every variable that puts a service on a GPU says so in .env, also of those that stay."""
+    before = nem.files()
+    for way in (1, 2, 3):
+        nem.apply("--yes", "--way-out", way)
+        assert "# GPU_" not in (nem.dir / ".env").read_text(), (nem.dir / ".env").read_text()
+        assert "nothing to do" in nem.apply("--yes", "--way-out", way).stderr
+        for name in ("compose.yaml", ".env"):
+            (nem.dir / name).write_bytes(before[name])
+
+
 @pytest.mark.parametrize(
     "args, code, told",
     [

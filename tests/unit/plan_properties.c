@@ -164,8 +164,9 @@ static void apply_way(const struct plan_way *way, size_t without, struct plan_wo
 {
 	for (size_t c = 0; c < way->n_changes; c++) {
 		const struct plan_change *change = &way->changes[c];
-		struct plan_service *s = &world->services[change->service];
-		struct plan_gpu *gpu = &world->gpus[change->gpu];
+		bool of_gpu = change->action == PLAN_BIGGER_GPU;
+		struct plan_service *s = &world->services[of_gpu ? 0 : change->service];
+		struct plan_gpu *gpu = &world->gpus[of_gpu ? change->gpu : 0];
 		uint64_t less = c == without, reserve;
 
 		switch (change->action) {

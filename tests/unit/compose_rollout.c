@@ -118,6 +118,27 @@ static void a_service_that_is_not_there(void **state)
 	world_finish(&world);
 }
 
+static void a_circle_is_named_with_its_place(void **state)
+{
+	static const char *const services[] = {"z: a", "a: b", "b: c x", "c: b", "x", NULL};
+	static const char *const changed[] = {"a", "b", "x", NULL};
+	static char shown[] = "c.yaml", lines[] = "a\nb: c\n";
+	struct compose_file file = {.shown = shown, .text = lines, .len = strlen(lines)};
+	struct rollout_order order;
+	struct world world;
+	struct error err = {};
+
+	world_init(&world, services);
+	for (size_t i = 0; i < world.project.n; i++)
+		world.services[i].span = (struct compose_span){&file, 2, 3};
+	assert_int_equal(rollout_order(&world.project, changed, &order, &err), -ELOOP);
+	if (!strstr(err.text, "c.yaml:2:1: services depend on each other in a circle: ") ||
+	    (!strstr(err.text, ": b on c on b") && !strstr(err.text, ": c on b on c")))
+		fail_msg("%s", err.text);
+	free(file.lines);
+	world_finish(&world);
+}
+
 /* --- what the GPUs show --- */
 
 struct scene {
@@ -185,15 +206,22 @@ static void the_gpus_are_looked_at(void **state)
 
 static void no_gpu_is_above_its_load_line(void **state)
 {
-	static const size_t zero[] = {0};
+	static const size_t zero[] = {0}, one[] = {1};
 	const struct rollout_place planned[] = {{"a", zero, 1}};
+	const struct rollout_place both[] = {{"a", zero, 1}, {"b", one, 1}};
 	struct error err = {};
-	struct scene scene;
+	struct scene scene, before;
 
 	scene_init(&scene);
 	scene.gpus[1].vram.used_bytes = 5 * GIB;
 	assert_int_equal(rollout_verify(&scene.stack, NULL, planned, 1, &err), -ENOSPC);
 	assert_string_equal(err.text, "GPU 1 holds 5 GiB, its load line is 4 GiB");
+	/* others had it above before we came: nothing that is planned here is to blame */
+	scene_init(&before);
+	assert_int_equal(rollout_verify(&scene.stack, &before.stack, planned, 1, &err), -ENOSPC);
+	before.gpus[1].vram.used_bytes = 6 * GIB;
+	assert_int_equal(rollout_verify(&scene.stack, &before.stack, planned, 1, &err), 0);
+	assert_int_equal(rollout_verify(&scene.stack, &before.stack, both, 2, &err), -ENOSPC);
 	scene.gpus[1].valid = GPU_TOTAL; /* unknown is not above */
 	assert_int_equal(rollout_verify(&scene.stack, NULL, planned, 1, &err), 0);
 }
@@ -320,6 +348,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(gpu_services_come_first_then_their_dependents),
 	    cmocka_unit_test(a_service_that_is_not_there),
+	    cmocka_unit_test(a_circle_is_named_with_its_place),
 	    cmocka_unit_test(the_gpus_are_looked_at),
 	    cmocka_unit_test(no_gpu_is_above_its_load_line),
 	    cmocka_unit_test(a_program_runs),

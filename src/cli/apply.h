@@ -20,6 +20,7 @@ struct apply {
 	struct apply_journal journal;
 	struct workspace after;        /* the files as they are written */
 	struct compose_backup *backup; /* NULL: nothing was written */
+	bool files_back;               /* it was, and is as it was before */
 	struct strings changed;        /* services whose containers are to be made anew */
 	int interrupt_fd; /* readable: Ctrl-C and the like; negative: signals do what they do */
 	/* How it went, for --json. */
@@ -42,16 +43,20 @@ int apply_refuse_replicas(const struct apply *apply);
  * the screen made visible (^[). */
 void apply_show_diff(const struct apply *apply);
 
-/* What --up would make anew, in which order. */
-void apply_tell_recreated(struct apply *apply);
+/* What --up makes anew (`would`, `will`), in which order. */
+void apply_tell_recreated(const struct apply *apply, const char *would);
 
-/* Services whose containers are to be made anew, into apply->changed: what the files now put
- * elsewhere, what runs elsewhere, what an earlier apply did not finish. */
+/* Services whose containers are to be made anew, into apply->changed: what runs (or anything, when
+ * nothing of the project does) and is to be elsewhere than the files or its containers are, and
+ * what an earlier apply did not finish. */
 void apply_find_changed(struct apply *apply);
-/* The same before anything is written, for a plan that is not carried out. */
-void apply_find_planned(struct apply *apply);
+/* Is there anything to roll out: services that changed, or a project that does not run at all? */
+bool apply_has_to_roll_out(const struct apply *apply);
+/* Whatever can be known to fail of a roll-out before anything is written; see rollout_check(). */
+int apply_check_up(const struct apply *apply, struct error *err) MUST_CHECK;
 
-/* Does the project, read again, say what was planned? -EBADE: it does not, and what it says. */
+/* Does the project, read again, say what was planned, and of every other service what it said?
+ * -EBADE: it does not, and what it says. */
 int apply_check_written(struct apply *apply, struct error *err) MUST_CHECK;
 
 /* From here on signals are read from apply->interrupt_fd; an apply that rolls out is not to be torn

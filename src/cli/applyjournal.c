@@ -1,6 +1,8 @@
 /* See applyjournal.h. */
 #include "cli/applyjournal.h"
 
+#include "cli/apply.h"
+
 #include "util/file.h"
 #include "util/jsonx.h"
 #include "util/pidref.h"
@@ -56,6 +58,8 @@ static int journal_read(const struct compose_project *project, struct apply_jour
 	}
 	if (pid > 0 && pid_is_alive(pid, jsonx_get_u64(json, "pid_start_time", 0)))
 		journal.pid = pid;
+	if (journal.found)
+		journal.found_text = text_take(&text);
 	*ret_journal = journal;
 	journal = (struct apply_journal){};
 	return 0;
@@ -139,6 +143,17 @@ void apply_journal_remove(const struct apply_journal *journal)
 	(void)unlink(journal->path);
 }
 
+void apply_journal_restore(const struct apply_journal *journal)
+{
+	struct error err = {};
+
+	if (!journal->found_text)
+		apply_journal_remove(journal);
+	else if (file_replace(journal->path, journal->found_text, strlen(journal->found_text), 0600,
+			      &err) < 0)
+		apply_tell("%s could not be put back: %s", journal->path, error_text(&err));
+}
+
 static char *folder_of(const char *path)
 {
 	auto_free char *real = realpath(path, NULL);
@@ -200,6 +215,7 @@ void apply_journal_describe(const struct apply_journal *journal, struct text *te
 void apply_journal_finish(struct apply_journal *journal)
 {
 	free(journal->path);
+	free(journal->found_text);
 	strings_finish(&journal->services);
 	strings_finish(&journal->files);
 	strings_finish(&journal->backups);

@@ -16,6 +16,7 @@ struct apply_journal {
 	int64_t started_at_ms; /* its */
 	struct strings services, files, backups; /* its; a backup is "" for a file it made */
 	pid_t pid;                               /* that still runs; 0: none */
+	char *found_text;                        /* as it was found; NULL: none was */
 };
 
 /* Where it is, or would be. */
@@ -35,6 +36,8 @@ char *apply_journal_warning(const struct compose_project *project);
  * secrets are in it, that did not come to take its place. Under the lock. */
 void apply_journal_sweep(const struct apply_journal *journal,
 			 const struct compose_project *project);
+/* Nothing came of it, and all is as it was: so is what the one that was found says. */
+void apply_journal_restore(const struct apply_journal *journal);
 /* It is done. */
 void apply_journal_remove(const struct apply_journal *journal);
 /* A sentence or two for people, about the one that was found. */

@@ -314,20 +314,25 @@ void apply_show_diff(const struct apply *apply)
 
 /* --- what --up would do --- */
 
-void apply_tell_recreated(struct apply *apply)
+void apply_tell_recreated(const struct apply *apply, const char *would)
 {
 	auto_rollout_order struct rollout_order order = {};
 	auto_text struct text text = {};
 	struct error err = {};
 
-	apply_find_planned(apply);
+	if (!apply_has_to_roll_out(apply)) {
+		apply_tell("--up %s make nothing anew: every service that runs is where it was "
+			   "planned",
+			   would);
+		return;
+	}
 	if (apply->changed.n == 0) {
-		apply_tell("--up would make nothing anew: every service runs where it was planned");
+		apply_tell("--up %s bring up all of the project: nothing of it runs", would);
 		return;
 	}
 	if (rollout_order(apply->before.project, (const char *const *)apply->changed.items, &order,
 			  &err) < 0) {
-		apply_tell("--up would fail: %s", error_text(&err));
+		apply_tell("--up %s fail: %s", would, error_text(&err));
 		return;
 	}
 	for (size_t i = 0; i < order.n; i++)
@@ -336,5 +341,5 @@ void apply_tell_recreated(struct apply *apply)
 			    : order.stages[i] != order.stages[i - 1] ? ", then "
 								     : ", ",
 			    order.services[i]->name);
-	apply_tell("--up would make anew: %s (dependents only where they run)", text.data);
+	apply_tell("--up %s make anew: %s (dependents only where they run)", would, text.data);
 }

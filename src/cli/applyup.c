@@ -16,7 +16,8 @@
 #include <unistd.h>
 
 #define HEALTH_MS (2 * 60 * 1000)
-/* A process that has just ended may be on the GPU a moment longer than its container. */
+/* For how long it has to be wrong: a process that has just ended may be on the GPU a moment longer
+ * than its container. */
 #define WRONG_MS 5000
 /* How long a service may take to show up on its GPU; then what it was given has to do. */
 #define EMPTY_MS 10000
@@ -37,13 +38,6 @@ static bool same_gpus(const size_t *a, size_t n_a, const size_t *b, size_t n_b)
 	return n_a == n_b;
 }
 
-static bool is_assigned_elsewhere(const struct stack_service *before,
-				  const struct stack_service *after)
-{
-	return before->assigned_known != after->assigned_known ||
-	       !same_gpus(before->assigned, before->n_assigned, after->assigned, after->n_assigned);
-}
-
 static bool is_named(const struct strings *names, const char *name)
 {
 	for (size_t i = 0; i < names->n; i++)
@@ -52,64 +46,106 @@ static bool is_named(const struct strings *names, const char *name)
 	return false;
 }
 
+/* Did anything of the project run when we came? */
+static bool something_ran(const struct apply *apply)
+{
+	for (size_t i = 0; i < apply->before.containers.n; i++)
+		if (apply->before.containers.items[i].running ||
+		    apply->before.containers.items[i].restarting)
+			return true;
+	return false;
+}
+
+static bool is_elsewhere(const struct stack_service *service, const struct plan_place *place)
+{
+	if (place->n == 0)
+		return false;
+	return !service->assigned_known ||
+	       !same_gpus(service->assigned, service->n_assigned, place->gpus, place->n) ||
+	       (service->running &&
+		!same_gpus(service->today, service->n_today, place->gpus, place->n));
+}
+
 void apply_find_changed(struct apply *apply)
 {
 	const struct plan_place *places = apply->taken.plan.places;
+	bool any = something_ran(apply);
 
 	for (size_t i = 0; i < apply->problem.problem.n_services; i++) {
-		size_t at = apply->problem.services[i];
-		const struct stack_service *before = &apply->before.stack->services[at];
-		const struct stack_service *after = &apply->after.stack->services[at];
-		const char *name = after->service->name;
-		bool runs_elsewhere =
-		    before->running && places[i].n > 0 &&
-		    !same_gpus(before->today, before->n_today, places[i].gpus, places[i].n);
+		const struct stack_service *service =
+		    &apply->before.stack->services[apply->problem.services[i]];
+		const char *name = service->service->name;
 
-		if (is_assigned_elsewhere(before, after) || runs_elsewhere ||
-		    is_named(&apply->journal.services, name))
+		/* What somebody has stopped stays so, unless an apply that was killed has. */
+		if (is_named(&apply->journal.services, name) ||
+		    (is_elsewhere(service, &places[i]) && (service->running || !any)))
 			strings_add(&apply->changed, name);
 	}
 }
 
-void apply_find_planned(struct apply *apply)
+bool apply_has_to_roll_out(const struct apply *apply)
 {
-	const struct plan_place *places = apply->taken.plan.places;
+	const struct compose_project *project = apply->before.project;
 
-	for (size_t i = 0; i < apply->problem.problem.n_services; i++) {
-		const struct stack_service *before =
-		    &apply->before.stack->services[apply->problem.services[i]];
-		const size_t *now = before->running ? before->today : before->assigned;
-		size_t n_now = before->running ? before->n_today : before->n_assigned;
+	if (apply->changed.n > 0)
+		return true;
+	for (size_t i = 0; i < project->n; i++)
+		if (project->services[i].active && project->services[i].replicas > 0)
+			return !something_ran(apply);
+	return false;
+}
 
-		if ((places[i].n > 0 && (!before->assigned_known ||
-					 !same_gpus(now, n_now, places[i].gpus, places[i].n) ||
-					 !same_gpus(before->assigned, before->n_assigned,
-						    places[i].gpus, places[i].n))) ||
-		    is_named(&apply->journal.services, before->service->name))
-			strings_add(&apply->changed, before->service->name);
-	}
+/* --- what was written --- */
+
+static const struct stack_service *find_service(const struct stack *stack, const char *name)
+{
+	for (size_t i = 0; i < stack->n; i++)
+		if (strcmp(stack->services[i].service->name, name) == 0)
+			return &stack->services[i];
+	return NULL;
+}
+
+/* NULL: nothing is planned for it. */
+static const struct plan_place *place_of(const struct apply *apply, size_t service)
+{
+	for (size_t i = 0; i < apply->problem.problem.n_services; i++)
+		if (apply->problem.services[i] == service)
+			return &apply->taken.plan.places[i];
+	return NULL;
 }
 
 int apply_check_written(struct apply *apply, struct error *err)
 {
-	const struct plan_place *places = apply->taken.plan.places;
+	const struct stack *before = apply->before.stack;
 
-	for (size_t i = 0; i < apply->problem.problem.n_services; i++) {
-		size_t at = apply->problem.services[i];
-		const struct stack_service *after;
+	/* Services cannot come or go by an edit of ours. */
+	if (apply->after.stack->n != before->n)
+		return error_set(err, -EBADE, "read again, the project has %zu services, not %zu",
+				 apply->after.stack->n, before->n);
+	for (size_t i = 0; i < before->n; i++) {
+		const struct stack_service *was = &before->services[i];
+		const char *name = was->service->name;
+		const struct stack_service *is = find_service(apply->after.stack, name);
+		const struct plan_place *place = place_of(apply, i);
 
-		/* Services cannot come or go by an edit of ours. */
-		if (at >= apply->after.stack->n)
-			return error_set(err, -EBADE, "the project has lost a service");
-		after = &apply->after.stack->services[at];
-		if (places[i].n == 0 ||
-		    (after->assigned_known &&
-		     same_gpus(after->assigned, after->n_assigned, places[i].gpus, places[i].n)))
+		if (!is)
+			return error_set(err, -EBADE, "read again, the project has lost %s", name);
+		if (place && place->n > 0 &&
+		    (!is->assigned_known ||
+		     !same_gpus(is->assigned, is->n_assigned, place->gpus, place->n)))
+			return error_set(err, -EBADE,
+					 "read again, the files do not put %s where it was planned "
+					 "(a variable of the shell may be in the way)",
+					 name);
+		if (place && place->n > 0)
 			continue;
-		return error_set(err, -EBADE,
-				 "read again, the files do not put %s where it was planned "
-				 "(a variable of the shell may be in the way)",
-				 after->service->name);
+		if (is->service->active &&
+		    (is->assigned_known != was->assigned_known ||
+		     !same_gpus(is->assigned, is->n_assigned, was->assigned, was->n_assigned)))
+			return error_set(err, -EBADE,
+					 "read again, the files put %s elsewhere, too, which was "
+					 "not planned",
+					 name);
 	}
 	return 0;
 }
@@ -131,12 +167,12 @@ static struct rollout_place *places_to_verify(const struct apply *apply, size_t 
 	size_t n = 0;
 
 	for (size_t i = 0; i < problem->n_services; i++) {
-		const struct stack_service *service =
-		    &apply->after.stack->services[apply->problem.services[i]];
 		const char *name = problem->services[i].name;
+		const struct stack_service *service = find_service(apply->after.stack, name);
 
 		/* What is to go to the CPU is for its owner to bring there. */
-		if (places[i].n == 0 || (!service->running && !is_named(&apply->changed, name)))
+		if (places[i].n == 0 ||
+		    ((!service || !service->running) && !is_named(&apply->changed, name)))
 			continue;
 		out[n++] = (struct rollout_place){
 		    .service = name,
@@ -167,26 +203,32 @@ static int look(struct apply *apply, struct error *err)
 static int verify(struct apply *apply, struct error *err)
 {
 	struct pollfd interrupt = {.fd = apply->interrupt_fd, .events = POLLIN};
-	int64_t began_ms = monotonic_now_ms();
+	const int64_t began_ms = monotonic_now_ms();
+	int64_t wrong_ms = 0; /* since when it is; 0: it is not */
 
 	for (;;) {
 		struct error why = {};
 		int r = look(apply, &why);
-		int64_t took_ms = monotonic_now_ms() - began_ms;
+		int64_t now_ms = monotonic_now_ms();
 
 		if (r == 0) {
 			apply_tell("verified: every service is on the GPU it was planned for, no "
 				   "GPU is above its load line");
 			return 0;
 		}
-		if (r == -EAGAIN && took_ms >= EMPTY_MS) {
+		if (r == -EAGAIN && now_ms - began_ms >= EMPTY_MS) {
 			apply_tell("%s; its containers were given the right ones", why.text);
 			return 0;
 		}
-		if (r != -EAGAIN && took_ms >= WRONG_MS)
+		/* One odd look, or an engine that is slow once, says nothing yet. */
+		if (r == -EAGAIN)
+			wrong_ms = 0;
+		else if (wrong_ms == 0)
+			wrong_ms = now_ms;
+		else if (now_ms - wrong_ms >= WRONG_MS)
 			return error_set(err, r, "%s", why.text);
 		if (poll(&interrupt, 1, LOOK_MS) > 0)
-			return error_set(err, -ECANCELED, "interrupted");
+			return error_set(err, -ECANCELED, "interrupted while looking at the GPUs");
 	}
 }
 
@@ -195,11 +237,12 @@ static int verify(struct apply *apply, struct error *err)
 static struct rollout_options rollout_options_of(const struct apply *apply,
 						 struct compose_project *project, int interrupt_fd)
 {
+	static const char *const none[] = {NULL};
 	const struct option_value *timeout = options_get(apply->options, "health-timeout");
 
 	return (struct rollout_options){
 	    .project = project,
-	    .changed = (const char *const *)apply->changed.items,
+	    .changed = apply->changed.n > 0 ? (const char *const *)apply->changed.items : none,
 	    .profiles = options_list(apply->options, "profile"),
 	    .health_timeout_ms = timeout->given ? timeout->ms : HEALTH_MS,
 	    .interrupt_fd = interrupt_fd,
@@ -207,14 +250,11 @@ static struct rollout_options rollout_options_of(const struct apply *apply,
 	};
 }
 
-/* Did anything of the project run when we came? */
-static bool something_ran(const struct apply *apply)
+int apply_check_up(const struct apply *apply, struct error *err)
 {
-	for (size_t i = 0; i < apply->before.containers.n; i++)
-		if (apply->before.containers.items[i].running ||
-		    apply->before.containers.items[i].restarting)
-			return true;
-	return false;
+	const struct rollout_options options = rollout_options_of(apply, apply->before.project, -1);
+
+	return rollout_check(apply->before.engine, &options, err);
 }
 
 static int put_back_files(struct apply *apply, struct error *err)
@@ -223,6 +263,7 @@ static int put_back_files(struct apply *apply, struct error *err)
 
 	if (r < 0)
 		return error_prefix(err, r, "the files could not all be put back");
+	apply->files_back = true;
 	if (apply->backup)
 		apply_tell("put back: the files are as they were");
 	return 0;
@@ -234,11 +275,6 @@ static int put_back_containers(struct apply *apply, struct error *err)
 	struct rollout_options options;
 	int r;
 
-	if (!something_ran(apply)) {
-		apply_tell(
-		    "nothing of the project ran before; what was brought up is left as it is");
-		return 0;
-	}
 	/* With nothing written, the files say what they said: containers elsewhere than there stood
 	 * before cannot be had back. */
 	r = workspace_open(apply->options, &again, err);
@@ -253,11 +289,14 @@ static int put_back_containers(struct apply *apply, struct error *err)
 	}
 	if (r < 0)
 		return error_prefix(err, r, "containers could not all be made anew with them");
-	apply_tell("put back: the containers are made anew with the files as they were");
+	apply_tell(something_ran(apply)
+		       ? "put back: the containers are made anew with the files as they were"
+		       : "put back: nothing of the project ran before, and nothing does now");
 	return 0;
 }
 
-static int put_back(struct apply *apply, const struct error *why)
+/* `touched`: containers may have been. */
+static int put_back(struct apply *apply, const struct error *why, bool touched)
 {
 	struct error err = {};
 	int r;
@@ -265,7 +304,7 @@ static int put_back(struct apply *apply, const struct error *why)
 	apply_tell("%s: %s", why->code == -ECANCELED ? "stopped" : "it failed", error_text(why));
 	apply->failure = mem_strdup(error_text(why));
 	r = put_back_files(apply, &err);
-	if (r == 0)
+	if (r == 0 && touched)
 		r = put_back_containers(apply, &err);
 	apply->rollout = r < 0 ? "failed" : "put-back";
 	if (r < 0)
@@ -273,11 +312,9 @@ static int put_back(struct apply *apply, const struct error *why)
 				     "%s\nhow things are now: `plimsoll check` and `plimsoll gpus` "
 				     "tell; what was there before is in %s",
 				     error_text(&err), apply->journal.path);
-	apply_journal_remove(&apply->journal);
-	if (why->code == -ECANCELED)
-		return EXIT_LEFT;
-	return verb_complain(EXIT_CANNOT, "apply: %s; everything is as it was before",
-			     error_text(why));
+	apply_journal_restore(&apply->journal);
+	return verb_complain(why->code == -ECANCELED ? EXIT_LEFT : EXIT_CANNOT,
+			     "apply: %s; everything is as it was before", error_text(why));
 }
 
 static void signals_of_an_end(sigset_t *ret_set)
@@ -314,23 +351,23 @@ int apply_up(struct apply *apply)
 {
 	struct rollout_options options;
 	struct error err = {};
+	bool touched = false;
 	int r;
 
-	if (apply->changed.n == 0 && something_ran(apply)) {
-		apply_tell("every service runs where it was planned: nothing to roll out");
+	if (!apply_has_to_roll_out(apply)) {
+		apply_tell("every service that runs is where it was planned: nothing to roll out");
 		apply->rollout = "none";
 		apply_journal_remove(&apply->journal);
 		return EXIT_DONE;
 	}
-	if (apply->changed.n == 0)
-		strings_add(&apply->changed, apply->after.project->services[0].name);
 	options = rollout_options_of(apply, apply->after.project, apply->interrupt_fd);
+	options.ret_touched = &touched;
 	r = rollout_up(apply->after.engine, &options, &err);
 	if (r == 0)
 		r = verify(apply, &err);
 	if (r < 0) {
 		err.code = r;
-		return put_back(apply, &err);
+		return put_back(apply, &err, touched);
 	}
 	apply->rollout = "done";
 	apply_journal_remove(&apply->journal);

@@ -190,13 +190,18 @@ static int ask(const struct apply *apply)
 	auto_free char *line = NULL;
 	size_t room = 0;
 
-	if (options_flag(apply->options, "yes") || apply->edits.n == 0)
+	bool rolls_out = options_flag(apply->options, "up") && apply_has_to_roll_out(apply);
+
+	if (options_flag(apply->options, "yes") || (apply->edits.n == 0 && !rolls_out))
 		return EXIT_DONE;
 	if (!isatty(STDIN_FILENO))
 		return verb_complain(EXIT_USAGE,
 				     "nothing is written: nobody can be asked here; "
 				     "--yes writes without asking, --dry-run only shows");
-	(void)fputs("Write this? [y/N] ", stderr);
+	(void)fputs(!rolls_out           ? "Write this? [y/N] "
+		    : apply->edits.n > 0 ? "Write this and make them anew? [y/N] "
+					 : "Make them anew? [y/N] ",
+		    stderr);
 	(void)fflush(stderr);
 	if (getline(&line, &room, stdin) > 0 && (*line == 'y' || *line == 'Y'))
 		return EXIT_DONE;
@@ -230,7 +235,8 @@ static int undo(struct apply *apply, int code, struct error *err)
 	if (compose_backup_restore(apply->backup, &why) < 0)
 		return error_prefix(err, code, "%s; and the files could not all be put back",
 				    why.text);
-	apply_journal_remove(&apply->journal);
+	apply->files_back = true;
+	apply_journal_restore(&apply->journal);
 	return error_prefix(err, code, "the files are put back");
 }
 
@@ -238,15 +244,17 @@ static int write_files(struct apply *apply, struct error *err)
 {
 	int r;
 
-	if (apply->edits.n == 0)
-		return workspace_open(apply->options, &apply->after, err);
+	if (apply->edits.n == 0) {
+		r = workspace_open(apply->options, &apply->after, err);
+		return r < 0 ? r : apply_check_written(apply, err);
+	}
 	r = apply_journal_write(&apply->journal, &apply->edits, &apply->journal.services, NULL,
 				err);
 	if (r < 0)
 		return error_prefix(err, r, "nothing is written");
 	r = compose_edits_write(&apply->edits, timestamp_now_ms(), &apply->backup, err);
 	if (r < 0) {
-		apply_journal_remove(&apply->journal);
+		apply_journal_restore(&apply->journal);
 		return r;
 	}
 	tell_written(apply);
@@ -285,7 +293,8 @@ static void print_json(const struct apply *apply)
 
 	(void)json_object_set_new(json, "plan", planview_json(&apply->view));
 	(void)json_object_set_new(json, "changed", json_boolean(apply->edits.n > 0));
-	(void)json_object_set_new(json, "written", json_boolean(apply->backup != NULL));
+	(void)json_object_set_new(json, "written",
+				  json_boolean(apply->backup != NULL && !apply->files_back));
 	(void)json_object_set_new(json, "files", files_json(apply));
 	(void)json_object_set_new(json, "diff",
 				  json_string(apply->diff.data ? apply->diff.data : ""));
@@ -301,7 +310,6 @@ static int roll_out(struct apply *apply)
 	struct error err = {};
 	int r = 0;
 
-	apply_find_changed(apply);
 	/* Also without an edit: a kill in the middle of it is to be told of. */
 	if (apply->changed.n > 0)
 		r = apply_journal_write(&apply->journal, &apply->edits, &apply->changed,
@@ -352,6 +360,21 @@ static int check_usage(const struct options *options)
 	return EXIT_DONE;
 }
 
+/* What the roll-out will come to, and whether it can be done at all, before anything is written. */
+static int see_roll_out(struct apply *apply)
+{
+	bool dry = options_flag(apply->options, "dry-run");
+	struct error err = {};
+
+	apply_find_changed(apply);
+	if (apply_has_to_roll_out(apply) && apply_check_up(apply, &err) < 0)
+		return verb_complain(EXIT_CANNOT, "it cannot be rolled out: %s; nothing is written",
+				     error_text(&err));
+	if (dry || apply_has_to_roll_out(apply))
+		apply_tell_recreated(apply, dry ? "would" : "will");
+	return EXIT_DONE;
+}
+
 static int apply_run(struct apply *apply)
 {
 	bool up = options_flag(apply->options, "up");
@@ -384,11 +407,10 @@ static int apply_run(struct apply *apply)
 			       : "no service asks for a GPU and says how much VRAM it needs");
 	if (!options_flag(apply->options, "json"))
 		apply_show_diff(apply);
-	if (options_flag(apply->options, "dry-run")) {
-		if (up)
-			apply_tell_recreated(apply);
-		return EXIT_DONE;
-	}
+	if (up)
+		code = see_roll_out(apply);
+	if (code != EXIT_DONE || options_flag(apply->options, "dry-run"))
+		return code;
 	if (compose_edits_check_writable(&apply->edits, &err) < 0)
 		return verb_complain(EXIT_CANNOT, "%s", error_text(&err));
 	return do_it(apply);

@@ -742,10 +742,11 @@ static int load_files(struct loader *loader, const struct strings *names,
 		      struct level_files *ret_files, struct error *err)
 {
 	const struct compose_file **files = arena_alloc(arena_of(loader), names->n * sizeof *files);
+	const struct strings *given = loader->options->files;
 
 	for (size_t i = 0; i < names->n; i++) {
 		/* Also from COMPOSE_FILE, which a file may say: then only files. */
-		int r = names == loader->options->files
+		int r = given && given->n > 0
 			    ? given_file(loader, names->items[i], &files[i], err)
 			    : loader_file(loader, NULL, names->items[i], &files[i], err);
 

@@ -246,3 +246,127 @@ def test_the_project_may_say_it_all(two_gpus):
     assert plan["assignments"][0]["declared_bytes"] == 5 * GIB
     box.file("p/compose.yaml", TWO + "x-plimsoll: {users: {}}\n")
     assert 'compose.yaml:7:14: unknown key "users"' in box.plimsoll("plan", "-f", "p/compose.yaml", check=3).stderr
+
+
+def machine(*gpus):
+    """An inventory of GPUs: (name, GiB)."""
+    return {"gpus": [
+        {"index": i, "uuid": f"GPU-{i}", "name": name, "vram": {"total_bytes": int(size * GIB), "used_bytes": 0}} for i, (name, size) in enumerate(gpus)
+    ]}
+
+
+LARGE_AND_SMALL = machine(("NVIDIA GeForce RTX 3090", 24), ("NVIDIA GeForce RTX 3070", 8))
+
+
+def test_what_loads_on_demand_can_load_there(sandbox):
+    box = sandbox
+    box.file("i.json", LARGE_AND_SMALL)
+    box.file("compose.yaml", """
+services:
+  a: {image: i, gpus: [{device_ids: ['0']}], x-plimsoll: {vram: 20G}}
+  b: {image: i, gpus: [{device_ids: ['0']}], x-plimsoll: {vram: 12G, on-demand: true}}
+  c: {image: i, gpus: [{device_ids: ['0']}], x-plimsoll: {models: {x: 6G, y: 6G}, on-demand: true}}
+""")
+    plan = box.json("plan", "--inventory", "i.json")
+    assert where(plan["assignments"]) == {"a": [0], "b": [0], "c": [1]}
+    assert "over-gpu-size" not in box.plimsoll("check", "--inventory", "i.json").stdout
+    box.file("compose.yaml", "services: {b: {image: i, gpus: all, x-plimsoll: {vram: 23G, on-demand: true}}}")
+    plan = box.json("plan", "--inventory", "i.json", check=1)
+    assert "b needs 23 GiB on a GPU when it loads" in plan["reason"] and "GPU 0 has 22.8 GiB, GPU 1 has 7.6" in plan["reason"]
+
+
+@pytest.mark.parametrize("said, gpus, shown", [("", [0, 1], "2 x 5.00"), (", replicas: together", [0], "2 x 5.00"), (", replicas: spread", [0, 1], "2 x 5.00")])
+def test_replicas(sandbox, said, gpus, shown):
+    box = sandbox
+    box.file("i.json", LARGE_AND_SMALL)
+    for ids in ("'0'", "'0', '1'"):
+        box.file("compose.yaml", "services:\n  a: {image: i, gpus: [{device_ids: [%s]}], deploy: {replicas: 2}, x-plimsoll: {vram: 5G%s%s}}\n"
+                 % (ids, said, ", gpus: 1" if "together" in said else ""))
+        plan = box.json("plan", "--inventory", "i.json", check=0)
+        assert where(plan["assignments"]) == {"a": gpus}, ids
+        assert shown in box.plimsoll("plan", "--inventory", "i.json", check=0).stdout
+        assert any("on a GPU of its own" in w for w in plan["warnings"]) == ("together" not in said)
+    assert plan["gpus"][0]["planned_bytes"] == (10 if "together" in said else 5) * GIB
+
+
+def test_names_are_clean_on_a_terminal(sandbox):
+    box = sandbox
+    evil = "\x1b[2J\x1b]0;pwn\x07\u202e"
+    box.file("i.json", machine((f"RTX {evil}", 24), ("RTX 3070", 8)))
+    spelled = '"a\\e[2J\\e]0;pwn\\a\\u202e"'
+    box.file("compose.yaml", f"services:\n  {spelled}: {{image: i, gpus: all, x-plimsoll: {{vram: 5G, prefer: {spelled}, not-with: [{spelled}]}}}}\n"
+             f"  {spelled[:-1]}x\": {{image: i, profiles: [{spelled}], gpus: [{{device_ids: ['0']}}], x-plimsoll: {{vram: 5G}}}}\n"
+             f"  {spelled[:-1]}y\": {{image: i, gpus: all}}\n")
+    name = "a\x1b[2J\x1b]0;pwn\x07\u202e"
+    for args, code in (([], 0), (["--explain", name], 0), (["--explain", name + "z"], 2), (["--objective", name], 2), (["-f", name], 3)):
+        for columns in ("70", "200"):
+            done = box.plimsoll("plan", "--inventory", "i.json", *args, check=code, env={"COLUMNS": columns})
+            for text in (done.stdout, done.stderr):
+                assert not set(text) & {"\x1b", "\x07", "\u202e"}, (args, text)
+    done = box.plimsoll("check", "--inventory", "i.json")
+    assert not set(done.stdout + done.stderr) & {"\x1b", "\x07", "\u202e"}
+
+
+def test_services_of_profiles_that_are_off_are_named(sandbox):
+    box = sandbox
+    box.file("i.json", LARGE_AND_SMALL)
+    box.file("compose.yaml", """
+services:
+  a: {image: i, profiles: [big], gpus: [{device_ids: ['0']}], x-plimsoll: {vram: 20G}}
+  b: {image: i, gpus: [{device_ids: ['1']}], x-plimsoll: {vram: 5G}}
+  c: {image: i, profiles: [big], gpus: all, x-plimsoll: {vram: 1G}}
+""")
+    plan = box.json("plan", "--inventory", "i.json")
+    assert [(o["service"], o["profile"], o["vram_bytes"] // GIB, [g["index"] for g in o["gpus"]]) for o in plan["not_counted"]] == [("a", "big", 20, [0])]
+    line = "a (profile big, 20 GiB on GPU 0); --profile big counts it"
+    assert line in box.plimsoll("plan", "--inventory", "i.json", check=0).stdout
+    assert "not counted: " + line in " ".join(box.plimsoll("apply", "--inventory", "i.json", "--dry-run", check=0).stderr.split())
+    assert box.json("plan", "--inventory", "i.json", "--profile", "big")["not_counted"] == []
+
+
+BAD = {
+    "no such file": ["-f", "gone.yaml"],
+    "YAML": "services: [",
+    "a NUL byte": "services: {}\n\0",
+    "a value": "services: {a: {image: i, gpus: all, x-plimsoll: {vram: 6}}}",
+    "include": "include: [gone.yaml]\nservices: {a: {image: i}}",
+    "extends": "services: {a: {image: i, extends: {service: b}}, b: {image: i, extends: {service: a}}}",
+    "a cycle": "services: {a: {image: i, depends_on: [b]}, b: {image: i, depends_on: [a]}}",
+    "env file": ["--env-file", "gone.env"],
+    "no inventory": ["--inventory", "gone.json"],
+    "JSON": ["--inventory", "compose.yaml"],
+    "too many": "services:\n" + "".join(f"  s{i}: {{image: i, gpus: all, x-plimsoll: {{vram: 1M}}}}\n" for i in range(300)),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+@pytest.mark.parametrize("verb", ["plan", "check", "apply"])
+def test_status_3_is_what_cannot_be_read(sandbox, verb, what):
+    """2 is for options alone. A project of 300 services can be checked, and is too large to be planned."""
+    box, bad = sandbox, BAD[what]
+    box.file("i.json", LARGE_AND_SMALL)
+    box.file("compose.yaml", bad if isinstance(bad, str) else "services: {a: {image: i}}")
+    args = [*([] if "--inventory" in bad else ["--inventory", "i.json"]), *([] if isinstance(bad, str) else bad)]
+    done = box.plimsoll(verb, *args)
+    if what == "too many" and verb == "check":
+        assert done.returncode == 0 and "does-not-fit" not in done.stdout
+        return
+    assert done.returncode == 3 and done.stderr.startswith("plimsoll: "), done
+    if what == "too many":
+        assert "compose.yaml:258:" in done.stderr and "at most 256" in done.stderr
+    assert box.plimsoll(verb, "--objectives").returncode == 2
+
+
+def test_streams_of_the_command_line_are_read(sandbox):
+    box = sandbox
+    box.file("i.json", LARGE_AND_SMALL)
+    box.file("compose.yaml", "services: {a: {image: i, gpus: [{device_ids: ['${G:-0}']}], x-plimsoll: {vram: '${V:-5G}'}}}")
+    box.file(".env", "V=6G\n")
+    plan = f"{box.build}/plimsoll plan --inventory i.json --json"
+    size = lambda words: json.loads(box.run("bash", "-c", words, check=0).stdout)["assignments"][0]["vram_bytes"] // GIB
+    assert size(f"{plan} --env-file /dev/null") == 5
+    assert size(f"{plan} --env-file <(echo V=7G)") == 7
+    assert size(f"{plan} -f <(cat compose.yaml) --project-directory . --project-name x") in (5, 6)
+    assert "larger than" in box.run("bash", "-c", f"{plan} --env-file /dev/zero", check=3).stderr
+    box.file("compose.yaml", "include: [/dev/null]\nservices: {a: {image: i}}")
+    assert "is a pipe, a socket or a device" in box.plimsoll("plan", "--inventory", "i.json", check=3).stderr

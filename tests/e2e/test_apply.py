@@ -380,6 +380,27 @@ def test_replicas_that_part(sandbox):
     assert "replicas" not in again.stderr
 
 
+def test_replicas_together(sandbox):
+    """Both on one GPU is what compose can say: 10 GiB, which 8 cannot hold."""
+    compose = "services:\n" + service("a", "device_ids: ['1']", "5G", "      replicas: 2\n").replace("{vram: 5G}", "{vram: 5G, replicas: together}")
+    apply = small(sandbox, compose)
+    apply("--yes")
+    path = sandbox.dir / "small/compose.yaml"
+    assert path.read_text() == compose.replace("['1']", "['0']")
+    assert "nothing to do" in apply("--yes").stderr
+
+
+def test_count_beside_device_ids(sandbox):
+    """Compose refuses both: the devices stay. What is no count is refused with its place, before anything is planned."""
+    compose = "services:\n" + service("a", "count: 1, device_ids: ['0']", "20G")
+    apply = small(sandbox, compose)
+    apply("--yes")
+    assert (sandbox.dir / "small/compose.yaml").read_text() == compose.replace("count: 1, ", "")
+    apply = small(sandbox, "services:\n" + service("a", "count: abc", "20G"))
+    for verb in ("check", "plan", "apply"):
+        assert "compose.yaml:7:45: services.a" in apply(verb=verb, check=None).stderr
+
+
 def test_standard_input_cannot_be_written(sandbox):
     apply = small(sandbox, "services: {}\n")
     text = "services:\n" + service("a", "device_ids: ['0']", "20G") + service("b", "device_ids: ['0']", "5G")

@@ -152,6 +152,8 @@ def test_a_service_is_moved(project):
         assert found == {"llm": ([0], 18 << 10), "clip": ([0], 1200)}
         assert [gpu["foreign_bytes"] for gpu in plan["gpus"]] == [0, 0]
     before = project.ids()
+    told = project.box.plimsoll("apply", "--dry-run", "--up", cwd=project.dir, check=0)
+    assert "--up would make anew: clip, then web" in " ".join(told.stderr.split()) and project.ids() == before, told.stderr
     done = project.apply()
     assert "GPU_CLIP=1" in (project.dir / ".env").read_text()
     assert "verified" in done.stderr, done.stderr

@@ -12,9 +12,8 @@
 #include <errno.h>
 #include <string.h>
 
-#define FILE_MAX  (4u << 20)
-#define PIDS_MAX  4096
-#define BYTES_MAX ((uint64_t)1 << 50) /* of a GPU; sums stay far from 2^64 */
+#define FILE_MAX (4u << 20)
+#define PIDS_MAX 4096
 
 static json_t *process_of(const json_t *holder, json_t *pid, bool first)
 {
@@ -66,7 +65,7 @@ static int check_gpu(const json_t *json, size_t i, const char *name, struct erro
 		if (!size || json_is_null(size))
 			continue;
 		if (!json_is_integer(size) || json_integer_value(size) < 0 ||
-		    (uint64_t)json_integer_value(size) > BYTES_MAX)
+		    (uint64_t)json_integer_value(size) > GPU_BYTES_MAX)
 			return error_set(err, -EINVAL,
 					 "%s: gpus[%zu].vram.%s is no size of memory: a number of "
 					 "bytes is wanted",

@@ -5,6 +5,8 @@
  */
 #include "config/need.h"
 
+#include "gpu/gpu.h"
+
 #include <ctype.h>
 #include <errno.h>
 #include <math.h>
@@ -14,9 +16,6 @@
 #define NAME_LEN_MAX 128
 #define PRIORITY_MAX 1000
 #define GPUS_MAX     64
-/* Of one size: a thousand times what any GPU has, and sums of all that a project can say stay far
- * from 2^64. */
-#define BYTES_MAX ((uint64_t)1 << 50)
 
 enum given_FLAGS {
 	GIVEN_VRAM = 1u << 0,
@@ -69,8 +68,8 @@ static int read_bytes(const struct yamlx *doc, const struct yamlx_node *node, ui
 	uint64_t bytes = 0;
 	int r = yamlx_size(doc, node, &bytes, err);
 
-	if (r == 0 && bytes > BYTES_MAX)
-		r = yamlx_error(doc, node, -EINVAL, err, "no GPU has that much; at most 1024T");
+	if (r == 0 && bytes > GPU_BYTES_MAX)
+		r = yamlx_error(doc, node, -EINVAL, err, "no GPU has that much; at most 256T");
 	if (r == 0)
 		*ret_bytes = bytes;
 	return r;
@@ -275,6 +274,16 @@ static int read_models(const struct yamlx *doc, const struct yamlx_node *node, s
 	return 0;
 }
 
+/* Those on demand, too. */
+static uint64_t bytes_of_all(const struct need *need)
+{
+	uint64_t sum = need->shared_bytes;
+
+	for (size_t i = 0; i < need->n_models; i++)
+		sum += need->models[i].vram_bytes;
+	return sum;
+}
+
 static int read_vram(const struct yamlx *doc, const struct yamlx_node *mapping, struct need *need,
 		     struct error *err)
 {
@@ -295,6 +304,9 @@ static int read_vram(const struct yamlx *doc, const struct yamlx_node *mapping, 
 		r = read_models(doc, models, need, err);
 	if (r == 0 && shared)
 		r = read_bytes(doc, shared, &need->shared_bytes, err);
+	if (r == 0 && models && bytes_of_all(need) > GPU_BYTES_MAX)
+		r = yamlx_error(doc, models, -EINVAL, err,
+				"no GPU has that much for all of them; at most 256T");
 	if (r == 0 && (vram || models)) {
 		need->vram_bytes += need->shared_bytes;
 		need->has_vram = true;

@@ -125,6 +125,9 @@ static void what_is_no_inventory_is_refused(void **state)
 	    {"{\"gpus\": [{\"index\": 0, \"uuid\": \"a\", \"vram\": {\"reserve_bytes\": "
 	     "9000000000000000000}}]}",
 	     "gpus[0].vram.reserve_bytes is no size of memory"},
+	    {"{\"gpus\": [{\"index\": 0, \"uuid\": \"a\", \"vram\": {\"total_bytes\": "
+	     "281474976710657}}]}",
+	     "i.json: gpus[0].vram.total_bytes is no size of memory"},
 	    {"{\"source\": \"fine\", \"gpus\": [{\"index\": 0, \"uuid\": \"a\"}]}", "no known"},
 	    {"{\"gpus\": [{\"index\": 0, \"uuid\": \"a\", \"holders\": [{\"pids\": [0]}]}]}",
 	     "i.json: gpus[0]: a process without a valid \"pid\""},

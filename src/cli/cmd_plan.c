@@ -16,18 +16,15 @@ static const char *planned_name(const void *data, size_t i)
 	return ((const struct plan_problem *)data)->services[i].name;
 }
 
-static int explain(const struct planview *view, const char *name)
+static int find_explained(struct planview *view, const char *name)
 {
 	const struct plan_problem *problem = &view->problem->problem;
 	const char *nearest;
-	auto_text struct text text = {};
 
-	for (size_t i = 0; i < problem->n_services; i++)
-		if (strcmp(problem->services[i].name, name) == 0) {
-			planview_explain(view, i, term_table_width(stdout), &text);
-			(void)fputs(text.data, stdout);
+	view->explained = true;
+	for (view->service = 0; view->service < problem->n_services; view->service++)
+		if (strcmp(problem->services[view->service].name, name) == 0)
 			return EXIT_DONE;
-		}
 	for (size_t i = 0; i < view->problem->left_out.n; i++)
 		if (text_starts_with(view->problem->left_out.items[i], name) &&
 		    view->problem->left_out.items[i][strlen(name)] == ':')
@@ -56,8 +53,9 @@ static int choose_way(const struct options *options, struct planview *view)
 	if (asked > 0)
 		view->way = (size_t)asked - 1;
 	view->may_choose = asked == 0;
-	if (view->may_choose && n_ways > 0 && !options_flag(options, "json"))
-		view->way = 0; /* for people the best one is drawn */
+	/* For people the best one is drawn; of one service it is explained. */
+	if (view->may_choose && n_ways > 0 && (view->explained || !options_flag(options, "json")))
+		view->way = 0;
 	return EXIT_DONE;
 }
 
@@ -65,22 +63,23 @@ static int show(const struct options *options, struct planview *view)
 {
 	const char *service = options_text(options, "explain", NULL);
 	auto_text struct text text = {};
-	int code = choose_way(options, view);
+	int code = service ? find_explained(view, service) : EXIT_DONE;
 
+	if (code == EXIT_DONE)
+		code = choose_way(options, view);
 	if (code != EXIT_DONE)
 		return code;
-	if (service) {
-		code = explain(view, service);
-	} else if (options_flag(options, "json")) {
+	if (options_flag(options, "json")) {
 		auto_json json_t *json = planview_json(view);
 
 		term_print_json(stdout, json);
 	} else {
-		planview_render(view, stdout, term_table_width(stdout), &text);
+		if (view->explained)
+			planview_explain(view, view->service, term_table_width(stdout), &text);
+		else
+			planview_render(view, stdout, term_table_width(stdout), &text);
 		(void)fputs(text.data, stdout);
 	}
-	if (code != EXIT_DONE)
-		return code;
 	return view->plan->feasible || options_int(options, "way-out", 0) > 0 ? EXIT_DONE
 									      : EXIT_PROBLEM;
 }
@@ -145,7 +144,10 @@ static const struct option_spec plan_options[] = {
      .kind = OPTION_STRING,
      .value = "SERVICE",
      .help = "why this one is where it is, each GPU in numbers"},
-    {.name = "json", .kind = OPTION_FLAG, .help = "print as JSON"},
+    {.name = "json",
+     .kind = OPTION_FLAG,
+     .help = "print as JSON; with --explain of assignments only this one, with its candidates: of "
+	     "each GPU whether it is here, whether it is possible, and the reason"},
     {},
 };
 
@@ -172,6 +174,7 @@ const struct verb verb_plan = {
 	"  plimsoll plan\n"
 	"  plimsoll plan -f compose.yaml -f compose.prod.yaml --objective fewest-moves\n"
 	"  plimsoll plan --way-out 2 --explain ai-llm\n"
+	"  plimsoll plan --explain ai-llm --json | jq '.assignments[0].candidates'\n"
 	"  plimsoll plan --inventory gpus.json --json | jq '.assignments[] | {service, gpus}'\n",
     .style = OPTIONS_OPERANDS,
     .options = plan_options,

@@ -13,6 +13,9 @@ struct planview {
 	const struct plan *plan;
 	size_t way;      /* the way out that is taken; NO_WAY: none is */
 	bool may_choose; /* the reader may still take another: they are listed */
+	bool
+	    explained; /* of the services only this one, with what speaks against each GPU (JSON) */
+	size_t service;
 };
 
 /* The problem and its plan after the changes of the way that is taken, as if they had been made:

@@ -33,7 +33,8 @@ static json_t *percent_json(uint64_t bytes, uint64_t total)
 static json_t *assignment_json(const struct planview *view, const struct planview_taken *taken,
 			       size_t i)
 {
-	const struct plan_place *place = &taken->plan.places[i];
+	static const struct plan_place nowhere;
+	const struct plan_place *place = taken->plan.feasible ? &taken->plan.places[i] : &nowhere;
 	const struct plan_problem *problem = &view->problem->problem;
 	const struct stack_service *service =
 	    &view->workspace->stack->services[view->problem->services[i]];
@@ -55,10 +56,38 @@ static json_t *assignment_json(const struct planview *view, const struct planvie
 	return json;
 }
 
+/* Each GPU, and what speaks against it. */
+static json_t *candidates_json(const struct planview_taken *taken, size_t i)
+{
+	json_t *array = json_array();
+
+	for (size_t g = 0; g < taken->problem.n_gpus; g++) {
+		json_t *json = gpu_json(&taken->problem, g);
+		auto_text struct text reason = {};
+		bool possible = plan_explain_gpu(&taken->problem, &taken->plan, i, g, &reason);
+
+		(void)json_object_set_new(json, "here",
+					  json_boolean(plan_is_on(&taken->plan, i, g)));
+		(void)json_object_set_new(json, "possible", json_boolean(possible));
+		(void)json_object_set_new(json, "reason", jsonx_string_if(reason.data));
+		(void)json_array_append_new(array, json);
+	}
+	return array;
+}
+
+/* Of the one that is explained also when nothing fits. */
 static json_t *assignments_json(const struct planview *view, const struct planview_taken *taken)
 {
 	json_t *array = json_array();
 
+	if (view->explained) {
+		size_t i = view->service;
+		json_t *json = assignment_json(view, taken, i);
+
+		(void)json_object_set_new(json, "candidates", candidates_json(taken, i));
+		(void)json_array_append_new(array, json);
+		return array;
+	}
 	for (size_t i = 0; taken->plan.feasible && i < taken->problem.n_services; i++)
 		(void)json_array_append_new(array, assignment_json(view, taken, i));
 	return array;
@@ -133,6 +162,7 @@ static json_t *way_json(const struct planview *view, size_t way)
 	(void)json_object_set_new(json, "gpus", lines_json(&taken, &after));
 	(void)json_object_set_new(json, "proved", json_boolean(from->proved));
 	(void)json_object_set_new(json, "reason", jsonx_string_if(from->reason));
+	(void)json_object_set_new(json, "proved", json_boolean(from->proved));
 	return json;
 }
 

@@ -16,16 +16,6 @@ static void change_service(struct planview_taken *taken, const struct plan_chang
 		service->vram_bytes -= MIN_OF(service->vram_bytes, change->bytes);
 }
 
-/* Another GPU in its place: its reserve stays, and is no less a part of it than the default. */
-static void change_gpu(struct plan_gpu *gpu, uint64_t total_bytes)
-{
-	uint64_t reserve = gpu->total_bytes - gpu->load_line_bytes;
-
-	reserve = MAX_OF(reserve, total_bytes / 20);
-	gpu->total_bytes = total_bytes;
-	gpu->load_line_bytes = total_bytes - MIN_OF(reserve, total_bytes);
-}
-
 void planview_take(const struct planview *view, struct planview_taken *ret_taken)
 {
 	const struct plan_problem *problem = &view->problem->problem;
@@ -46,7 +36,7 @@ void planview_take(const struct planview *view, struct planview_taken *ret_taken
 		return;
 	for (size_t i = 0; i < way->n_changes; i++)
 		if (way->changes[i].action == PLAN_BIGGER_GPU)
-			change_gpu(&t->gpus[way->changes[i].gpu], way->changes[i].bytes);
+			plan_replace_gpu(&t->gpus[way->changes[i].gpu], way->changes[i].bytes);
 		else
 			change_service(t, &way->changes[i]);
 	t->plan.feasible = true;

@@ -173,7 +173,6 @@ static struct plan_gpu *gpus_of(const struct stack *stack, struct arena *arena)
 		gpus[g].load_line_bytes = from->vram_known ? from->load_line_bytes : 0;
 		gpus[g].foreign_bytes = stack->foreign_bytes[g];
 		gpus[g].speed = from->speed;
-		gpus[g].compute = from->compute_known ? from->compute : 0;
 	}
 	return gpus;
 }

@@ -11,7 +11,7 @@
 
 #include <errno.h>
 
-/* Search nodes; some 2 s on a core of 2020. */
+/* About a second on a core of 2020. */
 #define WORK_DEFAULT 8000000
 
 static const char *const objectives[PLAN_OBJECTIVE_COUNT] = {
@@ -23,17 +23,6 @@ static const char *const objectives[PLAN_OBJECTIVE_COUNT] = {
 const char *plan_objective_name(enum plan_objective objective)
 {
 	return objective < PLAN_OBJECTIVE_COUNT ? objectives[objective] : "unknown";
-}
-
-int plan_objective_parse(const char *name, enum plan_objective *ret_objective, struct error *err)
-{
-	for (size_t i = 0; i < PLAN_OBJECTIVE_COUNT; i++)
-		if (strcmp(name, objectives[i]) == 0) {
-			*ret_objective = (enum plan_objective)i;
-			return 0;
-		}
-	return error_set(err, -EINVAL,
-			 "\"%.64s\" is no objective; it is balance, pack or fewest-moves", name);
 }
 
 const char *plan_action_name(enum plan_action action)

@@ -36,9 +36,6 @@ static int check_service(const struct plan_problem *problem, const struct plan_s
 	if (service->n_models > PLAN_MODELS_MAX)
 		return error_set(err, -EINVAL, "service %s: %zu models, %d at most", service->name,
 				 service->n_models, PLAN_MODELS_MAX);
-	if (service->vram_bytes > PLAN_BYTES_MAX || service->load_bytes > PLAN_BYTES_MAX)
-		return error_set(err, -EINVAL, "service %s: so much memory no GPU has",
-				 service->name);
 	for (size_t i = 0; i < service->n_not_with; i++)
 		if (service->not_with[i] >= problem->n_services)
 			return error_set(err, -EINVAL, "service %s: not with a service that is not",
@@ -239,6 +236,24 @@ void core_loads(const struct core *core, const uint64_t *sets, uint64_t loads[PL
 bool core_has_moved(const struct core_item *item, uint64_t set)
 {
 	return (unsigned)__builtin_popcountll(set & item->today) < item->stay;
+}
+
+int64_t core_best_preference(const struct core_item *item, uint64_t allowed)
+{
+	int64_t sum = 0;
+
+	for (unsigned k = 0; !item->on_demand && k < item->count && allowed; k++) {
+		size_t best = (size_t)__builtin_ctzll(allowed);
+
+		for (uint64_t rest = allowed; rest; rest &= rest - 1) {
+			size_t g = (size_t)__builtin_ctzll(rest);
+
+			best = item->preference[g] > item->preference[best] ? g : best;
+		}
+		sum += item->preference[best];
+		allowed &= ~((uint64_t)1 << best);
+	}
+	return sum;
 }
 
 /* ceil((load + foreign) / total * steps) */

@@ -211,45 +211,89 @@ void plan_reason_none(const struct core *core, struct plan *plan)
 	copy_text(plan->reason, sizeof plan->reason, &text);
 }
 
-/* What speaks against (or for) service `s` on GPU `g`, with all others where they are. */
-static void explain_gpu(const struct plan_problem *problem, const struct plan *plan, size_t service,
-			size_t g, struct text *text)
+/* With which service on GPU `g` may it not be there? NULL: with all. */
+static const struct plan_service *find_rival(const struct plan_problem *problem,
+					     const struct plan *plan, size_t service, size_t g)
+{
+	const struct plan_service *s = &problem->services[service];
+
+	for (size_t i = 0; plan->places && i < problem->n_services; i++) {
+		const struct plan_service *other = &problem->services[i];
+		bool apart = s->exclusive || other->exclusive;
+
+		if (i == service || !is_in(&plan->places[i], g))
+			continue;
+		for (size_t k = 0; k < s->n_not_with; k++)
+			apart |= s->not_with[k] == i;
+		for (size_t k = 0; k < other->n_not_with; k++)
+			apart |= other->not_with[k] == service;
+		if (apart)
+			return other;
+	}
+	return NULL;
+}
+
+static void add_rival(const struct plan_service *service, const struct plan_service *rival,
+		      struct text *text)
+{
+	if (service->exclusive)
+		text_printf(text, "not shared: it is exclusive, and %s is there", rival->name);
+	else if (rival->exclusive)
+		text_printf(text, "not shared: %s is there, which is exclusive", rival->name);
+	else
+		text_printf(text, "not with %s, which is there", rival->name);
+}
+
+bool plan_is_on(const struct plan *plan, size_t service, size_t g)
+{
+	return plan->places && is_in(&plan->places[service], g);
+}
+
+bool plan_explain_gpu(const struct plan_problem *problem, const struct plan *plan, size_t service,
+		      size_t g, struct text *text)
 {
 	const struct plan_service *s = &problem->services[service];
 	const struct plan_gpu *gpu = &problem->gpus[g];
-	const struct plan_place *place = plan->places ? &plan->places[service] : NULL;
-	bool here = place && is_in(place, g);
-	uint64_t planned = plan->planned_bytes ? plan->planned_bytes[g] : 0;
-	uint64_t line = plan_below_line(gpu), with;
+	const bool here = plan_is_on(plan, service, g);
+	const struct plan_service *rival = find_rival(problem, plan, service, g);
+	const uint64_t own = s->on_demand ? 0 : s->vram_bytes, line = plan_below_line(gpu);
+	const uint64_t beside =
+	    (plan->planned_bytes ? plan->planned_bytes[g] : 0) - (here ? own : 0);
+	const uint64_t with = beside + own;
+	bool possible = false;
 
-	if (here)
-		planned -= s->on_demand ? 0 : s->vram_bytes;
-	with = planned + (s->on_demand ? 0 : s->vram_bytes);
-	text_printf(text, "GPU %u: %s", gpu->index, here ? "here; " : "");
-	if (!gpu->usable)
+	if (!gpu->usable) {
 		text_add(text, "cannot be used");
-	else if (!s->allowed[g])
+	} else if (!s->allowed[g]) {
 		text_add(text, "not allowed: a pin, an exclusion or its compute capability");
-	else if (least_bytes(s) > line)
+	} else if (least_bytes(s) > line) {
 		text_printf(text, "too small: %s%s of %s below the load line",
 			    SIZE_TEXT(least_bytes(s)), when_it_loads(s), SIZE_TEXT(line));
-	else if (with > line)
+	} else if (rival) {
+		add_rival(s, rival, text);
+	} else if (with > line) {
 		text_printf(text,
 			    "full: %s are planned beside it, %s with it, %s below the load line",
-			    SIZE_TEXT(planned), SIZE_TEXT(with), SIZE_TEXT(line));
-	else
+			    SIZE_TEXT(beside), SIZE_TEXT(with), SIZE_TEXT(line));
+	} else {
+		possible = true;
 		text_printf(text, "%.1f %% used with it (%s of %s, %s left below the load line)",
 			    100.0 * (double)(with + gpu->foreign_bytes) / (double)gpu->total_bytes,
 			    SIZE_TEXT(with + gpu->foreign_bytes), SIZE_TEXT(gpu->total_bytes),
 			    SIZE_TEXT(line - with));
+	}
 	if (gpu->usable && s->allowed[g] && s->preference[g] != 0)
 		text_add(text, s->preference[g] > 0 ? "; preferred" : "; to be avoided");
-	text_add(text, "\n");
+	return possible;
 }
 
 void plan_explain(const struct plan_problem *problem, const struct plan *plan, size_t service,
 		  struct text *text)
 {
-	for (size_t g = 0; g < problem->n_gpus; g++)
-		explain_gpu(problem, plan, service, g, text);
+	for (size_t g = 0; g < problem->n_gpus; g++) {
+		text_printf(text, "GPU %u: %s", problem->gpus[g].index,
+			    plan_is_on(plan, service, g) ? "here; " : "");
+		(void)plan_explain_gpu(problem, plan, service, g, text);
+		text_add(text, "\n");
+	}
 }

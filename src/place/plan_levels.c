@@ -40,7 +40,7 @@ struct number {
 static enum core_found ask(struct levels *levels, uint64_t work_max)
 {
 	struct core_run *run = levels->run;
-	uint64_t soon = MIN_OF(work_max, WORK_SOON);
+	uint64_t soon = MIN_OF(work_max, WORK_SOON * core_work_of_node(levels->core));
 	enum core_found found;
 
 	found = core_find(levels->core, &levels->limits, soon, &run->work, levels->scratch);
@@ -55,13 +55,14 @@ static enum core_found ask(struct levels *levels, uint64_t work_max)
 
 static enum core_found ask_list(struct levels *levels)
 {
+	const struct core *core = levels->core;
 	struct core_run *run = levels->run;
+	uint64_t most = core_work_of_begin(core) + WORK_LIST * core_work_of_node(core);
 
 	if (run->work >= levels->lists_max)
 		return CORE_GAVE_UP;
-	return core_find(levels->core, &levels->limits,
-			 MIN_OF(WORK_LIST, levels->lists_max - run->work), &run->work,
-			 levels->scratch);
+	return core_find(core, &levels->limits, MIN_OF(most, levels->lists_max - run->work),
+			 &run->work, levels->scratch);
 }
 
 static enum core_found try(struct levels *levels)
@@ -137,22 +138,8 @@ static int64_t most_preference(const struct core *core)
 {
 	int64_t sum = 0;
 
-	for (size_t i = 0; i < core->n; i++) {
-		const struct core_item *item = &core->items[i];
-		uint64_t left = item->allowed;
-
-		for (unsigned k = 0; !item->on_demand && k < item->count && left; k++) {
-			size_t best = (size_t)__builtin_ctzll(left);
-
-			for (uint64_t rest = left; rest; rest &= rest - 1) {
-				size_t g = (size_t)__builtin_ctzll(rest);
-
-				best = item->preference[g] > item->preference[best] ? g : best;
-			}
-			sum += item->preference[best];
-			left &= ~((uint64_t)1 << best);
-		}
-	}
+	for (size_t i = 0; i < core->n; i++)
+		sum += core_best_preference(&core->items[i], core->items[i].allowed);
 	return sum;
 }
 
@@ -365,7 +352,9 @@ static void find_lists(struct levels *levels)
 {
 	const struct core *core = levels->core;
 
-	levels->lists_max = levels->run->work + WORK_LISTS;
+	/* And two questions a service are begun. */
+	levels->lists_max = levels->run->work + WORK_LISTS * core_work_of_node(levels->core) +
+			    2 * levels->core->n * core_work_of_begin(levels->core);
 	if (core->n_classes > 1)
 		find_classes(levels);
 	for (size_t i = 0; i < core->n; i++)

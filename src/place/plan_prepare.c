@@ -10,30 +10,6 @@
 /* Sums of sizes are looked up when they come to no more units than this. */
 #define UNITS_MAX 32768
 
-/* The sum of the best `count` preferences among the GPUs allowed. */
-static int64_t best_preference(const struct search *s, size_t item)
-{
-	const struct core_item *it = &s->core->items[item];
-	uint64_t left = s->allowed[item];
-	int64_t sum = 0;
-
-	if (it->on_demand)
-		return 0;
-	for (unsigned k = 0; k < it->count && left; k++) {
-		size_t best = (size_t)__builtin_ctzll(left);
-
-		for (uint64_t rest = left; rest; rest &= rest - 1) {
-			size_t g = (size_t)__builtin_ctzll(rest);
-
-			if (it->preference[g] > it->preference[best])
-				best = g;
-		}
-		sum += it->preference[best];
-		left &= ~bit(best);
-	}
-	return sum;
-}
-
 bool search_same_item(const struct search *s, size_t a, size_t b)
 {
 	const struct core_item *x = &s->core->items[a], *y = &s->core->items[b];
@@ -112,10 +88,10 @@ static bool drop_disliked(struct search *s)
 	int64_t may_miss = -s->limits->preference_min;
 
 	for (size_t i = 0; i < s->core->n; i++)
-		may_miss += best_preference(s, i);
+		may_miss += core_best_preference(&s->core->items[i], s->allowed[i]);
 	for (size_t i = 0; i < s->core->n && may_miss >= 0; i++) {
 		const struct core_item *item = &s->core->items[i];
-		int64_t best = best_preference(s, i);
+		int64_t best = core_best_preference(&s->core->items[i], s->allowed[i]);
 
 		if (item->count > 1 || item->on_demand)
 			continue;
@@ -157,7 +133,7 @@ static void look_ahead(struct search *s)
 		s->rest_allowed[k] = s->rest_allowed[k + 1] | s->allowed[i];
 		s->rest_smallest[k] = item->size > 0 ? MIN_OF(item->size, s->rest_smallest[k + 1])
 						     : s->rest_smallest[k + 1];
-		s->best_preference[i] = best_preference(s, i);
+		s->best_preference[i] = core_best_preference(&s->core->items[i], s->allowed[i]);
 		s->rest_preference[k] = s->rest_preference[k + 1] + s->best_preference[i];
 		s->same_as_before[i] = k > s->n_forced && search_same_item(s, s->order[k - 1], i);
 	}

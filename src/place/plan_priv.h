@@ -58,6 +58,8 @@ struct core_value {
 };
 void core_value(const struct core *core, const uint64_t *sets, struct core_value *ret_value);
 bool core_has_moved(const struct core_item *item, uint64_t set);
+/* The sum of the best `count` preferences among the GPUs of `allowed`. On demand: 0. */
+int64_t core_best_preference(const struct core_item *item, uint64_t allowed);
 /* What is planned on each GPU of the core. */
 void core_loads(const struct core *core, const uint64_t *sets, uint64_t loads[PLAN_GPUS_MAX]);
 /* Room of a GPU for what is planned while its use is at most `use` steps, and never above the load
@@ -78,11 +80,23 @@ struct core_limits {
 					   CORE_NO_NEED: any */
 };
 
+/* What a node of the search takes, and what has to be made before the first, in nodes of a small
+ * problem: so work is a measure of time, whatever the size. */
+static inline uint64_t core_work_of_node(const struct core *core)
+{
+	return 1 + core->m / 16;
+}
+
+static inline uint64_t core_work_of_begin(const struct core *core)
+{
+	return 1 + core->m * core->n / 40;
+}
+
 enum core_found { CORE_NONE, CORE_FOUND, CORE_GAVE_UP };
 
 /* A placement within the limits, in `sets`, which is also where the search looks first (a placement
  * that broke no rule of the services; all 0 when there is none). CORE_NONE is a proof. `work`:
- * search nodes, added to; it gives up when it has used `work_max`. */
+ * what was spent (plan.h), added to; it gives up when it has used `work_max`. */
 enum core_found core_find(const struct core *core, const struct core_limits *limits,
 			  uint64_t work_max, uint64_t *work, uint64_t *sets);
 

@@ -390,17 +390,22 @@ static void take_hints(struct search *s, const uint64_t *sets)
 enum core_found core_find(const struct core *core, const struct core_limits *limits,
 			  uint64_t work_max, uint64_t *work, uint64_t *sets)
 {
-	auto_free struct search *s = mem_calloc(1, sizeof *s);
+	const uint64_t weight = core_work_of_node(core), begin = core_work_of_begin(core);
+	auto_free struct search *s = NULL;
 	enum core_found found;
 
+	if (work_max <= begin)
+		return CORE_GAVE_UP;
+	*work += begin;
+	s = mem_calloc(1, sizeof *s);
 	s->core = core;
 	s->limits = limits;
-	s->work_max = work_max;
+	s->work_max = (work_max - begin) / weight;
 	s->empty = s->unused = core->m == 64 ? UINT64_MAX : bit(core->m) - 1;
 	memcpy(s->room, limits->room, sizeof s->room);
 	take_hints(s, sets);
 	found = search_prepare(s) ? place_item(s, 0) : CORE_NONE;
-	*work += s->work;
+	*work += s->work * weight;
 	free(s->held);
 	free(s->sums);
 	if (found == CORE_FOUND)

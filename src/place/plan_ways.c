@@ -26,6 +26,7 @@ static_assert(ON_DEMAND_WAYS + MODEL_WAYS + CPU_WAYS + SHRINK_WAYS + BIGGER_WAYS
 
 /* Services that a variant with its core is made of in the time of one search node. */
 #define SERVICES_A_NODE 4
+#define NOT_WITH_A_NODE 32
 
 void plan_variant_init(struct plan_variant *variant, const struct plan_problem *problem)
 {
@@ -53,7 +54,7 @@ bool ways_fit(struct ways *ways, const struct plan_variant *variant)
 	auto_free uint64_t *sets = mem_calloc(variant->problem.n_services + 1, sizeof *sets);
 	enum core_found found;
 
-	look->work += 1 + variant->problem.n_services / SERVICES_A_NODE;
+	look->work += ways->variant_work;
 	if (look->work >= look->work_max) {
 		look->proved = false;
 		return false;
@@ -125,7 +126,7 @@ void ways_set_reason(struct plan_way *way, const struct text *text)
 
 uint64_t ways_bytes_of(const struct plan_service *service)
 {
-	return service->vram_bytes *
+	return MIN_OF(service->vram_bytes, PLAN_BYTES_MAX) *
 	       MIN_OF((uint64_t)service->gpus * service->replicas, (uint64_t)PLAN_GPUS_MAX + 1);
 }
 
@@ -349,6 +350,9 @@ void plan_find_ways(const struct plan_problem *problem, struct core_run *run, st
 
 	ways->problem = problem;
 	ways->plan = plan;
+	ways->variant_work = 1 + problem->n_services / SERVICES_A_NODE;
+	for (size_t i = 0; i < problem->n_services; i++)
+		ways->variant_work += problem->services[i].n_not_with / NOT_WITH_A_NODE;
 	ways->look_max = ways->make_max = run->work_max / 2;
 	for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
 		ways->look.work_max = ways->look_max / ARRAY_LEN(kinds) * (k + 1);

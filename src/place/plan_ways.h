@@ -25,6 +25,7 @@ struct ways {
 	 * the best placement of each. */
 	struct core_run look, make;
 	uint64_t look_max, make_max;
+	uint64_t variant_work;              /* that making a variant takes */
 	size_t n_made;                      /* ways that were made, or could not be */
 	uint64_t shrink[PLAN_SERVICES_MAX]; /* what it must give up */
 	bool shrink_known[PLAN_SERVICES_MAX];

@@ -202,10 +202,10 @@ static void try_sets(struct yield *yield, size_t from, size_t n, size_t left, ui
 }
 
 /* All of the first `n_able` do: without those that need not be asked, the lightest first, so that
- * few remain. */
+ * few remain. As many at once as will go. */
 static size_t thin_out(struct yield *yield)
 {
-	size_t left[PLAN_SERVICES_MAX], n = yield->n_able;
+	size_t left[PLAN_SERVICES_MAX], n = yield->n_able, step = n;
 
 	for (size_t i = 0; i < n; i++) {
 		size_t k = i;
@@ -217,15 +217,18 @@ static size_t thin_out(struct yield *yield)
 	for (size_t i = 0; i < n;) {
 		size_t more = 0;
 
+		step = MIN_OF(step, n - i);
 		for (size_t k = 0; k < n; k++)
-			if (k != i)
+			if (k < i || k >= i + step)
 				yield->set[yield->n_must + more++] = yield->able[left[k]];
-		if (!does(yield, more)) {
+		if (does(yield, more)) {
+			n -= step;
+			memmove(&left[i], &left[i + step], (n - i) * sizeof *left);
+		} else if (step > 1) {
+			step /= 2;
+		} else {
 			i++;
-			continue;
 		}
-		n--;
-		memmove(&left[i], &left[i + 1], (n - i) * sizeof *left);
 	}
 	for (size_t i = 0; i < n; i++)
 		yield->set[yield->n_must + i] = yield->able[left[i]];

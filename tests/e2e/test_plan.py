@@ -98,6 +98,47 @@ def test_one_service_explained(nem):
     assert "asks for no GPU" in nem("--explain", "postgres", check=2).stderr
 
 
+def test_one_service_explained_as_json(nem):
+    plan = json.loads(nem("--explain", "ai-clip", "--json").stdout)
+    check(plan, "plan")
+    assert plan["way_out"] == 1 and [a["service"] for a in plan["assignments"]] == ["ai-clip"]
+    assert [g["index"] for g in plan["assignments"][0]["gpus"]] == [1]
+    first, second = plan["assignments"][0]["candidates"]
+    assert (first["index"], first["here"], second["index"], second["here"], second["possible"]) == (0, False, 1, True, True)
+    assert second["uuid"] == plan["gpus"][1]["uuid"] and "% used with it" in second["reason"]
+    assert nem("--explain", "ai-clipp", "--json", check=2).stdout == ""
+
+
+def test_who_may_not_meet_is_explained(two_gpus):
+    two_gpus.file("compose.yaml", APART)
+    text = two_gpus.plimsoll("plan", "--explain", "clip").stdout
+    assert "GPU 0: not with llm, which is there" in text and "GPU 1: here" in text
+    plan = two_gpus.json("plan", "--explain", "clip")
+    assert [c["possible"] for c in plan["assignments"][0]["candidates"]] == [False, True]
+
+
+def test_a_gpu_replaced_keeps_no_reserve(sandbox):
+    """What its way says, and what is drawn and written, is one."""
+    sandbox.file("compose.yaml", KEPT)
+    gpu = {"index": 0, "uuid": "GPU-0", "name": "A", "vram": {"total_bytes": 10 * GIB, "used_bytes": 0, "free_bytes": 10 * GIB, "reserve_bytes": 0}}
+    sandbox.file("inv.json", json.dumps({"gpus": [gpu]}))
+    way = sandbox.json("plan", "--inventory", "inv.json", check=1)["ways_out"][0]
+    assert way["proved"] and way["changes"][0]["bytes"] == 20 * GIB
+    assert [(g["total_bytes"], g["load_line_bytes"], g["planned_bytes"]) for g in way["gpus"]] == [(20 * GIB,) * 3]
+
+
+KEPT = """
+services:
+  a: {image: i, gpus: all, x-plimsoll: {vram: 10G, keep: true}}
+  b: {image: i, gpus: all, x-plimsoll: {vram: 10G, keep: true}}
+"""
+
+APART = """
+services:
+  llm: {image: i, gpus: all, x-plimsoll: {vram: 5G, gpu: 0}}
+  clip: {image: i, gpus: all, x-plimsoll: {vram: 2G, not-with: [llm]}}
+"""
+
 TWO = """
 services:
   llm: {image: i, gpus: all, x-plimsoll: {vram: 10G}}

@@ -180,6 +180,50 @@ static void many_different_must_yield(void **state)
 	}
 }
 
+/* Work is a measure of time: at its limit no problem takes much longer than another, or than it
+ * says. */
+static void work_bounds_time(void **state)
+{
+	static const struct {
+		size_t gpus, services;
+	} cases[] = {{4, 40}, {32, 200}, {64, 256}};
+	uint64_t seed = 3;
+	double least = 1e9, most = 0;
+
+	for (size_t c = 0; c < ARRAY_LEN(cases); c++) {
+		static struct scene scene;
+		auto_plan struct plan *plan = NULL;
+		struct timespec before, after;
+		double seconds;
+
+		scene_init(&scene, cases[c].gpus, cases[c].services);
+		for (size_t i = 0; i < cases[c].services; i++) {
+			seed = seed * 6364136223846793005 + 1442695040888963407;
+			scene.services[i].vram_bytes =
+			    21 * GIB * cases[c].gpus / cases[c].services / 2 +
+			    (seed >> 33) % (21 * GIB * cases[c].gpus / cases[c].services);
+		}
+		scene.problem.use_steps = 1000000;
+		scene.problem.work_max = 1000000;
+		clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before);
+		assert_int_equal(plan_solve(&scene.problem, &plan, NULL), 0);
+		clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &after);
+		assert_false(plan->proved);
+		seconds = (double)(after.tv_sec - before.tv_sec) +
+			  (double)(after.tv_nsec - before.tv_nsec) / 1e9;
+		print_message("# %zu GPUs: %.3f s, %llu of work\n", cases[c].gpus, seconds,
+			      (unsigned long long)plan->work);
+		/* Ties are broken with a little more. */
+		assert_in_range(plan->work, 1, 1500000);
+		/* A share of it is what a question may take. */
+		seconds *= 1000000.0 / (double)plan->work;
+		least = seconds < least ? seconds : least;
+		most = seconds > most ? seconds : most;
+	}
+	if (most > 8 * least)
+		fail_msg("from %.3f to %.3f s", least, most);
+}
+
 /* In which no GPU, and no size, tells anything from another but the rules. */
 static void rules_that_cannot_be_kept(void **state)
 {
@@ -205,6 +249,7 @@ int main(void)
 	    cmocka_unit_test(one_that_cannot_yield_ends_it),
 	    cmocka_unit_test(many_alike_must_yield),
 	    cmocka_unit_test(many_different_must_yield),
+	    cmocka_unit_test(work_bounds_time),
 	    cmocka_unit_test(rules_that_cannot_be_kept),
 	};
 

@@ -1,0 +1,166 @@
+"""plimsoll apply --up beside an engine that is a few lines of Python, and a docker-compose that fails: what is asked, what is touched."""
+
+import http.server
+import json
+import os
+import signal
+import socketserver
+import threading
+
+import pytest
+
+SERVICE = """
+  {name}:
+    image: x
+    x-plimsoll: {{vram: {vram}}}
+    deploy: {{resources: {{reservations: {{devices: [{{driver: nvidia, device_ids: ['${{GPU_{upper}:-0}}'], capabilities: [gpu]}}]}}}}}}
+"""
+COMPOSE = """#!/bin/sh
+case "$*" in *version*) echo 1.29.2; exit 0 ;; esac
+echo "$*" >>{calls}
+case "$*" in *" up "*) ;; *) exit 0 ;; esac
+[ -e {calls}.up ] && exit 0
+>{calls}.up
+echo "making them"
+exec {first}
+"""
+
+
+class Engine(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads = True
+
+    def __init__(self, path, running, calls):
+        self.running, self.calls = running, calls
+        super().__init__(str(path), Handler)
+
+    def containers(self):
+        """Each call of `up` makes new ones of what it names."""
+        said = self.calls.read_text().splitlines() if self.calls.exists() else []
+        for name, runs in self.running.items():
+            n = sum(" up " in call and name in call.split() for call in said)
+            yield f"{n}{name}".encode().hex().ljust(64, "0"), name, runs
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        labels = lambda name: {"com.docker.compose.project": "shop", "com.docker.compose.service": name}
+        here = {id: (name, runs) for id, name, runs in self.server.containers()}
+        path = self.path.split("?")[0]
+        answer = {"message": "no"}
+        if path == "/version":
+            answer = {"Version": "20.10.24", "ApiVersion": "1.41"}
+        elif path == "/containers/json":
+            answer = [
+                {"Id": id, "Names": [f"/shop_{name}_1"], "State": "running" if runs else "exited", "Labels": labels(name)}
+                for id, (name, runs) in here.items()
+            ]
+        elif path.startswith("/containers/") and path.split("/")[2] in here:
+            name, runs = here[path.split("/")[2]]
+            answer = {
+                "Id": path.split("/")[2], "Name": f"/shop_{name}_1", "Config": {"Labels": labels(name)},
+                "State": {"Running": runs, "Pid": 0},
+                "HostConfig": {"DeviceRequests": [{"Driver": "nvidia", "DeviceIDs": ["0"]}]},
+            }
+        body = json.dumps(answer).encode()
+        self.wfile.write(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n" % (404 if "message" in answer else 200, len(body)) + body)
+
+    def log_message(self, *_):
+        pass
+
+
+class Shop:
+    """llm and clip run on GPU 0, ocr has been stopped; clip and ocr are to go to the idle GPU."""
+
+    def __init__(self, box):
+        self.box, self.dir = box, box.dir / "shop"
+        self.dir.mkdir()
+        self.bin = box.dir / "bin"
+        self.bin.mkdir()
+        self.calls = box.dir / "calls"
+        text = "services:" + "".join(
+            SERVICE.format(name=name, upper=name.upper(), vram=vram) for name, vram in (("llm", "18G"), ("clip", "1200M"), ("ocr", "600M"))
+        )
+        (self.dir / "compose.yaml").write_text(text)
+        self.write_env(0, 0)
+        self.engine = Engine(box.dir / "e.sock", {"llm": True, "clip": True, "ocr": False}, self.calls)
+        threading.Thread(target=self.engine.serve_forever, args=(0.05,), daemon=True).start()
+        box.env.update(DOCKER_HOST=f"unix://{box.dir}/e.sock", PATH=f"{self.bin}:/usr/bin:/bin")
+
+    def write_env(self, clip, ocr):
+        (self.dir / ".env").write_text(f"GPU_LLM=0\nGPU_CLIP={clip}\nGPU_OCR={ocr}\n")
+
+    def program(self, first):
+        path = self.bin / "docker-compose"
+        path.write_text(COMPOSE.format(calls=self.calls, first=first))
+        path.chmod(0o755)
+
+    def made(self):
+        """What each `up` named."""
+        return [call.split("--force-recreate ")[1] for call in self.calls.read_text().splitlines() if " up " in call]
+
+    def files(self):
+        return {path.name: path.read_bytes() for path in self.dir.iterdir() if ".plimsoll-1" not in path.name and ".plimsoll-2" not in path.name}
+
+    def apply(self, *args, **options):
+        return self.box.plimsoll("apply", "--up", *args, cwd=self.dir, **options)
+
+
+@pytest.fixture
+def shop(simulated):
+    shop = Shop(simulated(gpus="rtx-a5500,rtx-a400"))
+    yield shop
+    shop.engine.shutdown()
+    shop.engine.server_close()
+
+
+def test_nothing_is_written_that_cannot_be_rolled_out(shop):
+    before = shop.files()
+    shop.box.env["PATH"] = str(shop.bin)  # no compose program at all
+    done = shop.apply("--yes", check=3)
+    assert "it cannot be rolled out" in done.stderr and "not installed" in done.stderr, done.stderr
+    assert shop.files() == before
+
+
+def test_what_is_put_back(shop):
+    """What was stopped stays so; the journal of an apply that was killed is still there afterwards."""
+    shop.program("false")
+    old = {"version": 1, "pid": 2**22 + 1, "pid_start_time": 1, "services": [], "files": [{"file": "/x/.env", "backup": None}]}
+    (shop.dir / ".plimsoll-apply").write_text(json.dumps(old))
+    before = shop.files()
+    done = shop.apply("--yes", "--json", check=3)
+    told = json.loads(done.stdout)
+    assert told["rollout"] == "put-back" and told["changed"] and not told["written"], done.stderr
+    assert told["recreated"] == ["clip"] and shop.made() == ["clip", "clip"]
+    assert shop.files() == before
+    assert "everything is as it was before" in done.stderr
+
+
+def test_what_is_interrupted_says_what_stands(shop):
+    shop.program("sleep 60")
+    before = shop.files()
+    running = shop.box.start_plimsoll("apply", "--up", "--yes", cwd=shop.dir)
+    said = ""
+    for line in running.stderr:
+        said += line
+        if "making them" in line:
+            running.send_signal(signal.SIGINT)
+    assert running.wait(60) == 130
+    assert "interrupted: docker-compose was stopped; everything is as it was before" in " ".join(said.split()), said
+    assert shop.files() == before
+
+
+def test_containers_alone_are_asked_about(shop):
+    """The files say it already, the containers are elsewhere: nothing is made anew unasked."""
+    shop.program("false")
+    shop.write_env(1, 1)
+    done = shop.apply(check=2)
+    assert "will make anew: clip" in done.stderr and "nobody can be asked here" in done.stderr, done.stderr
+    assert not shop.calls.exists()
+
+
+def test_a_project_without_services(shop):
+    shop.program("false")
+    (shop.dir / "compose.yaml").write_text("services: {}\n")
+    shop.engine.running = {}
+    done = shop.apply("--yes")
+    assert done.returncode in (0, 3) and not shop.calls.exists(), done.stderr

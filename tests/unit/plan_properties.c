@@ -275,7 +275,48 @@ static void ways_are_the_smallest(void **state)
 	assert_true(seen > rounds(3000) / 10 && n_ways > seen / 2);
 }
 
-/* The rules hold on larger ones, too, where not all placements can be looked at. */
+/* Is this as good in all that comes before the speed of GPUs? */
+static bool is_as_good(const struct plan_problem *problem, const uint64_t *sets,
+		       const struct plan_worth *than)
+{
+	struct plan_worth worth;
+
+	plan_worth(problem, sets, &worth);
+	return worth.allowed && worth.use <= than->use && worth.moves <= than->moves &&
+	       worth.preference >= than->preference;
+}
+
+/* No service can go from GPU `g` to the faster one `h`, alone or in exchange with a lighter one. */
+static void check_step(const struct plan_problem *problem, uint64_t *sets,
+		       const struct plan_worth *worth, size_t i, size_t g, size_t h)
+{
+	uint64_t both = (uint64_t)1 << g | (uint64_t)1 << h;
+
+	sets[i] ^= both;
+	assert_false(is_as_good(problem, sets, worth));
+	for (size_t k = 0; k < problem->n_services; k++) {
+		if (problem->services[k].vram_bytes >= problem->services[i].vram_bytes ||
+		    (sets[k] & both) != (uint64_t)1 << h)
+			continue;
+		sets[k] ^= both;
+		assert_false(is_as_good(problem, sets, worth));
+		sets[k] ^= both;
+	}
+	sets[i] ^= both;
+}
+
+static void check_speeds(const struct plan_problem *problem, uint64_t *sets,
+			 const struct plan_worth *worth)
+{
+	for (size_t i = 0; i < problem->n_services; i++)
+		for (size_t g = 0; g < problem->n_gpus; g++)
+			for (size_t h = 0; h < problem->n_gpus && sets[i] == (uint64_t)1 << g; h++)
+				if (problem->gpus[h].speed > problem->gpus[g].speed)
+					check_step(problem, sets, worth, i, g, h);
+}
+
+/* The rules hold on larger ones, too, where not all placements can be looked at, and no step to a
+ * faster GPU is left. */
 static void rules_hold(void **state)
 {
 	static struct plan_world world;
@@ -296,6 +337,7 @@ static void rules_hold(void **state)
 			sets[i] = set_of(&plan->places[i]);
 		plan_worth(&world.problem, sets, &worth);
 		assert_true(worth.allowed);
+		check_speeds(&world.problem, sets, &worth);
 	}
 	assert_true(feasible > rounds(40) / 2);
 }

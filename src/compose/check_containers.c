@@ -19,8 +19,8 @@ static void no_vram(struct check *check, const struct stack_service *service, co
 				 : mem_printf("nothing says how much VRAM %s needs: it counts "
 					      "nowhere",
 					      service->service->name),
-		.fix = mem_strdup("`x-plimsoll: {vram: 6G}` in the service, or run it here: "
-				  "then it is measured"),
+		.fix = mem_strdup("write `x-plimsoll: {vram: 6G}` in the service, with what it "
+				  "needs; or start it here: then it is measured"),
 	    });
 }
 

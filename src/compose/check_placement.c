@@ -28,11 +28,13 @@ static void not_there(struct check *check, const struct stack_service *service)
 		finding.span = compose_request_place(decides);
 		finding.message = mem_printf("%s asks for %ju GPUs, and there are %zu: %s", name,
 					     (uintmax_t)decides->count, list->n, here);
-		finding.fix = mem_printf("ask for %zu at most, or name the devices", list->n);
+		finding.fix = mem_printf("write `count: %zu`, or device_ids: ['0'%s]", list->n,
+					 list->n > 1 ? ", ..." : "");
 		check_add(check, CHECK_GPU_NOT_THERE, &finding);
 		return;
 	}
-	if (!missing)
+	/* A count that is none is refused, which is told as such. */
+	if (!missing || (missing->node && missing->node == compose_get(decides->node, "count")))
 		return;
 	finding.span = missing->node ? missing->node->span : compose_request_place(decides);
 	if (missing->edit.file)

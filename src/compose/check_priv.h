@@ -6,6 +6,11 @@
 
 #include "compose/check.h"
 
+/* How a service asks for a GPU so that all programs understand it; for fixes. */
+#define CHECK_RESERVATION                                                                    \
+	"deploy: {resources: {reservations: {devices: [{driver: nvidia, device_ids: ['0'], " \
+	"capabilities: [gpu]}]}}}"
+
 /* In the order of check_rules[]. */
 enum check_code {
 	CHECK_OVER_GPU_SIZE,

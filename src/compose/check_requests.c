@@ -38,20 +38,21 @@ static void count_all(struct check *check, const struct asked *asked)
 	if (request != service->gpus->decides || !service->wants_gpu || !request->all ||
 	    service->n_assigned < 2 || stack_gpus_asked(service) >= service->n_assigned)
 		return;
-	check_add(check, CHECK_COUNT_ALL,
-		  &(struct finding){
-		      .span = compose_request_place(request),
-		      .service = name_of(asked),
-		      .message = mem_printf("%s %s: it gets %s", name_of(asked), how,
-					    check_gpu_names(check)),
-		      .fix = request->how == COMPOSE_RUNTIME || request->how == COMPOSE_ENVIRONMENT
-				 ? mem_printf("NVIDIA_VISIBLE_DEVICES=%u under environment, or "
-					      "another one",
-					      some_gpu(check, service))
-				 : mem_printf("device_ids: ['%u'], or another one; `gpus: %zu` "
-					      "under x-plimsoll when it does use them all",
-					      some_gpu(check, service), service->n_assigned),
-		  });
+	check_add(
+	    check, CHECK_COUNT_ALL,
+	    &(struct finding){
+		.span = compose_request_place(request),
+		.service = name_of(asked),
+		.message =
+		    mem_printf("%s %s: it gets %s", name_of(asked), how, check_gpu_names(check)),
+		.fix = request->how == COMPOSE_RUNTIME || request->how == COMPOSE_ENVIRONMENT
+			   ? mem_printf("write NVIDIA_VISIBLE_DEVICES=%u under environment, or "
+					"another one",
+					some_gpu(check, service))
+			   : mem_printf("write device_ids: ['%u'], or another one; `gpus: %zu` "
+					"under x-plimsoll when it does use them all",
+					some_gpu(check, service), service->n_assigned),
+	    });
 }
 
 static void count_first(struct check *check, const struct asked *asked)
@@ -72,8 +73,9 @@ static void count_first(struct check *check, const struct asked *asked)
 		    "%s asks for %ju GPUs by count, which are always GPU 0 to %ju "
 		    "of %zu",
 		    name_of(asked), (uintmax_t)request->count, (uintmax_t)request->count - 1, n);
-	finding.fix = mem_printf("device_ids: ['%u'%s] says which", some_gpu(check, asked->service),
-				 request->count > 1 ? ", ..." : "");
+	finding.fix =
+	    mem_printf("write device_ids: ['%u'%s], which says which",
+		       some_gpu(check, asked->service), request->count > 1 ? ", ..." : "");
 	check_add(check, CHECK_COUNT_FIRST, &finding);
 }
 
@@ -117,7 +119,7 @@ static void refused(struct check *check, const struct asked *asked)
 		finding.message = mem_printf("%s has count and device_ids in one request, which "
 					     "compose refuses",
 					     name_of(asked));
-		finding.fix = mem_strdup("keep device_ids; count only ever means the first GPUs");
+		finding.fix = mem_strdup("take `count` out: it only ever means the first GPUs");
 		check_add(check, CHECK_COUNT_AND_IDS, &finding);
 	} else if (has_none) {
 		finding.message = mem_printf("%s has a reservation without capabilities, which "
@@ -157,7 +159,7 @@ static void portable(struct check *check, const struct asked *asked)
 		    mem_printf("%s asks with `gpus:`, which podman-compose and docker "
 			       "compose before 2.30 do not know",
 			       name_of(asked));
-		finding.fix = mem_strdup("a reservation under deploy.resources works with all");
+		finding.fix = mem_strdup("write `" CHECK_RESERVATION "`, which works with all");
 		check_add(check, CHECK_GPUS_KEY, &finding);
 		return;
 	}
@@ -168,8 +170,8 @@ static void portable(struct check *check, const struct asked *asked)
 		finding.message = mem_printf("the capabilities of %s (%s) have no \"gpu\"",
 					     name_of(asked), request->capabilities);
 		finding.fix =
-		    mem_printf("capabilities: [gpu%s%s]", request->capabilities[0] ? ", " : "",
-			       request->capabilities);
+		    mem_printf("write capabilities: [gpu%s%s]",
+			       request->capabilities[0] ? ", " : "", request->capabilities);
 		check_add(check, CHECK_CAPABILITIES_WITHOUT_GPU, &finding);
 	} else if (!request->driver) {
 		finding.message =
@@ -206,7 +208,7 @@ static void one_string(struct check *check, const struct asked *asked)
 			.message = mem_printf("%s has \"%s\" as one device id; with CDI (docker "
 					      "29.2, podman) there is no such device",
 					      name_of(asked), node->text),
-			.fix = mem_printf("[%s]: a string for each", text.data),
+			.fix = mem_printf("write [%s], a string for each", text.data),
 		    });
 		return;
 	}
@@ -241,9 +243,9 @@ static void duplicates(struct check *check, const struct stack_service *service)
 					      "gets the devices of both",
 					      service->service->name, check_place(check, &place)),
 			.fix = mem_strdup(place.file != request->span.file
-					      ? "`devices: !override` in the later file "
-						"replaces the list"
-					      : "keep one of the two"),
+					      ? "write `devices: !override` in the later "
+						"file, which replaces the list"
+					      : "take one of the two out"),
 		    });
 		return;
 	}
@@ -263,8 +265,8 @@ static void device_node(struct check *check, const struct stack_service *service
 			      .message = mem_printf("%s gets a bare device node, and none of the "
 						    "driver's libraries",
 						    service->service->name),
-			      .fix = mem_strdup("a reservation under deploy.resources, or the CDI "
-						"device nvidia.com/gpu=N"),
+			      .fix = mem_strdup("write `" CHECK_RESERVATION
+						"`, or the CDI device nvidia.com/gpu=0"),
 			  });
 		return;
 	}

@@ -83,20 +83,20 @@ static void out_of_range(struct check *check, const struct stack_service *servic
 
 		if (!device[0] || is_given(check, &devices, device))
 			continue;
-		check_add(
-		    check, CHECK_FILTER_OUT_OF_RANGE,
-		    &(struct finding){
-			.span = compose_request_place(filter),
-			.service = service->service->name,
-			.message = mem_printf(
-			    "CUDA_VISIBLE_DEVICES names %s, but %s is given %zu GPU%s (%s), "
-			    "counted from 0 inside: CUDA will see %s",
-			    device, service->service->name, devices.n, PLURAL(devices.n),
-			    check_gpu_numbers(check, devices.gpus, devices.n),
-			    i == 0 ? "none" : "only those before it"),
-			.fix = mem_strdup(devices.n == 1 ? "CUDA_VISIBLE_DEVICES=0, or leave it out"
-							 : "count from 0 among those it is given"),
-		    });
+		check_add(check, CHECK_FILTER_OUT_OF_RANGE,
+			  &(struct finding){
+			      .span = compose_request_place(filter),
+			      .service = service->service->name,
+			      .message = mem_printf(
+				  "CUDA_VISIBLE_DEVICES names %s, but %s is given %zu GPU%s (%s), "
+				  "counted from 0 inside: CUDA will see %s",
+				  device, service->service->name, devices.n, PLURAL(devices.n),
+				  check_gpu_numbers(check, devices.gpus, devices.n),
+				  i == 0 ? "none" : "only those before it"),
+			      .fix = mem_strdup(devices.n == 1
+						    ? "write CUDA_VISIBLE_DEVICES=0, or take it out"
+						    : "count from 0 among those it is given"),
+			  });
 		return;
 	}
 }
@@ -108,16 +108,15 @@ static void alone(struct check *check, const struct stack_service *service,
 
 	if (request->none || (decides && !(decides == request && request->if_default_runtime)))
 		return;
-	check_add(
-	    check, CHECK_FILTER_ALONE,
-	    &(struct finding){
-		.span = compose_request_place(request),
-		.service = service->service->name,
-		.message = mem_printf("%s sets %s and asks for no GPU: without nvidia as the "
-				      "engine's default runtime it gets none",
-				      service->service->name, request->key),
-		.fix = mem_strdup("a reservation under deploy.resources.reservations.devices"),
-	    });
+	check_add(check, CHECK_FILTER_ALONE,
+		  &(struct finding){
+		      .span = compose_request_place(request),
+		      .service = service->service->name,
+		      .message = mem_printf("%s sets %s and asks for no GPU: without nvidia as the "
+					    "engine's default runtime it gets none",
+					    service->service->name, request->key),
+		      .fix = mem_strdup("add `" CHECK_RESERVATION "`"),
+		  });
 }
 
 void check_visible(struct check *check)

@@ -13,16 +13,6 @@
  * on 8 GPUs need far fewer. */
 #define WORK_MAX 2000000
 
-static const char *unit_device(const struct check *check, const struct compose_value *value,
-			       size_t gpu)
-{
-	const struct gpu *g = &check->stack->list->gpus[gpu];
-
-	if (value && text_starts_with(value->device, "GPU-"))
-		return g->uuid;
-	return arena_printf(&check->stack->project->arena, "%u", g->index);
-}
-
 /* Where it could go instead, or what else helps. New. */
 static char *fix_by_moving(const struct check *check, const struct stack_service *service,
 			   size_t from)
@@ -41,7 +31,7 @@ static char *fix_by_moving(const struct check *check, const struct stack_service
 				  check_gpu_name(check, to), service->service->name);
 	return mem_printf(
 	    "%s: %s has room for it",
-	    check_how_to_say(check, service->gpus->decides, value, unit_device(check, value, to)),
+	    check_how_to_say(check, service->gpus->decides, value, check_device(check, to, value)),
 	    check_gpu_name(check, to));
 }
 

@@ -19,10 +19,24 @@ const char *check_gpu_name(const struct check *check, size_t gpu)
 	const struct gpu *g = &check->stack->list->gpus[gpu];
 	const char *name = text_starts_with(g->name, "NVIDIA ") ? g->name + 7 : g->name;
 
+	if (g->parent_uuid[0])
+		name = arena_printf(arena_of(check), "MIG %s, %s", check_device(check, gpu, NULL),
+				    name);
 	if (!gpu_has(g, GPU_TOTAL))
 		return arena_printf(arena_of(check), "GPU %u (%s)", g->index, name);
 	return arena_printf(arena_of(check), "GPU %u (%s, %s)", g->index, name,
 			    SIZE_TEXT(g->vram.total_bytes));
+}
+
+const char *check_device(const struct check *check, size_t gpu, const struct compose_value *like)
+{
+	const struct gpu *g = &check->stack->list->gpus[gpu];
+
+	if (like && text_starts_with(like->device, "GPU-"))
+		return g->uuid;
+	if (g->parent_uuid[0])
+		return arena_printf(arena_of(check), "%u:%u", g->index / 1000 - 1, g->index % 1000);
+	return arena_printf(arena_of(check), "%u", g->index);
 }
 
 const char *check_gpu_names(const struct check *check)

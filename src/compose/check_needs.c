@@ -46,6 +46,7 @@ static void no_gpu(struct check *check, const struct said *said, enum check_code
 {
 	const struct gpu_list *list = check->stack->list;
 	const struct compose_span place = place_of(said);
+	const char *device = check_device(check, 0, NULL);
 	auto_free char *says_so = says(said, &place);
 
 	check_add(check, code,
@@ -54,9 +55,9 @@ static void no_gpu(struct check *check, const struct said *said, enum check_code
 		      .service = said->service->service->name,
 		      .message = mem_printf("%s, and no such GPU is there: here %s %s", says_so,
 					    list->n == 1 ? "is" : "are", check_gpu_names(check)),
-		      .fix = mem_printf("write `%s: %u` for GPU %u, or whichever is meant; or take "
+		      .fix = mem_printf("write `%s: %s` for GPU %u, or whichever is meant; or take "
 					"it out",
-					said->key, list->gpus[0].index, list->gpus[0].index),
+					said->key, device, list->gpus[0].index),
 		  });
 }
 

@@ -158,10 +158,11 @@ static char *fix_by_moving(const struct check *check, size_t gpu, size_t idle)
 	}
 	if (!best)
 		return mem_strdup("`plimsoll plan` says what can leave it");
-	device = arena_printf(&stack->project->arena, "%u", stack->list->gpus[idle].index);
-	return mem_printf("%s: %s (%s) has room on GPU %s; `plimsoll plan` says what is best",
+	device = check_device(check, idle, check_value(best));
+	return mem_printf("%s: %s (%s) has room on GPU %u; `plimsoll plan` says what is best",
 			  check_how_to_say(check, best->gpus->decides, check_value(best), device),
-			  best->service->name, SIZE_TEXT(best->used_bytes[gpu]), device);
+			  best->service->name, SIZE_TEXT(best->used_bytes[gpu]),
+			  stack->list->gpus[idle].index);
 }
 
 /* The service that uses most of it, else the first that is assigned to it; NULL: it is no business

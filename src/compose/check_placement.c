@@ -45,10 +45,9 @@ static void not_there(struct check *check, const struct stack_service *service)
 	    has_instances(list)
 		? mem_printf("name one of them; a GPU that is split into MIG instances is named by "
 			     "its instances (0:0, or the UUID)")
-		: mem_printf("%s, or another GPU that is there",
-			     check_how_to_say(check, decides, missing,
-					      arena_printf(&check->stack->project->arena, "%u",
-							   list->gpus[0].index)));
+		: mem_printf(
+		      "%s, or another GPU that is there",
+		      check_how_to_say(check, decides, missing, check_device(check, 0, missing)));
 	check_add(check, CHECK_GPU_NOT_THERE, &finding);
 }
 
@@ -88,8 +87,7 @@ static void against(struct check *check, const struct stack_service *service, co
 	if (other < list->n)
 		fix = mem_printf("%s; or change `%.*s` under x-plimsoll",
 				 check_how_to_say(check, service->gpus->decides, value,
-						  arena_printf(&check->stack->project->arena, "%u",
-							       list->gpus[other].index)),
+						  check_device(check, other, value)),
 				 (int)strcspn(why, ":"), why);
 	else
 		fix = mem_printf("change `%.*s` under x-plimsoll: no other GPU is there for it",
@@ -172,7 +170,7 @@ static void replicas(struct check *check, const struct stack_service *service)
 		.service = service->service->name,
 		.message = mem_printf("all %u replicas of %s get %s", n, service->service->name,
 				      check_gpu_name(check, service->assigned[0])),
-		.fix = mem_printf("a service for each GPU (`extends: %s` with its own "
+		.fix = mem_printf("write a service for each GPU (`extends: %s` with its own "
 				  "device_ids)",
 				  service->service->name),
 	    });
@@ -260,8 +258,7 @@ static void idle(struct check *check, const struct sharing *sharing, size_t gpu)
 
 	if (!best)
 		return;
-	index =
-	    arena_printf(&check->stack->project->arena, "%u", check->stack->list->gpus[gpu].index);
+	index = check_device(check, gpu, check_value(best));
 	check_add(check, CHECK_IDLE_GPU,
 		  &(struct finding){
 		      .span = compose_request_place(best->gpus->decides),

@@ -85,6 +85,9 @@ void check_fold(struct check *check);
 
 /* "GPU 1 (NVIDIA RTX A400, 4 GiB)"; arena memory. */
 const char *check_gpu_name(const struct check *check, size_t gpu);
+/* How compose files name it: "1", "0:1" of a MIG instance; its UUID where `like` (may be NULL) is
+ * one; arena memory. */
+const char *check_device(const struct check *check, size_t gpu, const struct compose_value *like);
 /* "GPU 0 (...), GPU 1 (...)". */
 const char *check_gpu_names(const struct check *check);
 /* "0", "0 and 1", "all GPUs". */

@@ -18,12 +18,12 @@ static const char *name_of(const struct asked *asked)
 }
 
 /* Where it could go, for "say device_ids: ['1']": the one with room, else the first. */
-static unsigned some_gpu(const struct check *check, const struct stack_service *service)
+static const char *some_gpu(const struct check *check, const struct stack_service *service)
 {
 	bool alone;
 	size_t g = service->vram_known ? check_better_gpu(check, service, &alone) : SIZE_MAX;
 
-	return check->stack->list->gpus[g == SIZE_MAX ? 0 : g].index;
+	return check_device(check, g == SIZE_MAX ? 0 : g, NULL);
 }
 
 static void count_all(struct check *check, const struct asked *asked)
@@ -46,10 +46,10 @@ static void count_all(struct check *check, const struct asked *asked)
 		.message =
 		    mem_printf("%s %s: it gets %s", name_of(asked), how, check_gpu_names(check)),
 		.fix = request->how == COMPOSE_RUNTIME || request->how == COMPOSE_ENVIRONMENT
-			   ? mem_printf("write NVIDIA_VISIBLE_DEVICES=%u under environment, or "
+			   ? mem_printf("write NVIDIA_VISIBLE_DEVICES=%s under environment, or "
 					"another one",
 					some_gpu(check, service))
-			   : mem_printf("write device_ids: ['%u'], or another one; `gpus: %zu` "
+			   : mem_printf("write device_ids: ['%s'], or another one; `gpus: %zu` "
 					"under x-plimsoll when it does use them all",
 					some_gpu(check, service), service->n_assigned),
 	    });
@@ -74,7 +74,7 @@ static void count_first(struct check *check, const struct asked *asked)
 		    "of %zu",
 		    name_of(asked), (uintmax_t)request->count, (uintmax_t)request->count - 1, n);
 	finding.fix =
-	    mem_printf("write device_ids: ['%u'%s], which says which",
+	    mem_printf("write device_ids: ['%s'%s], which says which",
 		       some_gpu(check, asked->service), request->count > 1 ? ", ..." : "");
 	check_add(check, CHECK_COUNT_FIRST, &finding);
 }
@@ -130,7 +130,7 @@ static void refused(struct check *check, const struct asked *asked)
 	} else if (request->problem) {
 		finding.span = request->problem_span;
 		finding.message = mem_printf("%s: %s", name_of(asked), request->problem);
-		finding.fix = mem_printf("as in `%s`", example_of(request));
+		finding.fix = mem_printf("write it as in `%s`", example_of(request));
 		check_add(check, CHECK_REFUSED, &finding);
 	}
 }

@@ -323,8 +323,8 @@ static void shared(struct check *check, size_t i)
 					    stack->services[i].service->name, text.data)
 			       : mem_printf("%s and %s take their GPU from here, together",
 					    stack->services[i].service->name, text.data),
-		.fix = mem_strdup("a variable for each, where they are to be on different "
-				  "GPUs"),
+		.fix = mem_strdup("write a variable of its own for each that is to be on another "
+				  "GPU"),
 	    });
 }
 

@@ -33,8 +33,7 @@ static void not_there(struct check *check, const struct stack_service *service)
 		check_add(check, CHECK_GPU_NOT_THERE, &finding);
 		return;
 	}
-	/* A count that is none is refused, which is told as such. */
-	if (!missing || (missing->node && missing->node == compose_get(decides->node, "count")))
+	if (!missing)
 		return;
 	finding.span = missing->node ? missing->node->span : compose_request_place(decides);
 	if (missing->edit.file)
@@ -160,20 +159,27 @@ static void replicas(struct check *check, const struct stack_service *service)
 {
 	unsigned n = service->service->replicas;
 
-	if (n < 2 || service->need.together || service->n_assigned != 1 ||
+	if (n < 2 || service->need.together || service->n_assigned == 0 ||
+	    (service->n_assigned > 1 && stack_gpus_asked(service) >= service->n_assigned) ||
 	    check->stack->list->n < 2)
 		return;
-	check_add(
-	    check, CHECK_REPLICAS_SHARE,
-	    &(struct finding){
-		.span = compose_request_place(service->gpus->decides),
-		.service = service->service->name,
-		.message = mem_printf("all %u replicas of %s get %s", n, service->service->name,
-				      check_gpu_name(check, service->assigned[0])),
-		.fix = mem_printf("write a service for each GPU (`extends: %s` with its own "
-				  "device_ids)",
-				  service->service->name),
-	    });
+	check_add(check, CHECK_REPLICAS_SHARE,
+		  &(struct finding){
+		      .span = compose_request_place(service->gpus->decides),
+		      .service = service->service->name,
+		      .message = service->n_assigned == 1
+				     ? mem_printf("all %u replicas of %s get %s", n,
+						  service->service->name,
+						  check_gpu_name(check, service->assigned[0]))
+				     : mem_printf("each of the %u replicas of %s gets %s, and most "
+						  "programs use the first they see",
+						  n, service->service->name,
+						  check_gpu_numbers(check, service->assigned,
+								    service->n_assigned)),
+		      .fix = mem_printf("write a service for each GPU (`extends: %s` with its own "
+					"device_ids)",
+					service->service->name),
+		  });
 }
 
 /* Nothing is assigned to it, nothing can be (count: all), and next to nothing uses it. */

@@ -52,9 +52,10 @@ static char *wrong_because(const struct check *check, const struct stack_service
 		const struct gpu *gpu = &check->stack->list->gpus[g];
 		const char *why;
 
-		if (gpu_has(gpu, GPU_TOTAL) && service->vram_bytes > gpu->vram.total_bytes)
+		if (gpu_has(gpu, GPU_TOTAL) && stack_least_bytes(service) > gpu->vram.total_bytes)
 			return mem_printf("%s needs %s and would be on %s", service->service->name,
-					  SIZE_TEXT(service->vram_bytes), check_gpu_name(check, g));
+					  SIZE_TEXT(stack_least_bytes(service)),
+					  check_gpu_name(check, g));
 		if (would_overload(check, service, g))
 			return mem_printf(
 			    "%s would then be promised %s, and %s below its load line is free "

@@ -145,7 +145,8 @@ static void edits_touch_and_do_not_overlap(void **state)
 	assert_int_equal(compose_edits_add(&w.edits, &span, "2", &err), -EINVAL);
 	span.file = compose_files_add(&w.files, "-", "abcdefghi", 9);
 	assert_int_equal(compose_edits_add(&w.edits, &span, "x", &err), -EINVAL);
-	assert_string_equal(err.text, "-:1:5: this has to be changed, and it was read from no file on a "
+	assert_string_equal(err.text,
+			    "-:1:5: this has to be changed, and it was read from no file on a "
 			    "disk: name the file itself, with -f or --env-file");
 }
 

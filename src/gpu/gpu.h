@@ -14,10 +14,10 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define GPU_UUID_MAX      96 /* NVML's NVML_DEVICE_UUID_V2_BUFFER_SIZE */
+#define GPU_UUID_MAX 96 /* NVML's NVML_DEVICE_UUID_V2_BUFFER_SIZE */
 /* Of memory of one GPU, and so of what is wanted of it: more than any has, and the sums of all that
  * can be said stay far below 2^64. Who reads a size checks it, and says where it stood. */
-#define GPU_BYTES_MAX ((uint64_t)1 << 48)
+#define GPU_BYTES_MAX     ((uint64_t)1 << 48)
 #define GPU_NAME_MAX      96
 #define GPU_PCI_MAX       32
 #define GPU_LIST_MAX      256  /* more devices than this are an error, not a surprise */

@@ -13,7 +13,9 @@
 #include <string.h>
 
 #define INDENT      2
-#define EXCERPT_MIN 24 /* columns a line of a file gets, however narrow the screen is */
+#define EXCERPT_MIN 24  /* columns a line of a file gets, however narrow the screen is */
+#define EXCERPT_MAX 240 /* and however wide: a file may be one line */
+#define LETTER_MAX  16  /* bytes a column may take, accents included: more is not looked at */
 
 struct view {
 	FILE *file;
@@ -119,7 +121,7 @@ struct excerpt {
 	size_t len, begin, end;
 };
 
-static struct excerpt excerpt_of(const struct finding *finding)
+static struct excerpt excerpt_of(const struct finding *finding, unsigned room)
 {
 	const struct compose_file *file = finding->span.file;
 	size_t from = file->lines[finding->line - 1];
@@ -128,6 +130,7 @@ static struct excerpt excerpt_of(const struct finding *finding)
 
 	excerpt.begin = MIN_OF(finding->span.begin - from, excerpt.len);
 	excerpt.end = MIN_OF(finding->span.end - from, excerpt.len);
+	excerpt.end = MIN_OF(excerpt.end, excerpt.begin + (size_t)room * LETTER_MAX);
 	/* Of something longer than its line the line is meant, not the blanks it ends with. */
 	while (excerpt.end > excerpt.begin + 1 && excerpt.line[excerpt.end - 1] == ' ')
 		excerpt.end--;
@@ -153,23 +156,33 @@ static bool is_inside_letter(char c)
  * left of a long line is left out. */
 static size_t first_shown(const struct excerpt *excerpt, unsigned room)
 {
-	size_t at = 0;
+	const size_t most = room - room / 4;
+	const size_t least = excerpt->begin - MIN_OF(excerpt->begin, (size_t)room * LETTER_MAX);
+	size_t at = excerpt->begin;
+	size_t columns = columns_of(excerpt->line + at, excerpt->end - at);
 
-	while (at < excerpt->begin &&
-	       columns_of(excerpt->line + at, excerpt->end - at) > room - room / 4)
-		at++;
-	while (at < excerpt->begin && is_inside_letter(excerpt->line[at]))
-		at++;
+	while (at > least && columns <= most) {
+		size_t before = at - 1;
+
+		while (before > 0 && is_inside_letter(excerpt->line[before]))
+			before--;
+		columns += columns_of(excerpt->line + before, at - before);
+		if (columns <= most)
+			at = before;
+	}
 	return at;
 }
 
 static void add_excerpt(const struct view *view, const struct finding *finding)
 {
-	const struct excerpt excerpt = excerpt_of(finding);
 	const unsigned gutter = (unsigned)snprintf(NULL, 0, "%5u | ", finding->line);
-	const unsigned room = MAX_OF(view->width, gutter + EXCERPT_MIN) - gutter;
+	const unsigned width = MIN_OF(view->width, gutter + EXCERPT_MAX);
+	const unsigned room = MAX_OF(width, gutter + EXCERPT_MIN) - gutter;
+	const struct excerpt excerpt = excerpt_of(finding, room);
 	const size_t from = first_shown(&excerpt, room);
-	auto_free char *line = mem_strndup(excerpt.line + from, excerpt.len - from);
+	auto_free char *line =
+	    mem_strndup(excerpt.line + from,
+			MIN_OF(excerpt.len - from, excerpt.end - from + (size_t)room * LETTER_MAX));
 	size_t marks;
 
 	for (char *p = line; *p; p++)

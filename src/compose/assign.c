@@ -305,14 +305,43 @@ static bool same_bytes(const struct compose_node *one, const struct compose_node
 	       one->span.begin == other->span.begin && one->span.end == other->span.end;
 }
 
+/* All its values are within these bytes. False: of several files. */
+static bool within(const struct compose_request *request, struct compose_span *ret_span)
+{
+	for (size_t i = 0; i < request->n_values; i++) {
+		const struct compose_span *span = &request->values[i].node->span;
+
+		if (i == 0)
+			*ret_span = *span;
+		if (span->file != ret_span->file)
+			return false;
+		ret_span->begin = MIN_OF(ret_span->begin, span->begin);
+		ret_span->end = MAX_OF(ret_span->end, span->end);
+	}
+	return request->n_values > 0;
+}
+
 /* Do the two stand in the same bytes of a compose file? */
 static bool share_bytes(const struct compose_request *one, const struct compose_request *other)
 {
-	for (size_t i = 0; i < one->n_values; i++)
+	struct compose_span ones, others;
+
+	if (!is_in_environment(one) && same_bytes(one->node, other->node))
+		return true;
+	/* There may be hundreds in each of hundreds of requests: most are far from each other. */
+	if (within(one, &ones) && within(other, &others) &&
+	    (ones.file != others.file || ones.end < others.begin || others.end < ones.begin))
+		return false;
+	for (size_t i = 0; i < one->n_values; i++) {
+		const struct compose_node *node = one->values[i].node;
+
+		if (i > 0 && node == one->values[i - 1].node)
+			continue;
 		for (size_t k = 0; k < other->n_values; k++)
-			if (same_bytes(one->values[i].node, other->values[k].node))
+			if (same_bytes(node, other->values[k].node))
 				return true;
-	return !is_in_environment(one) && same_bytes(one->node, other->node);
+	}
+	return false;
 }
 
 /* The request of another service in the same bytes, when that service is to be elsewhere; NULL: it

@@ -290,7 +290,7 @@ static void unused_variables(struct check *check)
 }
 
 /* Told at the first of them, where the value stands that all have. */
-static void shared(struct check *check, size_t i)
+static void shared(struct check *check, const struct compose_sharing *sharing, size_t i)
 {
 	const struct stack *stack = check->stack;
 	const struct compose_value *value = check_value(&stack->services[i]);
@@ -298,7 +298,7 @@ static void shared(struct check *check, size_t i)
 	auto_text struct text text = {};
 	size_t n = 0;
 
-	compose_sharers(stack->gpus, stack->n, &stack->gpus[i], &others);
+	compose_sharers(sharing, &stack->gpus[i], &others);
 	for (size_t k = 0; k < others.n; k++) {
 		size_t at = 0;
 
@@ -331,9 +331,11 @@ static void shared(struct check *check, size_t i)
 void check_variables(struct check *check)
 {
 	const struct stack *stack = check->stack;
+	auto_compose_sharing struct compose_sharing *sharing =
+	    compose_sharing_create(stack->gpus, stack->n);
 
 	unused_variables(check);
 	for (size_t i = 0; i < stack->n && stack->list->n > 1; i++)
 		if (stack->services[i].wants_gpu && !stack->services[i].gpus->decides->all)
-			shared(check, i);
+			shared(check, sharing, i);
 }

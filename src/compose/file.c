@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define STRIDE 256 /* bytes between two places whose characters before them are known */
+
 static void file_destroy(struct compose_file *file)
 {
 	if (!file)
@@ -16,6 +18,7 @@ static void file_destroy(struct compose_file *file)
 	free(file->shown);
 	free(file->text);
 	free(file->lines);
+	free(file->characters);
 	free(file);
 }
 
@@ -91,6 +94,35 @@ static void lines_find(struct compose_file *file)
 	}
 }
 
+static bool is_inside_character(char c)
+{
+	return (c & 0xc0) == 0x80;
+}
+
+/* A line may be all of a file: its columns are not counted from its begin each time. */
+static void characters_count(struct compose_file *file)
+{
+	size_t count = 0;
+
+	file->characters = mem_calloc(file->len / STRIDE + 1, sizeof *file->characters);
+	for (size_t at = 0; at < file->len; at++) {
+		if (at % STRIDE == 0)
+			file->characters[at / STRIDE] = count;
+		count += !is_inside_character(file->text[at]);
+	}
+	if (file->len % STRIDE == 0)
+		file->characters[file->len / STRIDE] = count;
+}
+
+static size_t characters_before(const struct compose_file *file, size_t at)
+{
+	size_t count = file->characters[at / STRIDE];
+
+	for (size_t i = at - at % STRIDE; i < at; i++)
+		count += !is_inside_character(file->text[i]);
+	return count;
+}
+
 /* How many bytes the UTF-8 character at `s` has; 0: it is none. Longer forms than needed, halves of
  * surrogate pairs and what is above U+10FFFF are none. */
 static size_t character_length(const unsigned char *s, size_t room)
@@ -143,6 +175,7 @@ static struct compose_file *file_create(char *path, char *shown, char *text, siz
 	*file = (struct compose_file){
 	    .path = path, .shown = shown, .text = text, .len = len, .mode = 0644};
 	lines_find(file);
+	characters_count(file);
 	return file;
 }
 
@@ -233,8 +266,8 @@ void compose_file_position(const struct compose_file *file, size_t at, unsigned 
 		else
 			high = middle;
 	}
-	for (size_t i = file->lines[low]; i < at; i++)
-		column += (file->text[i] & 0xc0) != 0x80;
+	column +=
+	    (unsigned)(characters_before(file, at) - characters_before(file, file->lines[low]));
 	/* A byte order mark is no character of the first line. */
 	if (low == 0 && at >= 3 && memcmp(file->text, "\xef\xbb\xbf", 3) == 0)
 		column--;

@@ -26,6 +26,7 @@ struct compose_file {
 	bool unwritten; /* only a text (standard input): it cannot be changed */
 	size_t *lines;  /* where each line begins */
 	size_t n_lines;
+	size_t *characters; /* how many there are before every so many bytes; file.c's */
 };
 
 /* The files of a project, each once, in the order they were first read. */

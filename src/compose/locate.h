@@ -114,8 +114,17 @@ struct compose_span compose_request_place(const struct compose_request *request)
 /* Would changing what one says change the other, too: the same bytes (an anchor, an extended
  * service), or the same variable? */
 bool compose_requests_share(const struct compose_request *a, const struct compose_request *b);
-/* Names of the other services whose requests share with this one's, each once, in order. */
-void compose_sharers(const struct compose_gpus *gpus, size_t n, const struct compose_gpus *of,
+/* Who shares with whom, of the services of compose_locate(), which stay borrowed. */
+struct compose_sharing *compose_sharing_create(const struct compose_gpus *gpus, size_t n);
+void compose_sharing_destroy(struct compose_sharing *sharing);
+static inline void compose_sharing_cleanup(struct compose_sharing **sharing)
+{
+	compose_sharing_destroy(*sharing);
+}
+#define auto_compose_sharing CLEANUP(compose_sharing_cleanup)
+/* Names of the other services whose requests in force share with those of this one (of the same
+ * array), each once, in order. */
+void compose_sharers(const struct compose_sharing *sharing, const struct compose_gpus *of,
 		     struct strings *ret_names);
 
 /* Which GPUs of a machine that means, after CUDA_VISIBLE_DEVICES: indices into `list`, each once,

@@ -217,7 +217,7 @@ static int add_file(struct settings *settings, const struct compose_node *item)
 				     path->text, cause.text);
 	if (format && strcmp(format, "raw") == 0) {
 		add_raw(settings, file, &env);
-		return 0;
+		return loader_check_memory(settings->loader, &path->span, settings->err);
 	}
 	r = compose_dotenv_parse(file, &env, arena_of(settings), &parsed, settings->err);
 	if (r < 0)

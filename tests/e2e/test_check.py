@@ -5,6 +5,7 @@ import os
 import pathlib
 import pty
 import re
+import resource
 import shutil
 import subprocess
 
@@ -257,6 +258,21 @@ def test_the_mark_stands_under_what_is_meant(sandbox, project):
     source, marks = lines[at + 2], lines[at + 3]
     begin, end = marks.index("^"), len(marks)
     assert source[begin:end] == "'${GPU_ENRICHMENT:-1}'"
+
+
+def test_a_file_of_one_long_line(sandbox, project):
+    """What is shown of a line is found from the mark, whatever stands before it."""
+    ids = ",".join(f'"{i % 10}"' for i in range(75000))
+    service = f"{{x-pad: [{ids}], image: a, gpus: [{{device_ids: ['9']}}], x-plimsoll: {{vram: 6G}}}}"
+    (project / "compose.yaml").write_text(f"services:\n  a: {service}\n")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    out = check(sandbox, project, status=1).stdout
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 10
+    lines = out.splitlines()
+    (at,) = [i for i, line in enumerate(lines) if "[gpu-not-there]" in line]
+    source, marks = lines[at + 2 : at + 4]
+    assert source[marks.index("^") : len(marks)] == "9"
+    assert len(source) < 300
 
 
 def test_colours_add_nothing_but_colours(sandbox, project):

@@ -91,6 +91,9 @@ static struct gpu_list *machine(void)
 static void check_project(struct compose_project *project, const struct compose_gpus *gpus,
 			  const struct gpu_list *list)
 {
+	auto_compose_sharing struct compose_sharing *sharing =
+	    compose_sharing_create(gpus, project->n);
+
 	for (size_t i = 0; i < project->n; i++) {
 		const struct compose_value *missing;
 		struct strings names = {};
@@ -104,7 +107,7 @@ static void check_project(struct compose_project *project, const struct compose_
 		if (r == 0 && (n > ROOM || (!gpus[i].decides && n > 0)))
 			abort();
 		if (i < 8)
-			compose_sharers(gpus, project->n, &gpus[i], &names);
+			compose_sharers(sharing, &gpus[i], &names);
 		strings_finish(&names);
 	}
 }

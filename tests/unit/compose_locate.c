@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 
 struct given {
 	const char *name;
@@ -816,19 +817,52 @@ static void test_sharers(void **state)
 	struct given given = {"sharers", compose};
 	auto_project struct compose_project *project = NULL;
 	struct compose_gpus *gpus;
+	auto_compose_sharing struct compose_sharing *sharing = NULL;
 
 	load(&given, &project, &gpus);
+	sharing = compose_sharing_create(gpus, project->n);
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		auto_strings struct strings names = {};
 		auto_text struct text got = {};
 
 		for (size_t k = 0; k < project->n; k++)
 			if (strcmp(gpus[k].service->name, cases[i].service) == 0)
-				compose_sharers(gpus, project->n, &gpus[k], &names);
+				compose_sharers(sharing, &gpus[k], &names);
 		for (size_t k = 0; k < names.n; k++)
 			text_printf(&got, "%s ", names.items[k]);
 		assert_string_equal(got.data ?: "", cases[i].want);
 	}
+}
+
+/* Each of many requests is not held against each of another service's. */
+static void test_sharers_of_many(void **state)
+{
+	auto_free char *ids = numbers(COMPOSE_VALUES_MAX, 1);
+	struct text text = {};
+	struct given given = {"sharers of many"};
+	auto_project struct compose_project *project = NULL;
+	auto_compose_sharing struct compose_sharing *sharing = NULL;
+	auto_strings struct strings names = {};
+	struct compose_gpus *gpus;
+	struct timespec begin, end;
+
+	(void)state;
+	text_add(&text, "services:\n");
+	for (int service = 0; service < 3; service++) {
+		text_printf(&text, "  s%d:\n    gpus:\n", service);
+		for (int i = 0; i < COMPOSE_REQUESTS_MAX; i++)
+			text_printf(&text, "      - {device_ids: ['%s']}\n", ids);
+	}
+	given.compose = text.data;
+	load(&given, &project, &gpus);
+	(void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &begin);
+	sharing = compose_sharing_create(gpus, project->n);
+	for (size_t i = 0; i < project->n; i++)
+		compose_sharers(sharing, &gpus[i], &names);
+	(void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &end);
+	assert_int_equal(names.n, 0);
+	assert_true(end.tv_sec - begin.tv_sec < 5);
+	text_finish(&text);
 }
 
 int main(void)
@@ -841,6 +875,7 @@ int main(void)
 	    cmocka_unit_test(test_too_many_values), cmocka_unit_test(test_bombs),
 	    cmocka_unit_test(test_resolve),         cmocka_unit_test(test_resolve_by_hand),
 	    cmocka_unit_test(test_resolve_room),    cmocka_unit_test(test_sharers),
+	    cmocka_unit_test(test_sharers_of_many),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

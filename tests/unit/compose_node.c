@@ -510,6 +510,35 @@ static void files_are_read_once(void **state)
 	compose_files_finish(&files);
 }
 
+/* All of a file may be one line, and each of its values is asked for its place. */
+static void columns_of_a_long_line(void **state)
+{
+	struct compose_files files = {};
+	auto_text struct text text = {};
+	const struct compose_file *file;
+	struct timespec begin, end;
+	unsigned line, column, letters = 0;
+
+	(void)state;
+	text_add(&text, "\xef\xbb\xbf# two\n");
+	while (text.len < (size_t)1 << 20)
+		text_add(&text, text.len % 7 == 0 ? "\xf0\x9f\x8e\x88" : "\xc3\xa9 x");
+	file = compose_files_add(&files, "f", text.data, text.len);
+	compose_file_position(file, 4, &line, &column);
+	assert_int_equal(line, 1);
+	assert_int_equal(column, 2);
+	(void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &begin);
+	for (size_t at = file->lines[1]; at <= file->len; at++) {
+		compose_file_position(file, at, &line, &column);
+		assert_int_equal(line, 2);
+		assert_int_equal(column, 1 + letters);
+		letters += (file->text[at] & 0xc0) != 0x80;
+	}
+	(void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &end);
+	assert_true(end.tv_sec - begin.tv_sec < 10);
+	compose_files_finish(&files);
+}
+
 static void paths_are_joined_by_their_names(void **state)
 {
 	static const char *const cases[][3] = {
@@ -560,6 +589,8 @@ int main(void)
 	    cmocka_unit_test(what_is_refused_and_where),
 	    cmocka_unit_test(hostile_files),
 	    cmocka_unit_test(large_maps_are_found_by_an_index),
+	    cmocka_unit_test(columns_of_a_long_line),
+	    cmocka_unit_test(columns_of_a_long_line),
 	    cmocka_unit_test(paths_are_joined_by_their_names),
 	    folder_test(files_are_read_once),
 	    folder_test(there_is_an_end_to_files),

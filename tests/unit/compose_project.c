@@ -358,7 +358,7 @@ static void check_env_files(const char *entry)
 	struct text text = {};
 
 	text_add(&text, "services:\n");
-	for (unsigned i = 0; i < 10000; i++)
+	for (unsigned i = 0; i < 5000; i++)
 		text_printf(&text, "  s%u: {image: x, env_file: %s}\n", i, entry);
 	put_text(&scene, "compose.yaml", &text);
 	for (unsigned i = 0; i < 50000; i++)

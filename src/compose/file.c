@@ -266,8 +266,13 @@ void compose_file_position(const struct compose_file *file, size_t at, unsigned 
 		else
 			high = middle;
 	}
-	column +=
-	    (unsigned)(characters_before(file, at) - characters_before(file, file->lines[low]));
+	if (at - file->lines[low] > STRIDE) {
+		column += (unsigned)(characters_before(file, at) -
+				     characters_before(file, file->lines[low]));
+	} else {
+		for (size_t i = file->lines[low]; i < at; i++)
+			column += !is_inside_character(file->text[i]);
+	}
 	/* A byte order mark is no character of the first line. */
 	if (low == 0 && at >= 3 && memcmp(file->text, "\xef\xbb\xbf", 3) == 0)
 		column--;

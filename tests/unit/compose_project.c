@@ -352,26 +352,26 @@ static void test_alias_bomb(void **state)
 }
 
 /* Thousands of services with an env file of thousands of lines. */
-static void check_env_files(const char *entry)
+static void check_env_files(const char *entry, unsigned services)
 {
 	auto_scene struct scene scene = {};
 	struct text text = {};
 
 	text_add(&text, "services:\n");
-	for (unsigned i = 0; i < 5000; i++)
+	for (unsigned i = 0; i < services; i++)
 		text_printf(&text, "  s%u: {image: x, env_file: %s}\n", i, entry);
 	put_text(&scene, "compose.yaml", &text);
-	for (unsigned i = 0; i < 50000; i++)
+	for (unsigned i = 0; i < 10000; i++)
 		text_printf(&text, "A%u=1\n", i);
 	put_text(&scene, "a.env", &text);
-	refused(&scene, "the project takes more than");
+	refused(&scene, "MiB");
 }
 
 static void test_env_files(void **state)
 {
 	(void)state;
-	check_env_files("a.env");
-	check_env_files("[{path: a.env, format: raw}]");
+	check_env_files("a.env", 10000);
+	check_env_files("[{path: a.env, format: raw}]", 1000);
 }
 
 static void test_too_much_text(void **state)

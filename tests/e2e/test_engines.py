@@ -175,8 +175,6 @@ def test_a_service_is_moved(project):
 
 def test_what_fails_is_put_back(project):
     """clip's health check passes on GPU 0 only: moved, it never does, and everything is as it was."""
-    if project.engine.kind != "docker":
-        pytest.skip("the way back does not depend on the engine")
     text = (project.dir / "docker-compose.yml").read_text()
     check = '    healthcheck: {test: ["CMD-SHELL", "grep -qx 0 /tmp/gpu"], interval: 1s, retries: 30}\n'
     (project.dir / "docker-compose.yml").write_text(text.replace("\n  web:", f"\n{check}\n  web:"))

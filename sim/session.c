@@ -29,6 +29,9 @@
 
 #define LIBRARY         "libnvidia-ml.so.1"
 #define STOP_MS         5000 /* from SIGTERM to SIGKILL */
+#define STOP_LOOKS      10
+#define EXEC_LOOKS      20 /* at a process without an environment ... */
+#define EXEC_LOOK_US    1000
 #define REMOVE_MAX_FDS  16
 #define LEFT_MAX        4096 /* processes that a command may leave behind and we end */
 #define ENVIRONMENT_MAX (4 << 20)
@@ -317,14 +320,31 @@ static int wait_for(pid_t child, bool *ret_asked)
 	}
 }
 
-static bool has_our_state(const struct session *session, const char *pid)
+/* The environment of a process. While it is about to become another program there is none to be
+ * seen for a moment: then it is waited for. A kernel thread and a zombie, which never have one,
+ * have no program either. */
+static void read_environment(const char *pid, struct text *ret_all)
 {
 	auto_free char *path = mem_printf("/proc/%s/environ", pid);
+	auto_free char *program = mem_printf("/proc/%s/exe", pid);
+	char target;
+
+	for (unsigned i = 0; i < EXEC_LOOKS; i++) {
+		if (i > 0)
+			(void)usleep(EXEC_LOOK_US);
+		text_clear(ret_all);
+		if (file_read(path, ENVIRONMENT_MAX, false, ret_all, NULL) < 0 ||
+		    ret_all->len > 0 || readlink(program, &target, 1) < 0)
+			return;
+	}
+}
+
+static bool has_our_state(const struct session *session, const char *pid)
+{
 	auto_free char *wanted = mem_printf(SIM_STATE_ENV "=%s", session->state_path);
 	auto_text struct text all = {};
 
-	if (file_read(path, ENVIRONMENT_MAX, false, &all, NULL) < 0)
-		return false;
+	read_environment(pid, &all);
 	for (size_t at = 0; at < all.len; at += strlen(all.data + at) + 1)
 		if (strcmp(all.data + at, wanted) == 0)
 			return true;
@@ -354,8 +374,8 @@ static size_t find_left(const struct session *session, struct pidref *refs, size
 	return n;
 }
 
-/* All at once, so that they have one grace together. */
-static void stop_left(const struct session *session)
+/* All at once, so that they have one grace together. How many there were. */
+static size_t stop_found(const struct session *session)
 {
 	auto_free struct pidref *refs = mem_calloc(LEFT_MAX, sizeof *refs);
 	size_t n = find_left(session, refs, LEFT_MAX);
@@ -371,6 +391,14 @@ static void stop_left(const struct session *session)
 			(void)!pidref_signal(&refs[i], SIGKILL);
 		pidref_finish(&refs[i]);
 	}
+	return n;
+}
+
+/* Again for what they have forked meanwhile. */
+static void stop_left(const struct session *session)
+{
+	for (unsigned i = 0; i < STOP_LOOKS && stop_found(session) > 0; i++)
+		continue;
 }
 
 int session_run(struct session *session, char **argv, struct error *err)

@@ -34,17 +34,20 @@ int getpwuid_r(uid_t uid, struct passwd *pw, char *buf, size_t size, struct pass
 
 int clock_gettime(clockid_t clock, struct timespec *ts)
 {
-	long r = syscall(SYS_clock_gettime, clock, ts);
-
-	if (clock == CLOCK_MONOTONIC)
-		ts->tv_sec += (time_t)(later_ms / 1000);
-	return (int)r;
+	/* Not the machine's: a busy one must not look like a slow server. */
+	if (clock == CLOCK_MONOTONIC) {
+		*ts = (struct timespec){.tv_sec = (time_t)(1000 + later_ms / 1000),
+					.tv_nsec = (long)(later_ms % 1000) * 1000000};
+		return 0;
+	}
+	return (int)syscall(SYS_clock_gettime, clock, ts);
 }
 
 static void check_name(uid_t uid, const char *expected)
 {
 	char name[USER_NAME_MAX];
 
+	later_ms++;
 	assert_string_equal(user_name(uid, name), expected);
 }
 
@@ -107,6 +110,7 @@ static void each_has_his_own(void **state)
 		for (uid_t uid = 4000000000u; uid < 4000006000u; uid++) {
 			char name[USER_NAME_MAX], expected[USER_NAME_MAX];
 
+			later_ms++;
 			(void)snprintf(expected, sizeof expected, "%u", (unsigned)uid);
 			assert_string_equal(user_name(uid, name), expected);
 			assert_string_equal(user_name(0, name), "root");

@@ -5,7 +5,8 @@
 
 No image is fetched: `image()` makes one of busybox and plimsoll-simtask. The engines run beside those of the machine: no
 bridge, no iptables, storage, sockets and names of their own; what they leave in shared places (CDI specifications, network
-namespaces) has the test's pid in its name and is removed. `missing()` says why an engine cannot be had here, or nothing.
+namespaces) has the test's pid in its name and is removed. `forbidden()` and `missing()` say why none
+can be had here, or nothing.
 """
 
 import json
@@ -23,10 +24,16 @@ CDI_DIR = pathlib.Path("/var/run/cdi")
 CDI_ANY = (pathlib.Path("/etc/cdi"), CDI_DIR)
 
 
-def missing(*programs):
-    """Why containers cannot run here; None: they can."""
+def forbidden():
+    """Why nobody may run containers here; None: we may."""
     if os.geteuid() != 0:
         return "container engines need root here"
+    tried = subprocess.run(["unshare", "--net", "--mount", "--pid", "--fork", "true"], capture_output=True, text=True)
+    return f"no right to make namespaces: {tried.stderr.strip()}" if tried.returncode else None
+
+
+def missing(*programs):
+    """What has to be installed before containers can run here; None: nothing."""
     lacking = [name for name in ("ip", "nsenter", "busybox", *programs) if not shutil.which(name)]
     if lacking:
         return f"not installed: {', '.join(lacking)} (tools/deps.sh test)"

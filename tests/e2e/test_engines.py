@@ -7,7 +7,7 @@ import signal
 
 import pytest
 from conftest import PATIENCE, SANITIZED, wait_until
-from engines import Dockerd, Podman, cdi_in_use, missing
+from engines import Dockerd, Podman, cdi_in_use, forbidden, missing
 
 # 24 GB beside 4 GB, the second one idle: the pair of story S1.
 GPUS = "rtx-a5500,rtx-a400"
@@ -128,7 +128,9 @@ def engine(request):
         why = missing("podman", "podman-compose", "runc")
         if not why and cdi_in_use():
             why = f"this machine has CDI specifications of its own: {', '.join(cdi_in_use())}"
-    if why and os.environ.get("PLIMSOLL_ENGINES") == "required" and os.geteuid() == 0:
+    if forbidden():
+        pytest.skip(forbidden())
+    if why and os.environ.get("PLIMSOLL_ENGINES") == "required":
         pytest.fail(f"they are to run here: {why}")
     if why:
         pytest.skip(why)

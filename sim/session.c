@@ -332,7 +332,7 @@ static void read_environment(const char *pid, struct text *ret_all)
 	for (unsigned i = 0; i < EXEC_LOOKS; i++) {
 		if (i > 0)
 			(void)usleep(EXEC_LOOK_US);
-		text_clear(ret_all);
+		text_finish(ret_all); /* the read makes it anew */
 		if (file_read(path, ENVIRONMENT_MAX, false, ret_all, NULL) < 0 ||
 		    ret_all->len > 0 || readlink(program, &target, 1) < 0)
 			return;

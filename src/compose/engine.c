@@ -60,9 +60,6 @@ void engine_container_finish(struct engine_container *c)
 	free(c->project);
 	free(c->service);
 	free(c->devices);
-	free(c->working_dir);
-	free(c->config_files);
-	free(c->env_file);
 	free(c->compose_version);
 	*c = (struct engine_container){};
 }

@@ -39,9 +39,6 @@ struct engine_container {
 	 * nodes; as written, comma-separated. NULL: nothing that asks for a GPU. */
 	char *devices;
 	bool all_devices;
-	/* What `docker compose` was called with, when the labels tell: folder, -f (comma-separated)
-	 * and --env-file. podman-compose tells the first two. */
-	char *working_dir, *config_files, *env_file;
 	bool by_podman_compose; /* io.podman.compose.project */
 	char *compose_version;  /* of the program that made it; podman-compose: "0.0.1" always */
 };

@@ -109,9 +109,6 @@ static void parse_labels(const json_t *labels, struct engine_container *c)
 	c->number = s && text_to_u64(s, 1, UINT_MAX, &number) ? (unsigned)number : 1;
 	s = get_text(labels, "com.docker.compose.oneoff");
 	c->oneoff = s && strcmp(s, "True") == 0;
-	c->working_dir = get_copy(labels, "com.docker.compose.project.working_dir");
-	c->config_files = get_copy(labels, "com.docker.compose.project.config_files");
-	c->env_file = get_copy(labels, "com.docker.compose.project.environment_file");
 	c->compose_version = get_copy(labels, c->by_podman_compose ? "io.podman.compose.version"
 								   : "com.docker.compose.version");
 }
@@ -232,11 +229,24 @@ static void devices_of_command(const json_t *command, struct text *devices)
 }
 
 /* NVIDIA_VISIBLE_DEVICES; the last one counts. */
+/* Where a word stands in a comma-separated list; NULL: it does not. */
+static const char *list_place(const char *list, const char *word)
+{
+	size_t len = strlen(word);
+
+	for (const char *at = list; at; at = strchr(at, ',')) {
+		at += strspn(at, ", ");
+		if (strncmp(at, word, len) == 0 && strchr(",", at[len + strspn(at + len, " ")]))
+			return at;
+	}
+	return NULL;
+}
+
 static void devices_of_environment(const json_t *env, bool all_counts, struct text *devices,
 				   bool *all)
 {
 	static const char name[] = "NVIDIA_VISIBLE_DEVICES=";
-	const char *value = "", *item;
+	const char *value = "", *item, *every, *none;
 	const json_t *entry;
 	size_t i;
 
@@ -245,9 +255,14 @@ static void devices_of_environment(const json_t *env, bool all_counts, struct te
 		if (item && text_starts_with(item, name))
 			value = item + sizeof name - 1;
 	}
-	if (strcmp(value, "all") == 0)
+	/* `void` anywhere in the list wins, then the first of the other two. */
+	if (list_place(value, "void"))
+		return;
+	every = list_place(value, "all");
+	none = list_place(value, "none");
+	if (every && (!none || every < none))
 		*all = all_counts;
-	else if (strcmp(value, "void") != 0 && strcmp(value, "none") != 0)
+	else if (!none)
 		devices_add(devices, value);
 }
 

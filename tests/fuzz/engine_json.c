@@ -24,8 +24,6 @@ static void check_container(const struct engine_container *c)
 	check_text(c->project);
 	check_text(c->service);
 	check_text(c->devices);
-	check_text(c->working_dir);
-	check_text(c->config_files);
 	if (c->number == 0 || c->pid < 0 || c->restarts < 0 || (c->devices && !*c->devices))
 		abort();
 }

@@ -107,8 +107,6 @@ static void a_list_has_names_and_labels(void **state)
 	assert_true(c->running);
 	assert_false(c->oneoff);
 	assert_false(c->by_podman_compose);
-	assert_string_equal(c->config_files, "dc.yml,more.yml");
-	assert_string_equal(c->working_dir, "/srv");
 }
 
 static void a_list_is_a_list(void **state)
@@ -201,6 +199,14 @@ static void what_a_container_was_given(void **state)
 	     "0", false},
 	    {ENGINE_DOCKER, "\"HostConfig\": {\"Runtime\": \"nvidia\"}, " ENV("1,0"), "1,0", false},
 	    {ENGINE_DOCKER, "\"HostConfig\": {\"Runtime\": \"nvidia\"}, " ENV("all"), NULL, true},
+	    {ENGINE_DOCKER, "\"HostConfig\": {\"Runtime\": \"nvidia\"}, " ENV("0, all"), NULL,
+	     true},
+	    {ENGINE_DOCKER, "\"HostConfig\": {\"Runtime\": \"nvidia\"}, " ENV("none,all"), NULL,
+	     false},
+	    {ENGINE_DOCKER, "\"HostConfig\": {\"Runtime\": \"nvidia\"}, " ENV("all,void"), NULL,
+	     false},
+	    {ENGINE_DOCKER, "\"HostConfig\": {\"Runtime\": \"nvidia\"}, " ENV("GPU-all,1"),
+	     "GPU-all,1", false},
 	    {ENGINE_DOCKER, "\"HostConfig\": {\"Runtime\": \"nvidia\"}, " ENV("void"), NULL, false},
 	    {ENGINE_DOCKER, "\"HostConfig\": {\"Runtime\": \"runc\"}, " ENV("all"), NULL, false},
 	    {ENGINE_DOCKER, "\"HostConfig\": {\"Runtime\": \"runc\"}, " ENV("1"), NULL, false},

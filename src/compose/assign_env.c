@@ -120,14 +120,12 @@ static int uncomment(struct assigning *a, const struct assign_region *region,
 static int env_file(struct assigning *a, const struct compose_file **ret_file, struct error *err)
 {
 	const struct compose_env *env = &a->project->env;
-	const struct compose_variable *off;
 
 	if (env->n_files > 0) {
 		*ret_file = env->files[env->n_files - 1].file;
 		return 0;
 	}
-	off = compose_env_get(env, "COMPOSE_DISABLE_ENV_FILE");
-	if (off && (strcmp(off->value, "1") == 0 || strcasecmp(off->value, "true") == 0))
+	if (a->project->env_file_disabled)
 		return error_set(err, -ENOTSUP,
 				 "a variable has to be set, and no .env is read because "
 				 "COMPOSE_DISABLE_ENV_FILE is set: unset it, or name a file with "

@@ -575,6 +575,7 @@ static int find(struct loader *loader, struct found *found, struct compose_env *
 	found->dir = first_dir = project_dir(loader, &found->files);
 	if (r == 0 && own)
 		r = env_file_disabled(ret_env, &disabled, err);
+	loader->project->env_file_disabled = disabled;
 	if (r == 0 && !own)
 		r = env_of_options(loader, ret_env, err);
 	else if (r == 0 && !disabled)

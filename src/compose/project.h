@@ -106,8 +106,9 @@ struct compose_project {
 	size_t n_documents;
 	const struct compose_file **main_files; /* what to give `-f`, in order */
 	size_t n_main_files;
-	char *name; /* of the project */
-	char *dir;  /* its folder, absolute */
+	char *name;             /* of the project */
+	char *dir;              /* its folder, absolute */
+	bool env_file_disabled; /* COMPOSE_DISABLE_ENV_FILE: no .env is read */
 	struct compose_env env;
 	struct compose_env *included_envs; /* of included projects */
 	size_t n_included_envs;

@@ -43,7 +43,7 @@ def route_faults(root):
 
 def state_faults(root, build):
     """Pages that a program prints from a table."""
-    for name, path in (("states", "src/sched/states-doc"), ("checks", "src/compose/checks-doc")):
+    for name, path in (("states", "src/sched/states-doc"), ("checks", "src/check/checks-doc")):
         for program in build.glob(path):
             printed = subprocess.run([program], capture_output=True, text=True, check=True).stdout
             page = root / f"docs/{name}.md"

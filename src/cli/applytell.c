@@ -6,7 +6,7 @@
 #include "cli/apply.h"
 
 #include "cli/term.h"
-#include "compose/rollout.h"
+#include "rollout/rollout.h"
 #include "util/size.h"
 
 #include <stdarg.h>

@@ -5,7 +5,7 @@
  */
 #include "cli/apply.h"
 
-#include "compose/rollout.h"
+#include "rollout/rollout.h"
 #include "util/timestamp.h"
 
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* What `plimsoll check` found, for people, for scripts (DESIGN §7) and for code hosts (SARIF). */
 #pragma once
 
-#include "compose/check.h"
+#include "check/check.h"
 #include "util/jsonx.h"
 
 #include <stdio.h>

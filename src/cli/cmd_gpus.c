@@ -6,8 +6,8 @@
 #include "cli/gpusview.h"
 #include "cli/session.h"
 #include "cli/term.h"
-#include "compose/engine_names.h"
 #include "config/rule.h"
+#include "container/names.h"
 #include "gpu/sampler.h"
 #include "host/process.h"
 #include "place/gpus_json.h"
@@ -25,7 +25,7 @@
 struct looker {
 	struct host *host; /* NULL: there is no /proc */
 	/* Asked for when the first container is met. */
-	struct engine_names *names;
+	struct container_names *names;
 };
 
 static const char *name_of(struct looker *looker, const struct host_container *container)
@@ -33,8 +33,8 @@ static const char *name_of(struct looker *looker, const struct host_container *c
 	if (container->runtime != HOST_RUNTIME_DOCKER && container->runtime != HOST_RUNTIME_PODMAN)
 		return NULL;
 	if (!looker->names)
-		looker->names = engine_names_load(ENGINE_MS);
-	return engine_names_find(looker->names, container->id);
+		looker->names = container_names_load(ENGINE_MS);
+	return container_names_find(looker->names, container->id);
 }
 
 static uint64_t owner(void *data, const struct gpu_process *process,
@@ -103,7 +103,7 @@ static int look(int64_t deadline_ms, json_t **ret_gpus, struct error *err)
 	ledger = ledger_create(list, NULL, 0, &(struct ledger_host){}, &options);
 	*ret_gpus = gpus_to_json(list, ledger,
 				 &(struct gpus_json_options){.owner = owner, .data = &looker});
-	engine_names_destroy(looker.names);
+	container_names_destroy(looker.names);
 	ledger_destroy(ledger);
 	return 0;
 }

@@ -256,21 +256,21 @@ static bool is_container_of(const struct compose_project *project,
 
 static void add_named(struct workspace *w, const char *name)
 {
-	struct engine_containers *containers = &w->containers;
+	struct containers *containers = &w->containers;
 	unsigned number = 0;
 
 	for (size_t i = 0; i < containers->n; i++)
 		if (strcmp(containers->items[i].name, name) == 0)
 			return;
 	for (size_t i = 0; i < w->project->n; i++) {
-		struct engine_container *container;
+		struct container *container;
 
 		if (!is_container_of(w->project, &w->project->services[i], name, &number))
 			continue;
 		containers->items =
 		    mem_realloc(containers->items, containers->n + 1, sizeof *containers->items);
 		container = &containers->items[containers->n++];
-		*container = (struct engine_container){
+		*container = (struct container){
 		    .name = mem_strdup(name),
 		    .project = mem_strdup(w->project->name),
 		    .service = mem_strdup(w->project->services[i].name),
@@ -309,12 +309,13 @@ static void list_containers(struct workspace *w)
 	struct error why = {};
 	int r = 0;
 
-	engine_containers_finish(&w->containers);
-	w->containers = (struct engine_containers){};
+	containers_finish(&w->containers);
+	w->containers = (struct containers){};
 	if (!w->engine)
-		r = engine_open_project(w->project->name, ENGINE_DEADLINE_MS, &w->engine, &why);
+		r = container_engine_open_project(w->project->name, CONTAINER_DEADLINE_MS,
+						  &w->engine, &why);
 	if (r == 0)
-		r = engine_list(w->engine, w->project->name, &w->containers, &why);
+		r = container_engine_list(w->engine, w->project->name, &w->containers, &why);
 	w->containers_known = r == 0;
 	if (r < 0)
 		strings_take(&w->warnings, mem_printf("what runs is not known: %s", why.text));
@@ -418,8 +419,8 @@ int workspace_refresh(struct workspace *w, struct error *err)
 void workspace_close(struct workspace *w)
 {
 	stack_destroy(w->stack);
-	engine_containers_finish(&w->containers);
-	engine_close(w->engine);
+	containers_finish(&w->containers);
+	container_engine_close(w->engine);
 	ledger_destroy(w->ledger);
 	gpu_list_destroy(w->list);
 	compose_project_destroy(w->project);

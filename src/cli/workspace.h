@@ -5,8 +5,8 @@
 #pragma once
 
 #include "cli/options.h"
-#include "compose/stack.h"
 #include "config/config.h"
+#include "stack/stack.h"
 
 /* The options they share; the first rows of their tables. */
 #define WORKSPACE_OPTIONS                                                                       \
@@ -45,11 +45,11 @@ struct workspace {
 	struct compose_project *project;
 	struct gpu_list *list;
 	struct ledger *ledger;
-	bool is_elsewhere;     /* the machine is an inventory's: nothing runs here */
-	struct engine *engine; /* NULL: none answers, or the machine is elsewhere */
+	bool is_elsewhere;               /* the machine is an inventory's: nothing runs here */
+	struct container_engine *engine; /* NULL: none answers, or the machine is elsewhere */
 	/* Of the project. Elsewhere: those that hold memory there, as their names tell; only id,
 	 * name, service and that they run is known then. */
-	struct engine_containers containers;
+	struct containers containers;
 	bool containers_known; /* an engine has told, or the inventory has */
 	struct stack *stack;
 	struct strings warnings; /* of the machine: beside the project's and the stack's own */

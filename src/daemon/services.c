@@ -5,7 +5,7 @@
  */
 #include "daemon/services.h"
 
-#include "compose/engine_names.h"
+#include "container/names.h"
 #include "host/process.h"
 #include "util/timestamp.h"
 
@@ -19,12 +19,12 @@
 struct job {
 	uv_work_t work;
 	struct services *services; /* NULL: nobody waits any more */
-	struct engine_names *names;
+	struct container_names *names;
 };
 
 struct services {
 	struct daemon *daemon;
-	struct engine_names *names;
+	struct container_names *names;
 	struct job *job;  /* under way */
 	int64_t asked_ms; /* monotonic; 0: never */
 	struct {
@@ -50,13 +50,13 @@ void services_destroy(struct services *services)
 		api_request_on_gone(services->parked[i].request, NULL, NULL);
 	if (services->job)
 		services->job->services = NULL;
-	engine_names_destroy(services->names);
+	container_names_destroy(services->names);
 	free(services);
 }
 
 const char *services_name(const struct services *services, const char *container)
 {
-	return engine_names_find(services->names, container);
+	return container_names_find(services->names, container);
 }
 
 /* --- asking --- */
@@ -65,7 +65,7 @@ static void on_work(uv_work_t *work)
 {
 	struct job *job = work->data;
 
-	job->names = engine_names_load(DEADLINE_MS);
+	job->names = container_names_load(DEADLINE_MS);
 }
 
 static void release_parked(struct services *services)
@@ -91,14 +91,14 @@ static void on_done(uv_work_t *work, int status)
 	if (services) {
 		/* Nothing learnt: the engine did not answer in time, and what was known is still
 		 * true of what is still there. */
-		if (engine_names_count(job->names) > 0) {
-			engine_names_destroy(services->names);
+		if (container_names_count(job->names) > 0) {
+			container_names_destroy(services->names);
 			services->names = TAKE(job->names);
 		}
 		services->job = NULL;
 		release_parked(services);
 	}
-	engine_names_destroy(job->names);
+	container_names_destroy(job->names);
 	free(job);
 }
 

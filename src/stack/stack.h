@@ -1,0 +1,114 @@
+/*
+ * A project on a machine: what its services need, what they ask for, where they are today. All that
+ * `check`, `plan` and `apply` decide from, put together once. Pure but for nothing: files, samples
+ * and containers are handed in.
+ */
+#pragma once
+
+#include "compose/locate.h"
+#include "config/need.h"
+#include "container/container.h"
+#include "place/ledger.h"
+#include "place/plan.h"
+
+struct stack_service {
+	const struct compose_service *service;
+	const struct compose_gpus *gpus;
+	struct need need; /* x-plimsoll, with what plimsoll.yaml says above it */
+	bool wants_gpu;   /* it asks for one and is active */
+	/* What its containers use now, the most of any replica on one GPU. */
+	bool measured;
+	uint64_t measured_bytes;
+	uint64_t used_bytes[PLAN_GPUS_MAX]; /* of all its containers, on each GPU */
+	/* What is planned for it: declared; else measured; else unknown. */
+	bool vram_known;
+	uint64_t vram_bytes;
+	/* Where its files put it: GPUs of the list. */
+	bool assigned_known; /* false: a GPU that is not there; see compose_resolve() */
+	size_t assigned[PLAN_GPUS_MAX];
+	size_t n_assigned;
+	const struct compose_value *missing;
+	/* Where its containers really are: by their processes, else by what they were given. */
+	bool running;
+	size_t today[PLAN_GPUS_MAX];
+	size_t n_today;
+};
+
+struct stack {
+	struct compose_project *project; /* borrowed */
+	const struct gpu_list *list;     /* borrowed */
+	const struct ledger *ledger;     /* borrowed: load lines; foreign is counted here anew */
+	struct compose_gpus *gpus;       /* one for each service of the project */
+	struct stack_service *services;  /* one for each service of the project, the same order */
+	size_t n;
+	uint64_t *foreign_bytes; /* for each GPU: what no service of the project explains */
+	struct strings warnings; /* "FILE:LINE:COLUMN: SERVICE: ..." */
+};
+
+/* A process on a GPU, and the container it belongs to ("" for none). */
+struct stack_process {
+	size_t gpu;
+	pid_t pid;
+	bool used_known;
+	uint64_t used_bytes;
+	char container[65];
+};
+
+struct stack_facts {
+	struct compose_project *project;
+	const struct gpu_list *list;
+	const struct ledger *ledger;
+	const struct need *needs; /* of plimsoll.yaml, by name */
+	const char *const *need_names;
+	size_t n_needs;
+	const struct containers *containers; /* NULL: not known */
+	const struct stack_process *processes;
+	size_t n_processes;
+};
+
+/* A merged tree as a document for the readers of plimsoll.yaml: the text after interpolation, and
+ * of each node its own file, line and column. */
+struct yamlx *stack_yamlx(const struct compose_node *node);
+
+/* Errors: x-plimsoll that cannot be read, with its place. */
+int stack_create(const struct stack_facts *facts, struct stack **ret_stack,
+		 struct error *err) MUST_CHECK;
+void stack_destroy(struct stack *stack);
+static inline void stack_cleanup(struct stack **stack)
+{
+	stack_destroy(*stack);
+}
+#define auto_stack CLEANUP(stack_cleanup)
+
+/* Does what a service is said to need go with what it uses? More: than all its models together
+ * by a tenth, and 256 MiB. Less: what is said is above one and a half times what it uses, and 256
+ * MiB. */
+enum stack_verdict { STACK_AGREES, STACK_USES_MORE, STACK_USES_LESS };
+enum stack_verdict stack_compare(const struct stack_service *service);
+
+/* What a GPU must be able to hold of it: on demand its largest model with what they share, where
+ * it has models; else all of it. */
+uint64_t stack_least_bytes(const struct stack_service *service);
+
+/* How many GPUs each replica uses at once: as the service says itself; else as many as its files
+ * name, and one where they leave it open (all). Replicas that spread divide among them what the
+ * files name, since compose gives each of them all of it. */
+unsigned stack_gpus_asked(const struct stack_service *service);
+
+/* Which GPUs of the list a person means: as gpu_list_resolve() takes it, else all whose model name
+ * holds it, in whole words if any does (a number only so). A bool for each GPU; returns how many.
+ */
+size_t stack_match_gpus(const struct gpu_list *list, const char *said, bool *ret_which);
+
+/* The planner's problem: services that want a GPU and whose VRAM is known. `ret_services`: for each
+ * of the problem's, its index in the stack. Free with stack_problem_finish(). */
+struct stack_problem {
+	struct plan_problem problem;
+	size_t *services;
+	struct strings left_out; /* "NAME: no VRAM known ..." */
+	void *memory;
+};
+/* -ENODEV: a service is for one GPU only (`gpu:`), which is not there. */
+int stack_problem(const struct stack *stack, enum plan_objective objective,
+		  struct stack_problem *ret_problem, struct error *err) MUST_CHECK;
+void stack_problem_finish(struct stack_problem *problem);

@@ -54,8 +54,8 @@ int compose_edits_write(const struct compose_edits *edits, int64_t now_ms,
 			struct compose_backup **ret_backup, struct error *err) MUST_CHECK;
 /* The backups' names, in the order of the edits' files; "" for a file that was not there. */
 void compose_backup_names(const struct compose_backup *backup, struct strings *ret_names);
-/* Put back what was there, files that somebody has written since excepted (-ESTALE, and it says
- * which). */
+/* Put back what was there, files that somebody has written since excepted (-ESTALE). The text names
+ * every file that could not be put back; the code is the first one's. */
 int compose_backup_restore(struct compose_backup *backup, struct error *err) MUST_CHECK;
 void compose_backup_destroy(struct compose_backup *backup);
 static inline void compose_backup_cleanup(struct compose_backup **backup)

@@ -278,12 +278,42 @@ static void backups_prune(const struct piece *piece)
 	}
 }
 
-/* The new content takes its place. */
+/* A file that is to be new replaces none that somebody has made meanwhile. Where a file system
+ * knows no such rename (NFS), a second name is as good; where it knows neither, there is only what
+ * was looked at a moment ago. 0 or a negative errno. */
+static int place_new(const char *beside, const char *path)
+{
+	if (renameat2(AT_FDCWD, beside, AT_FDCWD, path, RENAME_NOREPLACE) == 0)
+		return 0;
+	if (errno != EINVAL && errno != ENOSYS)
+		return -errno;
+	if (link(beside, path) == 0) {
+		(void)unlink(beside);
+		return 0;
+	}
+	if (errno != EPERM && errno != EOPNOTSUPP && errno != ENOSYS)
+		return -errno;
+	return rename(beside, path) < 0 ? -errno : 0;
+}
+
+/* The new content takes its place, or is gone. */
 static int piece_place(struct piece *piece, struct error *err)
 {
-	if (rename(piece->beside, piece->path) < 0)
-		return error_sys(err, -errno, "cannot write %s", piece->shown);
-	free(TAKE(piece->beside));
+	auto_free char *beside = TAKE(piece->beside);
+	int r = 0;
+
+	if (!piece->had_file)
+		r = place_new(beside, piece->path);
+	else if (rename(beside, piece->path) < 0)
+		r = -errno;
+	if (r < 0)
+		(void)unlink(beside);
+	if (r == -EEXIST)
+		return error_set(err, -ESTALE,
+				 "%s was not there and is now: nothing was written, run this again",
+				 piece->shown);
+	if (r < 0)
+		return error_sys(err, r, "cannot write %s", piece->shown);
 	piece->placed = true;
 	folder_sync(piece->path);
 	return 0;
@@ -455,22 +485,37 @@ int compose_edits_write(const struct compose_edits *edits, int64_t now_ms,
 	return 0;
 }
 
+/* "A; B": every file that is not as it was before is told of, and where its old content is. */
+static void tell_failed(const struct piece *piece, int code, const struct error *why,
+			struct text *told)
+{
+	text_printf(told, "%s%s", told->len > 0 ? "; " : "", error_text(why));
+	/* What somebody else has written since is his; what was there before may still be wanted.
+	 */
+	if (code != -ESTALE && piece->backup)
+		text_printf(told, " (what was there before is in %s)", piece->backup);
+}
+
 int compose_backup_restore(struct compose_backup *backup, struct error *err)
 {
+	auto_text struct text told = {};
 	int result = 0;
 
 	for (size_t i = backup->n; i-- > 0;) {
 		struct piece *piece = &backup->pieces[i];
+		struct error why = {};
 		int r;
 
 		if (!piece->placed)
 			continue;
 		r = content_check(piece, piece->now.data, piece->now.len, "it is left as it is",
-				  err);
+				  &why);
 		if (r == 0)
-			r = piece_put_back(piece, err);
-		if (r < 0)
-			result = r;
+			r = piece_put_back(piece, &why);
+		if (r == 0)
+			continue;
+		tell_failed(piece, r, &why, &told);
+		result = result == 0 ? r : result;
 	}
-	return result;
+	return result < 0 ? error_set(err, result, "%s", told.data) : 0;
 }

@@ -18,17 +18,50 @@
 
 #define NOW_MS ((int64_t)1795284246123) /* 2026-11-21T18:04:06.123Z */
 
-/* The tests are linked with --wrap=rename: the `fail_rename`th call from now on fails. */
+/* The tests are linked with --wrap=rename and the like: the `fail_rename`th call from now on fails.
+ */
 static int fail_rename;
+/* The file system knows no RENAME_NOREPLACE; no second names either. */
+static bool old_rename, no_links;
+/* Somebody makes the file in the last moment. */
+static bool somebody_first;
+
+static bool fails(void)
+{
+	errno = EBUSY;
+	return fail_rename > 0 && --fail_rename == 0;
+}
+
 int __real_rename(const char *from, const char *to);
 int __wrap_rename(const char *from, const char *to);
 int __wrap_rename(const char *from, const char *to)
 {
-	if (fail_rename > 0 && --fail_rename == 0) {
-		errno = EBUSY;
+	return fails() ? -1 : __real_rename(from, to);
+}
+
+int __real_renameat2(int from_dir, const char *from, int to_dir, const char *to, unsigned flags);
+int __wrap_renameat2(int from_dir, const char *from, int to_dir, const char *to, unsigned flags);
+int __wrap_renameat2(int from_dir, const char *from, int to_dir, const char *to, unsigned flags)
+{
+	int fd = somebody_first ? open(to, O_WRONLY | O_CREAT | O_CLOEXEC, 0644) : -1;
+
+	if (fd >= 0) {
+		assert_int_equal(write(fd, "theirs\n", 7), 7);
+		(void)close(fd);
+	}
+	if (old_rename) {
+		errno = EINVAL;
 		return -1;
 	}
-	return __real_rename(from, to);
+	return fails() ? -1 : __real_renameat2(from_dir, from, to_dir, to, flags);
+}
+
+int __real_link(const char *from, const char *to);
+int __wrap_link(const char *from, const char *to);
+int __wrap_link(const char *from, const char *to)
+{
+	errno = EPERM;
+	return no_links ? -1 : __real_link(from, to);
 }
 
 struct world {
@@ -458,6 +491,86 @@ static void what_others_wrote_is_left(void **state)
 	check_file(w.folder, "new", "<nothing>");
 }
 
+static void each_that_is_not_put_back_is_named(void **state)
+{
+	auto_world struct world w = {.folder = *state};
+	auto_compose_backup struct compose_backup *backup = NULL;
+	struct error err = {};
+
+	put(w.folder, "a", "one\n", 0644);
+	put(w.folder, "b", "two\n", 0644);
+	put(w.folder, "c", "three\n", 0644);
+	replace(&w, load(&w, "a"), "one", "ONE");
+	replace(&w, load(&w, "b"), "two", "TWO");
+	replace(&w, load(&w, "c"), "three", "THREE");
+	assert_int_equal(compose_edits_write(&w.edits, NOW_MS, &backup, &err), 0);
+	put(w.folder, "c", "theirs\n", 0644);
+	put(w.folder, "a", "theirs, too\n", 0644);
+	/* And of the one between them the disk wants no more. */
+	fail_rename = 1;
+	assert_int_equal(compose_backup_restore(backup, &err), -ESTALE);
+	{
+		auto_free char *wanted = mem_printf(
+		    "c was changed by somebody in the meantime: it is left as it is; cannot write "
+		    "b: Device or resource busy (what was there before is in "
+		    "%s/b.plimsoll-20261121T180406.12300Z); a was changed by somebody in the "
+		    "meantime: it is left as it is",
+		    w.folder);
+
+		assert_string_equal(err.text, wanted);
+	}
+	check_file(w.folder, "b", "TWO\n");
+	/* Nothing but the three and their backups. */
+	assert_int_equal(count_files(w.folder, "plimsoll~"), 0);
+	assert_int_equal(count_files(w.folder, ""), 6);
+	/* What could not be put back can be tried again. */
+	assert_int_equal(compose_backup_restore(backup, &err), -ESTALE);
+	check_file(w.folder, "b", "two\n");
+}
+
+static void a_new_file_replaces_nobody_s(void **state)
+{
+	for (int how = 0; how < 2; how++) {
+		auto_world struct world w = {.folder = *state};
+		auto_compose_backup struct compose_backup *backup = NULL;
+		auto_free char *path = mem_printf("%s/.env", w.folder);
+		struct error err = {};
+
+		put(w.folder, "a", "one\n", 0644);
+		replace(&w, load(&w, "a"), "one", "ONE");
+		edit(&w, load(&w, ".env"), 0, 0, "A=1\n");
+		somebody_first = true;
+		old_rename = how == 1;
+		assert_int_equal(compose_edits_write(&w.edits, NOW_MS, &backup, &err), -ESTALE);
+		somebody_first = old_rename = false;
+		assert_string_equal(err.text, ".env was not there and is now: nothing was written, "
+					      "run this again");
+		check_file(w.folder, ".env", "theirs\n");
+		check_file(w.folder, "a", "one\n");
+		assert_int_equal(count_files(w.folder, ""), 2);
+		assert_int_equal(unlink(path), 0);
+	}
+}
+
+static void a_new_file_on_old_file_systems(void **state)
+{
+	for (int how = 0; how < 2; how++) {
+		auto_world struct world w = {.folder = *state};
+		auto_compose_backup struct compose_backup *backup = NULL;
+		struct error err = {};
+
+		edit(&w, load(&w, ".env"), 0, 0, "A=1\n");
+		old_rename = true;
+		no_links = how == 1;
+		assert_int_equal(compose_edits_write(&w.edits, NOW_MS, &backup, &err), 0);
+		old_rename = no_links = false;
+		check_file(w.folder, ".env", "A=1\n");
+		assert_int_equal(count_files(w.folder, ""), 1);
+		assert_int_equal(compose_backup_restore(backup, &err), 0);
+		assert_int_equal(count_files(w.folder, ""), 0);
+	}
+}
+
 static void one_that_fails_puts_all_back(void **state)
 {
 	struct error err = {};
@@ -620,6 +733,9 @@ int main(void)
 	    folder_test(all_files_are_written),
 	    folder_test(a_new_file_has_the_umask),
 	    folder_test(what_others_wrote_is_left),
+	    folder_test(each_that_is_not_put_back_is_named),
+	    folder_test(a_new_file_replaces_nobody_s),
+	    folder_test(a_new_file_on_old_file_systems),
 	    folder_test(one_that_fails_puts_all_back),
 	    folder_test(where_one_may_not_write),
 	    folder_test(owners_stay),

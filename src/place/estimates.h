@@ -44,6 +44,28 @@ struct estimate {
 	double seconds_per_hint; /* more work for each unit of hint above the mean */
 };
 
+/*
+ * What one of a kind needs of memory, by what was measured: the 95th percentile (nearest rank) of
+ * the last ESTIMATES_PEAKS peaks, on this model or, where fewer than ESTIMATES_FEW were seen there,
+ * on all; with a margin of 10 % (at least 256 MiB) up to nine peaks, of 5 % (at least 128 MiB)
+ * above. A peak of a task that ran out of memory is a floor: it counts while no other is larger.
+ */
+#define ESTIMATES_PEAKS 32
+#define ESTIMATES_FEW   3
+struct estimates_need {
+	unsigned peaks;      /* measured, at most ESTIMATES_PEAKS */
+	bool known;          /* ESTIMATES_FEW or more: good for a request */
+	bool proven;         /* one has ended, or its use has settled: no stranger any more */
+	uint64_t vram_bytes; /* with its margin; 0 = nothing measured */
+	uint64_t ram_bytes;
+	uint64_t p95_vram_bytes, p95_ram_bytes, max_vram_bytes; /* as measured */
+	uint64_t oom_vram_bytes; /* the largest use, or grant where use is unknown, that ended in
+				    out of memory and was not disproved by a run that ended well
+				    with less; 0 = none. vram_bytes is above it */
+};
+struct estimates_need estimates_need_get(const struct estimates *estimates, const char *kind,
+					 const char *model);
+
 /* One finished attempt, or what is known of one that runs. */
 struct estimates_sample {
 	const char *kind, *model; /* model "" = on the CPU */
@@ -54,6 +76,10 @@ struct estimates_sample {
 	bool utilization_is_floor;  /* its share of a full GPU: alone it takes that or more */
 	uint64_t peak_vram_bytes, peak_ram_bytes; /* 0 = unknown */
 	double work_hint;                         /* place_task.work_hint of it; 0 = it had none */
+	bool ended;         /* its peaks are final; else it runs and they may still grow: they count
+			       for the need as long as no final one is there */
+	bool out_of_memory; /* it ran out of the GPU's memory at peak_vram_bytes: a floor */
+	unsigned batch_size; /* it ran with; 0 = not known. Kept for people to see */
 };
 
 struct estimates *estimates_create(void);

@@ -12,6 +12,12 @@
 enum place_cpu_mode {
 	PLACE_CPU_NEVER, /* needs a GPU (the default) */
 	PLACE_CPU_ONLY,  /* runs without one, and never waits for one */
+	/* Needs a GPU, and may do without where nothing else helps: no GPU of the machine can ever
+	 * hold it, or its ladder (sched/task.h) has come to the rung "cpu". */
+	PLACE_CPU_FALLBACK,
+	/* As FALLBACK; and also when no GPU would start it now and the host has the CPUs and the
+	 * RAM for it. */
+	PLACE_CPU_WHEN_IDLE,
 };
 
 #define PLACE_WISHES_GPUS_MAX   16
@@ -53,6 +59,13 @@ struct place_request {
 	 * else starts there. */
 	bool start_lock;
 	unsigned stagger_ms; /* no start on a GPU sooner than this after the one before; 0 = none */
+	/* Instead of vram_bytes: so many thousandths, 1 to 1000, of the total of whatever GPU it
+	 * lands on; 0 = a size was asked for, or nothing. */
+	unsigned fraction_milli;
+	uint64_t line_above_bytes; /* only GPUs whose load line is above this; 0 = any */
+	/* Nothing of its kind was ever measured: what it says is not taken at its word where others
+	 * would suffer (fit.h). */
+	bool unproven;
 };
 
 /* Is it bound to another GPU than this one? */

@@ -132,6 +132,18 @@ int sched_set_usage(struct sched *sched, const struct sched_usage *usage, int64_
 /* Of the use in the sample, so much belongs to processes of ended attempts that are gone by now:
  * nobody's any more. After sched_set_gpus(), which forgets it when the sample is another one. */
 void sched_set_gone(struct sched *sched, const char *uuid, uint64_t bytes, int64_t now_ms);
+/*
+ * Overruns. A task that uses more VRAM than it was granted, by 5 % and at least 128 MiB, for
+ * SCHED_OVERRUN_SAMPLES samples in a row is one: it is said (its attempt's `overrun`), and what
+ * follows is spec.on_overrun's. AUTO: nothing while the GPU's load line is kept; when what all on
+ * it use and were promised goes above it, the overrunning tasks of that GPU are stopped, the
+ * largest excess first, at once (without waiting for more samples), until the rest keeps the line.
+ * Its end is then SCHED_OOM with the use that was measured, and its ladder goes on.
+ */
+#define SCHED_OVERRUN_SAMPLES 2
+/* Is there anybody whose use has not settled, or who overruns? Then sample fast. */
+bool sched_wants_fast_samples(const struct sched *sched);
+
 /* Its host RAM now. */
 int sched_set_ram(struct sched *sched, uint64_t task, uint64_t ram_bytes, int64_t now_ms);
 
@@ -206,6 +218,7 @@ struct sched_end {
 	uint64_t peak_vram_bytes, peak_ram_bytes; /* 0 = unknown: the largest sample is taken */
 	int64_t ended_at_ms;                      /* as the supervisor wrote it; 0 = now */
 	const char *text; /* for the reason: "CUDA out of memory: ..."; NULL = made from the rest */
+	uint64_t oom_requested_bytes; /* "Tried to allocate 8.84 GiB"; 0 = not said */
 };
 /*
  * A CUDA program dies within milliseconds of its GPU, long before a sample says "lost". So an error

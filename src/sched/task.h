@@ -43,6 +43,69 @@ const char *sched_after_on_name(enum sched_after_on on); /* "success", "failure"
 int sched_after_on_parse(const char *name, enum sched_after_on *ret_on,
 			 struct error *err) MUST_CHECK;
 
+/*
+ * What is done when a task runs out of memory: a ladder of rungs, each tried so many times, from
+ * the first on; the last is always FAIL. Climbing uses up none of spec.retries. A rung that cannot
+ * help is passed over and said: no GPU is larger, there is no batch to make smaller, the CPU is not
+ * allowed. Which rung each attempt stood on is in its `rung`, in words.
+ *
+ *	retry		with a larger request: what it had when it failed and what it asked for then
+ *			("Tried to allocate 8.84 GiB"), else 1.5 times what it was granted or used;
+ *			bounded by the largest load line
+ *	bigger-gpu	only where the load line is above that of the GPU it failed on
+ *	alone		nobody else of ours on its GPU, which is none smaller than the last
+ *	smaller-batch	{batch_size} is halved
+ *	cpu		without a GPU; only where request.cpu allows it
+ *	fail		the end
+ *
+ * Out of host memory: retry (a larger RAM request), alone and smaller-batch count; the others are
+ * passed over.
+ */
+enum sched_rung_type {
+	SCHED_RUNG_RETRY,
+	SCHED_RUNG_BIGGER_GPU,
+	SCHED_RUNG_ALONE,
+	SCHED_RUNG_SMALLER_BATCH,
+	SCHED_RUNG_CPU,
+	SCHED_RUNG_FAIL,
+	SCHED_RUNG_COUNT,
+};
+const char *sched_rung_name(enum sched_rung_type type); /* "retry", "bigger-gpu" ... */
+
+#define SCHED_RUNGS_MAX 16
+struct sched_rung {
+	enum sched_rung_type type;
+	unsigned times; /* 1 to 100 */
+};
+/* "retry:2,bigger-gpu,alone,fail": how many it read, at most SCHED_RUNGS_MAX; -EINVAL. */
+int sched_rungs_parse(const char *text, struct sched_rung rungs[SCHED_RUNGS_MAX],
+		      struct error *err) MUST_CHECK;
+/* retry:2, bigger-gpu, alone, fail; with "cpu" before the end where the request allows it. */
+size_t sched_rungs_default(enum place_cpu_mode cpu, struct sched_rung rungs[SCHED_RUNGS_MAX]);
+
+/* When a task uses more VRAM than it was granted (sched.h, "overruns"). */
+enum sched_on_overrun {
+	SCHED_OVERRUN_AUTO, /* warn while it fits the GPU's room, stop when others are in danger */
+	SCHED_OVERRUN_WARN, /* never stop it */
+	SCHED_OVERRUN_STOP, /* stop it at once */
+	SCHED_OVERRUN_COUNT,
+};
+const char *sched_on_overrun_name(enum sched_on_overrun on); /* "auto", "warn", "stop" */
+int sched_on_overrun_parse(const char *name, enum sched_on_overrun *ret_on,
+			   struct error *err) MUST_CHECK;
+
+/* How far a task has climbed, and what it asks for since. */
+struct sched_ladder {
+	unsigned rung;       /* index into its rungs: the one it stands on */
+	unsigned times;      /* it has stood there, the present one included; 0 = on the ground */
+	unsigned climbs;     /* in all */
+	uint64_t vram_bytes; /* instead of request.vram_bytes; 0 = as it was */
+	uint64_t ram_bytes;
+	uint64_t line_above_bytes; /* as in struct place_request */
+	bool alone, cpu;
+	unsigned batch_size; /* instead of spec.batch_size; 0 = as it was */
+};
+
 #define SCHED_AFTER_MAX 1000 /* items of one task */
 
 struct sched_after_item {
@@ -93,6 +156,15 @@ struct sched_spec {
 	int64_t soft_limit_ms, hard_limit_ms;
 	const char *tty;     /* "/dev/pts/N" its standard streams are; NULL = none */
 	const char *rlimits; /* of the sender, as the daemon's JSON text; NULL = the daemon's own */
+	const struct sched_rung *on_oom; /* copied; NULL = sched_rungs_default() */
+	size_t n_on_oom;
+	enum sched_on_overrun on_overrun;
+	uint64_t vram_default_bytes; /* for a task that says nothing of its VRAM and whose kind has
+					not been measured enough: this; 0 = it gets a GPU alone */
+	unsigned batch_size;         /* {batch_size} and PLIMSOLL_BATCH_SIZE; 0 = not said */
+	/* One of `workers` processes that share a job; its number among them from 0. 0 workers:
+	 * it is none. */
+	unsigned workers, worker_rank;
 };
 
 /* One GPU of an attempt. */
@@ -119,6 +191,15 @@ struct sched_attempt {
 	int exit_code;                            /* -1 when it died of a signal */
 	int signal;                               /* 0 when it exited */
 	uint64_t peak_vram_bytes, peak_ram_bytes; /* 0 = unknown */
+	char *rung;          /* of its ladder it stands on, in words: "retry: 9.7 GiB instead of
+				6.0"; NULL = the ground */
+	uint64_t ram_bytes;  /* granted */
+	unsigned batch_size; /* it was started with; 0 = none */
+	bool overrun;        /* it used more than it was granted */
+	/* What it asked for when it failed, by its own words ("Tried to allocate"); 0 = unknown. */
+	uint64_t oom_requested_bytes;
+	char *limits; /* what holds it to its grant, in words ("cgroup dmem.max", "watched"); NULL =
+			 nothing was said */
 };
 
 /* "cuda:0" (the task sees its GPU as number 0), or "cpu". */
@@ -148,6 +229,7 @@ struct sched_task {
 	 * a task is restored with what was left. */
 	struct sched_after_item *after;
 	size_t n_after;
+	struct sched_ladder *ladder; /* NULL: it never ran out of memory */
 };
 
 /* The attempt that is starting or running, else the last; NULL when there was none. */

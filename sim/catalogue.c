@@ -74,7 +74,8 @@ int catalogue_parse_capability(const char *text, uint32_t *ret_major, uint32_t *
 	return 0;
 }
 
-uint32_t catalogue_multiprocessors(uint32_t cores, uint32_t major, uint32_t minor)
+/* Multiprocessors of a GPU with so many cores: 64 a piece on 7.x and 8.0, else 128. */
+static uint32_t catalogue_multiprocessors(uint32_t cores, uint32_t major, uint32_t minor)
 {
 	uint32_t each = major == 7 || (major == 8 && minor == 0) ? 64 : 128;
 

@@ -18,6 +18,3 @@ void catalogue_fill_generic(const char *name, struct sim_gpu *gpu);
 /* "8.6" -> 8, 6. -EINVAL without a text. */
 int catalogue_parse_capability(const char *text, uint32_t *ret_major,
 			       uint32_t *ret_minor) MUST_CHECK;
-
-/* Multiprocessors of a GPU with so many cores: 64 a piece on 7.x and 8.0, else 128. */
-uint32_t catalogue_multiprocessors(uint32_t cores, uint32_t major, uint32_t minor);

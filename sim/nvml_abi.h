@@ -37,8 +37,6 @@ enum nvml_code {
 #define NVML_PROCESS_DETAIL_V1 0x01000018U
 #define NVML_PROCESS_UTIL_V1   0x01000018U
 #define NVML_EVENT_XID         0x8ULL
-#define NVML_XID_UNKNOWN       999
-#define NVML_INIT_NO_GPUS      1U
 #define NVML_FEATURE_OFF       0U
 #define NVML_FEATURE_ON        1U
 

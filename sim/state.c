@@ -194,11 +194,30 @@ static void advance(struct sim_state *state)
 	}
 }
 
+/* Drop the processes that are no more. */
+static void reap(struct sim_state *state)
+{
+	int64_t now_ns = monotonic_ns();
+	bool look = now_ns - state->reaped_ns >= REAP_INTERVAL_NS;
+
+	for (uint32_t i = 0; i < state->procs_end; i++) {
+		struct sim_proc *proc = &state->procs[i];
+
+		if (proc->pid == 0 || proc->fixed)
+			continue;
+		if ((kill(proc->pid, 0) < 0 && errno == ESRCH) ||
+		    (look && !pid_is_alive(proc->pid, proc->start_time)))
+			state_detach(state, proc);
+	}
+	if (look)
+		state->reaped_ns = now_ns;
+}
+
 void state_lock(struct sim_state *state)
 {
 	if (pthread_mutex_lock(&state->mutex) == EOWNERDEAD)
 		(void)pthread_mutex_consistent(&state->mutex);
-	state_reap(state);
+	reap(state);
 	advance(state);
 }
 
@@ -306,24 +325,6 @@ void state_detach(struct sim_state *state, struct sim_proc *proc)
 	while (state->procs_end > 0 && state->procs[state->procs_end - 1].pid == 0)
 		state->procs_end--;
 	state_notify(state);
-}
-
-void state_reap(struct sim_state *state)
-{
-	int64_t now_ns = monotonic_ns();
-	bool look = now_ns - state->reaped_ns >= REAP_INTERVAL_NS;
-
-	for (uint32_t i = 0; i < state->procs_end; i++) {
-		struct sim_proc *proc = &state->procs[i];
-
-		if (proc->pid == 0 || proc->fixed)
-			continue;
-		if ((kill(proc->pid, 0) < 0 && errno == ESRCH) ||
-		    (look && !pid_is_alive(proc->pid, proc->start_time)))
-			state_detach(state, proc);
-	}
-	if (look)
-		state->reaped_ns = now_ns;
 }
 
 int state_add_event(struct sim_state *state, const struct sim_event *event)

@@ -280,9 +280,6 @@ int state_resize(struct sim_state *state, struct sim_proc *proc, uint64_t bytes)
 
 void state_detach(struct sim_state *state, struct sim_proc *proc);
 
-/* Drop the processes that are no more. Called by state_lock(). */
-void state_reap(struct sim_state *state);
-
 /* Add an event, kept sorted. -ENOSPC when the timeline is full. */
 int state_add_event(struct sim_state *state, const struct sim_event *event) MUST_CHECK;
 

@@ -165,11 +165,6 @@ const char *timeline_event_name(enum sim_event_type type)
 	return types[type].name;
 }
 
-bool timeline_event_is_of_driver(enum sim_event_type type)
-{
-	return types[type].driver;
-}
-
 int timeline_event_from_name(const char *name, enum sim_event_type *ret_type)
 {
 	for (int i = 0; i < SIM_EVENT_COUNT; i++)

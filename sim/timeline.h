@@ -10,9 +10,6 @@
 const char *timeline_event_name(enum sim_event_type type);
 int timeline_event_from_name(const char *name, enum sim_event_type *ret_type) MUST_CHECK;
 
-/* Concerns the driver and not one GPU: mismatch, no-driver, driver-ok. */
-bool timeline_event_is_of_driver(enum sim_event_type type);
-
 /* Let one event happen. */
 void timeline_happen(struct sim_state *state, const struct sim_event *event);
 

@@ -53,6 +53,7 @@ man_pages() {
 check "warnings, gcc" warnings gcc gcc
 check "warnings, clang 14" warnings clang clang-14
 check "purity of place/ and sched/ (tools/pure.txt)" python3 tools/lint_purity.py build-lint-gcc
+check "what the product does not use (tools/unused.txt)" python3 tools/lint_unused.py build-lint-gcc
 check "man pages, routes, states, links" python3 tools/lint_docs.py build-lint-gcc
 check "man pages (mandoc)" man_pages
 [ ${#found[@]} -eq 0 ] || { printf 'lint: %d checks found something\n' "${#found[@]}"; exit 1; }

@@ -731,8 +731,3 @@ void api_server_destroy(struct api_server *server)
 	uv_close((uv_handle_t *)&server->sweep, on_handle_closed);
 	uv_close((uv_handle_t *)&server->pacer, on_handle_closed);
 }
-
-size_t api_server_connections(const struct api_server *server)
-{
-	return server->n_connections;
-}

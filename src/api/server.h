@@ -94,8 +94,6 @@ int api_server_create(uv_loop_t *loop, const struct api_server_options *options,
  * fine. */
 void api_server_destroy(struct api_server *server);
 
-size_t api_server_connections(const struct api_server *server);
-
 /* The route for a method and path, for the server and tests. *ret_id is the number of {id}.
  * -ENOENT: no such path; -ENOTSUP: the path knows other methods. */
 int api_route_find(const struct api_route *routes, size_t n_routes, const char *method,

@@ -429,8 +429,10 @@ static int follow_round(struct follow *f, struct api_client **client, enum follo
 	return r < 0 ? r : !left;
 }
 
-int follow_batch(struct api_client **client, const struct follow_target *target,
-		 enum follow_end *ret_end, json_t **ret_result, struct error *err)
+/* `client` may be replaced. Progress goes to standard error. Returns 0 and how it ended, or a
+ * negative errno: the daemon could not be reached, does not know the batch, or submit() failed. */
+static int follow_batch(struct api_client **client, const struct follow_target *target,
+			enum follow_end *ret_end, json_t **ret_result, struct error *err)
 {
 	struct follow f = {.id = target->batch, .target = target};
 	auto_close int signal_fd = -1;

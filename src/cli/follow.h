@@ -25,11 +25,6 @@ struct follow_target {
 	bool all_tasks; /* in the result; otherwise those that failed or were lost */
 };
 
-/* `client` may be replaced. Progress goes to standard error. Returns 0 and how it ended, or a
- * negative errno: the daemon could not be reached, does not know the batch, or submit() failed. */
-int follow_batch(struct api_client **client, const struct follow_target *target,
-		 enum follow_end *ret_end, json_t **ret_result, struct error *err) MUST_CHECK;
-
 /* Follow it and return the verb's exit code; *ret_result (NULL when it has not ended) is the
  * caller's. */
 int follow_and_collect(struct api_client **client, const struct follow_target *target,

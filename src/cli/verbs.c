@@ -5,7 +5,8 @@
 
 #include <string.h>
 
-const struct verb *const verbs[] = {
+/* In the order of `plimsoll --help`; ended by NULL. */
+static const struct verb *const verbs[] = {
     &verb_gpus,  &verb_top,    &verb_plan,  &verb_check, &verb_apply,   &verb_batch,
     &verb_run,   &verb_submit, &verb_queue, &verb_show,  &verb_why,     &verb_logs,
     &verb_wait,  &verb_cancel, &verb_retry, &verb_hold,  &verb_release, &verb_priority,

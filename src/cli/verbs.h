@@ -33,9 +33,6 @@ extern const struct verb verb_apply, verb_batch, verb_cancel, verb_check, verb_g
     verb_hold, verb_logs, verb_plan, verb_priority, verb_queue, verb_release, verb_retry, verb_run,
     verb_serve, verb_show, verb_sim, verb_submit, verb_top, verb_wait, verb_why;
 
-/* The table, in the order of `plimsoll --help`; ended by NULL. */
-extern const struct verb *const verbs[];
-
 const struct verb *verb_find(const char *name);
 
 /* Text of `plimsoll <verb> --help`, and of `plimsoll --help`. */

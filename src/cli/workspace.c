@@ -284,7 +284,7 @@ static void add_named(struct workspace *w, const char *name)
 
 static int open_inventory(struct workspace *w, const char *path, struct error *err)
 {
-	struct inventory inventory = {};
+	auto_inventory struct inventory inventory = {};
 	int r = inventory_load(path, &inventory, err);
 
 	if (r < 0)

@@ -105,7 +105,8 @@ static bool is_uuid(const char *device)
 	return strncasecmp(device, "GPU-", 4) == 0 || strncasecmp(device, "MIG-", 4) == 0;
 }
 
-const char *assign_device(const struct assigning *a, const struct gpu *gpu, const char *like)
+/* How a GPU is named where `like` stood (NULL: nothing did). */
+static const char *assign_device(const struct assigning *a, const struct gpu *gpu, const char *like)
 {
 	bool uuid = a->options->by_uuid || (like && is_uuid(like));
 

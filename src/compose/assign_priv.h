@@ -52,8 +52,6 @@ struct assign_set assign_wanted(const struct assigning *a, const struct compose_
 bool assign_sets_equal(const struct assign_set *one, const struct assign_set *other);
 /* The GPUs that one device's name means; false: none. */
 bool assign_meant(const struct assigning *a, const char *device, struct assign_set *ret_set);
-/* How a GPU is named where `like` stood (NULL: nothing did). */
-const char *assign_device(const struct assigning *a, const struct gpu *gpu, const char *like);
 void assign_note(struct assigning *a, const struct compose_target *target, const char *fmt, ...)
     PRINTF(3, 4);
 int assign_edit(struct assigning *a, const struct compose_span *span, const char *text,

@@ -21,7 +21,7 @@ struct container_engine {
 	unsigned deadline_ms;
 };
 
-const char *container_engine_kind_name(enum container_engine_kind kind)
+static const char *container_engine_kind_name(enum container_engine_kind kind)
 {
 	return kind == CONTAINER_PODMAN ? "podman" : "docker";
 }
@@ -34,11 +34,6 @@ enum container_engine_kind container_engine_kind(const struct container_engine *
 const char *container_engine_socket(const struct container_engine *engine)
 {
 	return container_http_socket(engine->http);
-}
-
-const char *container_engine_version(const struct container_engine *engine)
-{
-	return engine->about.version;
 }
 
 void container_engine_set_deadline(struct container_engine *engine, unsigned deadline_ms)
@@ -365,12 +360,6 @@ static int inspect(struct container_engine *engine, const char *id, int64_t dead
 	if (r < 0)
 		return r;
 	return container_parse_inspect(json, about->kind, ret_container, err);
-}
-
-int container_engine_inspect(struct container_engine *engine, const char *id,
-			     struct container *ret_container, struct error *err)
-{
-	return inspect(engine, id, deadline_of(engine), ret_container, err);
 }
 
 int container_engine_list(struct container_engine *engine, const char *project,

@@ -18,7 +18,6 @@
 struct container_engine;
 
 enum container_engine_kind { CONTAINER_DOCKER, CONTAINER_PODMAN };
-const char *container_engine_kind_name(enum container_engine_kind kind);
 
 struct container {
 	char id[65];
@@ -72,7 +71,6 @@ static inline void container_engine_cleanup(struct container_engine **engine)
 #define auto_container_engine CLEANUP(container_engine_cleanup)
 enum container_engine_kind container_engine_kind(const struct container_engine *engine);
 const char *container_engine_socket(const struct container_engine *engine);
-const char *container_engine_version(const struct container_engine *engine);
 void container_engine_set_deadline(struct container_engine *engine, unsigned deadline_ms);
 
 /* Containers of a project, ended ones too, by name; `project` NULL: of all. */
@@ -81,9 +79,6 @@ int container_engine_list(struct container_engine *engine, const char *project,
 /* The same in one request: id, name, labels and whether they run; nothing else is known. */
 int container_engine_list_names(struct container_engine *engine, const char *project,
 				struct containers *ret_containers, struct error *err) MUST_CHECK;
-/* How one is now. -ENOENT: it is gone. */
-int container_engine_inspect(struct container_engine *engine, const char *id,
-			     struct container *ret_container, struct error *err) MUST_CHECK;
 void container_finish(struct container *container);
 void containers_finish(struct containers *containers);
 #define auto_containers CLEANUP(containers_finish)

@@ -59,14 +59,11 @@ bool container_parse_server(const char *server, const char *libpod_api,
 			    struct container_engine_about *ret_about)
 {
 	bool is_podman = text_starts_with(server, "Libpod/");
-	const char *version = strchr(server, '/');
 	struct container_engine_about about = {.kind =
 						   is_podman ? CONTAINER_PODMAN : CONTAINER_DOCKER};
 
 	if (!is_podman && !text_starts_with(server, "Docker/"))
 		return false;
-	(void)snprintf(about.version, sizeof about.version, "%.*s", (int)strcspn(version + 1, " "),
-		       version + 1);
 	if (is_podman)
 		set_libpod_api(&about, libpod_api);
 	*ret_about = about;
@@ -76,14 +73,13 @@ bool container_parse_server(const char *server, const char *libpod_api,
 int container_parse_version(const json_t *json, struct container_engine_about *ret_about,
 			    struct error *err)
 {
-	const char *version = get_text(json, "Version"), *part, *api;
+	const char *part, *api;
 	const json_t *components = json_object_get(json, "Components"), *component;
 	struct container_engine_about about = {.kind = CONTAINER_DOCKER};
 	size_t i;
 
-	if (!version || !jsonx_has(json, "ApiVersion"))
+	if (!get_text(json, "Version") || !jsonx_has(json, "ApiVersion"))
 		return error_set(err, -EPROTO, "what listens there is no container engine");
-	(void)snprintf(about.version, sizeof about.version, "%s", version);
 	json_array_foreach (components, i, component) {
 		part = get_text(component, "Name");
 		if (!part || !text_starts_with(part, "Podman"))

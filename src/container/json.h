@@ -14,7 +14,6 @@
 
 struct container_engine_about {
 	enum container_engine_kind kind;
-	char version[64];    /* of the engine */
 	char libpod_api[16]; /* podman: "4.3.1", for its own paths; "" otherwise */
 };
 

@@ -57,7 +57,8 @@ static const struct {
     {28, GPU_SOURCE_NO_GPUS, "the NVIDIA driver finds no GPU it supports (NVML 28)"},
 };
 
-const char *nvml_code_name(int code, char buf[32])
+/* "GPU is lost"; "error 77" for a number nobody has named. */
+static const char *nvml_code_name(int code, char buf[32])
 {
 	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
 		if (names[i].code == code)

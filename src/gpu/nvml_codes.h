@@ -28,9 +28,6 @@ enum nvml_code {
 	NVML_UNKNOWN = 999,
 };
 
-/* "GPU is lost"; "error 77" for a number nobody has named. */
-const char *nvml_code_name(int code, char buf[32]);
-
 /* Does the code mean that NVML itself must be initialised anew? */
 bool nvml_code_ends_session(int code);
 

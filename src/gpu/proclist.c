@@ -12,7 +12,7 @@
 #define PID_LIMIT     4194304 /* PID_MAX_LIMIT of 64-bit kernels */
 #define NOT_AVAILABLE UINT64_MAX
 
-struct proclist_entry proclist_get(const void *buf, size_t stride, size_t at)
+static struct proclist_entry proclist_get(const void *buf, size_t stride, size_t at)
 {
 	const char *entry = (const char *)buf + at * stride;
 	struct proclist_entry ret = {};

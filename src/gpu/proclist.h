@@ -19,8 +19,6 @@ struct proclist_entry {
  * tells whether a pid is running (in a container it may never be). */
 size_t proclist_detect_stride(const void *buf, size_t count, bool (*exists)(pid_t pid));
 
-struct proclist_entry proclist_get(const void *buf, size_t stride, size_t at);
-
 /* Add the entries to gpu->processes, each pid once: a process is in the compute and in the graphics
  * list when it does both (C+G), an MPS client in two as well. `graphics` when it is that list. */
 void proclist_merge(struct gpu *gpu, const void *buf, size_t stride, size_t count, bool graphics);

@@ -20,7 +20,7 @@ const char *gpu_link_name(enum gpu_link link)
 	return link_names[link];
 }
 
-int gpu_link_from_name(const char *name)
+static int gpu_link_from_name(const char *name)
 {
 	return gpu_name_find(link_names, ARRAY_LEN(link_names), name);
 }

@@ -72,46 +72,6 @@ int host_process_each(const struct host *host,
 	return r;
 }
 
-int host_process_uid(const struct host *host, pid_t pid, uid_t *ret_uid)
-{
-	char text[4096];
-	const char *line;
-	unsigned real, effective;
-	/* Not the owner of /proc/PID: that is root for processes that may not be dumped. */
-	int r = host_read(text, sizeof text, "%s/%d/status", host->proc, (int)pid);
-
-	if (r < 0)
-		return gone(r);
-	line = strstr(text, "\nUid:");
-	if (!line || sscanf(line + 5, "%u %u", &real, &effective) != 2)
-		return -ESRCH;
-	*ret_uid = effective;
-	return 0;
-}
-
-int host_process_command(const struct host *host, pid_t pid, char *buf, size_t size)
-{
-	struct host_process process;
-	char path[4096];
-	auto_file FILE *file = NULL;
-	size_t len;
-
-	(void)snprintf(path, sizeof path, "%s/%d/cmdline", host->proc, (int)pid);
-	file = fopen(path, "re");
-	len = file ? fread(buf, 1, size - 1, file) : 0;
-	while (len > 0 && buf[len - 1] == '\0')
-		len--;
-	buf[len] = '\0';
-	for (size_t i = 0; i < len; i++)
-		buf[i] = buf[i] == '\0' ? ' ' : iscntrl((unsigned char)buf[i]) ? '?' : buf[i];
-	if (len > 0)
-		return 0;
-	if (host_process_read(host, pid, &process) < 0)
-		return -ESRCH;
-	(void)snprintf(buf, size, "[%s]", process.name);
-	return 0;
-}
-
 int host_process_container(const struct host *host, pid_t pid, struct host_container *ret_container)
 {
 	char text[8192];

@@ -27,13 +27,6 @@ int host_process_read(const struct host *host, pid_t pid, struct host_process *r
 int host_process_each(const struct host *host,
 		      int (*each)(const struct host_process *process, void *arg), void *arg);
 
-/* Owner (the effective user). -ESRCH. */
-int host_process_uid(const struct host *host, pid_t pid, uid_t *ret_uid);
-
-/* The command line with blanks between its words, control bytes as '?', cut to `size`; the short
- * name in brackets when there is none (kernel threads). -ESRCH. */
-int host_process_command(const struct host *host, pid_t pid, char *buf, size_t size);
-
 enum host_runtime {
 	HOST_RUNTIME_NONE,
 	HOST_RUNTIME_DOCKER,

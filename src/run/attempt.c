@@ -35,11 +35,6 @@ int attempt_next_state(enum attempt_state state, enum attempt_event event)
 	return transitions[state][event] - 1;
 }
 
-const char *attempt_state_name(enum attempt_state state)
-{
-	return state_names[state];
-}
-
 struct attempt *attempt_create(const char *id)
 {
 	struct attempt *attempt = mem_calloc(1, sizeof *attempt);
@@ -123,7 +118,7 @@ json_t *attempt_event(const struct attempt *attempt)
 json_t *attempt_list_item(const struct attempt *attempt)
 {
 	return json_pack("{s:s, s:s, s:i, s:o, s:I, s:o, s:o}", "attempt", attempt->id, "state",
-			 attempt_state_name(attempt->state), "pid", (int)attempt->pid, "start_time",
+			 state_names[attempt->state], "pid", (int)attempt->pid, "start_time",
 			 jsonx_u64(attempt->start_time), "started_at",
 			 (json_int_t)attempt->started_at, "log", jsonx_string_if(attempt->log_path),
 			 "ram_bytes", jsonx_u64_if(attempt->processes > 0, attempt->ram_bytes));

@@ -87,7 +87,6 @@ void attempt_destroy(struct attempt *attempt); /* not in any table, poll closed 
 
 /* The next state; -1: the event means nothing in this state (a bug, ignored by the caller). */
 int attempt_next_state(enum attempt_state state, enum attempt_event event);
-const char *attempt_state_name(enum attempt_state state);
 
 static inline bool attempt_is_over(const struct attempt *attempt)
 {

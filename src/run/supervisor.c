@@ -29,7 +29,7 @@
 /* Forks in a row; each holds a descriptor of its cgroup. */
 #define FORKS_AT_ONCE 16
 
-struct attempt *supervisor_find(const struct supervisor *supervisor, const char *id)
+static struct attempt *supervisor_find(const struct supervisor *supervisor, const char *id)
 {
 	struct idtable_node *node = idtable_find(&supervisor->attempts, id);
 

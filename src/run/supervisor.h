@@ -83,8 +83,6 @@ void supervisor_event(struct supervisor *supervisor, struct attempt *attempt,
 /* Stop when there is no reason to stay; call after anything that may have removed one. */
 void supervisor_settle(struct supervisor *supervisor);
 
-struct attempt *supervisor_find(const struct supervisor *supervisor, const char *id);
-
 /* --- watch.c --- */
 
 int watch_init(struct supervisor *supervisor, struct error *err) MUST_CHECK;
@@ -97,9 +95,6 @@ void watch_adopted(struct attempt *attempt);
 
 /* Try again to follow one that is `unwatched`. */
 void watch_again(struct attempt *attempt);
-
-/* Reap every child that has ended. */
-void watch_reap(struct supervisor *supervisor);
 
 /* To its group, and to whatever else is in its session or its cgroup. Returns the number of
  * processes left there, zombies not counted, found before the signal was sent; signal 0 only

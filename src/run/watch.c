@@ -343,7 +343,8 @@ static size_t reap_some(struct supervisor *supervisor, struct reaped *items, siz
 	return n;
 }
 
-void watch_reap(struct supervisor *supervisor)
+/* Reap every child that has ended. */
+static void watch_reap(struct supervisor *supervisor)
 {
 	struct reaped items[REAP_AT_ONCE];
 	size_t n;

@@ -112,11 +112,6 @@ const char *sched_outcome_name(enum sched_outcome outcome)
 	return outcome_names[outcome];
 }
 
-const char *sched_event_name(enum sched_event event)
-{
-	return events[event].name;
-}
-
 int sched_state_parse(const char *name, enum sched_state *ret_state, struct error *err)
 {
 	for (unsigned i = 0; i < SCHED_STATE_COUNT; i++) {

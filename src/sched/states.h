@@ -82,7 +82,6 @@ static inline bool sched_state_is_final(enum sched_state state)
 /* "waiting", "ok", ...: the names of DESIGN §7. An outcome of NONE has the name "". */
 const char *sched_state_name(enum sched_state state);
 const char *sched_outcome_name(enum sched_outcome outcome);
-const char *sched_event_name(enum sched_event event);
 int sched_state_parse(const char *name, enum sched_state *ret_state, struct error *err) MUST_CHECK;
 int sched_outcome_parse(const char *name, enum sched_outcome *ret_outcome,
 			struct error *err) MUST_CHECK;

@@ -182,11 +182,6 @@ void store_close(struct store *store)
 	free(store);
 }
 
-const char *store_path(const struct store *store)
-{
-	return store->path;
-}
-
 bool store_in_unit(const struct store *store)
 {
 	return store->in_unit;

@@ -36,8 +36,6 @@ static inline void store_cleanup(struct store **store)
 }
 #define auto_store CLEANUP(store_cleanup)
 
-const char *store_path(const struct store *store); /* of the database file */
-
 int store_begin(struct store *store, struct error *err) MUST_CHECK;
 int store_commit(struct store *store, struct error *err) MUST_CHECK;
 void store_rollback(struct store *store);

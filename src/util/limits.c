@@ -39,28 +39,9 @@ static int name_find(const char *name)
 	return -1;
 }
 
-static uint64_t from_kernel(rlim_t value)
-{
-	return value == RLIM_INFINITY ? LIMITS_NONE : (uint64_t)value;
-}
-
 static rlim_t to_kernel(uint64_t value)
 {
 	return value == LIMITS_NONE ? RLIM_INFINITY : (rlim_t)value;
-}
-
-void limits_capture(struct limits *ret_limits)
-{
-	*ret_limits = (struct limits){};
-	for (int i = 0; i < LIMITS_MAX; i++) {
-		struct rlimit limit;
-
-		if (getrlimit((__rlimit_resource_t)i, &limit) < 0)
-			continue;
-		ret_limits->set |= 1u << i;
-		ret_limits->of[i].soft = from_kernel(limit.rlim_cur);
-		ret_limits->of[i].hard = from_kernel(limit.rlim_max);
-	}
 }
 
 static bool value_decode(const json_t *json, uint64_t *ret_value)

@@ -25,9 +25,6 @@ struct limits {
 /* The name of RLIMIT_x; NULL: there is no such limit. */
 const char *limits_name(int resource);
 
-/* Those of this process. */
-void limits_capture(struct limits *ret_limits);
-
 /* -EINVAL with a text: an unknown name (a limit left out is a limit not kept), or no pair of
  * numbers. */
 int limits_decode(json_t *json, struct limits *ret_limits, struct error *err) MUST_CHECK;

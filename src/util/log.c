@@ -7,27 +7,17 @@
 #include <stdarg.h>
 #include <unistd.h>
 
-static enum log_level log_max = LOG_LEVEL_INFO;
-
-void log_set_level(enum log_level max)
-{
-	log_max = max;
-}
-
 void log_line(enum log_level level, const char *fmt, ...)
 {
 	static const char *const names[] = {
 	    [LOG_LEVEL_ERROR] = "error",
 	    [LOG_LEVEL_WARNING] = "warning",
 	    [LOG_LEVEL_INFO] = "info",
-	    [LOG_LEVEL_DEBUG] = "debug",
 	};
 	char line[2048];
 	va_list ap;
 	int n, more;
 
-	if (level > log_max)
-		return;
 	n = snprintf(line, sizeof line, "%s %s ", TIMESTAMP_TEXT(timestamp_now_ms()), names[level]);
 	va_start(ap, fmt);
 	more = vsnprintf(line + n, sizeof line - (size_t)n - 1, fmt, ap);

@@ -58,13 +58,6 @@ char *paths_in_runtime(const char *name)
 	return mem_printf("%s/%s", dir, name);
 }
 
-char *paths_in_state(const char *name)
-{
-	auto_free char *dir = paths_state_dir();
-
-	return mem_printf("%s/%s", dir, name);
-}
-
 char *paths_system_runtime_dir(void)
 {
 	const char *given = env_absolute("PLIMSOLL_SYSTEM_RUNTIME_DIR");

@@ -18,7 +18,6 @@
 char *paths_runtime_dir(void);
 char *paths_state_dir(void);
 char *paths_in_runtime(const char *name); /* "<runtime>/<name>" */
-char *paths_in_state(const char *name);   /* "<state>/<name>" */
 
 char *paths_system_runtime_dir(void);
 char *paths_system_state_dir(void);

@@ -195,7 +195,6 @@ static void a_proper_engine(void **state)
 	server->manner = PROPER;
 	assert_int_equal(container_engine_open(server->path, SLACK_MS, &engine, &err), 0);
 	assert_int_equal(container_engine_kind(engine), CONTAINER_DOCKER);
-	assert_string_equal(container_engine_version(engine), "20.10.24");
 	assert_string_equal(container_engine_socket(engine), server->path);
 	assert_int_equal(container_engine_list(engine, "p", &list, &err), 0);
 	assert_int_equal(list.n, 2);
@@ -235,15 +234,12 @@ static void what_goes_away_between_is_left_out(void **state)
 	struct server *server = *state;
 	auto_containers struct containers list = {};
 	auto_container_engine struct container_engine *engine = NULL;
-	struct container c;
 	struct error err = {};
 
 	server->manner = GONE_BETWEEN;
 	assert_int_equal(container_engine_open(server->path, SLACK_MS, &engine, &err), 0);
 	assert_int_equal(container_engine_list(engine, NULL, &list, &err), 0);
 	assert_int_equal(list.n, 1);
-	assert_int_equal(container_engine_inspect(engine, ID_B, &c, &err), -ENOENT);
-	assert_non_null(strstr(err.text, "No such container: b"));
 }
 
 static void a_bad_engine_costs_its_deadline(void **state)

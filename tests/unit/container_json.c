@@ -38,7 +38,6 @@ static void kinds_are_told_apart(void **state)
 
 	assert_int_equal(container_parse_version(docker, &about, &err), 0);
 	assert_int_equal(about.kind, CONTAINER_DOCKER);
-	assert_string_equal(about.version, "20.10.24+dfsg1");
 	assert_string_equal(about.libpod_api, "");
 	assert_int_equal(container_parse_version(podman, &about, &err), 0);
 	assert_int_equal(about.kind, CONTAINER_PODMAN);
@@ -55,10 +54,8 @@ static void headers_tell_them_apart_too(void **state)
 
 	assert_true(container_parse_server("Docker/20.10.24+dfsg1 (linux)", "", &about));
 	assert_int_equal(about.kind, CONTAINER_DOCKER);
-	assert_string_equal(about.version, "20.10.24+dfsg1");
 	assert_true(container_parse_server("Libpod/4.3.1 (linux)", "4.3.1", &about));
 	assert_int_equal(about.kind, CONTAINER_PODMAN);
-	assert_string_equal(about.version, "4.3.1");
 	assert_string_equal(about.libpod_api, "4.3.1");
 	assert_true(container_parse_server("Libpod/5", "../x", &about));
 	assert_string_equal(about.libpod_api, "");

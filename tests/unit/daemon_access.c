@@ -1,6 +1,7 @@
 /* Who may do what, what is shown of whose things, and whom a task runs as. */
 #include "daemon/access.h"
 #include "daemon/owner.h"
+#include "own_limits.h"
 #include "util/users.h"
 
 #include <errno.h>
@@ -216,7 +217,7 @@ static void test_who_a_sender_is(void **state)
 	assert_true(owner.uid == geteuid() && owner.rlimits);
 	limits = parse(owner.rlimits);
 	assert_int_equal(limits_decode(limits, &got, &err), 0);
-	limits_capture(&mine);
+	mine = own_limits();
 	assert_memory_equal(&got, &mine, sizeof mine);
 	/* The number of a process that ended, gone to another user's. */
 	other.uid = BOB;

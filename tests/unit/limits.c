@@ -1,6 +1,7 @@
 /* Resource limits by name, as JSON, and applied in a child. */
 #include "util/limits.h"
 
+#include "own_limits.h"
 #include "unit.h"
 
 #include <errno.h>
@@ -31,7 +32,7 @@ static void test_there_and_back(void **state)
 	struct limits own, again = {}, some = {};
 	auto_json json_t *json = NULL;
 
-	limits_capture(&own);
+	own = own_limits();
 	assert_int_equal(own.set, (1u << LIMITS_MAX) - 1);
 	json = limits_encode(&own);
 	assert_int_equal(limits_decode(json, &again, NULL), 0);

@@ -3,6 +3,7 @@
 
 #include "run/client.h"
 
+#include "own_limits.h"
 #include "unit.h"
 
 #include <errno.h>
@@ -51,7 +52,7 @@ static void test_user(void **state)
 	struct supervisor_start start = base();
 	struct protocol_request request;
 
-	limits_capture(&user.limits);
+	user.limits = own_limits();
 	user.limits.of[RLIMIT_CORE].soft = 0;
 	user.limits.of[RLIMIT_CORE].hard = LIMITS_NONE;
 	start.user = &user;

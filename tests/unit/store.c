@@ -52,6 +52,15 @@ static int folder_destroy(void **state)
 	return 0;
 }
 
+/* Of the database in it. */
+static const char *database(const struct folder *folder)
+{
+	static char path[256];
+
+	(void)snprintf(path, sizeof path, "%s/state.db", folder->path);
+	return path;
+}
+
 static struct store *open_store(const struct folder *folder)
 {
 	struct store *store = NULL;
@@ -334,7 +343,7 @@ static void test_second_daemon_is_refused(void **state)
 	assert_int_equal(store_open(((struct folder *)*state)->path, &second, &err), -EBUSY);
 	assert_non_null(strstr(err.text, pid));
 	assert_null(second);
-	assert_int_equal(stat(store_path(store), &st), 0);
+	assert_int_equal(stat(database(*state), &st), 0);
 	assert_int_equal(st.st_mode & 0777, 0600);
 	store_close(store);
 	store_close(open_store(*state)); /* the lock goes with its holder */
@@ -557,7 +566,7 @@ static void test_locked_by_another_program(void **state)
 	sqlite3 *other;
 	struct error err;
 
-	assert_int_equal(sqlite3_open(store_path(store), &other), SQLITE_OK);
+	assert_int_equal(sqlite3_open(database(*state), &other), SQLITE_OK);
 	assert_int_equal(sqlite3_exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
 	assert_int_equal(store_begin(store, &err), -EBUSY);
 	assert_non_null(strstr(err.text, "locked"));

@@ -7,6 +7,7 @@
 
 #include "util/size.h"
 
+#include <errno.h>
 #include <string.h>
 
 /* The planner gives up its proof after this many nodes: a check is run again and again. 40 services
@@ -219,19 +220,94 @@ static void as_compose(const struct check *check, struct plan_problem *problem)
 	problem->services = services;
 }
 
+/* What is below all load lines together, and below the highest of them. */
+static void sum_capacity(const struct check *check, uint64_t *ret_all, uint64_t *ret_most)
+{
+	*ret_all = *ret_most = 0;
+	for (size_t g = 0; g < check->stack->list->n; g++) {
+		const uint64_t room = check_capacity_of(check, g);
+
+		*ret_all += room;
+		*ret_most = MAX_OF(*ret_most, room);
+	}
+}
+
+/* Without the planner: no GPU takes it, or all together is more than all GPUs take. */
+static bool sum_does_not_fit(struct check *check)
+{
+	const struct stack *stack = check->stack;
+	const struct stack_service *largest = NULL;
+	uint64_t all, most, sum = 0;
+	auto_free char *message = NULL;
+	size_t n = 0;
+
+	sum_capacity(check, &all, &most);
+	for (size_t i = 0; i < stack->n; i++) {
+		const struct stack_service *service = &stack->services[i];
+
+		if (!service->wants_gpu || !service->vram_known)
+			continue;
+		n++;
+		sum += check_load_of(service) * stack_gpus_asked(service);
+		if (!largest || stack_least_bytes(service) > stack_least_bytes(largest))
+			largest = service;
+	}
+	if (!largest || stack->list->n == 0)
+		return false;
+	if (stack_least_bytes(largest) > most)
+		message = mem_printf("%s needs %s on a GPU, and the most that one has below its "
+				     "load line is %s",
+				     largest->service->name, SIZE_TEXT(stack_least_bytes(largest)),
+				     SIZE_TEXT(most));
+	else if (sum > all)
+		message = mem_printf("%zu services need %s, and all GPUs have %s below their load "
+				     "lines",
+				     n, SIZE_TEXT(sum), SIZE_TEXT(all));
+	if (!message)
+		return false;
+	check_add(check, CHECK_DOES_NOT_FIT,
+		  &(struct finding){
+		      .span = compose_request_place(largest->gpus->decides),
+		      .service = largest->service->name,
+		      .message = TAKE(message),
+		      .fix = mem_strdup("fewer or smaller services, or let some load on demand "
+					"(`on-demand: true` under x-plimsoll)"),
+		  });
+	return true;
+}
+
+static void not_proved(struct check *check, const char *why, const char *fix)
+{
+	check_add(
+	    check, CHECK_FIT_UNKNOWN,
+	    &(struct finding){
+		.message = mem_printf("whether all services fit together is not known: %s", why),
+		.fix = mem_strdup(fix),
+	    });
+}
+
 static void does_not_fit(struct check *check)
 {
 	struct stack_problem problem = {};
 	auto_plan struct plan *plan = NULL;
+	struct error why = {};
+	int r = stack_problem(check->stack, PLAN_BALANCE, &problem, &why);
 
+	if (r == -E2BIG && !sum_does_not_fit(check))
+		not_proved(check, error_text(&why),
+			   "check it in parts, each with what shares its GPUs");
 	/* A pin to a GPU that is not there has a finding of its own. */
-	if (stack_problem(check->stack, PLAN_BALANCE, &problem, NULL) < 0)
+	if (r < 0)
 		return;
 	problem.problem.work_max = WORK_MAX;
 	as_compose(check, &problem.problem);
 	if (problem.problem.n_services > 0 && problem.problem.n_gpus > 0 &&
-	    plan_solve(&problem.problem, &plan, NULL) == 0 && !plan->feasible && plan->proved)
-		no_way(check, &problem, plan);
+	    plan_solve(&problem.problem, &plan, NULL) == 0 && !plan->feasible) {
+		if (plan->proved)
+			no_way(check, &problem, plan);
+		else if (!sum_does_not_fit(check))
+			not_proved(check, plan->reason, "`plimsoll plan` looks longer");
+	}
 	stack_problem_finish(&problem);
 }
 

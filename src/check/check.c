@@ -33,6 +33,22 @@ const struct check_rule check_rules[] = {
 	{"does-not-fit", FINDING_ERROR, false, "no assignment fits",
 	 "However the services are put on the GPUs, one of them has no room: the planner has "
 	 "proved it. The fix is the smallest change that helps; `plimsoll plan` lists the others."},
+    RULE(FIT_UNKNOWN) =
+	{"fit-unknown", FINDING_INFO, false, "not proved whether all fits",
+	 "There are too many services for the planner, or it found neither an assignment nor the "
+	 "proof that there is none in the time a check takes. Only sums were compared: what all "
+	 "need with what all GPUs have below their load lines, and each service with the largest "
+	 "GPU."},
+    RULE(RAM_OVER_HOST) =
+	{"ram-over-host", FINDING_ERROR, false, "more RAM than the host has",
+	 "What the services say they need of the host's RAM (`ram:` under x-plimsoll), all "
+	 "replicas together, is more than the host has: with all of them at work it swaps, or the "
+	 "kernel ends one of them."},
+    RULE(RAM_OVER_HOST_NOW) =
+	{"ram-over-host-now", FINDING_WARNING, false, "more RAM than there is now",
+	 "What the services say they need of the host's RAM is more than what is available now and "
+	 "what they use already: something else on the host has it. Asked only where containers "
+	 "are looked at, not of an --inventory."},
     RULE(IDLE_GPU) =
 	{"idle-gpu", FINDING_WARNING, false, "GPU idle while another is shared",
 	 "Two services or more are pinned to one GPU while no service is assigned to another one "
@@ -155,6 +171,10 @@ const struct check_rule check_rules[] = {
 	{"no-vram", FINDING_INFO, false, "VRAM not known",
 	 "Nothing says how much VRAM the service needs, and it does not run here: it is not "
 	 "counted, and `plan` leaves it out."},
+    RULE(PROFILE_OFF) =
+	{"profile-off", FINDING_INFO, false, "services that were not looked at",
+	 "Services of profiles that are not on ask for a GPU. They are in no sum and no other "
+	 "finding; --profile NAME checks them with the rest, --profile '*' all of them."},
     RULE(MEASURED_ABOVE) =
 	{"measured-above", FINDING_WARNING, false, "uses more than declared",
 	 "The running container uses more VRAM than x-plimsoll says. Plans are made with what is "
@@ -258,8 +278,9 @@ void check_run(const struct stack *stack, const struct compose_files *beside,
 	       struct findings *ret_findings)
 {
 	static void (*const subjects[])(struct check *) = {
-	    check_capacity,  check_now,      check_placement, check_needs,      check_sources,
-	    check_variables, check_requests, check_visible,   check_containers, check_suppress,
+	    check_capacity,  check_ram,     check_profiles,   check_now,
+	    check_placement, check_needs,   check_sources,    check_variables,
+	    check_requests,  check_visible, check_containers, check_suppress,
 	};
 	struct check check = {.stack = stack, .beside = beside, .findings = ret_findings};
 

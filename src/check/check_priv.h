@@ -17,6 +17,9 @@ enum check_code {
 	CHECK_OVER_LOAD_LINE,
 	CHECK_OVER_LOAD_LINE_NOW,
 	CHECK_DOES_NOT_FIT,
+	CHECK_FIT_UNKNOWN,
+	CHECK_RAM_OVER_HOST,
+	CHECK_RAM_OVER_HOST_NOW,
 	CHECK_IDLE_GPU,
 	CHECK_GPU_NOT_THERE,
 	CHECK_GPU_UNUSABLE,
@@ -47,6 +50,7 @@ enum check_code {
 	CHECK_GPUS_KEY,
 	CHECK_DEVICE_NODE,
 	CHECK_NO_VRAM,
+	CHECK_PROFILE_OFF,
 	CHECK_MEASURED_ABOVE,
 	CHECK_MEASURED_BELOW,
 	CHECK_DRIFT,
@@ -66,6 +70,8 @@ void check_add(struct check *check, enum check_code code, const struct finding *
 
 /* The subjects, a file each or two. */
 void check_capacity(struct check *check);   /* sizes, load lines, what cannot fit */
+void check_ram(struct check *check);        /* the host's RAM */
+void check_profiles(struct check *check);   /* services of profiles that are off */
 void check_now(struct check *check);        /* GPUs above their line as they are measured */
 void check_placement(struct check *check);  /* GPUs that are not there, idle, against x-plimsoll */
 void check_needs(struct check *check);      /* what x-plimsoll names and is not there */

@@ -9,6 +9,7 @@
 #include "config/rule.h"
 #include "container/names.h"
 #include "gpu/sampler.h"
+#include "host/json.h"
 #include "host/process.h"
 #include "place/gpus_json.h"
 #include "util/timestamp.h"
@@ -80,6 +81,22 @@ static int rules_of(const struct gpu_list *list, struct ledger_rule **ret_rules,
 	return 0;
 }
 
+/* As the daemon tells it; nothing is promised to tasks when there is none. */
+static json_t *host_of(const struct host *host)
+{
+	struct host_info info = {};
+	struct error ignored;
+	uint64_t available = 0;
+	json_t *json;
+
+	if (host && host_sample(host, &info, &ignored) < 0)
+		info = (struct host_info){};
+	json = host_info_to_json(&info);
+	(void)json_object_set_new(json, "ram_room_bytes",
+				  jsonx_u64_if(host_ram_available(&info, &available), available));
+	return json;
+}
+
 static int look(int64_t deadline_ms, json_t **ret_gpus, struct error *err)
 {
 	auto_gpu_list struct gpu_list *list = NULL;
@@ -103,6 +120,7 @@ static int look(int64_t deadline_ms, json_t **ret_gpus, struct error *err)
 	ledger = ledger_create(list, NULL, 0, &(struct ledger_host){}, &options);
 	*ret_gpus = gpus_to_json(list, ledger,
 				 &(struct gpus_json_options){.owner = owner, .data = &looker});
+	(void)json_object_set_new(*ret_gpus, "host", host_of(host));
 	container_names_destroy(looker.names);
 	ledger_destroy(ledger);
 	return 0;

@@ -51,27 +51,164 @@ static void add_processes(json_t *gpu)
 	json_decref(processes);
 }
 
-static int check_gpu(const json_t *json, size_t i, const char *name, struct error *err)
+/*
+ * Is the content what is wanted? What is not is told with its path and its value, since jansson
+ * keeps lines only for what is not JSON at all. What is absent or null is unknown.
+ */
+enum kind {
+	KIND_SIZE,
+	KIND_TEXT,
+	KIND_NUMBER,
+	KIND_DEGREES,
+	KIND_BOOL,
+	KIND_ARRAY,
+	KIND_OBJECT,
+	KIND_PID,
+};
+
+struct member {
+	const char *key;
+	enum kind kind;
+};
+
+static const struct member gpu_members[] = {
+    {"index", KIND_NUMBER},
+    {"uuid", KIND_TEXT},
+    {"name", KIND_TEXT},
+    {"pci_bus_id", KIND_TEXT},
+    {"parent_uuid", KIND_TEXT},
+    {"compute_capability", KIND_TEXT},
+    {"health", KIND_TEXT},
+    {"unified_memory", KIND_BOOL},
+    {"vram", KIND_OBJECT},
+    {"utilization_percent", KIND_NUMBER},
+    {"temperature_celsius", KIND_DEGREES},
+    {"power_milliwatts", KIND_NUMBER},
+    {"power_limit_milliwatts", KIND_NUMBER},
+    {"closed", KIND_TEXT},
+    {"holders", KIND_ARRAY},
+    {},
+};
+static const struct member vram_members[] = {
+    {"total_bytes", KIND_SIZE},
+    {"used_bytes", KIND_SIZE},
+    {"free_bytes", KIND_SIZE},
+    {"reserve_bytes", KIND_SIZE},
+    {},
+};
+static const struct member holder_members[] = {
+    {"kind", KIND_TEXT}, {"name", KIND_TEXT}, {"pids", KIND_ARRAY}, {"used_bytes", KIND_SIZE}, {},
+};
+static const struct member host_members[] = {
+    {"ram_total_bytes", KIND_SIZE},
+    {"ram_available_bytes", KIND_SIZE},
+    {},
+};
+
+/* What is wanted instead, for people; "" when it is one. */
+static const char *wanted(const json_t *value, enum kind kind)
 {
-	static const char *const sizes[] = {"total_bytes", "used_bytes", "free_bytes",
-					    "reserve_bytes"};
-	const json_t *vram = json_object_get(json, "vram");
+	const json_int_t number = json_integer_value(value);
 
-	if (!json_is_object(json))
-		return error_set(err, -EINVAL, "%s: gpus[%zu] is no object", name, i);
-	for (size_t k = 0; k < ARRAY_LEN(sizes); k++) {
-		const json_t *size = json_object_get(vram, sizes[k]);
-
-		if (!size || json_is_null(size))
-			continue;
-		if (!json_is_integer(size) || json_integer_value(size) < 0 ||
-		    (uint64_t)json_integer_value(size) > GPU_BYTES_MAX)
-			return error_set(err, -EINVAL,
-					 "%s: gpus[%zu].vram.%s is no size of memory: a number of "
-					 "bytes is wanted",
-					 name, i, sizes[k]);
+	switch (kind) {
+	case KIND_SIZE:
+		return json_is_integer(value) && number >= 0 && (uint64_t)number <= GPU_BYTES_MAX
+			   ? ""
+			   : "a size of memory: a number of bytes, 0 to 256 TiB";
+	case KIND_TEXT:
+		return json_is_string(value) ? "" : "a text";
+	case KIND_NUMBER:
+		return json_is_integer(value) && number >= 0 && number <= UINT32_MAX
+			   ? ""
+			   : "a whole number, 0 to 4294967295";
+	case KIND_DEGREES:
+		return json_is_integer(value) && number >= INT32_MIN && number <= INT32_MAX
+			   ? ""
+			   : "a whole number of degrees";
+	case KIND_BOOL:
+		return json_is_boolean(value) ? "" : "true or false";
+	case KIND_ARRAY:
+		return json_is_array(value) ? "" : "an array";
+	case KIND_OBJECT:
+		return json_is_object(value) ? "" : "an object";
+	case KIND_PID:
+		return json_is_integer(value) && number > 0 && number <= INT32_MAX
+			   ? ""
+			   : "the number of a process, from 1 on";
 	}
-	return 0;
+	return "";
+}
+
+/* "gpus[0].vram.total_bytes is \"24G\"; wanted is ..." */
+static int complain(const json_t *value, const char *path, const char *what, struct error *err)
+{
+	auto_free char *dumped =
+	    value ? json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_ENSURE_ASCII) : NULL;
+	const char *said = dumped ? dumped : "not there";
+
+	return error_set(err, -EINVAL, "%s is %.40s%s; wanted is %s", path, said,
+			 strlen(said) > 40 ? "..." : "", what);
+}
+
+static int check_value(const json_t *value, enum kind kind, const char *path, struct error *err)
+{
+	const char *what = wanted(value, kind);
+
+	return *what ? complain(value, path, what, err) : 0;
+}
+
+/* The members of an object that are there. */
+static int check_members(const json_t *object, const struct member *members, const char *path,
+			 struct error *err)
+{
+	int r = check_value(object, KIND_OBJECT, path, err);
+
+	for (; r == 0 && members->key; members++) {
+		const json_t *value = json_object_get(object, members->key);
+		auto_free char *where = mem_printf("%s.%s", path, members->key);
+
+		if (value && !json_is_null(value))
+			r = check_value(value, members->kind, where, err);
+	}
+	return r;
+}
+
+static int check_holder(const json_t *holder, const char *path, struct error *err)
+{
+	const json_t *pids = json_object_get(holder, "pids"), *pid;
+	int r = check_members(holder, holder_members, path, err);
+	size_t i;
+
+	json_array_foreach (pids, i, pid) {
+		auto_free char *where = mem_printf("%s.pids[%zu]", path, i);
+
+		r = r < 0 ? r : check_value(pid, KIND_PID, where, err);
+	}
+	return r;
+}
+
+static int check_gpu(const json_t *json, const char *path, struct error *err)
+{
+	const json_t *vram = json_object_get(json, "vram"), *holder;
+	const json_t *health = json_object_get(json, "health");
+	auto_free char *at_vram = mem_printf("%s.vram", path);
+	int r = check_members(json, gpu_members, path, err);
+	size_t i;
+
+	if (r == 0 && json_is_object(vram))
+		r = check_members(vram, vram_members, at_vram, err);
+	if (r == 0 && jsonx_has(json, "health") &&
+	    gpu_health_from_name(json_string_value(health)) < 0) {
+		auto_free char *at_health = mem_printf("%s.health", path);
+
+		r = complain(health, at_health, "ok, lost, needs-reset, stale or error", err);
+	}
+	json_array_foreach (json_object_get(json, "holders"), i, holder) {
+		auto_free char *where = mem_printf("%s.holders[%zu]", path, i);
+
+		r = r < 0 ? r : check_holder(holder, where, err);
+	}
+	return r;
 }
 
 /* UUIDs and indices are what files name GPUs by: there, and each once. In the order of the file. */
@@ -85,10 +222,16 @@ static int check_names(const json_t *gpus, const char *name, struct error *err)
 		const uint64_t index = jsonx_get_u64(gpu, "index", UINT64_MAX);
 
 		if (index > UINT32_MAX)
-			return error_set(err, -EINVAL, "%s: gpus[%zu].index is no index of a GPU",
-					 name, i);
+			return error_set(
+			    err, -EINVAL,
+			    "%s: gpus[%zu].index is missing: the number the GPU has in "
+			    "nvidia-smi is wanted",
+			    name, i);
 		if (!*uuid)
-			return error_set(err, -EINVAL, "%s: gpus[%zu].uuid is missing", name, i);
+			return error_set(err, -EINVAL,
+					 "%s: gpus[%zu].uuid is missing: what nvidia-smi -L calls "
+					 "the GPU is wanted",
+					 name, i);
 		for (size_t k = 0; k < i; k++) {
 			const json_t *other = json_array_get(gpus, k);
 
@@ -141,6 +284,27 @@ static struct ledger_rule *rules_of(const struct gpu_list *list, const json_t *g
 	return rules;
 }
 
+/* RAM; an inventory of an older version says nothing of it. */
+static struct stack_host host_of(const json_t *host)
+{
+	return (struct stack_host){
+	    .total_known = jsonx_has(host, "ram_total_bytes"),
+	    .total_bytes = jsonx_get_u64(host, "ram_total_bytes", 0),
+	    .available_known = jsonx_has(host, "ram_available_bytes"),
+	    .available_bytes = jsonx_get_u64(host, "ram_available_bytes", 0),
+	};
+}
+
+static int check_source(const json_t *json, struct error *err)
+{
+	const json_t *source = json_object_get(json, "source");
+	const json_t *host = json_object_get(json, "host");
+
+	if (source && !json_is_null(source) && gpu_source_from_name(json_string_value(source)) < 0)
+		return complain(source, "source", "ok, as `plimsoll gpus --json` writes it", err);
+	return host && !json_is_null(host) ? check_members(host, host_members, "host", err) : 0;
+}
+
 static int read_list(json_t *json, const char *name, struct gpu_list **ret_list, struct error *err)
 {
 	json_t *gpus = json_object_get(json, "gpus"), *gpu;
@@ -159,19 +323,26 @@ static int read_list(json_t *json, const char *name, struct gpu_list **ret_list,
 		return error_set(err, -E2BIG, "%s: %zu GPUs, at most %d are read", name,
 				 json_array_size(gpus), GPU_LIST_MAX);
 	json_array_foreach (gpus, i, gpu) {
-		r = check_gpu(gpu, i, name, err);
+		auto_free char *path = mem_printf("gpus[%zu]", i);
+
+		r = check_gpu(gpu, path, err);
 		if (r < 0)
-			return r;
+			return error_prefix(err, r, "%s", name);
+	}
+	r = check_names(gpus, name, err);
+	if (r < 0)
+		return r;
+	json_array_foreach (gpus, i, gpu) {
 		add_processes(gpu);
-		if (!json_object_get(gpu, "health"))
+		if (!jsonx_has(gpu, "health"))
 			(void)json_object_set_new(gpu, "health", json_string("ok"));
 		r = check_alone(gpu, i, name, err);
 		if (r < 0)
 			return r;
 	}
-	r = check_names(gpus, name, err);
+	r = check_source(json, err);
 	if (r < 0)
-		return r;
+		return error_prefix(err, r, "%s", name);
 	(void)json_object_set_new(json, "state",
 				  json_string(jsonx_get_string(json, "source", "ok")));
 	r = gpu_list_from_json(json, ret_list, err);
@@ -191,6 +362,7 @@ int inventory_parse(const char *text, size_t len, const char *name, struct inven
 		return r;
 	ret_inventory->rules = rules_of(list, json_object_get(json, "gpus"));
 	ret_inventory->list = TAKE(list);
+	ret_inventory->host = host_of(json_object_get(json, "host"));
 	return 0;
 }
 

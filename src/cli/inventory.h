@@ -7,14 +7,17 @@
 
 #include "gpu/gpu.h"
 #include "place/ledger.h"
+#include "stack/stack.h"
 
 struct inventory {
 	struct gpu_list *list;     /* a holder is one process that uses it all, and the others of
 				      its pids nothing; `container` is set for services */
 	struct ledger_rule *rules; /* one for each GPU of the list */
+	struct stack_host host;
 };
 
-/* Errors: "NAME: GPU 1: ...", -EINVAL for what is no inventory. */
+/* Errors: "NAME:LINE:COLUMN: ..." for what is no JSON; "NAME: gpus[1].vram.total_bytes is \"24G\";
+ * wanted is ...", -EINVAL, for what is no inventory. */
 int inventory_parse(const char *text, size_t len, const char *name, struct inventory *ret_inventory,
 		    struct error *err) MUST_CHECK;
 /* "-" is standard input. */

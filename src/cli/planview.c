@@ -152,6 +152,43 @@ static void draw_services(struct canvas *c)
 	}
 }
 
+/* RAM, where somebody says it: a line, since it is no part of the plan. */
+static void draw_ram(struct canvas *c)
+{
+	const struct stack_host *host = &c->stack->host;
+	struct stack_ram ram;
+	auto_text struct text line = {};
+
+	stack_ram_sum(c->stack, &ram);
+	if (ram.n_services == 0)
+		return;
+	text_add(&line, "Host RAM  ");
+	if (host->total_known)
+		text_add(&line, SIZE_TEXT(host->total_bytes));
+	else
+		text_add(&line, "not known");
+	if (host->available_known)
+		text_printf(&line, ", %s available now", SIZE_TEXT(host->available_bytes));
+	text_printf(&line, "; services say %s: ", SIZE_TEXT(ram.said_bytes));
+	stack_ram_names(c->stack, &line);
+	text_add(c->text, "\n");
+	term_add_wrapped(c->text, line.data, NAMES_INDENT, c->width);
+}
+
+static void warn_of_ram(const struct stack *stack, struct strings *warnings)
+{
+	auto_text struct text text = {};
+	struct stack_ram ram;
+
+	stack_ram_sum(stack, &ram);
+	if (ram.verdict == STACK_RAM_FITS)
+		return;
+	stack_ram_text(stack, &ram, &text);
+	text_printf(&text, "; by priority %s (%s) yields first", ram.yields->service->name,
+		    SIZE_TEXT(stack_ram_of(ram.yields)));
+	strings_take(warnings, text_take(&text));
+}
+
 /* The rest. */
 
 static void draw_list(struct canvas *c, const char *title, const struct strings *lines,
@@ -289,6 +326,7 @@ void planview_warnings(const struct planview *view, struct strings *ret_warnings
 	for (size_t i = 0; i < ARRAY_LEN(all); i++)
 		for (size_t k = 0; k < all[i]->n; k++)
 			strings_add(ret_warnings, all[i]->items[k]);
+	warn_of_ram(w->stack, ret_warnings);
 	for (size_t i = 0; i < problem->n_services; i++) {
 		const struct stack_service *service =
 		    &w->stack->services[view->problem->services[i]];
@@ -370,6 +408,7 @@ void planview_render(const struct planview *view, FILE *file, unsigned width, st
 	for (size_t g = 0; g < c.problem->n_gpus; g++)
 		canvas_draw_gpu(&c, g);
 	draw_services(&c);
+	draw_ram(&c);
 	draw_ways(&c);
 	draw_list(&c, "Not planned", &view->problem->left_out, TERM_BOLD);
 	planview_not_counted(view, &not_counted);

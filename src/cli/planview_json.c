@@ -162,7 +162,6 @@ static json_t *way_json(const struct planview *view, size_t way)
 	(void)json_object_set_new(json, "gpus", lines_json(&taken, &after));
 	(void)json_object_set_new(json, "proved", json_boolean(from->proved));
 	(void)json_object_set_new(json, "reason", jsonx_string_if(from->reason));
-	(void)json_object_set_new(json, "proved", json_boolean(from->proved));
 	return json;
 }
 
@@ -212,6 +211,32 @@ static json_t *not_counted_json(const struct planview *view)
 	return array;
 }
 
+/* The host's RAM, and who says what of it. */
+static json_t *host_json(const struct stack *stack)
+{
+	const struct stack_host *host = &stack->host;
+	json_t *json = json_object(), *services = json_array();
+	struct stack_ram ram;
+
+	stack_ram_sum(stack, &ram);
+	for (size_t i = 0; i < stack->n; i++)
+		if (stack_ram_of(&stack->services[i]) > 0)
+			(void)json_array_append_new(
+			    services, json_pack("{s:s, s:o, s:o}", "service",
+						stack->services[i].service->name, "ram_bytes",
+						jsonx_u64(stack_ram_of(&stack->services[i])),
+						"ram_used_bytes",
+						jsonx_u64_if(stack->ram_used_known,
+							     stack->services[i].ram_used_bytes)));
+	(void)json_object_set_new(json, "ram_total_bytes",
+				  jsonx_u64_if(host->total_known, host->total_bytes));
+	(void)json_object_set_new(json, "ram_available_bytes",
+				  jsonx_u64_if(host->available_known, host->available_bytes));
+	(void)json_object_set_new(json, "ram_said_bytes", jsonx_u64(ram.said_bytes));
+	(void)json_object_set_new(json, "services", services);
+	return json;
+}
+
 json_t *planview_json(const struct planview *view)
 {
 	const struct plan *plan = view->plan;
@@ -239,6 +264,7 @@ json_t *planview_json(const struct planview *view)
 				  has_way ? json_integer((json_int_t)view->way + 1) : json_null());
 	(void)json_object_set_new(json, "assignments", assignments_json(view, &taken));
 	(void)json_object_set_new(json, "gpus", lines_json(view, &taken));
+	(void)json_object_set_new(json, "host", host_json(view->workspace->stack));
 	(void)json_object_set_new(json, "ways_out", ways);
 	(void)json_object_set_new(json, "left_out", left_out_json(&view->problem->left_out));
 	(void)json_object_set_new(json, "not_counted", not_counted_json(view));

@@ -189,6 +189,22 @@ static void add_drains(struct workspace *w, struct ledger_rule *rules)
 	}
 }
 
+/* Of the machine, whatever our own cgroup may use: containers are in another one. */
+static void sample_ram(struct workspace *w)
+{
+	struct host_info info = {};
+	struct error ignored;
+
+	if (!w->host || host_sample(w->host, &info, &ignored) < 0)
+		info = (struct host_info){};
+	w->ram = (struct stack_host){
+	    .total_known = host_info_has(&info, HOST_RAM_TOTAL),
+	    .total_bytes = info.ram_total_bytes,
+	    .available_known = host_info_has(&info, HOST_RAM_AVAILABLE),
+	    .available_bytes = info.ram_available_bytes,
+	};
+}
+
 static int sample(struct workspace *w, struct error *err)
 {
 	struct ledger_rule *rules;
@@ -202,6 +218,7 @@ static int sample(struct workspace *w, struct error *err)
 				 list->text[0] ? list->text : "there is no GPU here");
 	gpu_list_destroy(w->list);
 	w->list = TAKE(list);
+	sample_ram(w);
 	rules = mem_calloc(w->list->n + 1, sizeof *rules);
 	add_drains(w, rules);
 	make_rules(w, rules);
@@ -293,6 +310,7 @@ static int open_inventory(struct workspace *w, const char *path, struct error *e
 		strings_take(&w->warnings, mem_printf("%s: the machine was not well: %s", path,
 						      inventory.list->text));
 	w->list = TAKE(inventory.list);
+	w->ram = inventory.host;
 	make_rules(w, TAKE(inventory.rules));
 	make_ledger(w);
 	for (size_t g = 0; g < w->list->n; g++)
@@ -341,8 +359,55 @@ static struct stack_process process_of(const struct workspace *w, size_t gpu,
 	return process;
 }
 
+/* Does any service say how much RAM it needs? Else nobody wants to know what is used. */
+static bool says_ram(const struct workspace *w)
+{
+	for (size_t i = 0; i < w->config->n_services; i++)
+		if (w->config->services[i].need.has_ram)
+			return true;
+	for (size_t i = 0; i < w->project->n; i++)
+		if (compose_get(compose_get(w->project->services[i].node, "x-plimsoll"), "ram"))
+			return true;
+	return false;
+}
+
+struct ram_sum {
+	const struct workspace *workspace;
+	uint64_t *bytes; /* of each container */
+};
+
+static int add_resident(const struct host_process *process, void *arg)
+{
+	const struct ram_sum *sum = arg;
+	const struct containers *containers = &sum->workspace->containers;
+	struct host_container container;
+
+	if (host_process_container(sum->workspace->host, process->pid, &container) < 0 ||
+	    !container.id[0])
+		return 0;
+	for (size_t i = 0; i < containers->n; i++)
+		if (strcmp(containers->items[i].id, container.id) == 0)
+			sum->bytes[i] += process->rss_bytes;
+	return 0;
+}
+
+/* What each container's processes have of the RAM, pages they share counted for each. NULL: it is
+ * not known, or nobody asks. */
+static uint64_t *sum_ram(const struct workspace *w)
+{
+	struct ram_sum sum = {.workspace = w};
+
+	if (w->is_elsewhere || !w->containers_known || !w->host || !says_ram(w))
+		return NULL;
+	sum.bytes = mem_calloc(w->containers.n + 1, sizeof *sum.bytes);
+	if (w->containers.n > 0)
+		(void)host_process_each(w->host, add_resident, &sum);
+	return sum.bytes;
+}
+
 static int make_stack(struct workspace *w, struct error *err)
 {
+	auto_free uint64_t *ram = sum_ram(w);
 	auto_free struct stack_process *processes = NULL;
 	auto_free const char **names = NULL;
 	auto_free struct need *needs = NULL;
@@ -360,6 +425,8 @@ static int make_stack(struct workspace *w, struct error *err)
 			    process_of(w, g, &w->list->gpus[g].processes[i]);
 	facts.processes = processes;
 	facts.containers = w->containers_known ? &w->containers : NULL;
+	facts.host = w->ram;
+	facts.ram_used_bytes = ram;
 	facts.n_needs = w->config->n_services;
 	names = mem_calloc(facts.n_needs + 1, sizeof *names);
 	needs = mem_calloc(facts.n_needs + 1, sizeof *needs);

@@ -45,6 +45,7 @@ struct workspace {
 	struct compose_project *project;
 	struct gpu_list *list;
 	struct ledger *ledger;
+	struct stack_host ram;
 	bool is_elsewhere;               /* the machine is an inventory's: nothing runs here */
 	struct container_engine *engine; /* NULL: none answers, or the machine is elsewhere */
 	/* Of the project. Elsewhere: those that hold memory there, as their names tell; only id,

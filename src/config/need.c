@@ -69,7 +69,7 @@ static int read_bytes(const struct yamlx *doc, const struct yamlx_node *node, ui
 	int r = yamlx_size(doc, node, &bytes, err);
 
 	if (r == 0 && bytes > GPU_BYTES_MAX)
-		r = yamlx_error(doc, node, -EINVAL, err, "no GPU has that much; at most 256T");
+		r = yamlx_error(doc, node, -EINVAL, err, "nothing has that much; at most 256T");
 	if (r == 0)
 		*ret_bytes = bytes;
 	return r;

@@ -8,6 +8,7 @@
 #include "daemon/services.h"
 #include "daemon/usage.h"
 #include "daemon/waiters.h"
+#include "host/json.h"
 #include "host/process.h"
 #include "place/gpus_json.h"
 
@@ -103,20 +104,10 @@ static void task_list_finish(struct task_list *list)
 
 static json_t *host_to_json(const struct daemon *daemon, const struct ledger *ledger)
 {
-	const struct host_info *info = &daemon->host_info;
-	uint64_t total = 0, available = 0;
-	bool total_known = host_ram_total(info, &total);
-	bool available_known = host_ram_available(info, &available);
-	double cpus = 0;
-	bool cpus_known = host_cpus(info, &cpus);
-	json_t *json = json_object();
+	json_t *json = host_info_to_json(&daemon->host_info);
 
-	(void)json_object_set_new(json, "ram_total_bytes", jsonx_u64_if(total_known, total));
-	(void)json_object_set_new(json, "ram_available_bytes",
-				  jsonx_u64_if(available_known, available));
 	(void)json_object_set_new(json, "ram_room_bytes",
 				  jsonx_u64_if(ledger->ram_known, ledger->ram_room_bytes));
-	(void)json_object_set_new(json, "cpus", jsonx_real_if(cpus_known, cpus, 2));
 	return json;
 }
 

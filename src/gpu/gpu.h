@@ -157,6 +157,9 @@ static inline bool gpu_is_usable(const struct gpu *gpu)
 const char *gpu_health_name(
     enum gpu_health health); /* "ok", "lost", "needs-reset", "error", "stale" */
 const char *gpu_source_name(enum gpu_source_state state); /* "ok", "no-library", "no-driver", ... */
+/* The enum's value, or -EINVAL. NULL is fine. */
+int gpu_source_from_name(const char *name);
+int gpu_health_from_name(const char *name);
 
 struct gpu_list *gpu_list_create(void);
 struct gpu_list *gpu_list_copy(const struct gpu_list *list);

@@ -5,7 +5,5 @@
 
 /* The enum's value, or -EINVAL. NULL is fine. */
 int gpu_name_find(const char *const *names, size_t n, const char *name);
-int gpu_health_from_name(const char *name);
-int gpu_source_from_name(const char *name);
 
 void gpu_list_remove(struct gpu_list *list, size_t at);

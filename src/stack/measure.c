@@ -99,6 +99,8 @@ static void measure_container(const struct measure *m, size_t c)
 	if (!service || !container->running)
 		return;
 	service->running = true;
+	if (m->facts->ram_used_bytes)
+		service->ram_used_bytes += m->facts->ram_used_bytes[c];
 	for (size_t g = 0; g < m->n_gpus; g++) {
 		const struct use *use = &m->uses[c * m->n_gpus + g];
 

@@ -239,6 +239,8 @@ int stack_create(const struct stack_facts *facts, struct stack **ret_stack, stru
 	stack->project = facts->project;
 	stack->list = facts->list;
 	stack->ledger = facts->ledger;
+	stack->host = facts->host;
+	stack->ram_used_known = facts->ram_used_bytes != NULL;
 	r = compose_locate(facts->project, &stack->gpus, err);
 	if (r < 0)
 		return r;

@@ -11,6 +11,12 @@
 #include "place/ledger.h"
 #include "place/plan.h"
 
+/* The host's RAM. */
+struct stack_host {
+	bool total_known, available_known;
+	uint64_t total_bytes, available_bytes; /* MemTotal, MemAvailable of proc(5) */
+};
+
 struct stack_service {
 	const struct compose_service *service;
 	const struct compose_gpus *gpus;
@@ -32,6 +38,8 @@ struct stack_service {
 	bool running;
 	size_t today[PLAN_GPUS_MAX];
 	size_t n_today;
+	/* Resident memory of the processes of all its running containers. */
+	uint64_t ram_used_bytes; /* 0 also where it is not known; see the stack */
 };
 
 struct stack {
@@ -42,6 +50,8 @@ struct stack {
 	struct stack_service *services;  /* one for each service of the project, the same order */
 	size_t n;
 	uint64_t *foreign_bytes; /* for each GPU: what no service of the project explains */
+	struct stack_host host;
+	bool ram_used_known;     /* what its containers use of the host's RAM */
 	struct strings warnings; /* "FILE:LINE:COLUMN: SERVICE: ..." */
 };
 
@@ -64,6 +74,8 @@ struct stack_facts {
 	const struct containers *containers; /* NULL: not known */
 	const struct stack_process *processes;
 	size_t n_processes;
+	struct stack_host host;
+	const uint64_t *ram_used_bytes; /* of each container; NULL: not known, or not of interest */
 };
 
 /* A merged tree as a document for the readers of plimsoll.yaml: the text after interpolation, and
@@ -99,6 +111,29 @@ unsigned stack_gpus_asked(const struct stack_service *service);
  * holds it, in whole words if any does (a number only so). A bool for each GPU; returns how many.
  */
 size_t stack_match_gpus(const struct gpu_list *list, const char *said, bool *ret_which);
+
+/* What a service says it needs of the host's RAM (`ram:`), all replicas together; 0: nothing, or it
+ * is not on. */
+uint64_t stack_ram_of(const struct stack_service *service);
+
+/* All of them, and the host. RAM is no part of the planner's optimum: where a container is on the
+ * GPUs changes nothing about it. */
+struct stack_ram {
+	size_t n_services; /* that say something */
+	uint64_t said_bytes;
+	enum stack_ram_verdict {
+		STACK_RAM_FITS,      /* or it is not known */
+		STACK_RAM_OVER_HOST, /* more than the host has */
+		STACK_RAM_OVER_NOW,  /* more than is available with what they use themselves */
+	} verdict;
+	uint64_t excess_bytes;              /* so much is missing then */
+	const struct stack_service *yields; /* of the lowest priority; NULL: it fits */
+};
+void stack_ram_sum(const struct stack *stack, struct stack_ram *ret_ram);
+/* "llm 16 GiB, clip 8 GiB", the largest first; eight names are enough. */
+void stack_ram_names(const struct stack *stack, struct text *text);
+/* The verdict in numbers, for people. Not when it fits. */
+void stack_ram_text(const struct stack *stack, const struct stack_ram *ram, struct text *text);
 
 /* The planner's problem: services that want a GPU and whose VRAM is known. `ret_services`: for each
  * of the problem's, its index in the stack. Free with stack_problem_finish(). */

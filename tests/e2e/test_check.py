@@ -141,6 +141,20 @@ def test_once_mended_it_is_quiet(sandbox, project):
     assert now["fix"].startswith("`docker compose up -d ai-yolo26 ai-clip`")
 
 
+def test_profiles_that_are_off_are_named(sandbox, project):
+    """What nobody looked at is said, and can be looked at."""
+    change(project / "compose.yaml", "  ai-clip:\n    image", "  spare-b: {image: x, profiles: [extra, more], gpus: all}\n  spare-a: {image: x, profiles: [extra], x-plimsoll: {vram: 1G}}\n  ai-clip:\n    image")
+    found = findings(sandbox, project)
+    (off,) = [f for f in found["findings"] if f["code"] == "profile-off"]
+    assert off["severity"] == "info" and "2 services of profiles that are off were not looked at: spare-b (extra), spare-a (extra)" in off["message"]
+    assert "note [profile-off] 2 services of profiles" in " ".join(check(sandbox, project).stdout.split())
+    for profile in ("*", "extra"):
+        found = findings(sandbox, project, "--profile", profile)
+        assert "spare-b" in {s["service"] for s in found["services"]}
+        assert ("need-without-request", "spare-a") in {(f["code"], f["service"]) for f in found["findings"]}
+        assert "profile-off" not in {f["code"] for f in found["findings"]}
+
+
 # ---- status, formats
 
 

@@ -61,7 +61,7 @@ def check(value, name):
     assert not found, "\n".join(found)
 
 
-@pytest.mark.parametrize("shape", ["gpus", "task", "attempt", "queue", "batch", "plan"])
+@pytest.mark.parametrize("shape", ["gpus", "task", "attempt", "queue", "batch", "plan", "plan-explained", "check", "apply"])
 def test_the_check_finds_what_is_wrong(shape):
     assert list(faults({}, load(shape)))
     assert list(faults(None, load(shape)))
@@ -118,11 +118,42 @@ def test_of_every_verb_that_prints_facts(two_gpus):
         assert shown == task
 
 
+def test_plan_check_and_apply(two_gpus):
+    """Of a project of whose services one moves, one is left out, one is off, and one is too large."""
+    box = two_gpus
+    box.file("compose.yaml", """
+services:
+  llm: {image: i, gpus: [{device_ids: ["${GPU_LLM:-1}"]}], x-plimsoll: {vram: 9G, ram: 1G}}
+  clip: {image: i, gpus: all, x-plimsoll: {models: {a: 1G, b: 1G}}}
+  unknown: {image: i, gpus: [{count: 1}]}
+  off: {image: i, profiles: [big], gpus: [{device_ids: ["0"]}], x-plimsoll: {vram: 5G}}
+""")
+    plan = box.json("plan")
+    check(plan, "plan")
+    assert plan["feasible"] and plan["left_out"] and [(s["service"], s["ram_bytes"]) for s in plan["host"]["services"]] == [("llm", 1 << 30)]
+    assert [(one["service"], one["profile"]) for one in plan["not_counted"]] == [("off", "big")]
+    (one,) = box.json("plan", "--explain", "clip")["assignments"]
+    check(one, "plan-explained")
+    assert [g["index"] for g in one["candidates"]] == [0, 1] and sum(g["here"] for g in one["candidates"]) == 1
+    found = box.json("check", check=1)
+    check(found, "check")
+    assert {f["severity"] for f in found["findings"]} == {"error", "warning", "info"}
+    for options, written in ((["--dry-run"], False), (["--yes"], True), (["--yes"], False)):
+        told = box.json("apply", *options)
+        check(told, "apply")
+        assert told["written"] == written and bool(told["files"]) == bool(told["diff"]) == told["changed"]
+    # What does not fit has ways out, each with the plan it leads to.
+    plan = box.json("plan", "-f", box.file("large.yaml", "services: {a: &a {image: i, gpus: all, x-plimsoll: {vram: 9G}}, b: *a}\n"), check=1)
+    check(plan, "plan")
+    assert plan["ways_out"] and all(way["proved"] for way in plan["ways_out"]) and plan["ways_out"][0]["assignments"]
+
+
 def test_what_is_unknown_is_null(simulated):
     """A GPU that is lost, one whose memory is not reported: null, never 0."""
     box = simulated(scenario="gpus: [{model: rtx-3090, quirks: {memory: unsupported}}, {model: rtx-3070}]\n"
                              "timeline: [{at: 0s, gpu: 1, event: lost, xid: 79}]\n")
-    gpus = wait_until(lambda: (g := box.json("gpus", check=None)["gpus"]) and g[1]["health"] == "lost" and g)
-    check({"gpus": gpus}, "gpus")
+    told = wait_until(lambda: (t := box.json("gpus", check=None))["gpus"][1]["health"] == "lost" and t)
+    check(told, "gpus")
+    gpus = told["gpus"]
     assert gpus[0]["vram"]["total_bytes"] is None and gpus[0]["vram"]["room_bytes"] is None
     assert gpus[1]["utilization_percent"] is None and gpus[1]["temperature_celsius"] is None

@@ -365,6 +365,53 @@ services:
     assert box.json("plan", "--inventory", "i.json", "--profile", "big")["not_counted"] == []
 
 
+def test_ram_of_the_host(sandbox):
+    """Summed beside the host's, for plan a warning, for check a fault; an inventory without it says nothing."""
+    box = sandbox
+    machine = json.loads(LARGE_AND_SMALL) if isinstance(LARGE_AND_SMALL, str) else LARGE_AND_SMALL
+    box.file("i.json", {**machine, "host": {"ram_total_bytes": 64 * GIB, "ram_available_bytes": 40 * GIB}})
+    box.file("none.json", machine)
+    text = """
+services:
+  llm: {image: i, gpus: [{device_ids: ['0']}], x-plimsoll: {vram: 5G, ram: %s}}
+  db: {image: i, deploy: {replicas: 2}, x-plimsoll: {ram: 10G, priority: -1}}
+"""
+    box.file("compose.yaml", text % "30G")
+    plan = box.plimsoll("plan", "--inventory", "i.json", check=0).stdout
+    assert "Host RAM 64 GiB, 40 GiB available now; services say 50 GiB: llm 30 GiB, db 20 GiB" in " ".join(plan.split()) and "Warnings" not in plan
+    box.plimsoll("check", "--inventory", "i.json", "--fail-on", "error", check=0)
+    assert "Host RAM not known; services say 50 GiB" in " ".join(box.plimsoll("plan", "--inventory", "none.json", check=0).stdout.split())
+    box.file("compose.yaml", text % "50G")
+    said = "2 services say to need 70 GiB of the host's RAM (llm 50 GiB, db 20 GiB), which has 64 GiB: 6 GiB less"
+    told = box.json("plan", "--inventory", "i.json")
+    assert told["warnings"] == [said + "; by priority db (20 GiB) yields first"]
+    assert told["host"] == {"ram_total_bytes": 64 * GIB, "ram_available_bytes": 40 * GIB, "ram_said_bytes": 70 * GIB, "services": [
+        {"service": "llm", "ram_bytes": 50 * GIB, "ram_used_bytes": None}, {"service": "db", "ram_bytes": 20 * GIB, "ram_used_bytes": None}]}
+    found = [f for f in box.json("check", "--inventory", "i.json", check=1)["findings"] if f["code"] == "ram-over-host"]
+    assert [(f["severity"], f["line"], f["service"], f["message"]) for f in found] == [("error", 4, "db", said)]
+    assert "ram-over-host" not in box.plimsoll("check", "--inventory", "none.json").stdout
+    # Nobody says anything: no line.
+    box.file("compose.yaml", "services: {llm: {image: i, gpus: all, x-plimsoll: {vram: 5G}}}\n")
+    assert "RAM" not in box.plimsoll("plan", "--inventory", "i.json", check=0).stdout
+
+
+def test_ram_of_the_host_that_is_here(two_gpus):
+    """More than the machine has, whatever machine that is; `gpus` tells of the same one, without a daemon and with one."""
+    box = two_gpus
+    box.file("compose.yaml", "services: {llm: {image: i, gpus: all, x-plimsoll: {vram: 5G, ram: 250T}}}\n")
+    total = next(int(line.split()[1]) << 10 for line in open("/proc/meminfo") if line.startswith("MemTotal"))
+    plan = box.json("plan")
+    assert plan["host"]["ram_total_bytes"] == total and any("says to need 256000 GiB of the host" in w for w in plan["warnings"])
+    assert "ram-over-host" in box.plimsoll("check", check=1).stdout
+    alone = box.json("gpus")["host"]
+    box.plimsoll("serve", "--background", check=0)
+    served = box.json("gpus")["host"]
+    for host in (alone, served):
+        assert set(host) == {"ram_total_bytes", "ram_available_bytes", "ram_room_bytes", "cpus"}
+        assert 0 < host["ram_available_bytes"] < host["ram_total_bytes"] <= total and host["cpus"] > 0
+    assert alone["ram_total_bytes"] == served["ram_total_bytes"]
+
+
 BAD = {
     "no such file": ["-f", "gone.yaml"],
     "YAML": "services: [",

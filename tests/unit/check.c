@@ -26,11 +26,12 @@ struct scene {
 	struct ledger *ledger;
 	struct container containers[16];
 	struct stack_process processes[16];
+	uint64_t ram[16]; /* of each container */
 	size_t n_containers;
 };
 
 /* Told unless a case speaks of them: they are true of nearly every project. */
-static const char *const usual[] = {"index-not-uuid", "no-vram"};
+static const char *const usual[] = {"index-not-uuid", "no-vram", "profile-off"};
 
 static bool shown[64];
 static unsigned n_failed;
@@ -108,15 +109,18 @@ static void add_gpu(struct scene *scene, char *line)
 	gpu->vram.free_bytes = gpu->vram.total_bytes - gpu->vram.used_bytes;
 }
 
-/* "SERVICE GPU SIZE": a container that runs there. */
+/* "SERVICE GPU SIZE [RAM]": a container that runs there. */
 static void add_container(struct scene *scene, char *line)
 {
 	struct container *container = &scene->containers[scene->n_containers];
 	struct stack_process *process = &scene->processes[scene->n_containers++];
 	char *service = strsep(&line, " "), *gpu = strsep(&line, " ");
+	char *size = strsep(&line, " ");
 	uint64_t bytes;
 
-	assert_int_equal(size_parse(line, &bytes, NULL), 0);
+	assert_int_equal(size_parse(size, &bytes, NULL), 0);
+	if (line)
+		assert_int_equal(size_parse(line, &scene->ram[scene->n_containers - 1], NULL), 0);
 	*container =
 	    (struct container){.name = service, .service = service, .number = 1, .running = true};
 	(void)snprintf(container->id, sizeof container->id, "id-%zu", scene->n_containers);
@@ -143,6 +147,21 @@ static void make_machine(struct scene *scene)
 		add_container(scene, line);
 	scene->ledger = ledger_create(scene->list, NULL, 0, &(struct ledger_host){},
 				      &(struct ledger_options){});
+}
+
+/* "TOTAL AVAILABLE" of RAM; nothing: it is not known. */
+static struct stack_host host_of(struct scene *scene)
+{
+	struct stack_host host = {};
+	char *text = section(scene, "host"), *total;
+
+	if (!text)
+		return host;
+	total = strsep(&text, " ");
+	host.total_known = host.available_known = true;
+	assert_int_equal(size_parse(total, &host.total_bytes, NULL), 0);
+	assert_int_equal(size_parse(strsep(&text, "\n"), &host.available_bytes, NULL), 0);
+	return host;
 }
 
 static struct compose_project *load(struct scene *scene)
@@ -276,7 +295,9 @@ static void run_case(const char *path)
 				     .ledger = scene.ledger,
 				     .containers = &containers,
 				     .processes = scene.processes,
-				     .n_processes = scene.n_containers};
+				     .n_processes = scene.n_containers,
+				     .host = host_of(&scene),
+				     .ram_used_bytes = scene.ram};
 	if (stack_create(&facts, &stack, &err) < 0)
 		fail_msg("%s: %s", path, err.text);
 	if (section(&scene, "beside"))

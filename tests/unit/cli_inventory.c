@@ -102,6 +102,22 @@ static void a_closed_gpu_stays_closed(void **state)
 	assert_string_equal(inventory.rules[0].text, "drained since 12:03");
 	assert_int_equal(inventory.list->gpus[0].health, GPU_HEALTH_OK);
 	assert_false(gpu_has(&inventory.list->gpus[0], GPU_USED));
+	assert_false(inventory.host.total_known || inventory.host.available_known);
+}
+
+static void the_host_comes_with_it(void **state)
+{
+	static const char text[] =
+	    "{\"host\": {\"ram_total_bytes\": 68719476736, \"ram_available_bytes\": null, "
+	    "\"cpus\": 16}, "
+	    "\"gpus\": [{\"index\": 0, \"uuid\": \"GPU-0\", \"health\": null}]}";
+	auto_inventory struct inventory inventory = {};
+	struct error err = {};
+
+	(void)state;
+	assert_int_equal(inventory_parse(text, strlen(text), "i", &inventory, &err), 0);
+	assert_true(inventory.host.total_known && !inventory.host.available_known);
+	assert_int_equal(inventory.host.total_bytes, 64 * GIB);
 }
 
 static void what_is_no_inventory_is_refused(void **state)
@@ -113,24 +129,46 @@ static void what_is_no_inventory_is_refused(void **state)
 	    {"[]", "no inventory"},
 	    {"{}", "make one with plimsoll gpus --json"},
 	    {"{\"gpus\": []}", "the inventory has no GPUs"},
-	    {"{\"gpus\": [1]}", "i.json: gpus[0] is no object"},
-	    {"{\"gpus\": [{}]}", "i.json: gpus[0]: a GPU without a valid \"index\""},
+	    {"{\"gpus\": [1]}", "i.json: gpus[0] is 1; wanted is an object"},
+	    {"{\"gpus\": [{}]}", "i.json: gpus[0].index is missing: the number the GPU has"},
 	    {"{\"gpus\": [{\"index\": 0}]}", "gpus[0].uuid is missing"},
 	    {"{\"gpus\": [{\"index\": 0, \"uuid\": \"a\"}, {\"index\": 0, \"uuid\": \"b\"}]}",
 	     "gpus[1].index is 0, as gpus[0].index is"},
 	    {"{\"gpus\": [{\"index\": 0, \"uuid\": \"a\"}, {\"index\": 1, \"uuid\": \"a\"}]}",
 	     "gpus[1].uuid is a, as gpus[0].uuid is"},
 	    {"{\"gpus\": [{\"index\": 0, \"uuid\": \"a\", \"vram\": {\"total_bytes\": -1}}]}",
-	     "gpus[0].vram.total_bytes is no size of memory"},
+	     "i.json: gpus[0].vram.total_bytes is -1; wanted is a size of memory: a number of "
+	     "bytes, 0 to 256 TiB"},
 	    {"{\"gpus\": [{\"index\": 0, \"uuid\": \"a\", \"vram\": {\"reserve_bytes\": "
 	     "9000000000000000000}}]}",
-	     "gpus[0].vram.reserve_bytes is no size of memory"},
+	     "gpus[0].vram.reserve_bytes is 9000000000000000000; wanted is a size"},
 	    {"{\"gpus\": [{\"index\": 0, \"uuid\": \"a\", \"vram\": {\"total_bytes\": "
 	     "281474976710657}}]}",
-	     "i.json: gpus[0].vram.total_bytes is no size of memory"},
-	    {"{\"source\": \"fine\", \"gpus\": [{\"index\": 0, \"uuid\": \"a\"}]}", "no known"},
+	     "i.json: gpus[0].vram.total_bytes is 281474976710657; wanted is a size"},
+	    {"{\"source\": \"fine\", \"gpus\": [{\"index\": 0, \"uuid\": \"a\"}]}",
+	     "i.json: source is \"fine\"; wanted is ok"},
 	    {"{\"gpus\": [{\"index\": 0, \"uuid\": \"a\", \"holders\": [{\"pids\": [0]}]}]}",
-	     "i.json: gpus[0]: a process without a valid \"pid\""},
+	     "i.json: gpus[0].holders[0].pids[0] is 0; wanted is the number of a process"},
+	    {"{\"gpus\": [{\"index\": 0, \"uuid\": \"a\"}, {\"index\": -1, \"uuid\": \"b\"}]}",
+	     "i.json: gpus[1].index is -1; wanted is a whole number"},
+	    {"{\"gpus\": [{\"index\": 0, \"uuid\": \"a\", \"vram\": {\"used_bytes\": \"24G\"}}]}",
+	     "i.json: gpus[0].vram.used_bytes is \"24G\"; wanted is a size"},
+	    {"{\"gpus\": [{\"index\": 0, \"uuid\": [\"a\", \"b\"]}]}",
+	     "i.json: gpus[0].uuid is [\"a\",\"b\"]; wanted is a text"},
+	    {"{\"gpus\": [{\"index\": 0, \"uuid\": \"a\", \"vram\": 3}]}",
+	     "i.json: gpus[0].vram is 3; wanted is an object"},
+	    {"{\"gpus\": [{\"index\": 0, \"uuid\": \"a\", \"health\": \"fine\"}]}",
+	     "i.json: gpus[0].health is \"fine\"; wanted is ok, lost, needs-reset, stale or error"},
+	    {"{\"gpus\": [{\"index\": 0, \"uuid\": \"a\", \"holders\": {}}]}",
+	     "i.json: gpus[0].holders is {}; wanted is an array"},
+	    {"{\"gpus\": [{\"index\": 0, \"uuid\": \"a\", \"compute_capability\": \"8\"}]}",
+	     "i.json: gpus[0]: \"compute_capability\" is not like \"8.6\""},
+	    {"{\"host\": {\"ram_total_bytes\": 1.5}, \"gpus\": [{\"index\": 0, \"uuid\": \"a\"}]}",
+	     "i.json: host.ram_total_bytes is 1.5; wanted is a size"},
+	    {"{\"gpus\": [{\"index\": 0, \"uuid\": \"a\", \"name\": "
+	     "[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20]}]}",
+	     "i.json: gpus[0].name is [1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,...; wanted is a "
+	     "text"},
 	};
 
 	(void)state;
@@ -153,6 +191,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(what_was_printed_comes_back),
 	    cmocka_unit_test(a_closed_gpu_stays_closed),
+	    cmocka_unit_test(the_host_comes_with_it),
 	    cmocka_unit_test(what_is_no_inventory_is_refused),
 	};
 

@@ -124,10 +124,27 @@ static char *grants_dump(const struct sched_attempt *attempt)
 	return jsonx_dump(array);
 }
 
+/* NULL when there is none of it, which is so for most. */
+static char *attempt_more_dump(const struct sched_attempt *attempt)
+{
+	auto_json json_t *json = json_object();
+
+	if (attempt->rung)
+		(void)json_object_set_new(json, "rung", jsonx_string_if(attempt->rung));
+	set_count(json, "ram_bytes", attempt->ram_bytes);
+	set_count(json, "batch_size", attempt->batch_size);
+	if (attempt->overrun)
+		(void)json_object_set_new(json, "overrun", json_true());
+	set_count(json, "oom_requested_bytes", attempt->oom_requested_bytes);
+	if (attempt->limits)
+		(void)json_object_set_new(json, "limits", jsonx_string_if(attempt->limits));
+	return json_object_size(json) > 0 ? jsonx_dump(json) : NULL;
+}
+
 static int put_attempt(struct store *store, const struct sched_task *task,
 		       const struct sched_attempt *attempt, struct error *err)
 {
-	auto_free char *gpus = grants_dump(attempt);
+	auto_free char *gpus = grants_dump(attempt), *more = attempt_more_dump(attempt);
 	struct store_attempt row = {
 	    .task = task->id,
 	    .number = attempt->number,
@@ -145,6 +162,7 @@ static int put_attempt(struct store *store, const struct sched_task *task,
 	    .signal = attempt->signal,
 	    .peak_vram_bytes = attempt->peak_vram_bytes,
 	    .peak_ram_bytes = attempt->peak_ram_bytes,
+	    .more = more,
 	};
 
 	return store_put_attempt(store, &row, err);
@@ -198,30 +216,67 @@ int record_put_batch(struct store *store, const struct sched_batch *batch, const
 	return store_put_batch(store, &row, err);
 }
 
+/* Floors are negative. */
+static json_t *peaks_dump(const struct estimates_peaks *peaks)
+{
+	json_t *array = json_array();
+
+	for (unsigned i = 0; i < peaks->n; i++) {
+		json_int_t bytes = (json_int_t)MIN_OF(peaks->bytes[i], (uint64_t)INT64_MAX);
+
+		(void)json_array_append_new(
+		    array, json_integer(peaks->floors & (UINT32_C(1) << i) ? -bytes : bytes));
+	}
+	return array;
+}
+
+static char *profile_peaks_dump(const struct estimates_row *row)
+{
+	auto_json json_t *json =
+	    json_pack("{s:o, s:o}", "vram", peaks_dump(&row->vram), "ram", peaks_dump(&row->ram));
+
+	set_count(json, "open_vram", row->vram.open_bytes);
+	set_count(json, "open_ram", row->ram.open_bytes);
+	return jsonx_dump(json);
+}
+
+static int put_profile(struct store *store, const struct estimates_row *row, struct error *err)
+{
+	auto_free char *peaks = profile_peaks_dump(row);
+
+	return store_put_profile(store,
+				 &(struct store_profile){
+				     .kind = row->kind,
+				     .model = row->model,
+				     .speed = row->speed,
+				     .vram_request_bytes = row->vram_request_bytes,
+				     .work_seconds = row->work_seconds,
+				     .variance = row->variance,
+				     .utilization_percent = row->utilization_percent,
+				     .peak_vram_bytes = row->peak_vram_bytes,
+				     .peak_ram_bytes = row->peak_ram_bytes,
+				     .samples = row->samples,
+				     .hint_mean = row->hint_mean,
+				     .hint_variance = row->hint_variance,
+				     .hint_covariance = row->hint_covariance,
+				     .hint_samples = row->hint_samples,
+				     .runs = row->runs,
+				     .peaks = peaks,
+				     .oom_vram_bytes = row->oom_vram_bytes,
+				     .batch_size = row->batch_size,
+				     .first_at_ms = row->first_at_ms,
+				     .last_at_ms = row->last_at_ms,
+				 },
+				 err);
+}
+
 int record_put_profiles(struct store *store, const struct estimates_row *rows, size_t n,
 			struct error *err)
 {
 	int r = 0;
 
 	for (size_t i = 0; i < n && r == 0; i++)
-		r = store_put_profile(store,
-				      &(struct store_profile){
-					  .kind = rows[i].kind,
-					  .model = rows[i].model,
-					  .speed = rows[i].speed,
-					  .vram_request_bytes = rows[i].vram_request_bytes,
-					  .work_seconds = rows[i].work_seconds,
-					  .variance = rows[i].variance,
-					  .utilization_percent = rows[i].utilization_percent,
-					  .peak_vram_bytes = rows[i].peak_vram_bytes,
-					  .peak_ram_bytes = rows[i].peak_ram_bytes,
-					  .samples = rows[i].samples,
-					  .hint_mean = rows[i].hint_mean,
-					  .hint_variance = rows[i].hint_variance,
-					  .hint_covariance = rows[i].hint_covariance,
-					  .hint_samples = rows[i].hint_samples,
-				      },
-				      err);
+		r = put_profile(store, &rows[i], err);
 	return r;
 }
 
@@ -400,6 +455,29 @@ static int grants_load(const char *text, struct sched_attempt *attempt, struct e
 	return 0;
 }
 
+static char *string_load(const json_t *json, const char *name)
+{
+	const char *text = jsonx_get_string(json, name, NULL);
+
+	return text ? mem_strdup(text) : NULL;
+}
+
+static int attempt_more_load(const char *text, struct sched_attempt *attempt, struct error *err)
+{
+	auto_json json_t *more = NULL;
+	int r = jsonx_parse(text, strlen(text), "more", &more, err);
+
+	if (r < 0)
+		return r;
+	attempt->rung = string_load(more, "rung");
+	attempt->ram_bytes = jsonx_get_u64(more, "ram_bytes", 0);
+	attempt->batch_size = (unsigned)jsonx_get_u64(more, "batch_size", 0);
+	attempt->overrun = jsonx_get_bool(more, "overrun", false);
+	attempt->oom_requested_bytes = jsonx_get_u64(more, "oom_requested_bytes", 0);
+	attempt->limits = string_load(more, "limits");
+	return 0;
+}
+
 static int attempt_fill(const struct store_attempt *row, struct sched_attempt *attempt,
 			struct error *err)
 {
@@ -420,6 +498,8 @@ static int attempt_fill(const struct store_attempt *row, struct sched_attempt *a
 		r = place_policy_parse(row->policy, &attempt->policy, err);
 	if (r == 0 && row->outcome)
 		r = sched_outcome_parse(row->outcome, &attempt->outcome, err);
+	if (r == 0 && row->more)
+		r = attempt_more_load(row->more, attempt, err);
 	return r < 0 ? r : grants_load(row->gpus, attempt, err);
 }
 
@@ -476,6 +556,8 @@ static void task_finish(struct sched_task *task)
 			free((void *)(uintptr_t)task->attempts[i].gpus[g].uuid);
 		free(task->attempts[i].gpus);
 		free(task->attempts[i].reason);
+		free(task->attempts[i].rung);
+		free(task->attempts[i].limits);
 	}
 	free(task->attempts);
 	free(task->reason);
@@ -574,6 +656,34 @@ void record_batches_finish(struct record_batches *batches)
 	*batches = (struct record_batches){};
 }
 
+static void peaks_load(const json_t *array, struct estimates_peaks *peaks)
+{
+	size_t size = json_array_size(array);
+
+	for (size_t i = size > ESTIMATES_PEAKS ? size - ESTIMATES_PEAKS : 0; i < size; i++) {
+		json_int_t bytes = json_integer_value(json_array_get(array, i));
+
+		if (bytes == 0 || bytes == INT64_MIN)
+			continue;
+		if (bytes < 0)
+			peaks->floors |= UINT32_C(1) << peaks->n;
+		peaks->bytes[peaks->n++] = (uint64_t)(bytes < 0 ? -bytes : bytes);
+	}
+}
+
+/* What cannot be read is measured again. */
+static void profile_peaks_load(const char *text, struct estimates_row *row)
+{
+	auto_json json_t *json = NULL;
+
+	if (!text || jsonx_parse(text, strlen(text), "peaks", &json, NULL) < 0)
+		return;
+	peaks_load(json_object_get(json, "vram"), &row->vram);
+	peaks_load(json_object_get(json, "ram"), &row->ram);
+	row->vram.open_bytes = jsonx_get_u64(json, "open_vram", 0);
+	row->ram.open_bytes = jsonx_get_u64(json, "open_ram", 0);
+}
+
 static int profile_load(void *data, const struct store_profile *profile)
 {
 	struct estimates_row row = {
@@ -589,8 +699,14 @@ static int profile_load(void *data, const struct store_profile *profile)
 	    .hint_variance = profile->hint_variance,
 	    .hint_covariance = profile->hint_covariance,
 	    .hint_samples = profile->hint_samples,
+	    .runs = profile->runs,
+	    .oom_vram_bytes = profile->oom_vram_bytes,
+	    .batch_size = profile->batch_size,
+	    .first_at_ms = profile->first_at_ms,
+	    .last_at_ms = profile->last_at_ms,
 	};
 
+	profile_peaks_load(profile->peaks, &row);
 	(void)snprintf(row.kind, sizeof row.kind, "%s", profile->kind);
 	(void)snprintf(row.model, sizeof row.model, "%s", profile->model);
 	estimates_load(data, &row, 1);

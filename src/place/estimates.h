@@ -52,6 +52,16 @@ struct estimate {
  */
 #define ESTIMATES_PEAKS 32
 #define ESTIMATES_FEW   3
+
+/* The last peaks of one kind on one model, the oldest first. */
+struct estimates_peaks {
+	uint64_t bytes[ESTIMATES_PEAKS];
+	uint32_t floors; /* bit i: bytes[i] was of a task that ran out of memory */
+	unsigned n;
+	uint64_t open_bytes; /* the largest of those that have not ended well; 0 = none, or one
+				ended well since */
+};
+
 struct estimates_need {
 	unsigned peaks;      /* measured, at most ESTIMATES_PEAKS */
 	bool known;          /* ESTIMATES_FEW or more: good for a request */
@@ -79,7 +89,9 @@ struct estimates_sample {
 	bool ended;         /* its peaks are final; else it runs and they may still grow: they count
 			       for the need as long as no final one is there */
 	bool out_of_memory; /* it ran out of the GPU's memory at peak_vram_bytes: a floor */
-	unsigned batch_size; /* it ran with; 0 = not known. Kept for people to see */
+	uint64_t granted_bytes; /* for out_of_memory with an unknown peak; 0 = not said */
+	unsigned batch_size;    /* it ran with; 0 = not known. Kept for people to see */
+	int64_t at_ms;          /* realtime, for people to see; 0 = not said */
 };
 
 struct estimates *estimates_create(void);
@@ -103,6 +115,11 @@ struct estimates_row {
 	unsigned samples;
 	double hint_mean, hint_variance, hint_covariance; /* of hints, and of hint with work */
 	unsigned hint_samples;
+	unsigned runs; /* ended, however */
+	struct estimates_peaks vram, ram;
+	uint64_t oom_vram_bytes;
+	unsigned batch_size; /* of the last that had one */
+	int64_t first_at_ms, last_at_ms;
 };
 /* Rows changed since the last call with `changed_only`; the caller frees the array. */
 size_t estimates_rows(struct estimates *estimates, bool changed_only,

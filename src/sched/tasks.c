@@ -109,6 +109,8 @@ static void attempts_free(struct sched *sched, struct task_node *t)
 			string_pool_put(&sched->strings, attempt->gpus[g].uuid);
 		free(attempt->gpus);
 		free(attempt->reason);
+		free(attempt->rung);
+		free(attempt->limits);
 	}
 	free(t->pub.attempts);
 }

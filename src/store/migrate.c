@@ -71,6 +71,19 @@ static const char *const steps[] = {
     "DROP INDEX task_ended;"
     "CREATE INDEX task_ended ON task (updated_at, batch)"
     " WHERE state = 'done' OR state = 'failed' OR state = 'canceled' OR state = 'lost';",
+    /* 5: what a kind's need of memory stands on. The largest peak that an earlier version saw is
+     * the first of them: it was of a run that ended well. */
+    "ALTER TABLE attempt ADD COLUMN more TEXT;"
+    "ALTER TABLE archive ADD COLUMN more TEXT;"
+    "ALTER TABLE profile ADD COLUMN runs INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE profile ADD COLUMN peaks TEXT;"
+    "ALTER TABLE profile ADD COLUMN oom_vram INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE profile ADD COLUMN batch_size INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE profile ADD COLUMN first_at INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE profile ADD COLUMN last_at INTEGER NOT NULL DEFAULT 0;"
+    "UPDATE profile SET runs = samples, peaks = json_object("
+    "'vram', CASE WHEN peak_vram > 0 THEN json_array(peak_vram) ELSE json_array() END,"
+    "'ram', CASE WHEN peak_ram > 0 THEN json_array(peak_ram) ELSE json_array() END);",
 };
 static_assert(ARRAY_LEN(steps) == STORE_SCHEMA_VERSION, "one step for each version");
 

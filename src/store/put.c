@@ -147,6 +147,7 @@ int store_put_attempt(struct store *store, const struct store_attempt *attempt, 
 	bind_int_if(&b, attempt->exit_known, attempt->signal);
 	bind_int_if(&b, attempt->peak_vram_bytes > 0, (int64_t)attempt->peak_vram_bytes);
 	bind_int_if(&b, attempt->peak_ram_bytes > 0, (int64_t)attempt->peak_ram_bytes);
+	bind_text(&b, attempt->more);
 	(void)snprintf(doing, sizeof doing, "storing attempt %u of task %llu", attempt->number,
 		       (unsigned long long)attempt->task);
 	return store_run(store, statement, doing, err);
@@ -175,7 +176,26 @@ int store_put_profile(struct store *store, const struct store_profile *profile, 
 	bind_real(&b, profile->hint_variance);
 	bind_real(&b, profile->hint_covariance);
 	bind_int(&b, profile->hint_samples);
+	bind_int(&b, profile->runs);
+	bind_text(&b, profile->peaks);
+	bind_size(&b, profile->oom_vram_bytes);
+	bind_int(&b, profile->batch_size);
+	bind_int(&b, profile->first_at_ms);
+	bind_int(&b, profile->last_at_ms);
 	return store_run(store, statement, "storing a profile", err);
+}
+
+int store_drop_profile(struct store *store, const char *kind, struct error *err)
+{
+	auto_statement sqlite3_stmt *statement = NULL;
+	struct binder b;
+	int r = writer(store, STMT_DROP_PROFILE, &statement, err);
+
+	if (r < 0)
+		return r;
+	b = (struct binder){statement, 1};
+	bind_string(&b, kind);
+	return store_run(store, statement, "forgetting a profile", err);
 }
 
 int store_put_submit(struct store *store, const struct store_submit *submit, struct error *err)

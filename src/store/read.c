@@ -243,6 +243,7 @@ static int attempt_row(sqlite3_stmt *s, void *callback)
 	    .signal = sqlite3_column_int(s, 10),
 	    .peak_vram_bytes = column_size(s, 11),
 	    .peak_ram_bytes = column_size(s, 12),
+	    .more = column_text(s, 13),
 	};
 
 	return c->f(c->data, &attempt);
@@ -261,13 +262,13 @@ int store_each_attempt(struct store *store, const struct store_query *query, sto
 	text_order(query, &ids);
 	text_printf(&text,
 		    "SELECT task, number, device, policy, reason, gpus, started_at, ended_at, "
-		    "outcome, exit_code, signal, peak_vram, peak_ram FROM attempt WHERE task IN "
-		    "(%s)",
+		    "outcome, exit_code, signal, peak_vram, peak_ram, more FROM attempt WHERE task "
+		    "IN (%s)",
 		    ids.data);
 	if (query->archived)
 		text_printf(&text,
 			    " UNION ALL SELECT id, number, device, policy, NULL, gpus, started_at, "
-			    "ended_at, outcome, exit_code, signal, peak_vram, peak_ram "
+			    "ended_at, outcome, exit_code, signal, peak_vram, peak_ram, more "
 			    "FROM archive WHERE number > 0 AND id IN (%s)",
 			    ids.data);
 	text_add(&text, " ORDER BY 1, 2");
@@ -331,6 +332,12 @@ int store_each_profile(struct store *store, store_profile_f *f, void *data, stru
 		    .hint_variance = sqlite3_column_double(s, 11),
 		    .hint_covariance = sqlite3_column_double(s, 12),
 		    .hint_samples = (unsigned)sqlite3_column_int64(s, 13),
+		    .runs = (unsigned)sqlite3_column_int64(s, 14),
+		    .peaks = column_text(s, 15),
+		    .oom_vram_bytes = column_size(s, 16),
+		    .batch_size = (unsigned)sqlite3_column_int64(s, 17),
+		    .first_at_ms = sqlite3_column_int64(s, 18),
+		    .last_at_ms = sqlite3_column_int64(s, 19),
 		};
 
 		r = f(data, &profile);

@@ -29,12 +29,14 @@ static const char *const texts[STMT_COUNT] = {
 	"priority = excluded.priority, updated_at = excluded.updated_at, more = excluded.more",
     [STMT_PUT_ATTEMPT] =
 	"INSERT OR REPLACE INTO attempt (task, number, device, policy, reason, gpus, started_at, "
-	"ended_at, outcome, exit_code, signal, peak_vram, peak_ram) "
-	"VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+	"ended_at, outcome, exit_code, signal, peak_vram, peak_ram, more) "
+	"VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
     [STMT_PUT_PROFILE] =
 	"INSERT OR REPLACE INTO profile (kind, model, speed, vram_request, work, variance, "
 	"utilization, peak_vram, peak_ram, samples, hint_mean, hint_variance, hint_covariance, "
-	"hint_samples) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+	"hint_samples, runs, peaks, oom_vram, batch_size, first_at, last_at) VALUES (?1, ?2, ?3, "
+	"?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)",
+    [STMT_DROP_PROFILE] = "DELETE FROM profile WHERE kind = ?1",
     [STMT_PUT_META] = "INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)",
     [STMT_PUT_SUBMIT] = "INSERT INTO submit (key, is_batch, id, skipped) VALUES (?1, ?2, ?3, ?4)",
     [STMT_FIND_SUBMIT] = "SELECT is_batch, id, skipped FROM submit WHERE key = ?1",
@@ -47,8 +49,8 @@ static const char *const texts[STMT_COUNT] = {
 	"summary FROM batch WHERE (?1 = 0 OR id = ?1) AND (?2 = 0 OR ended_at = 0) ORDER BY id",
     [STMT_EACH_PROFILE] =
 	"SELECT kind, model, speed, vram_request, work, variance, utilization, peak_vram, "
-	"peak_ram, samples, hint_mean, hint_variance, hint_covariance, hint_samples FROM profile "
-	"ORDER BY kind, model",
+	"peak_ram, samples, hint_mean, hint_variance, hint_covariance, hint_samples, runs, peaks, "
+	"oom_vram, batch_size, first_at, last_at FROM profile ORDER BY kind, model",
     [STMT_LAST_IDS] =
 	"SELECT max((SELECT coalesce(max(id), 0) FROM task), "
 	"(SELECT coalesce(max(id), 0) FROM archive), "
@@ -69,14 +71,14 @@ static const char *const texts[STMT_COUNT] = {
     [STMT_ARCHIVE_COPY] =
 	"INSERT OR REPLACE INTO archive (id, batch, row, name, kind, state, reason, fingerprint, "
 	"priority, uid, submitted_at, updated_at, spec, number, device, policy, gpus, started_at, "
-	"ended_at, outcome, exit_code, signal, peak_vram, peak_ram, logs) "
+	"ended_at, outcome, exit_code, signal, peak_vram, peak_ram, more, logs) "
 	"SELECT t.id, t.batch, t.row, t.name, t.kind, t.state, t.reason, t.fingerprint, "
 	"t.priority, t.uid, t.submitted_at, t.updated_at, "
 	"json_object('command', CASE WHEN length(t.spec -> '$.command') <= ?2 "
 	"THEN json(t.spec -> '$.command') END, "
 	"'private', json(CASE WHEN t.spec ->> '$.private' THEN 'true' ELSE 'false' END)), "
 	"coalesce(a.number, 0), a.device, a.policy, a.gpus, a.started_at, a.ended_at, a.outcome, "
-	"a.exit_code, a.signal, a.peak_vram, a.peak_ram, "
+	"a.exit_code, a.signal, a.peak_vram, a.peak_ram, a.more, "
 	"CASE WHEN t.spec ->> '$.log' IS NULL THEN coalesce(a.number, 0) ELSE 0 END "
 	"FROM task t LEFT JOIN attempt a ON a.task = t.id "
 	"AND a.number = (SELECT max(number) FROM attempt WHERE task = t.id) "

@@ -22,7 +22,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define STORE_SCHEMA_VERSION 4
+#define STORE_SCHEMA_VERSION 5
 
 struct store;
 
@@ -76,6 +76,7 @@ struct store_attempt {
 	bool exit_known;
 	int exit_code, signal;
 	uint64_t peak_vram_bytes, peak_ram_bytes; /* 0 = unknown */
+	const char *more; /* JSON: its rung, batch size and the like; NULL = none */
 };
 
 /* One kind of task on one GPU model (place/estimates.h). */
@@ -88,6 +89,11 @@ struct store_profile {
 	unsigned samples;
 	double hint_mean, hint_variance, hint_covariance;
 	unsigned hint_samples;
+	unsigned runs;           /* that ended, however */
+	const char *peaks;       /* JSON: the last ones measured; NULL = none */
+	uint64_t oom_vram_bytes; /* 0 = none */
+	unsigned batch_size;     /* of the last run; 0 = not known */
+	int64_t first_at_ms, last_at_ms;
 };
 
 /* Insert or replace, by id / (task, number) / (kind, model). Only inside a unit. Of a task that is
@@ -100,6 +106,8 @@ int store_put_attempt(struct store *store, const struct store_attempt *attempt,
 		      struct error *err) MUST_CHECK;
 int store_put_profile(struct store *store, const struct store_profile *profile,
 		      struct error *err) MUST_CHECK;
+/* All of a kind, on whatever model; none is no error. Only inside a unit. */
+int store_drop_profile(struct store *store, const char *kind, struct error *err) MUST_CHECK;
 
 /* The id of an environment text (stored once, however many tasks share it). Only inside a unit. */
 int store_intern_environment(struct store *store, const char *text, size_t len, int64_t *ret_id,

@@ -90,6 +90,7 @@ static const char *const ARGV[] = {"python3", "a b.py", "{device}", NULL};
 static struct sched_task task_make(struct sched_attempt *attempt, struct sched_grant *grant)
 {
 	static char reason[] = "exit code 3", placed[] = "GPU 1: most room";
+	static char rung[] = "retry: 9.7 GiB instead of 6.0", limits[] = "watched";
 
 	*grant = (struct sched_grant){.uuid = "GPU-bb",
 				      .index = 1,
@@ -108,7 +109,13 @@ static struct sched_task task_make(struct sched_attempt *attempt, struct sched_g
 					  .outcome = SCHED_ERROR,
 					  .exit_known = true,
 					  .exit_code = 3,
-					  .peak_vram_bytes = 99};
+					  .peak_vram_bytes = 99,
+					  .rung = rung,
+					  .ram_bytes = 123,
+					  .batch_size = 16,
+					  .overrun = true,
+					  .oom_requested_bytes = UINT64_C(9491887063),
+					  .limits = limits};
 	return (struct sched_task){.id = 41,
 				   .batch = 6,
 				   .spec = {.name = "row 2",
@@ -336,6 +343,13 @@ static void test_through_the_store(void **state)
 	assert_int_equal(records.tasks[0].attempts[0].gpus[0].peak_bytes, 99);
 	assert_int_equal(records.tasks[0].attempts[0].gpus[0].vram_bytes, 1 << 30);
 	assert_true(records.tasks[0].attempts[0].gpus[0].used_known);
+	assert_string_equal(records.tasks[0].attempts[0].rung, attempt.rung);
+	assert_string_equal(records.tasks[0].attempts[0].limits, "watched");
+	assert_int_equal(records.tasks[0].attempts[0].ram_bytes, 123);
+	assert_int_equal(records.tasks[0].attempts[0].batch_size, 16);
+	assert_true(records.tasks[0].attempts[0].overrun);
+	assert_int_equal(records.tasks[0].attempts[0].oom_requested_bytes,
+			 attempt.oom_requested_bytes);
 
 	assert_int_equal(record_batches_load(store, 6, false, &batches, &err), 0);
 	assert_int_equal(batches.n, 1);
@@ -393,12 +407,61 @@ static void test_attempts_find_their_tasks(void **state)
 	assert_int_equal(system(clean), 0);
 }
 
+/* What the needs of a kind stand on comes back as it was; what is damaged is measured again. */
+static void test_profiles_through_the_store(void **state)
+{
+	char dir[] = "/tmp/plimsoll-record-XXXXXX";
+	auto_free char *clean = NULL;
+	auto_free struct estimates_row *rows = NULL;
+	struct estimates *estimates = estimates_create();
+	struct store *store = NULL;
+	struct estimates_row row = {.kind = "k",
+				    .model = "RTX",
+				    .work_seconds = 3,
+				    .utilization_percent = 50,
+				    .samples = 2,
+				    .runs = 4,
+				    .vram = {.bytes = {10, 20, 30}, .floors = 2, .n = 3},
+				    .ram = {.bytes = {5}, .n = 1},
+				    .oom_vram_bytes = 20,
+				    .batch_size = 8,
+				    .first_at_ms = 100,
+				    .last_at_ms = 200};
+	const struct store_profile damaged = {
+	    .kind = "damaged", .model = "RTX", .peaks = "{\"vram\":"};
+	const struct store_profile odd = {
+	    .kind = "odd", .model = "RTX", .peaks = "{\"vram\":[0,-7,\"x\",9],\"ram\":7}"};
+	struct error err = {};
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	assert_int_equal(store_open(dir, &store, &err), 0);
+	assert_int_equal(store_begin(store, &err), 0);
+	assert_int_equal(record_put_profiles(store, &row, 1, &err), 0);
+	assert_int_equal(store_put_profile(store, &damaged, &err), 0);
+	assert_int_equal(store_put_profile(store, &odd, &err), 0);
+	assert_int_equal(store_commit(store, &err), 0);
+	assert_int_equal(record_load_profiles(store, estimates, &err), 0);
+	assert_int_equal(estimates_rows(estimates, false, &rows), 3);
+	assert_int_equal(rows[0].vram.n, 0); /* damaged */
+	assert_memory_equal(&rows[1], &row, sizeof row);
+	assert_int_equal(rows[2].vram.n, 2);
+	assert_int_equal(rows[2].vram.bytes[0], 7);
+	assert_int_equal(rows[2].vram.floors, 1);
+	assert_int_equal(rows[2].ram.n, 0);
+	estimates_destroy(estimates);
+	store_close(store);
+	clean = mem_printf("rm -rf %s", dir);
+	assert_int_equal(system(clean), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_batch_defaults),
 	    cmocka_unit_test(test_task_shape),
 	    cmocka_unit_test(test_through_the_store),
+	    cmocka_unit_test(test_profiles_through_the_store),
 	    cmocka_unit_test(test_night_through_the_store),
 	    cmocka_unit_test(test_a_row_of_old),
 	    cmocka_unit_test(test_attempts_find_their_tasks),

@@ -107,6 +107,8 @@ struct seen {
 	size_t n;
 	struct store_attempt attempt;
 	char state[16], reason[64], more[64], gpus[64], outcome[16], summary[64];
+	char attempt_more[64], peaks[80];
+	unsigned runs;
 	double work, hint;
 };
 
@@ -130,6 +132,8 @@ static int see_attempt(void *data, const struct store_attempt *attempt)
 	(void)snprintf(seen->gpus, sizeof seen->gpus, "%s", attempt->gpus);
 	(void)snprintf(seen->outcome, sizeof seen->outcome, "%s",
 		       attempt->outcome ? attempt->outcome : "-");
+	(void)snprintf(seen->attempt_more, sizeof seen->attempt_more, "%s",
+		       attempt->more ? attempt->more : "-");
 	return 0;
 }
 
@@ -151,6 +155,9 @@ static int see_profile(void *data, const struct store_profile *profile)
 	seen->n++;
 	seen->work = profile->work_seconds;
 	seen->hint = profile->hint_covariance;
+	seen->runs = profile->runs;
+	(void)snprintf(seen->peaks, sizeof seen->peaks, "%s",
+		       profile->peaks ? profile->peaks : "-");
 	return 0;
 }
 
@@ -188,6 +195,7 @@ static void test_rows_come_back(void **state)
 	assert_false(seen.attempt.exit_known);
 	assert_int_equal(seen.attempt.peak_vram_bytes, 0);
 	assert_string_equal(seen.outcome, "-");
+	assert_string_equal(seen.attempt_more, "-");
 	assert_string_equal(seen.gpus, "[{\"index\":1}]");
 
 	assert_int_equal(store_begin(store, &err), 0);
@@ -200,6 +208,7 @@ static void test_rows_come_back(void **state)
 	attempt.exit_code = 3;
 	attempt.outcome = "error";
 	attempt.peak_vram_bytes = 1ull << 40;
+	attempt.more = "{\"rung\":\"alone\"}";
 	assert_int_equal(store_put_attempt(store, &attempt, &err), 0);
 	batch.state = "done";
 	batch.ended_at_ms = 9;
@@ -222,6 +231,7 @@ static void test_rows_come_back(void **state)
 	assert_true(seen.attempt.exit_known);
 	assert_int_equal(seen.attempt.exit_code, 3);
 	assert_int_equal(seen.attempt.peak_vram_bytes, 1ull << 40);
+	assert_string_equal(seen.attempt_more, "{\"rung\":\"alone\"}");
 	seen = (struct seen){};
 	assert_int_equal(store_each_batch(store, 0, true, see_batch, &seen, &err), 0);
 	assert_int_equal(seen.n, 0);
@@ -296,8 +306,12 @@ static void test_environments_are_kept_once(void **state)
 static void test_meta_and_profiles(void **state)
 {
 	auto_store struct store *store = open_store(*state);
-	const struct store_profile profile = {
-	    .kind = "whisper", .model = "RTX", .work_seconds = 12.5, .hint_covariance = 0.25};
+	const struct store_profile profile = {.kind = "whisper",
+					      .model = "RTX",
+					      .work_seconds = 12.5,
+					      .hint_covariance = 0.25,
+					      .runs = 7,
+					      .peaks = "{\"vram\":[1,-2]}"};
 	auto_free char *value = NULL;
 	struct seen seen = {};
 	struct error err;
@@ -314,6 +328,17 @@ static void test_meta_and_profiles(void **state)
 	assert_int_equal(store_each_profile(store, see_profile, &seen, &err), 0);
 	assert_int_equal(seen.n, 1);
 	assert_true(seen.work == 12.5 && seen.hint == 0.25);
+	assert_int_equal(seen.runs, 7);
+	assert_string_equal(seen.peaks, "{\"vram\":[1,-2]}");
+
+	assert_int_equal(store_drop_profile(store, "whisper", &err), -EINVAL); /* no unit */
+	assert_int_equal(store_begin(store, &err), 0);
+	assert_int_equal(store_drop_profile(store, "nobody", &err), 0);
+	assert_int_equal(store_drop_profile(store, "whisper", &err), 0);
+	assert_int_equal(store_commit(store, &err), 0);
+	seen.n = 0;
+	assert_int_equal(store_each_profile(store, see_profile, &seen, &err), 0);
+	assert_int_equal(seen.n, 0);
 }
 
 static void test_rollback(void **state)
@@ -650,8 +675,14 @@ static void test_every_earlier_version(void **state)
 					 0);
 			assert_int_equal(seen.n, 1);
 			seen.n = 0;
+			assert_string_equal(seen.attempt_more,
+					    version >= 5 ? "{\"batch_size\":8}" : "-");
+			seen.n = 0;
 			assert_int_equal(store_each_profile(store, see_profile, &seen, &err), 0);
 			assert_int_equal(seen.n, 1);
+			assert_int_equal(seen.runs, version >= 5 ? 13 : 12);
+			assert_string_equal(seen.peaks,
+					    "{\"vram\":[4800000000],\"ram\":[7000000000]}");
 			check_submit_key(store, version >= 2);
 		}
 	}
@@ -677,7 +708,8 @@ static void end_task(struct store *store, uint64_t id, const char *fingerprint, 
 					      .started_at_ms = 5,
 					      .ended_at_ms = 6,
 					      .outcome = "ok",
-					      .exit_known = true};
+					      .exit_known = true,
+					      .more = "{\"batch_size\":4}"};
 	struct error err;
 
 	task.fingerprint = fingerprint;
@@ -781,6 +813,7 @@ static void test_archive(void **state)
 		assert_string_equal(seen.state, "done");
 		assert_int_equal(store_each_attempt(store, &one, see_attempt, &seen, &err), 0);
 		assert_int_equal(seen.attempt.number, 2);
+		assert_string_equal(seen.attempt_more, "{\"batch_size\":4}");
 		assert_int_equal(store_find_done(store, "one", &task, &err), 1);
 		assert_int_equal(task, 1);
 		/* The second has a log of its user's choice: that stays. */

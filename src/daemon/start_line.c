@@ -45,9 +45,10 @@ static void add_gpu(struct text *line, const struct ledger_gpu *gpu, unsigned n,
 		    const struct place_request *request)
 {
 	unsigned long long max = request->max_per_gpu;
+	uint64_t vram = place_request_vram(request, gpu->load_line_bytes);
 
-	if (max == 0 && gpu->vram_known && request->vram_bytes > 0)
-		max = gpu->load_line_bytes / request->vram_bytes;
+	if (max == 0 && gpu->vram_known && vram > 0)
+		max = gpu->load_line_bytes / vram;
 	/* Smaller tasks may be there already: more than there would be room for of this size. */
 	max = max > 0 ? MAX_OF(max, (unsigned long long)n) : 0;
 	text_printf(line, "%sGPU %u: %u", line->len ? " | " : "", gpu->index, n);

@@ -33,7 +33,9 @@ static bool is_brief(const struct place_view *view, const struct place_task *tas
 /* Is the same expected of both on every GPU? */
 static bool is_expected_alike(const struct place_task *a, const struct place_task *b)
 {
-	return a->request->vram_bytes == b->request->vram_bytes && a->work_hint == b->work_hint &&
+	return a->request->vram_bytes == b->request->vram_bytes &&
+	       a->request->fraction_milli == b->request->fraction_milli &&
+	       a->work_hint == b->work_hint &&
 	       (a->kind == b->kind || strcmp(a->kind, b->kind) == 0);
 }
 

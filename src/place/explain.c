@@ -40,6 +40,15 @@ static int no_gpu(const struct ledger *ledger, struct error *err)
 			 ledger->source_text[0] ? ": " : "", ledger->source_text);
 }
 
+/* "20 GiB", "0.5 of a GPU"; nothing where it promises nothing. */
+static void say_size(const struct place_request *request, const char *after, struct reason *reason)
+{
+	if (request->fraction_milli > 0)
+		reason_add(reason, "%.10g of a GPU%s", request->fraction_milli / 1000.0, after);
+	else if (request->vram_bytes > 0)
+		reason_add(reason, "%s%s", SIZE_TEXT(request->vram_bytes), after);
+}
+
 static void say_models(const struct place_wishes *wishes, struct reason *reason)
 {
 	for (size_t i = 0; i < wishes->n_models; i++)
@@ -79,7 +88,7 @@ static void say_rule(const struct ledger_gpu *g, const struct place_request *req
 		say_compute(g, request->wishes, reason);
 	if (fit == FIT_TOO_LARGE)
 		reason_add(reason, "takes requests up to %s%s", SIZE_TEXT(g->max_request_bytes),
-			   request->vram_bytes == 0 ? " (this one promises none)" : "");
+			   !place_request_is_sized(request) ? " (this one promises none)" : "");
 }
 
 static bool is_ruled_out(enum fit fit)
@@ -113,7 +122,7 @@ static struct capacity capacity_for(const struct ledger *ledger,
 			/* Lost or stale for the moment: nothing can be said against it. */
 			if (!g->usable)
 				c.unknown++;
-			else if (request->vram_bytes == 0)
+			else if (!place_request_is_sized(request))
 				c.able++;
 			else
 				c.unreported++;
@@ -121,7 +130,7 @@ static struct capacity capacity_for(const struct ledger *ledger,
 		}
 		if (!c.largest || g->load_line_bytes > c.largest->load_line_bytes)
 			c.largest = g;
-		if (request->vram_bytes <= g->load_line_bytes)
+		if (fit_vram(g, request) <= g->load_line_bytes)
 			c.able++;
 	}
 	return c;
@@ -172,9 +181,10 @@ static int too_large(const struct ledger *ledger, const struct place_request *re
 		return error_set(err, -E2BIG,
 				 "asks for %s of VRAM; no GPU%s reports how much it has: leave "
 				 "the VRAM out to run on it unaccounted%s",
-				 SIZE_TEXT(request->vram_bytes),
+				 request->fraction_milli > 0 ? "a share"
+							     : SIZE_TEXT(request->vram_bytes),
 				 c->ruled_out > 0 ? " it may have" : " here", rules_text);
-	if (request->gpus > 1 && request->vram_bytes == 0)
+	if (request->gpus > 1 && request->vram_bytes == 0) /* a share is never too large */
 		return error_set(err, -E2BIG, "asks for %u GPUs; it may have %zu%s", request->gpus,
 				 c->able, rules_text);
 	if (request->gpus > 1)
@@ -327,8 +337,7 @@ static void say_reserved(const struct place_view *view, const struct fit_counts 
 	reason_add(reason, "kept for task %llu (", (unsigned long long)reserve->task->id);
 	if (request->gpus > 1)
 		reason_add(reason, "%u GPUs, ", request->gpus);
-	if (request->vram_bytes > 0)
-		reason_add(reason, "%s, ", SIZE_TEXT(request->vram_bytes));
+	say_size(request, ", ", reason);
 	reason_add(reason, "waited %s, ", SECONDS_TEXT(reserve->task->waited_seconds));
 	say_start_time(reserve, reason);
 	reason_add(reason, "): this one would ");
@@ -437,17 +446,16 @@ static void explain_needs(const struct place_request *request, struct reason *re
 	reason_add(reason, "needs ");
 	if (request->gpus > 1)
 		reason_add(reason, "%u GPUs with ", request->gpus);
-	if (request->vram_bytes > 0)
-		reason_add(reason, "%s%s", SIZE_TEXT(request->vram_bytes),
-			   request->gpus > 1 ? " each" : "");
+	if (place_request_is_sized(request))
+		say_size(request, request->gpus > 1 ? " each" : "", reason);
 	else
 		reason_add(reason, "a GPU");
 	if (request->exclusive)
 		reason_add(reason, ", exclusively");
 }
 
-static void explain_user(const struct fit_counts *counts, const struct place_task *task,
-			 struct reason *reason)
+static void explain_user(const struct ledger *ledger, const struct fit_counts *counts,
+			 const struct place_task *task, struct reason *reason)
 {
 	const struct place_request *request = task->request;
 	struct fit_user user = {};
@@ -464,7 +472,7 @@ static void explain_user(const struct fit_counts *counts, const struct place_tas
 			   user.gpus == 1 ? "" : "s", request->gpus, user.limits->max_gpus);
 	else
 		reason_add(reason, " with %s of VRAM and asks for %s%s; the limit is %s",
-			   SIZE_TEXT(user.vram_bytes), SIZE_TEXT(request->vram_bytes),
+			   SIZE_TEXT(user.vram_bytes), SIZE_TEXT(fit_vram_most(ledger, request)),
 			   request->gpus > 1 ? " on each GPU" : "",
 			   SIZE_TEXT(user.limits->max_vram_bytes));
 }
@@ -495,7 +503,7 @@ static void explain_gpus(const struct place_view *view, const struct fit_counts 
 			continue;
 		}
 		if (!ledger->gpus[g].vram_known ||
-		    task->request->vram_bytes <= ledger->gpus[g].load_line_bytes)
+		    fit_vram(&ledger->gpus[g], task->request) <= ledger->gpus[g].load_line_bytes)
 			add_ends(view, g, &ends);
 		if (named++ >= NAMED_MAX)
 			continue;
@@ -553,7 +561,7 @@ void place_explain(const struct place_view *view, size_t index, char reason_text
 		reason_add(&reason, "%u tasks of its batch run, the limit is %u",
 			   fit_counts_running(counts, task->batch), request->threads);
 	else if (host == FIT_USER)
-		explain_user(counts, task, &reason);
+		explain_user(ledger, counts, task, &reason);
 	else if (host == FIT_RAM)
 		reason_add(&reason, "needs %s of host RAM; room for %s of %s is left",
 			   SIZE_TEXT(request->ram_bytes), SIZE_TEXT(ledger->ram_room_bytes),

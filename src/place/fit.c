@@ -61,8 +61,21 @@ static struct fit_user *find_user(const struct fit_counts *counts, uid_t uid)
 	return NULL;
 }
 
+uint64_t fit_vram_most(const struct ledger *ledger, const struct place_request *request)
+{
+	uint64_t most = request->vram_bytes;
+
+	if (request->fraction_milli == 0)
+		return most;
+	for (size_t g = 0; g < ledger->n_gpus; g++)
+		if (!place_is_pinned_elsewhere(request, ledger->gpus[g].uuid))
+			most = MAX_OF(most, fit_vram(&ledger->gpus[g], request));
+	return most;
+}
+
 static void count_for_user(struct fit_counts *counts, const struct place_task *task)
 {
+	const struct ledger *ledger = counts->view->ledger;
 	struct fit_user *user = find_user(counts, task->uid);
 
 	if (!user)
@@ -70,7 +83,10 @@ static void count_for_user(struct fit_counts *counts, const struct place_task *t
 	user->running++;
 	user->gpus += (unsigned)task->n_gpus;
 	for (size_t g = 0; g < task->n_gpus; g++)
-		user->vram_bytes = saturate_add(user->vram_bytes, task->request->vram_bytes);
+		user->vram_bytes = saturate_add(
+		    user->vram_bytes, task->gpus[g] < ledger->n_gpus
+					  ? fit_vram(&ledger->gpus[task->gpus[g]], task->request)
+					  : task->request->vram_bytes);
 }
 
 static bool is_cpu_unsized(const struct place_request *request)
@@ -110,7 +126,7 @@ struct fit_counts *fit_counts_create(const struct place_view *view)
 				continue;
 			if (batch)
 				batch->on_gpu[task->gpus[g]]++;
-			if (task->request && task->request->vram_bytes == 0)
+			if (task->request && !place_request_is_sized(task->request))
 				counts->unsized[task->gpus[g]]++;
 		}
 	}
@@ -206,7 +222,7 @@ enum fit fit_rules(const struct ledger_gpu *g, const struct place_request *reque
 	if (request->wishes)
 		fit = fit_wishes(g, request->wishes);
 	if (fit == FIT_OK && g->max_request_bytes > 0 &&
-	    (request->vram_bytes == 0 || request->vram_bytes > g->max_request_bytes))
+	    (!place_request_is_sized(request) || fit_vram(g, request) > g->max_request_bytes))
 		fit = FIT_TOO_LARGE;
 	return fit;
 }
@@ -238,7 +254,7 @@ static enum fit fit_moment(const struct ledger *ledger, const struct place_reque
 			   size_t gpu)
 {
 	const struct ledger_gpu *g = &ledger->gpus[gpu];
-	bool unsized = request->vram_bytes == 0 && request->max_per_gpu == 0;
+	bool unsized = !place_request_is_sized(request) && request->max_per_gpu == 0;
 
 	if (g->start_locked)
 		return FIT_START_LOCK;
@@ -265,13 +281,13 @@ enum fit fit_state(const struct ledger_gpu *g, const struct place_request *reque
 		return FIT_HELD;
 	if (g->max_tasks > 0 && g->n_tasks >= g->max_tasks)
 		return FIT_MAX_TASKS;
-	if (request->vram_bytes > 0 && !g->vram_known)
+	if (place_request_is_sized(request) && !g->vram_known)
 		return FIT_VRAM_UNKNOWN;
-	if (g->vram_known && (g->room_bytes == 0 || request->vram_bytes > g->room_bytes))
+	if (g->vram_known && (g->room_bytes == 0 || fit_vram(g, request) > g->room_bytes))
 		return FIT_ROOM;
 	if (request->max_per_gpu > 0)
 		return of_batch >= request->max_per_gpu ? FIT_MAX_PER_GPU : FIT_OK;
-	return request->vram_bytes == 0 && unsized > 0 ? FIT_UNSIZED : FIT_OK;
+	return !place_request_is_sized(request) && unsized > 0 ? FIT_UNSIZED : FIT_OK;
 }
 
 enum fit fit_gpu(const struct ledger *ledger, const struct fit_counts *counts,
@@ -298,17 +314,18 @@ enum fit fit_gpu(const struct ledger *ledger, const struct fit_counts *counts,
 }
 
 /* One more task of his. */
-static bool user_is_full(const struct fit_user *user, const struct place_request *request)
+static bool user_is_full(const struct ledger *ledger, const struct fit_user *user,
+			 const struct place_request *request)
 {
 	const struct place_user *limits = user->limits;
 	uint64_t vram = user->vram_bytes;
 
-	for (unsigned g = 0; g < request->gpus; g++)
-		vram = saturate_add(vram, request->vram_bytes);
+	for (unsigned g = 0; g < request->gpus && limits->max_vram_bytes > 0; g++)
+		vram = saturate_add(vram, fit_vram_most(ledger, request));
 	return (limits->max_running > 0 && user->running >= limits->max_running) ||
 	       (limits->max_gpus > 0 && request->gpus > 0 &&
 		user->gpus + request->gpus > limits->max_gpus) ||
-	       (limits->max_vram_bytes > 0 && request->vram_bytes > 0 &&
+	       (limits->max_vram_bytes > 0 && place_request_is_sized(request) &&
 		vram > limits->max_vram_bytes);
 }
 
@@ -320,7 +337,7 @@ enum fit fit_host(const struct ledger *ledger, const struct fit_counts *counts,
 
 	if (request->threads > 0 && fit_counts_running(counts, task->batch) >= request->threads)
 		return FIT_THREADS;
-	if (user && user_is_full(user, request))
+	if (user && user_is_full(ledger, user, request))
 		return FIT_USER;
 	if (ledger->ram_known && request->ram_bytes > ledger->ram_room_bytes)
 		return FIT_RAM;

@@ -38,6 +38,16 @@ enum fit {
 
 struct fit_counts;
 
+/* What the request takes of that GPU (request.h). */
+static inline uint64_t fit_vram(const struct ledger_gpu *gpu, const struct place_request *request)
+{
+	return place_request_vram(request, gpu->load_line_bytes);
+}
+
+/* The most it takes of any one GPU: what a limit on VRAM is compared with while it is not known
+ * where it lands. */
+uint64_t fit_vram_most(const struct ledger *ledger, const struct place_request *request);
+
 /* Tasks running, by batch and GPU: what the limits are compared with. */
 struct fit_counts *fit_counts_create(const struct place_view *view);
 void fit_counts_destroy(struct fit_counts *counts);

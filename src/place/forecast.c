@@ -19,9 +19,9 @@
 /* What is left of a task that has long passed its estimate is never taken for nothing. */
 #define REMAINING_FLOOR 0.02
 
-static struct forecast guess(const struct place_request *request, double speed)
+static struct forecast guess(uint64_t vram_bytes, double speed)
 {
-	double gib = (double)MAX_OF(request->vram_bytes, GIB / 4) / (double)GIB;
+	double gib = (double)MAX_OF(vram_bytes, GIB / 4) / (double)GIB;
 	struct forecast f = {};
 
 	f.work_seconds = GUESS_SECONDS * pow(gib, GUESS_GROWTH) / (speed > 0 ? speed : 1);
@@ -35,17 +35,20 @@ struct forecast forecast_task(const struct ledger *ledger, const struct estimate
 	bool on_cpu = gpu == FORECAST_CPU;
 	const char *model = on_cpu ? "" : ledger->gpus[gpu].model;
 	double speed = on_cpu ? 0 : ledger->gpus[gpu].speed;
+	uint64_t vram = on_cpu
+			    ? task->request->vram_bytes
+			    : place_request_vram(task->request, ledger->gpus[gpu].load_line_bytes);
 	struct estimate e = {};
 	struct forecast f;
 	double n, work, utilization = GUESS_UTILIZATION;
 
 	if (estimates)
-		e = estimates_get(estimates, task->kind, model, speed, task->request->vram_bytes);
+		e = estimates_get(estimates, task->kind, model, speed, vram);
 	work = estimate_work(&e, task->work_hint);
 	if (e.utilization_known)
 		utilization = MAX_OF(MIN_OF(e.utilization_percent, 100.0), 1.0);
 	if (!e.known || !(work > 0)) {
-		f = guess(task->request, speed);
+		f = guess(vram, speed);
 		f.utilization_known = e.utilization_known;
 		f.utilization_exact = e.utilization_known && !e.utilization_is_floor;
 		f.utilization_percent = utilization;

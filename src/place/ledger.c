@@ -256,14 +256,16 @@ void ledger_book(struct ledger *ledger, const size_t *gpus, size_t n_gpus,
 {
 	for (size_t i = 0; i < n_gpus; i++) {
 		struct ledger_gpu *gpu = &ledger->gpus[gpus[i]];
+		uint64_t vram;
 
 		gpu->n_tasks++;
 		gpu->held_exclusive |= request->exclusive;
 		gpu->n_unsettled++;
 		gpu->start_locked |= request->start_lock;
 		gpu->seconds_since_start = 0;
-		gpu->allocated_bytes = saturate_add(gpu->allocated_bytes, request->vram_bytes);
-		gpu->ours_bytes = saturate_add(gpu->ours_bytes, request->vram_bytes);
+		vram = place_request_vram(request, gpu->load_line_bytes);
+		gpu->allocated_bytes = saturate_add(gpu->allocated_bytes, vram);
+		gpu->ours_bytes = saturate_add(gpu->ours_bytes, vram);
 		settle_gpu(gpu);
 	}
 	ledger->ram_room_bytes = saturate_sub(ledger->ram_room_bytes, request->ram_bytes);

@@ -78,6 +78,7 @@ static void read_lanes(struct model *m, const struct place_view *view)
 		lane->usable = g->usable;
 		lane->vram_known = g->vram_known;
 		lane->room = g->room_bytes;
+		lane->load_line = g->load_line_bytes;
 		lane->line = saturate_sub(g->load_line_bytes, g->foreign_bytes);
 		lane->n_tasks = g->n_tasks;
 		lane->held = g->held_exclusive;
@@ -111,8 +112,8 @@ static bool lane_can(const struct model *m, const struct place_view *view, const
 	    fit_rules(&view->ledger->gpus[lane], request) != FIT_OK)
 		return false;
 	if (!m->lanes[lane].vram_known)
-		return request->vram_bytes == 0;
-	return request->vram_bytes <= m->lanes[lane].line;
+		return !place_request_is_sized(request);
+	return lane_vram(m, lane, request) <= m->lanes[lane].line;
 }
 
 /*
@@ -294,7 +295,7 @@ static void read_running(struct model *m, const struct place_view *view)
 		    .id = task->id,
 		};
 		m->batches[found->holder.batch].running++;
-		user_take(&m->users[found->holder.user], task->request);
+		user_take(m, &m->users[found->holder.user], task->request);
 		if (task->n_gpus == 0)
 			found->lanes[found->n_lanes++] = m->n_gpus;
 		for (size_t g = 0; g < task->n_gpus && g < PLACE_GPUS_MAX; g++)

@@ -18,6 +18,7 @@ struct lane {
 	/* The machine as found. */
 	bool usable, vram_known;
 	uint64_t room, line; /* line: room when all of ours are gone */
+	uint64_t load_line;
 	unsigned n_tasks, unsized;
 	bool held;
 	unsigned max_tasks; /* 0 = no limit */
@@ -162,8 +163,15 @@ struct model {
 	bool kept_set;
 };
 
+/* What a request takes of a lane that is a GPU. */
+static inline uint64_t lane_vram(const struct model *m, size_t lane,
+				 const struct place_request *request)
+{
+	return place_request_vram(request, m->lanes[lane].load_line);
+}
+
 /* play.c */
-void user_take(struct user *user, const struct place_request *request);
+void user_take(const struct model *m, struct user *user, const struct place_request *request);
 
 /* play.c: allocate what a play needs, and free it. */
 void play_init(struct model *m);

@@ -98,8 +98,8 @@ static void lane_take(struct model *m, size_t lane, const struct holder *holder)
 	s->n_tasks++;
 	s->held |= request->exclusive;
 	if (lane < m->n_gpus) {
-		s->room = saturate_sub(s->room, request->vram_bytes);
-		s->unsized += request->vram_bytes == 0;
+		s->room = saturate_sub(s->room, lane_vram(m, lane, request));
+		s->unsized += !place_request_is_sized(request);
 	}
 }
 
@@ -126,41 +126,43 @@ static void lane_give(struct model *m, size_t lane, const struct holder *holder)
 	s->n_tasks -= s->n_tasks > 0;
 	s->held &= !request->exclusive;
 	if (lane < m->n_gpus) {
-		s->room = MIN_OF(saturate_add(s->room, request->vram_bytes), m->lanes[lane].line);
-		s->unsized -= request->vram_bytes == 0 && s->unsized > 0;
+		s->room =
+		    MIN_OF(saturate_add(s->room, lane_vram(m, lane, request)), m->lanes[lane].line);
+		s->unsized -= !place_request_is_sized(request) && s->unsized > 0;
 	}
 	open_lane(m, lane);
 }
 
-static uint64_t vram_of_all(const struct place_request *request)
+static uint64_t vram_of_all(const struct model *m, const struct place_request *request)
 {
-	uint64_t vram = 0;
+	uint64_t vram = 0, each = fit_vram_most(m->view->ledger, request);
 
 	for (unsigned g = 0; g < request->gpus; g++)
-		vram = saturate_add(vram, request->vram_bytes);
+		vram = saturate_add(vram, each);
 	return vram;
 }
 
-void user_take(struct user *user, const struct place_request *request)
+void user_take(const struct model *m, struct user *user, const struct place_request *request)
 {
 	if (!user->limits)
 		return;
 	user->running++;
 	user->gpus += request->gpus;
-	user->vram = saturate_add(user->vram, vram_of_all(request));
+	user->vram = saturate_add(user->vram, vram_of_all(m, request));
 }
 
-static void user_give(struct user *user, const struct place_request *request)
+static void user_give(const struct model *m, struct user *user, const struct place_request *request)
 {
 	if (!user->limits)
 		return;
 	user->running--;
 	user->gpus -= request->gpus;
-	user->vram = saturate_sub(user->vram, vram_of_all(request));
+	user->vram = saturate_sub(user->vram, vram_of_all(m, request));
 }
 
 /* As fit.c has it. */
-static bool user_fits(const struct user *user, const struct place_request *request)
+static bool user_fits(const struct model *m, const struct user *user,
+		      const struct place_request *request)
 {
 	const struct place_user *limits = user->limits;
 
@@ -169,8 +171,8 @@ static bool user_fits(const struct user *user, const struct place_request *reque
 	return !(limits->max_running > 0 && user->running >= limits->max_running) &&
 	       !(limits->max_gpus > 0 && request->gpus > 0 &&
 		 user->gpus + request->gpus > limits->max_gpus) &&
-	       !(limits->max_vram_bytes > 0 && request->vram_bytes > 0 &&
-		 saturate_add(user->vram, vram_of_all(request)) > limits->max_vram_bytes);
+	       !(limits->max_vram_bytes > 0 && place_request_is_sized(request) &&
+		 saturate_add(user->vram, vram_of_all(m, request)) > limits->max_vram_bytes);
 }
 
 static void host_give(struct model *m, const struct holder *holder)
@@ -178,7 +180,7 @@ static void host_give(struct model *m, const struct holder *holder)
 	m->ram = saturate_add(m->ram, holder->request->ram_bytes);
 	m->cpu += holder->request->cpu_milli;
 	m->running[holder->batch] -= m->running[holder->batch] > 0;
-	user_give(&m->user_states[holder->user], holder->request);
+	user_give(m, &m->user_states[holder->user], holder->request);
 	m->n_running--;
 	if (m->host_full)
 		open_all(m);
@@ -261,7 +263,8 @@ static double next_key(const struct model *m, size_t class)
 	case MODEL_QUEUE:
 		return -(double)item->waiting;
 	case MODEL_LARGEST:
-		key = (double)c->task->request->vram_bytes * c->task->request->gpus;
+		key = (double)fit_vram_most(m->view->ledger, c->task->request) *
+		      c->task->request->gpus;
 		break;
 	case MODEL_LONGEST:
 	case MODEL_HEAVIEST:
@@ -372,12 +375,12 @@ static bool lane_fits(const struct model *m, size_t class, size_t lane)
 		return false;
 	if (m->reserve && is_reserved(m) && !is_allowed(m, class, lane))
 		return false;
-	if (m->lanes[lane].vram_known && (s->room == 0 || request->vram_bytes > s->room))
+	if (m->lanes[lane].vram_known && (s->room == 0 || lane_vram(m, lane, request) > s->room))
 		return false;
 	if (request->max_per_gpu > 0)
 		return c->task->batch == 0 ||
 		       m->on_lane[c->batch * m->n_lanes + lane] < request->max_per_gpu;
-	return request->vram_bytes > 0 || s->unsized == 0;
+	return place_request_is_sized(request) || s->unsized == 0;
 }
 
 static bool host_fits(const struct model *m, size_t class)
@@ -389,7 +392,7 @@ static bool host_fits(const struct model *m, size_t class)
 		 m->running[c->batch] >= request->threads) &&
 	       !(m->ram_known && request->ram_bytes > m->ram) &&
 	       !(m->cpu_known && request->cpu_milli > m->cpu) &&
-	       user_fits(&m->user_states[c->user], request) &&
+	       user_fits(m, &m->user_states[c->user], request) &&
 	       !(m->reserve && is_reserved(m) && !is_allowed(m, class, m->n_gpus));
 }
 
@@ -450,7 +453,7 @@ static bool rule_declines(const struct model *m, size_t class, size_t lane, doub
 			return true;
 	}
 	if (m->kept_set && m->kept == lane &&
-	    m->classes[class].task->request->vram_bytes > m->kept_spare &&
+	    lane_vram(m, lane, m->classes[class].task->request) > m->kept_spare &&
 	    expected_end(m, class, lane, scale) > m->kept_from)
 		return true;
 	return false;
@@ -575,7 +578,7 @@ static void start(struct model *m, size_t class, const size_t *lanes, size_t n)
 	m->ram = saturate_sub(m->ram, request->ram_bytes);
 	m->cpu = saturate_sub(m->cpu, request->cpu_milli);
 	m->running[c->batch]++;
-	user_take(&m->user_states[c->user], request);
+	user_take(m, &m->user_states[c->user], request);
 	m->n_running++;
 	m->n_left--;
 	m->taken[class]++;
@@ -588,11 +591,11 @@ static double lane_free_at(const struct model *m, size_t class, size_t lane, uin
 	const struct place_request *request = m->classes[class].task->request;
 	const struct lane_state *s = &m->states[lane];
 	double v = s->virtual_time + (m->now - s->at) * s->factor, until = v;
-	uint64_t room = s->room;
+	uint64_t room = s->room, needs = lane_vram(m, lane, request);
 	size_t gone = 0;
 
 	/* Ends in order, without changing the slots: next larger `expected` each time. */
-	while (room < request->vram_bytes) {
+	while (room < needs) {
 		double next = HUGE_VAL;
 
 		if (gone >= s->n_slots)
@@ -608,11 +611,12 @@ static double lane_free_at(const struct model *m, size_t class, size_t lane, uin
 		until = next;
 		for (size_t i = 0; i < s->n_slots; i++)
 			if (MAX_OF(s->slots[i].expected, v) == until) {
-				room = saturate_add(room, s->slots[i].holder.request->vram_bytes);
+				room = saturate_add(room,
+						    lane_vram(m, lane, s->slots[i].holder.request));
 				gone++;
 			}
 	}
-	*ret_spare = room - request->vram_bytes;
+	*ret_spare = room - needs;
 	return m->now + (until - v) / s->factor;
 }
 

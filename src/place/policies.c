@@ -75,13 +75,14 @@ void reason_add_wishes(struct reason *reason, const struct ledger *ledger,
 static unsigned balance_max(const struct choice *choice, const struct ledger_gpu *gpu)
 {
 	const struct place_request *request = choice->task->request;
-	uint64_t n;
+	uint64_t n, vram;
 
 	if (request->max_per_gpu > 0)
 		return request->max_per_gpu;
-	if (request->vram_bytes == 0 || !gpu->vram_known)
+	vram = fit_vram(gpu, request);
+	if (vram == 0 || !gpu->vram_known)
 		return 1;
-	n = gpu->load_line_bytes / request->vram_bytes;
+	n = gpu->load_line_bytes / vram;
 	return (unsigned)MAX_OF(MIN_OF(n, (uint64_t)UINT32_MAX), (uint64_t)1);
 }
 

@@ -59,8 +59,9 @@ struct place_request {
 	 * else starts there. */
 	bool start_lock;
 	unsigned stagger_ms; /* no start on a GPU sooner than this after the one before; 0 = none */
-	/* Instead of vram_bytes: so many thousandths, 1 to 1000, of the total of whatever GPU it
-	 * lands on; 0 = a size was asked for, or nothing. */
+	/* Instead of vram_bytes: so many thousandths, 1 to 1000, of what can be given of whatever
+	 * GPU it lands on, which is its load line: two halves fit, whatever is held in reserve. 0 =
+	 * a size was asked for, or nothing. See place_request_vram(). */
 	unsigned fraction_milli;
 	uint64_t line_above_bytes; /* only GPUs whose load line is above this; 0 = any */
 	/* Nothing of its kind was ever measured: what it says is not taken at its word where others
@@ -74,6 +75,24 @@ static inline bool place_is_pinned_elsewhere(const struct place_request *request
 	return request->pin_uuid && strcmp(request->pin_uuid, uuid) != 0;
 }
 
+/* Does it promise how much VRAM it takes? */
+static inline bool place_request_is_sized(const struct place_request *request)
+{
+	return request->vram_bytes > 0 || request->fraction_milli > 0;
+}
+
+/* What it takes of a GPU with that load line; whole MiB where it is a share. 0: it promises
+ * nothing, or its share of a GPU whose VRAM is not known was asked for. */
+static inline uint64_t place_request_vram(const struct place_request *request, uint64_t line_bytes)
+{
+	uint64_t mib = line_bytes >> 20;
+
+	if (request->fraction_milli == 0)
+		return request->vram_bytes;
+	return (mib / 1000 * request->fraction_milli + mib % 1000 * request->fraction_milli / 1000)
+	       << 20;
+}
+
 /* Do both ask for the same? Whatever takes the one takes the other. */
 static inline bool place_request_is_same(const struct place_request *a,
 					 const struct place_request *b)
@@ -85,6 +104,8 @@ static inline bool place_request_is_same(const struct place_request *a,
 	       a->exclusive == b->exclusive && a->max_per_gpu == b->max_per_gpu &&
 	       a->threads == b->threads && a->wishes == b->wishes &&
 	       a->start_lock == b->start_lock && a->stagger_ms == b->stagger_ms &&
+	       a->fraction_milli == b->fraction_milli &&
+	       a->line_above_bytes == b->line_above_bytes && a->unproven == b->unproven &&
 	       (a->pin_uuid == b->pin_uuid ||
 		(a->pin_uuid && b->pin_uuid && strcmp(a->pin_uuid, b->pin_uuid) == 0));
 }

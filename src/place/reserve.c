@@ -237,7 +237,7 @@ static void release(struct ledger_gpu *g, const struct place_request *gone)
 {
 	g->n_tasks -= g->n_tasks > 0;
 	g->held_exclusive &= !gone->exclusive;
-	g->room_bytes = MIN_OF(saturate_add(g->room_bytes, gone->vram_bytes),
+	g->room_bytes = MIN_OF(saturate_add(g->room_bytes, fit_vram(g, gone)),
 			       saturate_sub(g->load_line_bytes, g->foreign_bytes));
 	if (g->n_tasks == 0)
 		g->room_bytes = saturate_sub(g->load_line_bytes, g->foreign_bytes);
@@ -274,7 +274,7 @@ static double when_taken(const struct plan *plan, size_t gpu, bool earliest,
 		rest_on(&candidate->basis, end, task);
 		candidate->n_gone++;
 		release(&candidate->then, task->request);
-		if (task->request->vram_bytes == 0 && unsized > 0)
+		if (!place_request_is_sized(task->request) && unsized > 0)
 			unsized--;
 		if (task->batch == plan->task->batch && of_batch > 0)
 			of_batch--;
@@ -378,20 +378,20 @@ static uint64_t least_spare(uint64_t room, uint64_t needs, const struct sizes *s
 static uint64_t spare_vram(const struct plan *plan, size_t gpu)
 {
 	const struct place_view *view = plan->view;
+	const struct ledger_gpu *g = &view->ledger->gpus[gpu];
 	struct sizes sizes = {};
 
 	for (size_t i = 0; i < view->n_running; i++)
 		if (place_runs_on(&view->running[i], gpu))
-			add_size(&sizes, view->running[i].request->vram_bytes);
-	return least_spare(view->ledger->gpus[gpu].room_bytes, plan->task->request->vram_bytes,
-			   &sizes);
+			add_size(&sizes, fit_vram(g, view->running[i].request));
+	return least_spare(g->room_bytes, fit_vram(g, plan->task->request), &sizes);
 }
 
 /* A task that has to know what is free, or has the GPU for itself, leaves nothing beside it. */
 static bool wants_it_alone(const struct place_request *request)
 {
 	return request->exclusive || request->start_lock ||
-	       (request->vram_bytes == 0 && request->max_per_gpu == 0);
+	       (!place_request_is_sized(request) && request->max_per_gpu == 0);
 }
 
 static void keep_gpu(struct plan *plan, const struct candidate *c)
@@ -656,7 +656,8 @@ enum reserve_verdict reserve_gpu_verdict(const struct reserve *reserve,
 				   : latest_on(reserve, view, task, gpu);
 	if (latest <= reserve->safe_seconds)
 		return RESERVE_ALLOWS;
-	return kept->spare && !wants_it_alone(request) && request->vram_bytes <= kept->spare_vram
+	return kept->spare && !wants_it_alone(request) &&
+		       fit_vram(&view->ledger->gpus[gpu], request) <= kept->spare_vram
 		   ? RESERVE_ALLOWS
 		   : RESERVE_ENDS_LATER;
 }

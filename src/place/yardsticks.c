@@ -150,6 +150,12 @@ static double parts_of(const struct model_class_facts *k)
 	return MAX_OF(k->request->gpus, 1U);
 }
 
+static uint64_t site_vram(const struct bound *b, const struct site *site,
+			  const struct place_request *request)
+{
+	return fit_vram(&b->ledger->gpus[site->lane], request);
+}
+
 /* Resource-seconds that one part of a class of scale 1 takes when done at a site. */
 static double amount(const struct bound *b, const struct model_class_facts *k, size_t site,
 		     const struct resource *r)
@@ -165,12 +171,13 @@ static double amount(const struct bound *b, const struct model_class_facts *k, s
 		if (r->site != site)
 			return 0;
 		/* Nobody else of ours is there with an exclusive one. */
-		return work * (request->exclusive ? 1 : (double)request->vram_bytes / s->line);
+		return work * (request->exclusive ? 1 : (double)site_vram(b, s, request) / s->line);
 	case RESOURCE_PLACES:
 		return r->site == site && r->batch == k->batch && request->max_per_gpu > 0 ? work
 											   : 0;
 	case RESOURCE_UNSIZED:
-		return r->site == site && request->vram_bytes == 0 && request->max_per_gpu == 0
+		return r->site == site && !place_request_is_sized(request) &&
+			       request->max_per_gpu == 0
 			   ? work
 			   : 0;
 	case RESOURCE_RAM:
@@ -306,7 +313,8 @@ static bool could_hold(const struct ledger_gpu *g, const struct place_request *r
 {
 	if (!g->usable || fit_rules(g, request) != FIT_OK)
 		return false;
-	return g->vram_known ? request->vram_bytes <= g->room_bytes : request->vram_bytes == 0;
+	return g->vram_known ? fit_vram(g, request) <= g->room_bytes
+			     : !place_request_is_sized(request);
 }
 
 /* Rows dealt to the GPUs in turn; one that its GPU cannot hold goes to the next that can. */

@@ -272,7 +272,7 @@ static double work_scale(const struct sched *sched, const struct task_node *t)
 	if (last->n_gpus > 0)
 		model = gpu_model(sched, last->gpus[0].uuid);
 	estimate = estimates_get(sched->estimates, t->pub.spec.kind, model,
-				 model_speed(sched, model), t->pub.spec.request.vram_bytes);
+				 model_speed(sched, model), task_vram_asked(t));
 	if (estimate.samples == 0 || estimate.work_seconds <= 0)
 		return 0;
 	if (t->busy_seconds > 0 && estimate.utilization_known && estimate.utilization_percent > 0)

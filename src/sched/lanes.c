@@ -68,6 +68,13 @@ static void lane_destroy(struct sched *sched, struct lane *lane)
 	free(lane);
 }
 
+/* Shares lie above all sizes, in steps of a sixteenth. */
+static unsigned vram_step(const struct place_request *request)
+{
+	return request->fraction_milli > 0 ? 64 + request->fraction_milli * 16 / 1000
+					   : log2_of(request->vram_bytes);
+}
+
 static struct lane *lane_create(struct sched *sched, struct task_node *t, struct lane **slot)
 {
 	const struct place_request *request = &t->pub.spec.request;
@@ -77,7 +84,7 @@ static struct lane *lane_create(struct sched *sched, struct task_node *t, struct
 	lane->user = t->user;
 	lane->cpu = request->cpu;
 	lane->gpus = request->gpus;
-	lane->vram_log2 = log2_of(request->vram_bytes);
+	lane->vram_step = vram_step(request);
 	lane->exclusive = request->exclusive;
 	lane->start_lock = request->start_lock;
 	lane->pin_uuid = request->pin_uuid;
@@ -97,12 +104,12 @@ static struct lane *lane_create(struct sched *sched, struct task_node *t, struct
 static struct lane *lane_get(struct sched *sched, struct task_node *t)
 {
 	const struct place_request *request = &t->pub.spec.request;
-	unsigned vram_log2 = log2_of(request->vram_bytes);
+	unsigned step = vram_step(request);
 	struct lane **slot = t->pub.batch ? &t->batch->lanes : &t->user->singles;
 
 	for (struct lane *lane = *slot; lane; lane = lane->next) {
 		if (lane->user == t->user && lane->cpu == request->cpu &&
-		    lane->gpus == request->gpus && lane->vram_log2 == vram_log2 &&
+		    lane->gpus == request->gpus && lane->vram_step == step &&
 		    lane->exclusive == request->exclusive &&
 		    lane->start_lock == request->start_lock &&
 		    lane->pin_uuid == request->pin_uuid && lane->wishes == request->wishes)
@@ -237,7 +244,7 @@ static size_t lane_take(const struct sched *sched, struct lane *lane, size_t sha
 
 		if (lane->user->blocked && lane->gpus > 0)
 			break;
-		if (user_limit_met(lane->user, &t->pub.spec.request) == USER_FREE)
+		if (user_limit_met(sched, lane->user, &t->pub.spec.request) == USER_FREE)
 			to[kept++] =
 			    (struct head){lane, nodes[i], nodes[i]->rank + lane->user->offset_ms};
 		else if (patience >= 0 && sched->last_ms - t->pub.queued_at_ms >= patience)

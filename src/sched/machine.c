@@ -131,9 +131,8 @@ void work_account(struct sched *sched, int64_t now_ms)
 static void load_ask_kind(struct sched *sched, struct task_node *t, const char *model)
 {
 	struct run *run = t->run;
-	struct estimate known =
-	    estimates_get(sched->estimates, t->pub.spec.kind, model, model_speed(sched, model),
-			  t->pub.spec.request.vram_bytes);
+	struct estimate known = estimates_get(sched->estimates, t->pub.spec.kind, model,
+					      model_speed(sched, model), task_vram_asked(t));
 
 	if (!known.utilization_known)
 		return;
@@ -272,7 +271,7 @@ static void run_learn(struct sched *sched, struct task_node *t)
 	    .kind = t->pub.spec.kind,
 	    .model = model,
 	    .speed = model_speed(sched, model),
-	    .vram_request_bytes = t->pub.spec.request.vram_bytes,
+	    .vram_request_bytes = task_vram_asked(t),
 	    .work_seconds = (double)t->work_seconds,
 	    .utilization_percent = measured ? load : -1,
 	    .utilization_is_floor = is_floor,
@@ -389,7 +388,7 @@ static void load_learn(struct sched *sched, struct task_node *t)
 	    .kind = t->pub.spec.kind,
 	    .model = model,
 	    .speed = model_speed(sched, model),
-	    .vram_request_bytes = t->pub.spec.request.vram_bytes,
+	    .vram_request_bytes = task_vram_asked(t),
 	};
 	struct estimate known;
 	double load;

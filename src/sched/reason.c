@@ -58,13 +58,14 @@ static bool reason_of_batch(const struct task_node *t, char reason[SCHED_REASON_
 	return false;
 }
 
-static bool reason_of_user(const struct task_node *t, char reason[SCHED_REASON_MAX])
+static bool reason_of_user(const struct sched *sched, const struct task_node *t,
+			   char reason[SCHED_REASON_MAX])
 {
 	const struct user_node *user = t->user;
 	const struct place_request *request = &t->pub.spec.request;
 	unsigned uid = (unsigned)user->uid;
 
-	switch (user_limit_met(user, request)) {
+	switch (user_limit_met(sched, user, request)) {
 	case USER_FREE:
 		return false;
 	case USER_RUNNING:
@@ -78,8 +79,8 @@ static bool reason_of_user(const struct task_node *t, char reason[SCHED_REASON_M
 		break;
 	case USER_VRAM:
 		SAY(reason, "asks for %s of VRAM; user %u holds %s of it, the limit is %s",
-		    SIZE_TEXT(request->vram_bytes * request->gpus), uid,
-		    SIZE_TEXT(user->vram_bytes), SIZE_TEXT(user->limits.max_vram_bytes));
+		    SIZE_TEXT(request_vram_most(sched, request)), uid, SIZE_TEXT(user->vram_bytes),
+		    SIZE_TEXT(user->limits.max_vram_bytes));
 		break;
 	}
 	return true;
@@ -152,7 +153,7 @@ static void reason_waiting(struct sched *sched, const struct task_node *t,
 		SAY(reason, "nothing new starts: %s", sched->pause);
 		return;
 	}
-	if (reason_of_batch(t, reason) || reason_of_user(t, reason) ||
+	if (reason_of_batch(t, reason) || reason_of_user(sched, t, reason) ||
 	    reason_of_machine(sched, t, reason))
 		return;
 	view_refresh(sched, sched->last_ms);

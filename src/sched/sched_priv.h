@@ -22,7 +22,7 @@ struct lane {
 	struct lane *next, **slot; /* of the batch, or of the user's singles */
 	enum place_cpu_mode cpu;
 	bool exclusive, start_lock;
-	unsigned gpus, vram_log2;
+	unsigned gpus, vram_step;
 	const char *pin_uuid; /* its tasks' own, as are the wishes: the pool has each but once */
 	const struct place_wishes *wishes;
 	struct order order;
@@ -250,6 +250,17 @@ static inline struct sched_attempt *task_current(struct task_node *t)
 	return &t->pub.attempts[t->pub.n_attempts - 1];
 }
 
+/* The VRAM it asked for per GPU, as kinds are told apart by it: of one that asked for a share, what
+ * that came to where it ran last. */
+static inline uint64_t task_vram_asked(const struct task_node *t)
+{
+	const struct sched_attempt *last = sched_task_attempt(&t->pub);
+
+	if (t->pub.spec.request.fraction_milli > 0)
+		return last && last->n_gpus > 0 ? last->gpus[0].vram_bytes : 0;
+	return t->pub.spec.request.vram_bytes;
+}
+
 /* tasks.c: keeping. */
 struct task_node *task_find(const struct sched *sched, uint64_t id);
 struct batch_node *batch_find(const struct sched *sched, uint64_t id);
@@ -304,9 +315,12 @@ void user_run(struct sched *sched, struct task_node *t, int by, int64_t now_ms);
 void users_weigh_runs(struct sched *sched, int64_t now_ms); /* sizes of GPUs got known */
 /* Which limit of his keeps a task from starting now; and how it is said. */
 enum user_limit { USER_FREE, USER_RUNNING, USER_GPUS, USER_VRAM };
-enum user_limit user_limit_met(const struct user_node *user, const struct place_request *request);
-int user_check(const struct user_node *user, const struct place_request *request, size_t n,
-	       struct error *err);
+/* The VRAM it may take at most, on all its GPUs together, wherever it lands. */
+uint64_t request_vram_most(const struct sched *sched, const struct place_request *request);
+enum user_limit user_limit_met(const struct sched *sched, const struct user_node *user,
+			       const struct place_request *request);
+int user_check(const struct sched *sched, const struct user_node *user,
+	       const struct place_request *request, size_t n, struct error *err);
 
 /* after.c: what waits for what. */
 int after_check(const struct sched *sched, const struct sched_after *after, struct error *err);

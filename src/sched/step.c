@@ -129,7 +129,7 @@ static void start(struct sched *sched, struct task_node *t, const struct place_d
 		attempt->gpus[g] = (struct sched_grant){
 		    .uuid = string_pool_get(&sched->strings, gpu->uuid),
 		    .index = gpu->index,
-		    .vram_bytes = t->pub.spec.request.vram_bytes,
+		    .vram_bytes = place_request_vram(&t->pub.spec.request, gpu->load_line_bytes),
 		    .used_known = true,
 		};
 	}

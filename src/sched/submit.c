@@ -43,7 +43,7 @@ static int request_check(struct sched *sched, const struct ledger *ledger,
 	int r = spec_check(ledger, spec, err);
 
 	if (r == 0)
-		r = user_check(user_get(sched, spec->uid), &spec->request, 0, err);
+		r = user_check(sched, user_get(sched, spec->uid), &spec->request, 0, err);
 	return r < 0 ? r : after_check(sched, spec->after, err);
 }
 
@@ -86,7 +86,7 @@ int sched_submit(struct sched *sched, const struct sched_spec *spec, int64_t now
 	if (r == 0)
 		r = request_check(sched, ledger, spec, err);
 	if (r == 0)
-		r = user_check(user_get(sched, spec->uid), NULL, 1, err);
+		r = user_check(sched, user_get(sched, spec->uid), NULL, 1, err);
 	ledger_destroy(ledger);
 	if (r < 0)
 		return r;
@@ -110,7 +110,7 @@ static int batch_users_check(struct sched *sched, const struct sched_batch_spec 
 		n++;
 		if (i + 1 < spec->n_tasks && spec->tasks[i + 1].uid == spec->tasks[i].uid)
 			continue;
-		r = user_check(user_get(sched, spec->tasks[i].uid), NULL, n, err);
+		r = user_check(sched, user_get(sched, spec->tasks[i].uid), NULL, n, err);
 		n = 0;
 	}
 	return r;

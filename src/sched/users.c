@@ -133,14 +133,14 @@ static void usage_settle(const struct sched *sched, struct user_node *user, int6
 }
 
 static double share_of_gpu(const struct sched *sched, const struct place_request *request,
-			   const char *uuid)
+			   const struct sched_grant *grant)
 {
-	const struct gpu *gpu = gpu_list_find(sched->gpus, uuid);
+	const struct gpu *gpu = gpu_list_find(sched->gpus, grant->uuid);
 
-	if (request->exclusive || request->start_lock || request->vram_bytes == 0 || !gpu ||
+	if (request->exclusive || request->start_lock || grant->vram_bytes == 0 || !gpu ||
 	    !gpu_has(gpu, GPU_TOTAL) || gpu->vram.total_bytes == 0)
 		return 1;
-	return MIN_OF(1.0, (double)request->vram_bytes / (double)gpu->vram.total_bytes);
+	return MIN_OF(1.0, (double)grant->vram_bytes / (double)gpu->vram.total_bytes);
 }
 
 static double share_of_gpus(const struct sched *sched, struct task_node *t)
@@ -154,7 +154,7 @@ static double share_of_gpus(const struct sched *sched, struct task_node *t)
 		    1.0, (double)(request->cpu_milli ? request->cpu_milli : CPU_MILLI_GUESS) /
 			     (sched->host.cpu_milli ? sched->host.cpu_milli : HOST_MILLI_GUESS));
 	for (unsigned g = 0; g < attempt->n_gpus; g++)
-		share += share_of_gpu(sched, request, attempt->gpus[g].uuid);
+		share += share_of_gpu(sched, request, &attempt->gpus[g]);
 	return share;
 }
 
@@ -228,10 +228,27 @@ bool users_compete(const struct sched *sched)
 	return false;
 }
 
-enum user_limit user_limit_met(const struct user_node *user, const struct place_request *request)
+uint64_t request_vram_most(const struct sched *sched, const struct place_request *request)
+{
+	uint64_t most = request->vram_bytes;
+
+	for (size_t g = 0; g < sched->gpus->n && request->fraction_milli > 0; g++) {
+		const struct gpu *gpu = &sched->gpus->gpus[g];
+		uint64_t reserve = ledger_default_reserve(gpu);
+
+		if (gpu_has(gpu, GPU_TOTAL) && gpu->vram.total_bytes > reserve &&
+		    !place_is_pinned_elsewhere(request, gpu->uuid))
+			most = MAX_OF(most,
+				      place_request_vram(request, gpu->vram.total_bytes - reserve));
+	}
+	return most * request->gpus;
+}
+
+enum user_limit user_limit_met(const struct sched *sched, const struct user_node *user,
+			       const struct place_request *request)
 {
 	const struct sched_user_limits *limits = &user->limits;
-	uint64_t vram = request->vram_bytes * request->gpus;
+	uint64_t vram = limits->max_vram_bytes > 0 ? request_vram_most(sched, request) : 0;
 
 	if (limits->max_running > 0 && user->running >= limits->max_running)
 		return USER_RUNNING;
@@ -244,8 +261,8 @@ enum user_limit user_limit_met(const struct user_node *user, const struct place_
 	return USER_FREE;
 }
 
-int user_check(const struct user_node *user, const struct place_request *request, size_t n,
-	       struct error *err)
+int user_check(const struct sched *sched, const struct user_node *user,
+	       const struct place_request *request, size_t n, struct error *err)
 {
 	const struct sched_user_limits *limits = &user->limits;
 
@@ -261,10 +278,10 @@ int user_check(const struct user_node *user, const struct place_request *request
 		return error_set(err, -E2BIG, "asks for %u GPUs; user %u may hold %u at once",
 				 request->gpus, (unsigned)user->uid, limits->max_gpus);
 	if (limits->max_vram_bytes > 0 &&
-	    request->vram_bytes * request->gpus > limits->max_vram_bytes)
+	    request_vram_most(sched, request) > limits->max_vram_bytes)
 		return error_set(err, -E2BIG, "asks for %s of VRAM; user %u may hold %s at once",
-				 SIZE_TEXT(request->vram_bytes * request->gpus),
-				 (unsigned)user->uid, SIZE_TEXT(limits->max_vram_bytes));
+				 SIZE_TEXT(request_vram_most(sched, request)), (unsigned)user->uid,
+				 SIZE_TEXT(limits->max_vram_bytes));
 	return 0;
 }
 

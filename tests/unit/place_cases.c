@@ -9,8 +9,8 @@
  *	users		[{uid, max_running, max_gpus, max_vram}]
  *	stagger, reserve_after	seconds
  *	estimates	[{kind, model, speed, vram, work, utilization, samples}]
- *	running, waiting [{id, batch, kind, policy, vram, ram, cpus, gpus, exclusive, pin, cpu_only,
- *			max_per_gpu, threads, weight_memory, hint, prefer, avoid, forbid, models
+ *	running, waiting [{id, batch, kind, policy, vram, fraction, ram, cpus, gpus, exclusive, pin,
+ *cpu_only, max_per_gpu, threads, weight_memory, hint, prefer, avoid, forbid, models
  *[...], compute_min, compute_max, start_lock, stagger, uid, waited, hard_limit; running: on
  *[index], used, done, settled}] expect		[{task, gpus [index], reason [text...]}]: all
  *starts, in order, and no more explain		{id: [text...]}: after the starts check
@@ -168,6 +168,7 @@ static void read_task(struct scene *scene, struct place_task *task, const json_t
 	assert_true(scene->n_requests <= ARRAY_LEN(scene->requests));
 	*request = (struct place_request){
 	    .vram_bytes = get_size(json, "vram", 0),
+	    .fraction_milli = (unsigned)(jsonx_get_real(json, "fraction", 0) * 1000 + 0.5),
 	    .ram_bytes = get_size(json, "ram", 0),
 	    .cpu_milli = (unsigned)(jsonx_get_real(json, "cpus", 0) * 1000),
 	    .cpu = jsonx_get_bool(json, "cpu_only", false) ? PLACE_CPU_ONLY : PLACE_CPU_NEVER,

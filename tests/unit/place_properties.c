@@ -46,6 +46,10 @@ static void make_kind(uint64_t *state, const struct world *world, struct kind *k
 	kind->request.gpus = 1;
 	kind->request.vram_bytes =
 	    pick(state, 12) == 0 ? 0 : (uint64_t)((double)largest * 0.97 * world_uniform(state));
+	if (pick(state, 10) == 0) {
+		kind->request.vram_bytes = 0;
+		kind->request.fraction_milli = (unsigned)(1 + pick(state, 1000));
+	}
 	if (pick(state, 2) == 0)
 		kind->request.ram_bytes = pick(state, 16 * GIB);
 	if (pick(state, 4) == 0)
@@ -59,7 +63,7 @@ static void make_kind(uint64_t *state, const struct world *world, struct kind *k
 		kind->request.gpus = 1;
 	if (pick(state, 10) == 0) {
 		kind->request.cpu = PLACE_CPU_ONLY;
-		kind->request.gpus = 0;
+		kind->request.gpus = kind->request.fraction_milli = 0;
 		kind->request.vram_bytes = 0;
 		kind->request.pin_uuid = NULL;
 	}
@@ -199,13 +203,18 @@ static bool may_ever(const struct world *world, const struct place_request *requ
 
 static bool user_may_ever(const struct world *world, const struct world_task *task)
 {
+	uint64_t most = task->request.vram_bytes;
+
+	for (size_t g = 0; g < world->n_gpus; g++)
+		if (!place_is_pinned_elsewhere(&task->request, gpu_name((unsigned)g)))
+			most = MAX_OF(most, world_vram(world, &task->request, g));
 	for (size_t i = 0; i < world->n_users; i++) {
 		const struct place_user *user = &world->users[i];
 
 		if (user->uid == task->uid &&
 		    ((user->max_gpus > 0 && task->request.gpus > user->max_gpus) ||
 		     (user->max_vram_bytes > 0 &&
-		      task->request.gpus * task->request.vram_bytes > user->max_vram_bytes)))
+		      task->request.gpus * most > user->max_vram_bytes)))
 			return false;
 	}
 	return true;

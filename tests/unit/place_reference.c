@@ -69,6 +69,10 @@ static void make_request(uint64_t *state, const struct machine *m, struct place_
 	*request = (struct place_request){.gpus = 1};
 	if (!one_in(state, 6))
 		request->vram_bytes = 1 + pick(state, 5 * GIB);
+	if (one_in(state, 8)) {
+		request->vram_bytes = 0;
+		request->fraction_milli = (unsigned)(1 + pick(state, 1000));
+	}
 	if (one_in(state, 2))
 		request->ram_bytes = pick(state, 5 * GIB);
 	if (one_in(state, 3))
@@ -84,7 +88,7 @@ static void make_request(uint64_t *state, const struct machine *m, struct place_
 		request->threads = (unsigned)(1 + pick(state, 6));
 	if (one_in(state, 10)) {
 		request->cpu = PLACE_CPU_ONLY;
-		request->gpus = 0;
+		request->gpus = request->fraction_milli = 0;
 		request->vram_bytes = 0;
 	}
 }
@@ -273,8 +277,18 @@ static unsigned unsized_on(const struct machine *m, size_t gpu)
 
 	for (size_t i = 0; i < m->n_running; i++)
 		for (size_t g = 0; g < m->running[i].n_gpus; g++)
-			n += m->running[i].gpus[g] == gpu && m->running[i].request->vram_bytes == 0;
+			n += m->running[i].gpus[g] == gpu &&
+			     m->running[i].request->vram_bytes == 0 &&
+			     m->running[i].request->fraction_milli == 0;
 	return n;
+}
+
+/* What it asks of this GPU: a size, or so many thousandths of the line, in whole MiB. */
+static __int128 plain_asks(const struct place_request *ask, const struct plain *p)
+{
+	if (ask->fraction_milli == 0)
+		return ask->vram_bytes;
+	return p->known ? p->line / MIB * ask->fraction_milli / 1000 * MIB : 1;
 }
 
 static bool plain_fits(const struct machine *m, const struct place_task *task, size_t g)
@@ -284,12 +298,12 @@ static bool plain_fits(const struct machine *m, const struct place_task *task, s
 
 	if (m->gpus[g].health != GPU_HEALTH_OK || p.exclusive ||
 	    place_is_pinned_elsewhere(ask, m->gpus[g].uuid) || (ask->exclusive && p.n_tasks > 0) ||
-	    (ask->vram_bytes > 0 && !p.known) ||
-	    (p.known && (p.room == 0 || p.room < ask->vram_bytes)))
+	    (plain_asks(ask, &p) > 0 && !p.known) ||
+	    (p.known && (p.room == 0 || p.room < plain_asks(ask, &p))))
 		return false;
 	if (ask->max_per_gpu > 0)
 		return of_batch(m, task->batch, g) < ask->max_per_gpu;
-	return ask->vram_bytes > 0 || unsized_on(m, g) == 0;
+	return ask->vram_bytes > 0 || ask->fraction_milli > 0 || unsized_on(m, g) == 0;
 }
 
 static bool plain_host_fits(const struct machine *m, const struct ledger *ledger,
@@ -312,8 +326,8 @@ static double plain_balance(const struct machine *m, const struct place_task *ta
 	if (task->request->max_per_gpu > 0) {
 		max = task->request->max_per_gpu;
 		active = of_batch(m, task->batch, g);
-	} else if (task->request->vram_bytes > 0 && p.known) {
-		max = MAX_OF(floor((double)(p.line / task->request->vram_bytes)), 1.0);
+	} else if (plain_asks(task->request, &p) > 0 && p.known) {
+		max = MAX_OF(floor((double)(p.line / plain_asks(task->request, &p))), 1.0);
 	}
 	score = active / max * 50;
 	if (m->gpus[g].valid & GPU_UTILIZATION)

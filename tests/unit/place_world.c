@@ -98,6 +98,22 @@ static bool settled(const struct play *p, const struct running *r)
 	return p->now - r->started >= p->world->settle_seconds;
 }
 
+/* With the default reserve. */
+static uint64_t line_of(const struct world *world, size_t gpu)
+{
+	uint64_t total = world->gpus[gpu].total_bytes;
+
+	return total - (total / 20 > 256 << 20 ? total / 20 : 256 << 20);
+}
+
+uint64_t world_vram(const struct world *world, const struct place_request *request, size_t gpu)
+{
+	uint64_t mib = line_of(world, gpu) >> 20;
+
+	return request->fraction_milli > 0 ? mib * request->fraction_milli / 1000 << 20
+					   : request->vram_bytes;
+}
+
 /* The sample and the grants, as a daemon would have them. */
 static struct ledger *make_ledger(struct play *p)
 {
@@ -143,13 +159,15 @@ static struct ledger *make_ledger(struct play *p)
 
 		for (size_t g = 0; g == 0 || g < r->n_gpus; g++) {
 			struct ledger_allocation *a = &grants[n++];
+			uint64_t vram = r->n_gpus > 0 ? world_vram(world, request, r->gpus[g])
+						      : request->vram_bytes;
 
-			*a = (struct ledger_allocation){.vram_bytes = request->vram_bytes,
+			*a = (struct ledger_allocation){.vram_bytes = vram,
 							.used_known = true,
 							.settled = settled(p, r),
 							.start_lock = request->start_lock,
 							.seconds_since_start = p->now - r->started,
-							.used_bytes = request->vram_bytes,
+							.used_bytes = vram,
 							.exclusive = request->exclusive};
 			if (g == 0) {
 				a->ram_bytes = a->ram_used_bytes = request->ram_bytes;
@@ -159,7 +177,7 @@ static struct ledger *make_ledger(struct play *p)
 			if (r->n_gpus == 0)
 				break;
 			snprintf(a->uuid, sizeof a->uuid, "GPU-%zu", r->gpus[g]);
-			p->gpus[r->gpus[g]].vram.used_bytes += request->vram_bytes;
+			p->gpus[r->gpus[g]].vram.used_bytes += vram;
 		}
 	}
 	ledger = ledger_create(&list, grants, n, &host, &options);
@@ -207,8 +225,8 @@ const char *world_objection(const struct world *world, const struct place_reques
 		return "is not the one it is pinned to";
 	if (g->closed)
 		return "is closed";
-	if (g->max_request_bytes > 0 &&
-	    (request->vram_bytes == 0 || request->vram_bytes > g->max_request_bytes))
+	if (g->max_request_bytes > 0 && (!place_request_is_sized(request) ||
+					 world_vram(world, request, gpu) > g->max_request_bytes))
 		return "takes smaller ones only";
 	if (!w)
 		return NULL;
@@ -238,7 +256,8 @@ static void check_user(struct play *p, const struct running *new)
 			continue;
 		running++;
 		gpus += r->n_gpus;
-		vram += r->n_gpus * world->tasks[r->task].request.vram_bytes;
+		for (size_t g = 0; g < r->n_gpus; g++)
+			vram += world_vram(world, &world->tasks[r->task].request, r->gpus[g]);
 	}
 	for (size_t i = 0; i < world->n_users; i++) {
 		const struct place_user *user = &world->users[i];
@@ -246,7 +265,8 @@ static void check_user(struct play *p, const struct running *new)
 		if (user->uid == uid &&
 		    ((user->max_running > 0 && running > user->max_running) ||
 		     (user->max_gpus > 0 && new->n_gpus > 0 && gpus > user->max_gpus) ||
-		     (user->max_vram_bytes > 0 && world->tasks[new->task].request.vram_bytes > 0 &&
+		     (user->max_vram_bytes > 0 &&
+		      place_request_is_sized(&world->tasks[new->task].request) &&
 		      vram > user->max_vram_bytes)))
 			broke(p, "user %u has %zu running, %zu GPUs, %llu bytes", (unsigned)uid,
 			      running, gpus, (unsigned long long)vram);
@@ -260,7 +280,7 @@ static void check_moment(struct play *p, const struct running *new, size_t gpu)
 	const struct place_request *request = &world->tasks[new->task].request;
 	double stagger = fmax(request->stagger_ms, world->stagger_ms) / 1000;
 	bool careful =
-	    request->start_lock || (request->vram_bytes == 0 && request->max_per_gpu == 0);
+	    request->start_lock || (!place_request_is_sized(request) && request->max_per_gpu == 0);
 
 	if (p->last_start[gpu] >= 0 && p->now - p->last_start[gpu] < stagger - 1e-9)
 		broke(p, "GPU %zu had a start %.3f s ago, stagger %.3f s", gpu,
@@ -307,7 +327,7 @@ static void check_start(struct play *p, const struct running *new)
 		broke(p, "%u of batch run, threads %u", of_batch, request->threads);
 	for (size_t k = 0; k < new->n_gpus; k++) {
 		size_t gpu = new->gpus[k];
-		uint64_t vram = 0, total = world->gpus[gpu].total_bytes;
+		uint64_t vram = 0;
 		unsigned on_gpu = 0, all = 0;
 		bool exclusive = false;
 		const char *why = world_objection(world, request, gpu);
@@ -324,7 +344,7 @@ static void check_start(struct play *p, const struct running *new)
 
 				if (p->running[i].gpus[g] != gpu)
 					continue;
-				vram += other->request.vram_bytes;
+				vram += world_vram(world, &other->request, gpu);
 				on_gpu += other->batch == task->batch;
 				all++;
 				exclusive |= other->request.exclusive;
@@ -333,9 +353,10 @@ static void check_start(struct play *p, const struct running *new)
 			broke(p, "GPU %zu is not exclusive", gpu);
 		if (world->gpus[gpu].max_tasks > 0 && all > world->gpus[gpu].max_tasks)
 			broke(p, "GPU %zu has %u tasks", gpu, all);
-		if (vram > total - (total / 20 > 256 << 20 ? total / 20 : 256 << 20))
+		if (vram > line_of(world, gpu))
 			broke(p, "GPU %zu above its load line: %llu of %llu", gpu,
-			      (unsigned long long)vram, (unsigned long long)total);
+			      (unsigned long long)vram,
+			      (unsigned long long)world->gpus[gpu].total_bytes);
 		if (task->batch && request->max_per_gpu > 0 && on_gpu > request->max_per_gpu)
 			broke(p, "GPU %zu has %u of the batch, limit %u", gpu, on_gpu,
 			      request->max_per_gpu);
@@ -404,7 +425,7 @@ static void check_tier(struct play *p, const struct place_view *view,
 		    (in_list(w->prefer, w->n_prefer, uuid) &&
 		     !in_list(w->prefer, w->n_prefer, got)) ||
 		    (!in_list(w->avoid, w->n_avoid, uuid) && in_list(w->avoid, w->n_avoid, got));
-		if (better && request->vram_bytes > 0 && may_start(p, task, g))
+		if (better && place_request_is_sized(request) && may_start(p, task, g))
 			broke(p, "task %zu on %s although %s is liked better", task, got, uuid);
 	}
 	p->running[p->n_running++] = new;
@@ -574,14 +595,15 @@ static void end_and_learn(struct play *p, size_t i)
 	struct running r = p->running[i];
 	const struct world_task *task = &p->world->tasks[r.task];
 	const struct world_gpu *gpu = r.n_gpus > 0 ? &p->world->gpus[r.gpus[0]] : NULL;
+	uint64_t vram = gpu ? world_vram(p->world, &task->request, r.gpus[0]) : 0;
 	struct estimates_sample sample = {
 	    .kind = task->kind,
 	    .model = gpu ? gpu->model : "",
 	    .speed = gpu ? gpu->speed : 0,
-	    .vram_request_bytes = task->request.vram_bytes,
+	    .vram_request_bytes = vram,
 	    .work_seconds = r.work,
 	    .utilization_percent = task->utilization_percent,
-	    .peak_vram_bytes = task->request.vram_bytes,
+	    .peak_vram_bytes = vram,
 	    .work_hint = p->run->hints ? task->hint : 0,
 	};
 

@@ -67,6 +67,9 @@ struct world_run {
 
 void world_play(const struct world *world, struct world_run *run);
 
+/* What a request takes of a GPU. */
+uint64_t world_vram(const struct world *world, const struct place_request *request, size_t gpu);
+
 /* Why a GPU is not for a request, whatever runs there: its rule or the wishes; NULL = it may be. */
 const char *world_objection(const struct world *world, const struct place_request *request,
 			    size_t gpu);

@@ -16,6 +16,8 @@ for seed in ${CHAOS_SEEDS:-$RANDOM $RANDOM $RANDOM}; do
 done
 echo "== hostile clients"
 PLIMSOLL_HOSTILE_TURNS=5 PLIMSOLL_HOSTILE_SECONDS=5 "${pytest[@]}" tests/e2e/test_hostile.py
+echo "== overruns, 50 pairs"
+PLIMSOLL_OVERRUN_ROUNDS=50 "${pytest[@]}" tests/e2e/test_overrun.py
 echo "== the planner against all placements, and against GLPK"
 PLAN_ROUNDS=20000 build/tests/unit/test-plan_properties
 PLAN_ROUNDS=20000 build/tests/unit/test-plan_against_mip

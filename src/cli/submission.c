@@ -20,6 +20,8 @@ const char *const submission_policies[] = {"auto",   "balance",     "best-fit", 
 					   "spread", "round-robin", "first-fit", NULL};
 const char *const submission_cpu_modes[] = {"never", "only", NULL};
 
+const char *const submission_on_overrun[] = {"auto", "warn", "stop", NULL};
+
 /* An option's value for one row; `storage` keeps the filled-in text alive. */
 struct filled {
 	struct option_value value;
@@ -432,6 +434,18 @@ static int fill_request(const struct options *options, const struct rows *rows, 
 	return r;
 }
 
+static int add_on_overrun(const struct options *options, const struct rows *rows, size_t i,
+			  json_t *task, struct error *err)
+{
+	auto_filled struct filled given = {};
+	int r = fill_option(options, "on-overrun", rows, i, &given, err);
+
+	if (r == 0 && given.value.given)
+		(void)json_object_set_new(task, "on_overrun",
+					  json_string(submission_on_overrun[given.value.choice]));
+	return r;
+}
+
 static int add_log(const struct options *options, const struct rows *rows, size_t i,
 		   const char *cwd, json_t *task, struct error *err)
 {
@@ -476,6 +490,8 @@ int submission_task(const struct options *options, const struct rows *rows, size
 		r = add_work(options, rows, i, task, err);
 	if (r == 0)
 		r = add_log(options, rows, i, cwd, task, err);
+	if (r == 0)
+		r = add_on_overrun(options, rows, i, task, err);
 	if (r < 0)
 		return r;
 	if (rows) {

@@ -11,6 +11,7 @@
 
 extern const char *const submission_policies[];
 extern const char *const submission_cpu_modes[];
+extern const char *const submission_on_overrun[];
 
 /* The options all three verbs know, beside those of conditions.h; goes into their tables. */
 #define SUBMISSION_OPTIONS                                                                         \
@@ -81,6 +82,15 @@ extern const char *const submission_cpu_modes[];
 	     .help =                                                                               \
 		 "tasks of one kind take equally long: what durations are learned by (default: "   \
 		 "program and VRAM)"},                                                             \
+	    {"on-overrun",                                                                         \
+	     0,                                                                                    \
+	     OPTION_CHOICE,                                                                        \
+	     "HOW",                                                                                \
+	     .choices = submission_on_overrun,                                                     \
+	     .placeholders = true,                                                                 \
+	     .help =                                                                               \
+		 "when it uses more VRAM than it was granted: auto stops it when others are in "   \
+		 "danger (the default), warn never does, stop at once"},                           \
 	    {"log",                                                                                \
 	     0,                                                                                    \
 	     OPTION_STRING,                                                                        \

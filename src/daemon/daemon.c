@@ -60,6 +60,20 @@ static void host_refresh(struct daemon *daemon, int64_t now_ms)
 	sched_set_host(daemon->sched, &host, now_ms);
 }
 
+/* Somebody's use may change any moment: one who has just started, one who has more than he was
+ * given. */
+#define FAST_SAMPLE_MS 200
+
+static void pace_set(struct daemon *daemon)
+{
+	unsigned usual = daemon->options.interval_ms;
+
+	gpu_sampler_set_interval(daemon->sampler, sched_wants_fast_samples(daemon->sched) &&
+							  (usual == 0 || usual > FAST_SAMPLE_MS)
+						      ? FAST_SAMPLE_MS
+						      : 0);
+}
+
 static void on_gpus(void *data, const struct gpu_list *list)
 {
 	struct daemon *daemon = data;
@@ -71,6 +85,7 @@ static void on_gpus(void *data, const struct gpu_list *list)
 	sched_set_gpus(daemon->sched, list, now);
 	rules_gpus(daemon->rules, list);
 	usage_sample(daemon->usage, list, now);
+	pace_set(daemon);
 	hub_gpus(daemon->hub, list);
 	parked_release(daemon->parked);
 	tick_request(daemon->tick);

@@ -36,6 +36,9 @@ static void terms_dump(const struct sched_spec *spec, json_t *json)
 						  json_integer(numbers[i].value));
 	if (spec->after)
 		(void)json_object_set_new(json, "after", after_to_json(spec->after));
+	if (spec->on_overrun != SCHED_OVERRUN_AUTO)
+		(void)json_object_set_new(json, "on_overrun",
+					  json_string(sched_on_overrun_name(spec->on_overrun)));
 	if (spec->held)
 		(void)json_object_set_new(json, "held", json_true());
 	if (spec->is_private)
@@ -341,11 +344,15 @@ static int spec_load(const struct store_task *row, json_t *json, struct wishes_l
 		     struct sched_spec *spec, struct error *err)
 {
 	const char *policy = jsonx_get_string(json, "policy", "auto");
+	enum sched_on_overrun on_overrun;
 	int r;
 
 	(void)json_object_set_new(json, "name", jsonx_string_if(row->name));
 	(void)json_object_set_new(json, "kind", jsonx_string_if(row->kind));
 	(void)json_object_set_new(json, "fingerprint", jsonx_string_if(row->fingerprint));
+	r = sched_on_overrun_parse(jsonx_get_string(json, "on_overrun", "auto"), &on_overrun, err);
+	if (r < 0)
+		return r;
 	*spec = (struct sched_spec){
 	    .name = jsonx_get_string(json, "name", ""),
 	    .kind = jsonx_get_string(json, "kind", ""),
@@ -360,6 +367,7 @@ static int spec_load(const struct store_task *row, json_t *json, struct wishes_l
 	    .weight_memory = jsonx_get_real(json, "weight_memory", 0),
 	    .work_hint = jsonx_get_real(json, "work", 0),
 	    .retries = (unsigned)jsonx_get_u64(json, "retries", 0),
+	    .on_overrun = on_overrun,
 	};
 	request_load(json_object_get(json, "request"), wishes, &spec->request);
 	terms_load(json, spec);

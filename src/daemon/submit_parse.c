@@ -210,7 +210,7 @@ static const struct sched_spec SPEC_DEFAULT = {
 	{"priority", read_priority}, {"after", read_after}, {"at", read_at}, {"held", read_held}, \
 	    {"private", read_private}, {"retries", read_retries},                                 \
 	    {"retry_delay_seconds", read_retry_delay}, {"soft_limit_seconds", read_soft_limit},   \
-	    {"time_limit_seconds", read_time_limit},                                              \
+	    {"time_limit_seconds", read_time_limit}, {"on_overrun", read_on_overrun},             \
 	{                                                                                         \
 		"soft_signal", read_soft_signal                                                   \
 	}

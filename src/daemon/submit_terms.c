@@ -191,6 +191,14 @@ int read_soft_signal(const json_t *value, struct target *t, struct error *err)
 	return r;
 }
 
+int read_on_overrun(const json_t *value, struct target *t, struct error *err)
+{
+	const char *text;
+	int r = read_string(value, SUBMIT_NAME_MAX, &text, err);
+
+	return r < 0 ? r : sched_on_overrun_parse(text, &t->spec->on_overrun, err);
+}
+
 /* A terminal of the client's, which it made: nothing else of the file system may be named. */
 int read_tty(const json_t *value, struct target *t, struct error *err)
 {

@@ -86,6 +86,7 @@ static json_t *attempt_to_json(const struct sched_attempt *attempt)
 	(void)json_object_set_new(
 	    json, "peak_ram_bytes",
 	    jsonx_u64_if(attempt->peak_ram_bytes > 0, attempt->peak_ram_bytes));
+	(void)json_object_set_new(json, "overrun", json_boolean(attempt->overrun));
 	return json;
 }
 
@@ -119,6 +120,8 @@ static void set_terms(json_t *json, const struct sched_task *task)
 		(void)json_object_set_new(json, "retry_delay_seconds", json_integer(0));
 	(void)json_object_set_new(json, "failures", jsonx_u64(task->failures));
 	(void)json_object_set_new(json, "requeues", jsonx_u64(task->requeues));
+	(void)json_object_set_new(json, "on_overrun",
+				  json_string(sched_on_overrun_name(spec->on_overrun)));
 	(void)json_object_set_new(json, "private", json_boolean(spec->is_private));
 	(void)json_object_set_new(json, "tty", jsonx_string_if(spec->tty));
 	(void)json_object_set_new(json, "log", jsonx_string_if(spec->log_path));

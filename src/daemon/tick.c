@@ -188,6 +188,9 @@ static void tell_all(struct tick *tick)
 	}
 	if (changes.n_tasks > 0)
 		keeper_poke(daemon->keeper);
+	for (size_t i = 0; i < sched_remarks(daemon->sched)->n; i++)
+		log_warning("%s", sched_remarks(daemon->sched)->items[i]);
+	sched_remarks_clear(daemon->sched);
 }
 
 static unsigned ended_in_memory(const struct sched *sched)

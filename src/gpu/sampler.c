@@ -65,8 +65,9 @@ struct gpu_sampler {
 	bool again;        /* kicked while busy: that sample may be older than the kick */
 	unsigned long long number;
 	unsigned retry_ms;
-	int64_t asked_at_ms; /* realtime */
-	char broken[200];    /* why, for EVENT_BROKEN */
+	unsigned interval_ms; /* in force */
+	int64_t asked_at_ms;  /* realtime */
+	char broken[200];     /* why, for EVENT_BROKEN */
 };
 
 static void sampler_step(struct gpu_sampler *sampler, enum sampler_event event);
@@ -441,6 +442,16 @@ static void on_interval(uv_timer_t *timer)
 		sampler_step(sampler, EVENT_DUE);
 }
 
+void gpu_sampler_set_interval(struct gpu_sampler *sampler, unsigned interval_ms)
+{
+	if (interval_ms == 0)
+		interval_ms = sampler->options.interval_ms;
+	if (interval_ms == sampler->interval_ms)
+		return;
+	sampler->interval_ms = interval_ms;
+	(void)uv_timer_start(&sampler->interval, on_interval, interval_ms, interval_ms);
+}
+
 int gpu_sampler_create(uv_loop_t *loop, const struct gpu_sampler_options *options,
 		       struct gpu_sampler **ret_sampler, struct error *err)
 {
@@ -464,8 +475,7 @@ int gpu_sampler_create(uv_loop_t *loop, const struct gpu_sampler_options *option
 	(void)uv_timer_init(loop, &sampler->deadline);
 	sampler->interval.data = sampler->deadline.data = sampler;
 	sampler->open_handles = 2;
-	(void)uv_timer_start(&sampler->interval, on_interval, sampler->options.interval_ms,
-			     sampler->options.interval_ms);
+	gpu_sampler_set_interval(sampler, 0);
 	/* The first start is the retry of a helper that never was: at once, on the loop. */
 	arm(sampler, 0);
 	*ret_sampler = sampler;

@@ -34,6 +34,9 @@ const struct gpu_list *gpu_sampler_list(const struct gpu_sampler *sampler);
 /* Ask for a sample now (coalesced; on_sample is called when it is there). */
 void gpu_sampler_kick(struct gpu_sampler *sampler);
 
+/* From now on a sample every so many ms; 0 = as the options say. */
+void gpu_sampler_set_interval(struct gpu_sampler *sampler, unsigned interval_ms);
+
 /* Ends the helper; the handles are closed and memory freed on the loop. No callback comes after it,
  * and it may be called from one. NULL is fine. */
 void gpu_sampler_destroy(struct gpu_sampler *sampler);

@@ -141,14 +141,24 @@ static void add_allocation(struct ledger_gpu *gpu, const struct ledger_allocatio
 	gpu->foreign_bytes = saturate_sub(gpu->foreign_bytes, used);
 }
 
+static void add_hold(struct ledger_gpu *gpu, const struct ledger_hold *hold)
+{
+	gpu->held_bytes = saturate_add(gpu->held_bytes, MAX_OF(hold->bytes, hold->used_bytes));
+	gpu->held_owed_bytes =
+	    saturate_add(gpu->held_owed_bytes, saturate_sub(hold->bytes, hold->used_bytes));
+	gpu->foreign_bytes = saturate_sub(gpu->foreign_bytes, hold->used_bytes);
+	gpu->hold_closed |= hold->is_closed;
+}
+
 static void settle_gpu(struct ledger_gpu *gpu)
 {
 	if (!gpu->vram_known) {
 		gpu->foreign_bytes = 0;
 		return;
 	}
-	gpu->room_bytes =
-	    saturate_sub(gpu->load_line_bytes, saturate_add(gpu->foreign_bytes, gpu->ours_bytes));
+	gpu->room_bytes = saturate_sub(
+	    gpu->load_line_bytes,
+	    saturate_add(gpu->held_bytes, saturate_add(gpu->foreign_bytes, gpu->ours_bytes)));
 }
 
 /* Promised RAM that is not yet used must be kept free of what is available now; and all that was
@@ -218,6 +228,12 @@ struct ledger *ledger_create(const struct gpu_list *list,
 			gpu = find_gpu(ledger, allocations[i].uuid);
 		if (gpu)
 			add_allocation(gpu, &allocations[i]);
+	}
+	for (size_t i = 0; options && i < options->n_holds; i++) {
+		struct ledger_gpu *gpu = find_gpu(ledger, options->holds[i].uuid);
+
+		if (gpu)
+			add_hold(gpu, &options->holds[i]);
 	}
 	for (size_t i = 0; i < ledger->n_gpus; i++)
 		settle_gpu(&ledger->gpus[i]);

@@ -3,6 +3,7 @@
  *
  *	load line = total - reserve
  *	room      = load line - foreign - sum over ours of max(allocated, used)
+ *		    - sum over holds of max(held, used)
  *
  * reserve: default max(5 % of total, 256 MiB, what the driver keeps for itself), per GPU.
  * foreign: used by processes that are not ours. Where per-process use is known it is the device's
@@ -29,10 +30,12 @@ struct ledger_gpu {
 	uint64_t total_bytes, reserve_bytes, load_line_bytes;
 	uint64_t allocated_bytes; /* sum of what ours were promised */
 	uint64_t ours_bytes;      /* sum of max(allocated, used) of ours */
-	uint64_t foreign_bytes;
-	uint64_t room_bytes; /* 0 when overdrawn */
-	unsigned n_tasks;    /* ours, running or starting */
-	bool held_exclusive; /* by one of ours */
+	uint64_t foreign_bytes;   /* without what holds explain */
+	uint64_t held_bytes;      /* sum of max(held, used) of the holds ... */
+	uint64_t held_owed_bytes; /* ... and of what of it is not used yet */
+	uint64_t room_bytes;      /* 0 when overdrawn */
+	unsigned n_tasks;         /* ours, running or starting */
+	bool held_exclusive;      /* by one of ours */
 	bool utilization_known;
 	unsigned utilization_percent;
 	double speed; /* relative throughput, prior from the catalogue; 0 = unknown */
@@ -42,6 +45,7 @@ struct ledger_gpu {
 	 * from the memory that is free. */
 	unsigned n_unsettled;
 	bool start_locked;
+	bool hold_closed; /* by a hold */
 	/* Since the last start here; negative: none is known. Whoever knows of a task that started
 	 * here and has ended already writes it in. */
 	double seconds_since_start;
@@ -80,6 +84,15 @@ struct ledger_allocation {
 	double seconds_since_start; /* negative: not known */
 };
 
+/* Room on a GPU that is kept for somebody who is none of our tasks: a service that was placed there
+ * and may be idle, a task that has ended and whose memory has not come back. */
+struct ledger_hold {
+	char uuid[GPU_UUID_MAX];
+	uint64_t bytes;
+	uint64_t used_bytes; /* of it, in this sample: foreign otherwise */
+	bool is_closed;      /* and nothing starts there while it is held */
+};
+
 struct ledger_host {
 	bool ram_known;
 	uint64_t ram_total_bytes;     /* or the cgroup limit when that is less */
@@ -91,6 +104,8 @@ struct ledger_options {
 	/* By UUID, at most one for each; of GPUs that are not there too. */
 	const struct ledger_rule *rules;
 	size_t n_rules;
+	const struct ledger_hold *holds;
+	size_t n_holds;
 	unsigned stagger_ms; /* between starts on one GPU, for every request; 0 = none */
 	/* Relative speed by GPU model; NULL or a return of 0 = unknown. */
 	double (*speed)(void *data, const char *model);

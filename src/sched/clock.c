@@ -30,8 +30,10 @@ static void run_move(struct task_node *t, int64_t by)
 	move(&run->fault_ms, by);
 	move(&run->judge_until_ms, by);
 	move(&run->end.ended_at_ms, by);
-	for (unsigned g = 0; g < attempt->n_gpus; g++)
+	for (unsigned g = 0; g < attempt->n_gpus; g++) {
 		move(&run->ramps[g].since_ms, by);
+		move(&run->ramps[g].mark_ms, by);
+	}
 }
 
 static void task_move_times(struct sched *sched, struct task_node *t, int64_t by)
@@ -76,8 +78,8 @@ static void clock_moved(struct sched *sched, int64_t by)
 	move(&sched->restored_ms, by);
 	move(&sched->brake_until_ms, by);
 	move(&sched->stagger_wake_ms, by);
-	for (size_t i = 0; i < sched->n_gpu_starts; i++)
-		move(&sched->gpu_starts[i].at_ms, by);
+	for (size_t i = 0; i < sched->n_gpu_notes; i++)
+		move(&sched->gpu_notes[i].start_ms, by);
 	users_clock_moved(sched, by);
 	sched_touch(sched);
 }

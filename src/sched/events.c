@@ -228,6 +228,10 @@ static void outcome_text(const struct task_node *t, const struct sched_end *end,
 	char how[96], limit[128];
 
 	end_how(end, how, sizeof how);
+	if (t->run->stop_signaled && outcome == t->run->stop_outcome) {
+		(void)snprintf(text, size, "%s", t->run->stop_text);
+		return;
+	}
 	switch (outcome) {
 	case SCHED_OOM:
 		(void)snprintf(text, size, "out of GPU memory on GPU %u, granted %s (%s)", gpu,
@@ -257,7 +261,7 @@ static void outcome_text(const struct task_node *t, const struct sched_end *end,
 static void end_reason(struct task_node *t, const struct sched_end *end, enum sched_outcome outcome,
 		       enum sched_event event)
 {
-	char text[256], again[64] = "";
+	char text[384], again[64] = "";
 
 	outcome_text(t, end, outcome, text, sizeof text);
 	if (outcome == SCHED_OK) {
@@ -315,7 +319,8 @@ int sched_ended(struct sched *sched, const struct sched_end *given, int64_t now_
 		return -ESTALE;
 	if (end.ended_at_ms <= 0)
 		end.ended_at_ms = now_ms;
-	if (end.outcome == SCHED_ERROR && limits_judge(t, &end, text, sizeof text))
+	if (!overrun_judge(t, &end) && end.outcome == SCHED_ERROR &&
+	    limits_judge(t, &end, text, sizeof text))
 		end.outcome = SCHED_TIMEOUT;
 	return loss_await(sched, t, &end, now_ms) ? 0 : end_apply(sched, t, &end, now_ms);
 }

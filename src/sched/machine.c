@@ -25,11 +25,6 @@
 #define LOAD_GUESS_PERCENT 50
 /* Less measured time than this tells nothing. */
 #define SHARE_SECONDS_MIN 0.2
-/* Use that grew by no more than this, or 2 %, for so long has settled; where the GPU does not tell,
- * any that is so old has. */
-#define RAMP_SLACK_BYTES (64 * MIB)
-#define RAMP_QUIET_MS    5000
-#define RAMP_BLIND_MS    30000
 /* A sample speaks for no more than this: the driver's own window is up to a second. */
 #define SHARE_SPAN_MAX_MS 2000
 
@@ -141,19 +136,22 @@ static void load_ask_kind(struct sched *sched, struct task_node *t, const char *
 					    : MAX_OF(run->load_percent, known.utilization_percent);
 }
 
+struct gpu_note *gpu_note_get(struct sched *sched, const char *uuid)
+{
+	for (size_t i = 0; i < sched->n_gpu_notes; i++)
+		if (strcmp(sched->gpu_notes[i].uuid, uuid) == 0)
+			return &sched->gpu_notes[i];
+	ARRAY_GROW(sched->gpu_notes, sched->n_gpu_notes, sched->gpu_notes_room);
+	sched->gpu_notes[sched->n_gpu_notes] =
+	    (struct gpu_note){.uuid = string_pool_get(&sched->strings, uuid)};
+	return &sched->gpu_notes[sched->n_gpu_notes++];
+}
+
 static void gpu_start_note(struct sched *sched, const char *uuid, int64_t now_ms)
 {
-	for (size_t i = 0; i < sched->n_gpu_starts; i++) {
-		if (strcmp(sched->gpu_starts[i].uuid, uuid) == 0) {
-			sched->gpu_starts[i].at_ms = MAX_OF(sched->gpu_starts[i].at_ms, now_ms);
-			return;
-		}
-	}
-	ARRAY_GROW(sched->gpu_starts, sched->n_gpu_starts, sched->gpu_starts_room);
-	sched->gpu_starts[sched->n_gpu_starts++] = (struct gpu_start){
-	    .uuid = string_pool_get(&sched->strings, uuid),
-	    .at_ms = now_ms,
-	};
+	struct gpu_note *note = gpu_note_get(sched, uuid);
+
+	note->start_ms = MAX_OF(note->start_ms, now_ms);
 }
 
 void run_begin(struct sched *sched, struct task_node *t, int64_t now_ms)
@@ -363,6 +361,7 @@ void sched_set_gpus(struct sched *sched, const struct gpu_list *list, int64_t no
 			t->run->gpu_lost |= gpu_is_lost(sched, attempt->gpus[g].uuid);
 	}
 	batch_sample(sched, now_ms);
+	sched->watch_due = true;
 	sched_touch(sched);
 	loss_judge(sched, now_ms);
 }
@@ -463,23 +462,6 @@ static bool alone_utilization(const struct sched *sched, const struct task_node 
 	return true;
 }
 
-/* A start holds its full request until what it uses has stopped growing. */
-static void ramp_note(struct ramp *ramp, const struct sched_grant *grant, int64_t started_at_ms,
-		      int64_t now_ms)
-{
-	uint64_t slack = MAX_OF(ramp->level_bytes / 50, RAMP_SLACK_BYTES);
-
-	if (!grant->used_known) {
-		ramp->settled = now_ms - started_at_ms >= RAMP_BLIND_MS;
-		return;
-	}
-	if (grant->used_bytes > ramp->level_bytes + slack || ramp->level_bytes == 0) {
-		ramp->level_bytes = grant->used_bytes;
-		ramp->since_ms = now_ms;
-	}
-	ramp->settled = grant->used_bytes > 0 && now_ms - ramp->since_ms >= RAMP_QUIET_MS;
-}
-
 static bool run_is_settled(const struct task_node *t)
 {
 	const struct sched_attempt *attempt = &t->pub.attempts[t->pub.n_attempts - 1];
@@ -509,7 +491,7 @@ int sched_set_usage(struct sched *sched, const struct sched_usage *usage, int64_
 		grant->used_bytes = usage->vram_known ? usage->vram_bytes : 0;
 		grant->peak_bytes = MAX_OF(grant->peak_bytes, grant->used_bytes);
 		attempt->peak_vram_bytes = MAX_OF(attempt->peak_vram_bytes, grant->used_bytes);
-		ramp_note(&t->run->ramps[g], grant, attempt->started_at_ms, now_ms);
+		ramp_note(sched, t, g, now_ms);
 		if (usage->utilization_known || alone_utilization(sched, t, usage->uuid, &percent))
 			share_note(sched, t, percent, now_ms);
 		sched_touch(sched);
@@ -568,9 +550,9 @@ static void allocations_add(const struct sched *sched, const struct task_node *t
 /* Negative: nothing ever did. */
 static double since_start(const struct sched *sched, const char *uuid)
 {
-	for (size_t i = 0; i < sched->n_gpu_starts; i++)
-		if (strcmp(sched->gpu_starts[i].uuid, uuid) == 0)
-			return (double)MAX_OF(sched->last_ms - sched->gpu_starts[i].at_ms, 0) /
+	for (size_t i = 0; i < sched->n_gpu_notes; i++)
+		if (strcmp(sched->gpu_notes[i].uuid, uuid) == 0 && sched->gpu_notes[i].start_ms > 0)
+			return (double)MAX_OF(sched->last_ms - sched->gpu_notes[i].start_ms, 0) /
 			       1000;
 	return -1;
 }

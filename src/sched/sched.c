@@ -6,6 +6,7 @@
 #include "sched/sched_priv.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <string.h>
 
 #define STOP_GRACE_MS 10000
@@ -45,7 +46,8 @@ void sched_destroy(struct sched *sched)
 	after_finish(sched);
 	free(sched->user_configs);
 	free(sched->pause);
-	free(sched->gpu_starts);
+	free(sched->gpu_notes);
+	strings_finish(&sched->remarks);
 	free(sched->buckets);
 	gpu_list_destroy(sched->gpus);
 	estimates_destroy(sched->estimates);
@@ -82,6 +84,28 @@ const struct sched_action *sched_actions(const struct sched *sched, size_t *ret_
 void sched_actions_clear(struct sched *sched)
 {
 	sched->n_actions = 0;
+}
+
+void remark_add(struct sched *sched, const char *fmt, ...)
+{
+	char text[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(text, sizeof text, fmt, ap);
+	va_end(ap);
+	strings_add(&sched->remarks, text);
+}
+
+const struct strings *sched_remarks(const struct sched *sched)
+{
+	return &sched->remarks;
+}
+
+void sched_remarks_clear(struct sched *sched)
+{
+	strings_finish(&sched->remarks);
+	sched->remarks = (struct strings){};
 }
 
 struct sched_changes sched_changes(const struct sched *sched)

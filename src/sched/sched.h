@@ -16,6 +16,7 @@
 #pragma once
 
 #include "sched/task.h"
+#include "util/text.h"
 
 #define SCHED_TASKS_MAX 1000000 /* not ended; submits beyond are refused with -EDQUOT */
 
@@ -143,6 +144,11 @@ void sched_set_gone(struct sched *sched, const char *uuid, uint64_t bytes, int64
 #define SCHED_OVERRUN_SAMPLES 2
 /* Is there anybody whose use has not settled, or who overruns? Then sample fast. */
 bool sched_wants_fast_samples(const struct sched *sched);
+
+/* What the people of the machine should know and nobody waits for: "task 17 uses 5.1 GiB of 2.0 GiB
+ * granted on GPU 0". For the log; until sched_remarks_clear(). */
+const struct strings *sched_remarks(const struct sched *sched);
+void sched_remarks_clear(struct sched *sched);
 
 /* Its host RAM now. */
 int sched_set_ram(struct sched *sched, uint64_t task, uint64_t ram_bytes, int64_t now_ms);

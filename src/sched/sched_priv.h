@@ -7,6 +7,7 @@
 #include "sched/order.h"
 #include "sched/sched.h"
 #include "sched/strings.h"
+#include "util/text.h"
 
 struct task_node;
 
@@ -85,11 +86,16 @@ struct batch_node {
 	bool changed, stored;
 };
 
-/* Is its use of one GPU still growing? */
+/* Its use of one GPU (overrun.c): is it still growing, is it more than was granted? */
 struct ramp {
 	uint64_t level_bytes; /* last grown to */
 	int64_t since_ms;     /* when that was */
+	unsigned samples;     /* since then */
 	bool settled;
+	bool calm;                          /* for long enough to tell something of its kind */
+	unsigned over;                      /* samples in a row above its grant */
+	uint64_t mark_bytes, earlier_bytes; /* used at mark_ms, and a while before that */
+	int64_t mark_ms;
 };
 
 /* A task that holds an allocation. */
@@ -109,6 +115,9 @@ struct run {
 	int64_t since_ms;     /* its process runs; 0 = not yet. Limits of time count from here */
 	int64_t kill_at_ms;   /* 0 = no stop under way */
 	bool out_of_time;     /* its hard limit has passed: it was killed */
+	char *stop_text; /* it is stopped for what it uses (overrun.c): why; NULL = it is not */
+	enum sched_outcome stop_outcome; /* what its end is then */
+	bool stop_at_once, stop_signaled;
 	double share_of_gpus; /* fair share's: whole GPUs it holds */
 	struct ramp *ramps;   /* one for each GPU */
 	uint64_t ram_used_bytes, ram_peak_bytes;
@@ -155,10 +164,11 @@ struct step_view {
 	bool *taken;
 };
 
-/* When a GPU was last given to somebody. */
-struct gpu_start {
+/* What is kept of a GPU between samples. */
+struct gpu_note {
 	const char *uuid; /* of the pool */
-	int64_t at_ms;
+	int64_t start_ms; /* when it was last given to somebody; 0 = never */
+	bool over_line;   /* above its load line, and that was said */
 };
 
 struct ended_item {
@@ -206,8 +216,10 @@ struct sched {
 	int64_t brake_until_ms;
 	uid_t brake_uid; /* whose start failed last; the text is for his eyes */
 	char brake_text[PLACE_REASON_MAX];
-	struct gpu_start *gpu_starts;
-	size_t n_gpu_starts, gpu_starts_room;
+	struct gpu_note *gpu_notes;
+	size_t n_gpu_notes, gpu_notes_room;
+	bool watch_due; /* there are measurements overrun_watch() has not seen */
+	struct strings remarks;
 	int64_t stagger_wake_ms; /* when a start that is put off becomes possible; 0 = none is */
 
 	/* Ended, and watched: to be told to who waits. And who has not been linked yet. */
@@ -357,6 +369,17 @@ struct ledger *ledger_now(const struct sched *sched, const struct batch_node *wi
 size_t gpu_position(const struct sched *sched, const char *uuid);   /* SIZE_MAX: not there */
 const char *gpu_model(const struct sched *sched, const char *uuid); /* "": not there */
 double model_speed(const struct sched *sched, const char *model);   /* 0 = unknown */
+
+struct gpu_note *gpu_note_get(struct sched *sched, const char *uuid); /* until the next call */
+void remark_add(struct sched *sched, const char *fmt, ...) PRINTF(2, 3);
+
+/* overrun.c: the watch over what they use. */
+/* Its grant g was measured. */
+void ramp_note(struct sched *sched, struct task_node *t, unsigned g, int64_t now_ms);
+void overrun_watch(struct sched *sched); /* stop whom the last measurements say so of */
+void overrun_signal(struct sched *sched, struct task_node *t, int64_t now_ms);
+/* The end of one that was stopped by it: what it is. False: it was not. */
+bool overrun_judge(const struct task_node *t, struct sched_end *end);
 
 /* step.c */
 void view_drop(struct sched *sched);

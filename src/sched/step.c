@@ -175,6 +175,8 @@ static void signals_send(struct sched *sched, int64_t now_ms)
 			continue;
 		if (t->pub.stopping)
 			stop_signal(sched, t, now_ms);
+		else if (t->run->stop_text)
+			overrun_signal(sched, t, now_ms);
 		else
 			limits_signal(sched, t, now_ms);
 	}
@@ -227,6 +229,7 @@ size_t sched_step(struct sched *sched, int64_t now_ms)
 	sched_restored(sched, now_ms);
 	waiting_wake(sched, now_ms);
 	loss_judge(sched, now_ms);
+	overrun_watch(sched);
 	signals_send(sched, now_ms);
 	pauses_end(sched, now_ms);
 	if (!sched->dirty)

@@ -258,6 +258,7 @@ void active_remove(struct sched *sched, struct task_node *t)
 	t->batch->active--;
 	free((char *)(uintptr_t)run->end.text);
 	free(run->ramps);
+	free(run->stop_text);
 	free(run);
 	t->run = NULL;
 }

@@ -204,6 +204,7 @@ static struct sched_task night_task(struct sched_attempt *attempt, struct sched_
 	task.spec.hard_limit_ms = 21600000;
 	task.spec.soft_signal = SIGUSR1;
 	task.spec.retry_delay_ms = 2500;
+	task.spec.on_overrun = SCHED_OVERRUN_STOP;
 	task.spec.not_before_ms = 3000;
 	task.spec.held = task.spec.is_private = true;
 	task.spec.tty = "/dev/pts/3";

@@ -145,6 +145,8 @@ static const struct case_of TASK_CASES[] = {
     {", \"soft_signal\": \"SIGUSR1\"", "is sent at the soft_limit_seconds, which is missing"},
     {", \"soft_limit_seconds\": 60, \"soft_signal\": \"SIGLUCK\"", "\"SIGLUCK\" is not a signal"},
     {", \"soft_limit_seconds\": 60, \"soft_signal\": \"KILL\"", "leaves the task no time to end"},
+    {", \"on_overrun\": \"warn\"", NULL},
+    {", \"on_overrun\": \"kill\"", "on_overrun: unknown \"kill\"; there are auto, warn, stop"},
     {", \"tty\": \"/dev/pts/3\"", NULL},
     {", \"tty\": \"/dev/sda\"", "tty: must be a terminal /dev/pts/N, not \"/dev/sda\""},
     {", \"tty\": \"/dev/pts/../sda\"", "tty: must be a terminal"},

@@ -1,0 +1,348 @@
+/* Who uses more than he was granted: when it is let be, when it is stopped, how, and what that was.
+ * At the end many random pairs in virtual time: the neighbour always gets what it was promised. */
+#include "sched_box.h"
+
+#include <signal.h>
+#include <stdio.h>
+
+#define GPU0 "GPU-0" /* 11.9 GiB, a load line of 11.3 */
+
+static uint64_t gib(double n)
+{
+	return (uint64_t)(n * (double)GIB);
+}
+
+/* A sample: what each of `n` tasks uses on GPU 0, beside so much foreign. */
+static void sample(struct box *b, const uint64_t *tasks, const uint64_t *used, size_t n,
+		   uint64_t foreign)
+{
+	struct gpu *gpu = &b->list->gpus[0];
+
+	gpu->vram.used_bytes = foreign;
+	for (size_t i = 0; i < n; i++)
+		gpu->vram.used_bytes += used[i];
+	gpu->vram.free_bytes = gpu->vram.total_bytes - gpu->vram.used_bytes;
+	box_sample(b);
+	for (size_t i = 0; i < n; i++)
+		(void)sched_set_usage(
+		    b->sched,
+		    &(struct sched_usage){
+			.task = tasks[i], .uuid = GPU0, .vram_known = true, .vram_bytes = used[i]},
+		    b->now);
+}
+
+/* The signal that this step sends to the task; 0 = none. */
+static int signal_to(struct box *b, uint64_t task)
+{
+	const struct sched_action *actions;
+	size_t n;
+	int signal = 0;
+
+	(void)sched_step(b->sched, b->now);
+	actions = sched_actions(b->sched, &n);
+	for (size_t i = 0; i < n; i++)
+		if (actions[i].type == SCHED_SIGNAL && actions[i].task == task)
+			signal = actions[i].signal;
+	sched_actions_clear(b->sched);
+	sched_changes_clear(b->sched);
+	return signal;
+}
+
+static uint64_t run_one(struct box *b, const char *name, double vram, enum sched_on_overrun on)
+{
+	struct sched_spec spec = spec_of(vram);
+	uint64_t id;
+
+	spec.name = name;
+	spec.on_overrun = on;
+	spec.request.pin_uuid = GPU0;
+	id = submit(b, spec);
+	(void)step(b);
+	assert_int_equal(state_of(b, id), SCHED_STARTING);
+	started(b, id);
+	return id;
+}
+
+static void killed(struct box *b, uint64_t id, int signal)
+{
+	assert_int_equal(sched_ended(b->sched,
+				     &(struct sched_end){.task = id,
+							 .attempt = 1,
+							 .outcome = SCHED_ERROR,
+							 .exit_known = true,
+							 .exit_code = -1,
+							 .signal = signal},
+				     b->now),
+			 0);
+}
+
+static const struct sched_attempt *attempt_of(struct box *b, uint64_t id)
+{
+	return sched_task_attempt(sched_find(b->sched, id));
+}
+
+static void test_room_is_left(void **state)
+{
+	struct box *b = *state;
+	uint64_t ids[] = {run_one(b, "a", 2, SCHED_OVERRUN_AUTO),
+			  run_one(b, "b", 4, SCHED_OVERRUN_AUTO)};
+
+	/* A little is nothing. */
+	sample(b, ids, (uint64_t[]){gib(2.1), gib(1)}, 2, 0);
+	assert_int_equal(signal_to(b, ids[0]), 0);
+	for (int i = 0; i < 20; i++) {
+		b->now += 200;
+		sample(b, ids, (uint64_t[]){gib(5), gib(1)}, 2, 0);
+		assert_int_equal(signal_to(b, ids[0]), 0);
+		assert_int_equal(attempt_of(b, ids[0])->overrun, i >= 1);
+		assert_int_equal(sched_remarks(b->sched)->n, i >= 1);
+	}
+	assert_string_equal(sched_remarks(b->sched)->items[0],
+			    "task 1 uses 5 GiB of 2 GiB granted on GPU 0");
+	sched_remarks_clear(b->sched);
+	assert_int_equal(sched_remarks(b->sched)->n, 0);
+	assert_true(sched_wants_fast_samples(b->sched));
+}
+
+static void test_neighbour_in_danger(void **state)
+{
+	struct box *b = *state;
+	uint64_t ids[] = {run_one(b, "greedy", 2, SCHED_OVERRUN_AUTO),
+			  run_one(b, "transcribe-7", 4, SCHED_OVERRUN_AUTO)};
+
+	for (int i = 0; i < 10; i++, b->now += 1000) {
+		sample(b, ids, (uint64_t[]){gib(7), gib(2.8)}, 2, 0);
+		assert_int_equal(signal_to(b, ids[0]), 0);
+	}
+	/* 7.4 + 4 is above 11.3. What is owed is free, and it has grown little: it may end by
+	 * itself. */
+	sample(b, ids, (uint64_t[]){gib(7.4), gib(2.8)}, 2, 0);
+	assert_int_equal(signal_to(b, ids[0]), SIGTERM);
+	assert_int_equal(signal_to(b, ids[0]), 0);
+	b->now += 2000;
+	assert_int_equal(signal_to(b, ids[0]), SIGKILL);
+	assert_int_equal(signal_to(b, ids[1]), 0);
+	killed(b, ids[0], SIGKILL);
+	assert_int_equal(attempt_of(b, ids[0])->outcome, SCHED_OOM);
+	assert_int_equal(attempt_of(b, ids[0])->peak_vram_bytes, gib(7.4));
+	assert_non_null(strstr(sched_find(b->sched, ids[0])->reason,
+			       "stopped: used 7.4 GiB of 2 GiB granted on GPU 0 while "
+			       "transcribe-7 needs 1.2 GiB more of what it was promised"));
+}
+
+static void test_urgent(void **state)
+{
+	struct box *b = *state;
+	uint64_t ids[] = {run_one(b, "greedy", 2, SCHED_OVERRUN_AUTO),
+			  run_one(b, "neighbour", 4, SCHED_OVERRUN_AUTO)};
+
+	sample(b, ids, (uint64_t[]){gib(2), gib(0.5)}, 2, 0);
+	assert_int_equal(signal_to(b, ids[0]), 0);
+	b->now += 200;
+	/* 3.5 are free and owed: it must not take another byte. */
+	sample(b, ids, (uint64_t[]){gib(7.9), gib(0.5)}, 2, 0);
+	assert_int_equal(signal_to(b, ids[0]), SIGKILL);
+}
+
+static void test_largest_excess_first(void **state)
+{
+	struct box *b = *state;
+	uint64_t ids[] = {
+	    run_one(b, "small", 1, SCHED_OVERRUN_AUTO), run_one(b, "large", 1, SCHED_OVERRUN_AUTO),
+	    run_one(b, "warned", 1, SCHED_OVERRUN_WARN), run_one(b, "good", 4, SCHED_OVERRUN_AUTO)};
+
+	sample(b, ids, (uint64_t[]){gib(2), gib(3.5), gib(1), gib(1)}, 4, 0);
+	assert_int_equal(signal_to(b, ids[1]), 0);
+	sample(b, ids, (uint64_t[]){gib(2), gib(4.6), gib(1), gib(1)}, 4, 0);
+	assert_int_not_equal(signal_to(b, ids[1]), 0);
+	/* The sum without it is below the line. */
+	assert_int_equal(signal_to(b, ids[0]), 0);
+	killed(b, ids[1], SIGKILL);
+	/* Now it is another's, who may not be stopped, and that is said once. */
+	sched_remarks_clear(b->sched);
+	b->now += 200;
+	sample(b, (uint64_t[]){ids[0], ids[2], ids[3]}, (uint64_t[]){gib(1), gib(7), gib(1)}, 3, 0);
+	assert_int_equal(signal_to(b, ids[0]), 0);
+	sample(b, (uint64_t[]){ids[0], ids[2], ids[3]}, (uint64_t[]){gib(1), gib(7), gib(1)}, 3, 0);
+	assert_int_equal(signal_to(b, ids[2]), 0);
+	assert_int_equal(sched_remarks(b->sched)->n, 2);
+}
+
+static void test_foreign_growth_is_not_theirs(void **state)
+{
+	struct box *b = *state;
+	uint64_t ids[] = {run_one(b, "over", 2, SCHED_OVERRUN_AUTO),
+			  run_one(b, "good", 4, SCHED_OVERRUN_AUTO)};
+
+	sample(b, ids, (uint64_t[]){gib(2.5), gib(3)}, 2, gib(6.3));
+	assert_int_equal(signal_to(b, ids[0]), 0);
+	assert_non_null(strstr(sched_remarks(b->sched)->items[0], "GPU 0: 12.8 GiB promised"));
+	/* Where it is the excess that takes it beyond all there is, it goes. */
+	sample(b, ids, (uint64_t[]){gib(2.5), gib(3)}, 2, gib(5.7));
+	assert_int_not_equal(signal_to(b, ids[0]), 0);
+	assert_int_equal(signal_to(b, ids[1]), 0);
+}
+
+static void test_alone(void **state)
+{
+	struct box *b = *state;
+	uint64_t id = run_one(b, "alone", 2, SCHED_OVERRUN_AUTO);
+
+	for (int i = 0; i < 5; i++, b->now += 200) {
+		sample(b, &id, (uint64_t[]){gib(11.7)}, 1, 0);
+		assert_int_equal(signal_to(b, id), 0);
+	}
+	assert_true(attempt_of(b, id)->overrun);
+}
+
+static void test_stop_and_canceled(void **state)
+{
+	struct box *b = *state;
+	uint64_t id = run_one(b, "strict", 2, SCHED_OVERRUN_STOP), other;
+	struct error err;
+
+	sample(b, &id, (uint64_t[]){gib(3)}, 1, 0);
+	assert_int_equal(signal_to(b, id), 0);
+	b->now += 1000;
+	sample(b, &id, (uint64_t[]){gib(3)}, 1, 0);
+	assert_int_equal(signal_to(b, id), SIGTERM);
+	/* What it makes of that is no success. */
+	assert_int_equal(
+	    sched_ended(b->sched,
+			&(struct sched_end){
+			    .task = id, .attempt = 1, .outcome = SCHED_OK, .exit_known = true},
+			b->now),
+	    0);
+	assert_int_equal(attempt_of(b, id)->outcome, SCHED_OOM);
+	assert_non_null(strstr(sched_find(b->sched, id)->reason, "--on-overrun is stop"));
+
+	other = run_one(b, "canceled", 2, SCHED_OVERRUN_STOP);
+	for (int i = 0; i < 2; i++, b->now += 1000)
+		sample(b, &other, (uint64_t[]){gib(3)}, 1, 0);
+	assert_int_equal(signal_to(b, other), SIGTERM);
+	assert_int_equal(sched_cancel(b->sched, other, b->now, &err), 0);
+	killed(b, other, SIGTERM);
+	assert_int_equal(attempt_of(b, other)->outcome, SCHED_OUTCOME_CANCELED);
+}
+
+static void test_names(void **state)
+{
+	struct error err;
+	enum sched_on_overrun on;
+
+	(void)state;
+	for (int i = 0; i < SCHED_OVERRUN_COUNT; i++) {
+		assert_int_equal(sched_on_overrun_parse(
+				     sched_on_overrun_name((enum sched_on_overrun)i), &on, &err),
+				 0);
+		assert_int_equal(on, i);
+	}
+	assert_true(sched_on_overrun_parse("kill", &on, &err) < 0);
+}
+
+/* Random pairs. */
+
+static uint64_t seed = 20261121;
+
+static double rnd(double from, double to)
+{
+	seed = seed * 6364136223846793005ull + 1442695040888963407ull;
+	return from + (to - from) * (double)(seed >> 40) / (double)(1 << 24);
+}
+
+struct pair {
+	double grant, neighbour; /* GiB granted */
+	double step_gib;
+	int64_t step_ms, neighbour_ms; /* it grows; the neighbour takes all it was promised */
+	bool catches;                  /* SIGTERM, and goes on growing until it is killed */
+};
+
+/* In steps of 20 ms, a sample each 200 ms. Returns whether the neighbour got its memory. */
+static bool pair_play(struct box *b, const struct pair *pair, bool *ret_stopped)
+{
+	uint64_t ids[] = {run_one(b, "greedy", pair->grant, SCHED_OVERRUN_AUTO),
+			  run_one(b, "neighbour", pair->neighbour, SCHED_OVERRUN_AUTO)};
+	uint64_t used[] = {gib(pair->grant / 2), gib(0.3)},
+		 total = b->list->gpus[0].vram.total_bytes;
+	int64_t phase = (int64_t)rnd(0, 200) / 20 * 20;
+	bool alive = true, served = false, works = true;
+
+	*ret_stopped = false;
+	for (int64_t ms = 0; !served && ms < 120000; ms += 20, b->now += 20) {
+		int signal;
+
+		if (alive && ms % pair->step_ms == 0) {
+			if (used[0] + used[1] + gib(pair->step_gib) <= total)
+				used[0] += gib(pair->step_gib);
+			else
+				alive = false; /* out of memory by itself */
+		}
+		if (ms >= pair->neighbour_ms) {
+			served = true;
+			works = (alive ? used[0] : 0) + gib(pair->neighbour) <= total;
+		}
+		if (ms % 200 == phase)
+			sample(b, ids, used, 2, 0);
+		signal = signal_to(b, ids[0]);
+		*ret_stopped |= signal != 0;
+		if (signal == SIGKILL || (signal == SIGTERM && !pair->catches))
+			alive = false;
+		if (!alive) {
+			used[0] = 0;
+			if (state_of(b, ids[0]) == SCHED_RUNNING)
+				killed(b, ids[0], SIGKILL);
+		}
+		assert_int_equal(signal_to(b, ids[1]), 0);
+	}
+	if (alive)
+		ended(b, ids[0], SCHED_OK);
+	ended(b, ids[1], SCHED_OK);
+	sched_remarks_clear(b->sched);
+	return works;
+}
+
+static void test_random_pairs(void **state)
+{
+	struct box *b = *state;
+	unsigned rounds = 3000, good = 0, stopped = 0;
+
+	for (unsigned i = 0; i < rounds; i++) {
+		struct pair pair = {
+		    .grant = rnd(0.5, 5),
+		    .neighbour = rnd(1, 6),
+		    .step_gib = rnd(0.05, 0.25),
+		    .step_ms = (int64_t)rnd(10, 50) * 20,
+		    .neighbour_ms = (int64_t)rnd(1, 60) * 1000,
+		    .catches = rnd(0, 1) < 0.5,
+		};
+		bool was_stopped;
+
+		good += pair_play(b, &pair, &was_stopped);
+		stopped += was_stopped;
+		b->now += 1000;
+		sample(b, NULL, NULL, 0, 0);
+	}
+	print_message("# the neighbour got what it was promised %u of %u times; %u stopped\n", good,
+		      rounds, stopped);
+	assert_int_equal(good, rounds);
+	assert_true(stopped > rounds / 3);
+}
+
+#define BOX_TEST(name) cmocka_unit_test_setup_teardown(name, box_create, box_destroy)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    BOX_TEST(test_room_is_left),
+	    BOX_TEST(test_neighbour_in_danger),
+	    BOX_TEST(test_urgent),
+	    BOX_TEST(test_largest_excess_first),
+	    BOX_TEST(test_foreign_growth_is_not_theirs),
+	    BOX_TEST(test_alone),
+	    BOX_TEST(test_stop_and_canceled),
+	    cmocka_unit_test(test_names),
+	    BOX_TEST(test_random_pairs),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -114,6 +114,23 @@ static const struct plan_place *place_of(const struct apply *apply, size_t servi
 	return NULL;
 }
 
+/* "a: b, which is not active, goes along ..." of compose_assign(). */
+static bool is_noted(const struct apply *apply, const char *name)
+{
+	auto_free char *words = mem_printf(": %s, which is not active, goes along", name);
+
+	for (size_t i = 0; i < apply->notes.n; i++)
+		if (strstr(apply->notes.items[i], words))
+			return true;
+	return false;
+}
+
+static bool is_unmoved(const struct stack_service *was, const struct stack_service *is)
+{
+	return is->assigned_known == was->assigned_known &&
+	       same_gpus(is->assigned, is->n_assigned, was->assigned, was->n_assigned);
+}
+
 int apply_check_written(struct apply *apply, struct error *err)
 {
 	const struct stack *before = apply->before.stack;
@@ -137,11 +154,10 @@ int apply_check_written(struct apply *apply, struct error *err)
 					 "read again, the files do not put %s where it was planned "
 					 "(a variable of the shell may be in the way)",
 					 name);
-		if (place && place->n > 0)
+		if ((place && place->n > 0) || is_unmoved(was, is))
 			continue;
-		if (is->service->active &&
-		    (is->assigned_known != was->assigned_known ||
-		     !same_gpus(is->assigned, is->n_assigned, was->assigned, was->n_assigned)))
+		/* What is off may go along, which the notes tell. */
+		if (is->service->active || !is_noted(apply, name))
 			return error_set(err, -EBADE,
 					 "read again, the files put %s elsewhere, too, which was "
 					 "not planned",

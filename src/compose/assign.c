@@ -480,6 +480,29 @@ static size_t deciding(const struct compose_gpus *gpus, const struct compose_req
 	return n;
 }
 
+/* One whose profile is off is not kept where it was: it is told of. Of variables assign_seat.c
+ * tells.
+ */
+static void note_going_along(struct assigning *a, const struct compose_target *target,
+			     const struct compose_request *const *requests, size_t n)
+{
+	for (size_t i = 0; i < a->project->n; i++) {
+		const struct compose_gpus *other = &a->all[i];
+		struct assign_set wanted = assign_wanted(a, target), final;
+		bool shares = false;
+
+		for (size_t k = 0; k < n; k++)
+			for (size_t m = 0; m < other->n; m++)
+				shares |= (requests[k]->n_values == 0 ||
+					   !requests[k]->values[0].variable) &&
+					  share_bytes(requests[k], &other->requests[m]);
+		if (other->service != target->gpus->service && !other->service->active && shares &&
+		    !(assign_final(a, other, &final) && assign_sets_equal(&final, &wanted)))
+			assign_note(a, target, "%s, which is not active, goes along",
+				    other->service->name);
+	}
+}
+
 /* What decides is to name these devices; when it does, the defaults are looked at. */
 static int set_devices(struct assigning *a, const struct compose_target *target, bool there,
 		       struct error *err)
@@ -510,6 +533,7 @@ static int set_devices(struct assigning *a, const struct compose_target *target,
 		if (r < 0)
 			return r;
 	}
+	note_going_along(a, target, requests, n);
 	if (named && slots.n == target->n_devices) {
 		slots_fill(a, target, &slots);
 		return slots_write(a, target, &slots, false, err);

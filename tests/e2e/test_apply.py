@@ -365,6 +365,63 @@ def service(name, ids, vram, more=""):
 """
 
 
+BEHIND_ONE_ANCHOR = """
+x-two: &two
+  image: a
+  deploy: &deploy
+    resources:
+      reservations:
+        devices:
+          - {driver: nvidia, device_ids: ['0'], capabilities: [gpu]}
+          - {driver: nvidia, device_ids: ['1'], capabilities: [gpu]}
+services:
+  a:
+    <<: *two
+    x-plimsoll: {vram: 12G}
+  b:
+    <<: *two
+    x-plimsoll: {vram: 12G}
+  unknown: {<<: *two}
+  off: {<<: *two, profiles: [off], x-plimsoll: {vram: 1G}}
+  c: {image: a, deploy: {resources: {reservations: {devices: [{driver: nvidia, device_ids: ['2'], capabilities: [gpu]}]}}}, x-plimsoll: {vram: 5G}}
+  d: {image: a, gpus: [{device_ids: ['${GPU_D:-3}']}], x-plimsoll: {vram: 3G}}
+  e: {image: a, gpus: [{device_ids: ['${GPU_D:-3}']}]}
+"""
+
+
+@pytest.mark.parametrize("ids", ["index", "uuid"])
+def test_nothing_else_moves(sandbox, ids):
+    """Two behind one anchor with two requests, and one of them leaves: of every service, planned, unknown or off, it is looked
+    at where it was and where it is."""
+    gpus = [{"index": i, "uuid": f"GPU-{i}{i}{i}{i}0000-0000-4000-8000-000000000000", "name": "NVIDIA GeForce RTX 3090",
+             "vram": {"total_bytes": 24 << 30, "used_bytes": 0}} for i in range(4)]
+    sandbox.file("inventory.json", {"gpus": gpus})
+    run = small(sandbox, BEHIND_ONE_ANCHOR, "GPU_D=3\n")
+
+    def where():
+        told = json.loads(run("--profile", "*", "--json", "--fail-on", "never", verb="check").stdout)
+        return {one["service"]: one["gpus"] for one in told["services"]}
+
+    before = where()
+    assert before == {"a": [0, 1], "b": [0, 1], "unknown": [0, 1], "off": [0, 1], "c": [2], "d": [3], "e": [3]}
+    planned = {a["service"]: [g["index"] for g in a["gpus"]] for a in json.loads(run("--json", verb="plan").stdout)["assignments"]}
+    moved = [name for name in planned if planned[name] != before[name]]
+    assert len(moved) == 1 and moved[0] in "ab" and planned[moved[0]] == [2, 3]
+    run("--yes", "--ids", ids)
+    assert where() == {**before, moved[0]: [2, 3]}
+    assert "nothing to do" in run("--yes", "--ids", ids).stderr
+
+
+def test_what_is_off_goes_along_and_is_told(sandbox):
+    """It shares the bytes of one that moves, and starts nowhere: it is not kept apart, and not moved without a word."""
+    text = "x-d: &d {resources: {reservations: {devices: [{driver: nvidia, device_ids: ['1'], capabilities: [gpu]}]}}}\n"
+    run = small(sandbox, text + "services:\n  a: {image: a, deploy: *d, x-plimsoll: {vram: 20G}}\n  off: {image: a, profiles: [x], deploy: *d}\n")
+    assert "a: off, which is not active, goes along" in run("--dry-run").stderr
+    done = run("--yes")
+    assert done.stderr.count("off, which is not active") == 1, done.stderr
+    assert [s["gpus"] for s in json.loads(run("--profile", "x", "--json", "--fail-on", "never", verb="check").stdout)["services"]] == [[0], [0]]
+
+
 def test_replicas_that_part(sandbox):
     """Compose cannot say it: nothing is written for any service, and what is printed instead can be taken as it is."""
     compose = "services:\n" + service("a", "device_ids: ['0']", "5G", "      replicas: 2\n") + service("b", "device_ids: ['1']", "7G")

@@ -506,7 +506,7 @@ int runner_create(struct daemon *daemon, struct runner **ret_runner, struct erro
 	int r;
 
 	runner->daemon = daemon;
-	if (oom_patterns_load(NULL, &runner->patterns, err) < 0)
+	if (oom_patterns_load(NULL, NULL, 0, &runner->patterns, err) < 0)
 		log_warning("out of memory cannot be told from other failures: %s",
 			    error_text(err));
 	log_folders_prepare(daemon);

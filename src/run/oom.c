@@ -1,9 +1,13 @@
-/* See oom.h. Lines are looked at from the last one backwards: what was said last decides. */
+/*
+ * See oom.h. The end of the log is cut into pieces once (colours and control bytes gone, in lower
+ * case, one blank between two); each place of it is looked up by its next three bytes, and each
+ * pattern is tried only once a piece, where its first part stands first: the time is linear in the
+ * log, however hostile that is. Then the pieces are gone through from the last one backwards.
+ */
 #include "run/oom.h"
 
 #include "run/log.h"
-#include "util/paths.h"
-#include "util/yamlx.h"
+#include "run/oom_priv.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -11,33 +15,41 @@
 #include <string.h>
 #include <unistd.h>
 
-#define LINES_MAX    200
-#define PATTERNS_MAX 1000
-#define LINE_MAX_LEN 4096
-
-enum kind { KIND_GPU, KIND_HOST, KIND_EITHER, KIND_IGNORE };
-
-static const char *const kind_names[] = {
-    [KIND_GPU] = "gpu",
-    [KIND_HOST] = "host",
-    [KIND_EITHER] = "either",
-    [KIND_IGNORE] = "ignore",
-};
+#define LINES_MAX   200
+#define WRAP_MAX    512 /* bytes of the next piece a text may go on in */
+#define SIZE_AFTER  6   /* pieces behind the one that decides where the size is looked for */
+#define SIZE_BEFORE 10  /* and before it */
+#define FULL_BYTES  ((uint64_t)256 << 20)
+#define SIGNALLED   128 /* plus the signal: a shell's exit status */
 
 static const char *const outcome_names[] = {
     [OOM_OK] = "ok",         [OOM_ERROR] = "error", [OOM_GPU] = "oom",
     [OOM_HOST] = "host-oom", [OOM_LOST] = "lost",
 };
 
-struct pattern {
-	char *id;
-	char *text; /* lower case */
-	enum kind kind;
+/* What decides, best first; in each the last piece counts. */
+static const unsigned steps[] = {
+    OOM_BIT(OOM_KIND_KILLED),  OOM_BIT(OOM_KIND_GPU) | OOM_BIT(OOM_KIND_EITHER),
+    OOM_BIT(OOM_KIND_HOST),    OOM_BIT(OOM_KIND_WEAK),
+    OOM_BIT(OOM_KIND_SUSPECT), OOM_BIT(OOM_KIND_HOST_SUSPECT),
 };
 
-struct oom_patterns {
-	struct pattern *items;
-	size_t n;
+struct piece {
+	size_t start, len; /* in the text */
+	unsigned line;     /* from the end, 0 is the last */
+	/* The first pattern of each step that it matches; -1 = none. */
+	int match[ARRAY_LEN(steps)];
+	bool has_size, gpu_word, recovered;
+};
+
+struct tail {
+	const struct oom_patterns *patterns;
+	char *text, *lower; /* `len` bytes each, and a NUL */
+	size_t len;
+	struct piece *pieces;
+	size_t n, room;
+	/* Which piece a pattern was last tried on, plus one. */
+	size_t *tried;
 };
 
 const char *oom_outcome_name(enum oom_outcome outcome)
@@ -45,218 +57,303 @@ const char *oom_outcome_name(enum oom_outcome outcome)
 	return outcome_names[outcome];
 }
 
-/* --- loading --- */
+/* --- the log, cut --- */
 
-static int pattern_load(const struct yamlx *doc, const struct yamlx_node *node,
-			struct pattern *pattern, struct error *err)
+static void piece_end(struct tail *tail, size_t start, unsigned line)
 {
-	static const char *const keys[] = {"id", "kind", "text", "source", "date", NULL};
-	const char *values[5] = {};
-	int r = yamlx_check_keys(doc, node, keys, err);
+	struct piece *piece;
 
-	for (size_t i = 0; r == 0 && keys[i]; i++) {
-		const struct yamlx_node *value = yamlx_get(node, keys[i]);
-
-		if (!value)
-			return yamlx_error(doc, node, -EINVAL, err, "a pattern needs \"%s\"",
-					   keys[i]);
-		r = yamlx_string(doc, value, &values[i], err);
-	}
-	if (r < 0)
-		return r;
-	if (!values[2][0])
-		return yamlx_error(doc, node, -EINVAL, err, "\"text\" is empty");
-	for (size_t i = 0; i < ARRAY_LEN(kind_names); i++) {
-		if (strcmp(kind_names[i], values[1]) != 0)
-			continue;
-		pattern->kind = (enum kind)i;
-		pattern->id = mem_strdup(values[0]);
-		pattern->text = mem_strdup(values[2]);
-		for (char *p = pattern->text; *p; p++)
-			*p = (char)tolower((unsigned char)*p);
-		return 0;
-	}
-	return yamlx_error(doc, yamlx_get(node, "kind"), -EINVAL, err,
-			   "\"%s\" is not gpu, host, either or ignore", values[1]);
-}
-
-int oom_patterns_load(const char *path, struct oom_patterns **ret_patterns, struct error *err)
-{
-	static const char *const keys[] = {"version", "patterns", NULL};
-	auto_free char *found = NULL;
-	auto_yamlx struct yamlx *doc = NULL;
-	const struct yamlx_node *list;
-	struct oom_patterns *patterns;
-	int r = path ? 0 : paths_find_data("oom-patterns.yaml", &found, err);
-
-	if (r == 0)
-		r = yamlx_load(path ? path : found, &doc, err);
-	if (r == 0)
-		r = yamlx_check_keys(doc, doc->root, keys, err);
-	if (r < 0)
-		return r;
-	list = yamlx_get(doc->root, "patterns");
-	if (!list || list->type != YAMLX_SEQUENCE || list->n > PATTERNS_MAX)
-		return yamlx_error(doc, list ? list : doc->root, -EINVAL, err,
-				   "\"patterns\" is no list of at most %d", PATTERNS_MAX);
-	patterns = mem_calloc(1, sizeof *patterns);
-	patterns->items = mem_calloc(list->n + 1, sizeof *patterns->items);
-	for (size_t i = 0; i < list->n && r == 0; i++) {
-		r = pattern_load(doc, list->items[i], &patterns->items[i], err);
-		patterns->n += r == 0;
-	}
-	if (r < 0) {
-		oom_patterns_destroy(patterns);
-		return r;
-	}
-	*ret_patterns = patterns;
-	return 0;
-}
-
-void oom_patterns_destroy(struct oom_patterns *patterns)
-{
-	if (!patterns)
+	while (tail->len > start && tail->text[tail->len - 1] == ' ')
+		tail->len--;
+	if (tail->len == start)
 		return;
-	for (size_t i = 0; i < patterns->n; i++) {
-		free(patterns->items[i].id);
-		free(patterns->items[i].text);
+	ARRAY_GROW(tail->pieces, tail->n, tail->room);
+	piece = &tail->pieces[tail->n++];
+	*piece = (struct piece){.start = start, .len = tail->len - start, .line = line};
+	memset(piece->match, -1, sizeof piece->match);
+	tail->text[tail->len++] = ' ';
+}
+
+/* How many bytes of an escape sequence (CSI, OSC) stand here; 0 = none. */
+static size_t escape_len(const char *log, size_t len)
+{
+	size_t i = 2;
+
+	if (len < 2 || log[0] != 0x1b || (log[1] != '[' && log[1] != ']'))
+		return 0;
+	if (log[1] == '[')
+		while (i < len && (log[i] < 0x40 || log[i] > 0x7e))
+			i++;
+	else
+		while (i < len && log[i] != 0x07 && log[i] != '\n' && log[i] != 0x1b)
+			i++;
+	return i < len && log[i] != '\n' && log[i] != 0x1b ? i + 1 : i;
+}
+
+/* The last LINES_MAX lines of the log in pieces. */
+static void tail_cut(struct tail *tail, const char *log, size_t len)
+{
+	const char *from = log + len;
+	unsigned lines = 0;
+	size_t start = 0;
+
+	while (from > log && from[-1] == '\n')
+		from--;
+	len = (size_t)(from - log);
+	while (from > log && lines < LINES_MAX) {
+		const char *newline = memrchr(log, '\n', (size_t)(from - log));
+
+		from = newline ? newline : log;
+		lines += newline || from == log;
+		if (!newline)
+			break;
 	}
-	free(patterns->items);
-	free(patterns);
+	tail->text = mem_alloc(len + 2);
+	for (size_t i = (size_t)(from - log); i < len; i++) {
+		unsigned char c = (unsigned char)log[i];
+		size_t escape = escape_len(log + i, len - i);
+		bool written = c == '\\' && i + 1 < len && log[i + 1] == 'n';
+
+		if (escape > 0) {
+			i += escape - 1;
+		} else if (c == '\n' || c == '\r' || written) {
+			piece_end(tail, start, lines);
+			start = tail->len;
+			lines -= c == '\n' && lines > 0;
+			i += written;
+		} else if ((c > ' ' && c != 0x7f) || (isspace(c) && tail->len > start)) {
+			tail->text[tail->len++] = isspace(c) ? ' ' : (char)c;
+		}
+	}
+	piece_end(tail, start, lines);
+	tail->text[tail->len] = '\0';
+	tail->lower = mem_alloc(tail->len + 1);
+	for (size_t i = 0; i <= tail->len; i++)
+		tail->lower[i] = (char)tolower((unsigned char)tail->text[i]);
 }
 
 /* --- matching --- */
 
-/* Is `text`, whose '*' stand for anything, somewhere in `line`? The parts between the stars must
- * come one after the other: taking each at its first place loses nothing. */
-static bool pattern_matches(const char *text, const char *line)
+/* A text may go on in the next piece; what its '*' stands for only in what is ignored. */
+static bool piece_matches(const struct tail *tail, const struct piece *piece,
+			  const struct oom_pattern *pattern, size_t at)
 {
-	while (*text) {
-		size_t len = strcspn(text, "*");
-		const char *at = memmem(line, strlen(line), text, len);
+	size_t end = piece->start + piece->len, first_end = at + pattern->first_len;
+	size_t wrapped = MIN_OF(end + WRAP_MAX, tail->len);
+	bool only_first = pattern->text[pattern->first_len] == '\0';
 
-		if (!at)
-			return false;
-		line = at + len;
-		text += len + (text[len] == '*');
-	}
-	return true;
+	if (first_end > wrapped || memcmp(tail->lower + at, pattern->text, pattern->first_len) != 0)
+		return false;
+	if (only_first)
+		return true;
+	if (pattern->kind != OOM_KIND_IGNORE && pattern->kind != OOM_KIND_SIZE)
+		wrapped = end;
+	return first_end <= wrapped &&
+	       oom_rest_follows(pattern->text + pattern->first_len + 1, tail->lower + first_end,
+				wrapped - first_end);
 }
 
-/* One line without colours (CSI and OSC sequences) and control bytes. */
-static void line_clean(const char *line, size_t len, char buf[LINE_MAX_LEN])
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < len && n + 1 < LINE_MAX_LEN; i++) {
-		unsigned char c = (unsigned char)line[i];
-
-		if (c == 0x1b && i + 1 < len && line[i + 1] == '[') {
-			for (i += 2; i < len && (line[i] < 0x40 || line[i] > 0x7e); i++)
-				continue;
-		} else if (c == 0x1b && i + 1 < len && line[i + 1] == ']') {
-			for (i += 2; i < len && line[i] != 0x07; i++)
-				continue;
-		} else if (c >= ' ' || c == '\t') {
-			buf[n++] = (char)c;
-		}
-	}
-	buf[n] = '\0';
-}
-
-static const struct pattern *line_match(const struct oom_patterns *patterns, const char *line)
-{
-	char lower[LINE_MAX_LEN];
-	const struct pattern *match = NULL;
-	size_t n = 0;
-
-	for (; line[n]; n++)
-		lower[n] = (char)tolower((unsigned char)line[n]);
-	lower[n] = '\0';
-	for (size_t i = 0; i < patterns->n; i++) {
-		if (!pattern_matches(patterns->items[i].text, lower))
-			continue;
-		if (patterns->items[i].kind == KIND_IGNORE)
-			return NULL;
-		/* "MemoryError: std::bad_alloc: out_of_memory: CUDA error ..." is the GPU's. */
-		if (!match || (match->kind == KIND_HOST && patterns->items[i].kind != KIND_HOST))
-			match = &patterns->items[i];
-	}
-	return match;
-}
-
-static const struct {
-	const char *name;
-	double bytes;
-} units[] = {
-    {"bytes", 1},          {"KiB", 1024.0},          {"MiB", 1048576.0},
-    {"GiB", 1073741824.0}, {"TiB", 1099511627776.0},
+struct found {
+	bool ignored, ignored_by_own, own;
 };
 
-static void requested_read(const char *line, struct oom_verdict *verdict)
+static void piece_note(struct tail *tail, struct piece *piece, int i, struct found *found)
 {
-	static const char before[] = "Tried to allocate ";
-	const char *at = strstr(line, before);
-	char unit[16];
-	double value;
+	const struct oom_pattern *pattern = &tail->patterns->items[i];
 
-	if (!at || sscanf(at + sizeof before - 1, "%lf %15[A-Za-z]", &value, unit) != 2 ||
-	    value < 0 || value > 1e15)
-		return;
-	for (size_t i = 0; i < ARRAY_LEN(units); i++) {
-		if (strcmp(units[i].name, unit) != 0 || value * units[i].bytes > 1e18)
+	piece->has_size |= pattern->has_size;
+	if (pattern->kind == OOM_KIND_IGNORE) {
+		found->ignored = true;
+		found->ignored_by_own |= pattern->own;
+	}
+	piece->recovered |= pattern->kind == OOM_KIND_RECOVERED;
+	piece->gpu_word |= pattern->kind == OOM_KIND_GPU_WORD;
+	for (size_t step = 0; step < ARRAY_LEN(steps); step++) {
+		if (!(steps[step] & OOM_BIT(pattern->kind)))
 			continue;
-		verdict->requested_bytes = (uint64_t)(value * units[i].bytes);
-		verdict->has_requested = true;
+		/* That of the list's order, however the line goes. */
+		if (piece->match[step] < 0 || i < piece->match[step])
+			piece->match[step] = i;
+		found->own |= pattern->own;
 	}
 }
 
-/* The last line that matches decides; but one of the GPU before it beats one of RAM: an allocation
- * that fails on the GPU is often followed by what it led to. */
+static void piece_match(struct tail *tail, size_t p)
+{
+	const struct oom_patterns *patterns = tail->patterns;
+	struct piece *piece = &tail->pieces[p];
+	struct found found = {};
+
+	for (size_t at = piece->start; at < piece->start + piece->len && at + 3 <= tail->len;
+	     at++) {
+		for (int i = patterns->chains[oom_chain(tail->lower + at)]; i >= 0;
+		     i = patterns->items[i].next) {
+			const struct oom_pattern *pattern = &patterns->items[i];
+
+			if (tail->tried[i] == p + 1 ||
+			    memcmp(tail->lower + at, pattern->text, OOM_FIRST_MIN) != 0 ||
+			    at + pattern->first_len > tail->len ||
+			    memcmp(tail->lower + at, pattern->text, pattern->first_len) != 0)
+				continue;
+			tail->tried[i] = p + 1;
+			if (piece_matches(tail, piece, pattern, at))
+				piece_note(tail, piece, i, &found);
+		}
+	}
+	for (size_t step = 0; step < ARRAY_LEN(steps); step++) {
+		bool own = piece->match[step] >= 0 && patterns->items[piece->match[step]].own;
+
+		/* What the people of the machine say about a line counts before the rest. */
+		if (found.ignored_by_own || (found.own ? !own : found.ignored))
+			piece->match[step] = -1;
+	}
+}
+
+/* --- deciding --- */
+
+static bool near(uint64_t peak, uint64_t end)
+{
+	return peak > 0 && end > 0 && peak + MAX_OF(end / 100 * 3, FULL_BYTES) >= end;
+}
+
+static bool gpu_was_full(const struct oom_evidence *evidence)
+{
+	return !evidence->on_cpu && (near(evidence->gpu_peak_bytes, evidence->gpu_total_bytes) ||
+				     near(evidence->own_peak_bytes, evidence->own_limit_bytes));
+}
+
+static bool speaks_of_gpu(const struct tail *tail)
+{
+	for (size_t i = 0; i < tail->n; i++)
+		if (tail->pieces[i].gpu_word)
+			return true;
+	return false;
+}
+
+static enum oom_outcome outcome_of(const struct tail *tail, const struct oom_evidence *evidence,
+				   enum oom_kind kind, bool *ret_gpu_full)
+{
+	bool full = gpu_was_full(evidence);
+	bool gpu = kind == OOM_KIND_GPU;
+
+	if (kind == OOM_KIND_EITHER) {
+		gpu = !evidence->on_cpu;
+	} else if (kind == OOM_KIND_WEAK) {
+		gpu = !evidence->on_cpu && (full || speaks_of_gpu(tail));
+		*ret_gpu_full = full;
+	} else if (kind == OOM_KIND_SUSPECT) {
+		if (!full)
+			return OOM_ERROR;
+		gpu = *ret_gpu_full = true;
+	} else if (kind == OOM_KIND_HOST_SUSPECT && evidence->oom_kills == 0) {
+		return OOM_ERROR;
+	}
+	return gpu ? OOM_GPU : OOM_HOST;
+}
+
+static bool piece_size(const struct tail *tail, size_t p, uint64_t *ret_bytes)
+{
+	const struct piece *piece = &tail->pieces[p];
+	/* Of what a text without a number in this piece has in the next one, too. */
+	size_t end = MIN_OF(piece->start + piece->len + WRAP_MAX, tail->len);
+
+	if (!piece->has_size)
+		return false;
+	for (size_t i = 0; i < tail->patterns->n; i++)
+		if (tail->patterns->items[i].has_size &&
+		    oom_size_find(&tail->patterns->items[i], tail->lower + piece->start,
+				  end - piece->start, ret_bytes))
+			return true;
+	return false;
+}
+
+/* In the piece that decided, else in one near it. */
+static void requested_read(const struct tail *tail, size_t decisive, struct oom_verdict *verdict)
+{
+	size_t last = MIN_OF(decisive + SIZE_AFTER, tail->n - 1);
+	size_t first = decisive > SIZE_BEFORE ? decisive - SIZE_BEFORE : 0;
+
+	for (size_t p = decisive; p <= last && !verdict->has_requested; p++)
+		verdict->has_requested = piece_size(tail, p, &verdict->requested_bytes);
+	for (size_t p = decisive; p-- > first && !verdict->has_requested;)
+		verdict->has_requested = piece_size(tail, p, &verdict->requested_bytes);
+}
+
+static bool step_decides(const struct tail *tail, const struct oom_evidence *evidence, size_t step,
+			 size_t first, struct oom_verdict *verdict)
+{
+	for (size_t p = tail->n; p-- > first;) {
+		int i = tail->pieces[p].match[step];
+		const struct oom_pattern *pattern = i < 0 ? NULL : &tail->patterns->items[i];
+		enum oom_outcome outcome;
+
+		if (!pattern)
+			continue;
+		outcome = outcome_of(tail, evidence, pattern->kind, &verdict->gpu_full);
+		if (outcome == OOM_ERROR)
+			continue;
+		verdict->outcome = outcome;
+		(void)snprintf(verdict->pattern, sizeof verdict->pattern, "%s", pattern->id);
+		(void)snprintf(verdict->line, sizeof verdict->line, "%.*s",
+			       (int)MIN_OF(tail->pieces[p].len, sizeof verdict->line - 1),
+			       tail->text + tail->pieces[p].start);
+		if (step > 0)
+			requested_read(tail, p, verdict);
+		return true;
+	}
+	return false;
+}
+
 static void log_search(const struct oom_patterns *patterns, const struct oom_evidence *evidence,
 		       struct oom_verdict *verdict)
 {
-	const char *end = evidence->log + evidence->log_len;
-	const struct pattern *best = NULL;
+	struct tail tail = {.patterns = patterns,
+			    .tried = mem_calloc(patterns->n + 1, sizeof *tail.tried)};
+	size_t first = 0;
 
-	for (unsigned lines = 0; end > evidence->log && lines < LINES_MAX; lines++) {
-		const char *newline = memrchr(evidence->log, '\n', (size_t)(end - evidence->log));
-		const char *start = newline ? newline + 1 : evidence->log;
-		char line[LINE_MAX_LEN];
-		const struct pattern *match;
-
-		line_clean(start, (size_t)(end - start), line);
-		end = newline ? newline : evidence->log;
-		match = line_match(patterns, line);
-		if (!match || (best && (best->kind != KIND_HOST || match->kind == KIND_HOST)))
-			continue;
-		best = match;
-		verdict->has_requested = false;
-		(void)snprintf(verdict->pattern, sizeof verdict->pattern, "%s", match->id);
-		(void)snprintf(verdict->line, sizeof verdict->line, "%.*s",
-			       (int)sizeof verdict->line - 1, line);
-		requested_read(line, verdict);
+	tail_cut(&tail, evidence->log, evidence->log_len);
+	for (size_t p = 0; p < tail.n; p++) {
+		piece_match(&tail, p);
+		if (tail.pieces[p].recovered)
+			first = p + 1;
 	}
-	if (best)
-		verdict->outcome =
-		    best->kind == KIND_HOST || (best->kind == KIND_EITHER && evidence->on_cpu)
-			? OOM_HOST
-			: OOM_GPU;
+	for (size_t step = 0; step < ARRAY_LEN(steps); step++)
+		if (step_decides(&tail, evidence, step, first, verdict))
+			break;
+	free(tail.text);
+	free(tail.lower);
+	free(tail.pieces);
+	free(tail.tried);
+}
+
+static bool ended_by(const struct oom_evidence *evidence, int signal)
+{
+	return !evidence->lost &&
+	       (evidence->signal == signal ||
+		(evidence->signal == 0 && evidence->exit_code == SIGNALLED + signal));
 }
 
 void oom_classify(const struct oom_patterns *patterns, const struct oom_evidence *evidence,
 		  struct oom_verdict *ret_verdict)
 {
-	bool killed = evidence->signal == SIGKILL ||
-		      (evidence->signal == 0 && evidence->exit_code == 128 + SIGKILL);
+	bool killed = ended_by(evidence, SIGKILL);
 
 	*ret_verdict = (struct oom_verdict){.outcome = evidence->lost ? OOM_LOST : OOM_ERROR};
 	if (!evidence->lost && evidence->signal == 0 && evidence->exit_code == 0)
 		ret_verdict->outcome = OOM_OK;
-	else if (!evidence->lost && killed && evidence->oom_kills > 0)
+	else if (killed && evidence->oom_kills > 0)
 		ret_verdict->outcome = OOM_HOST;
-	else if (evidence->log)
+	else if (patterns && evidence->log)
 		log_search(patterns, evidence, ret_verdict);
+	if (ret_verdict->outcome != OOM_ERROR)
+		return;
+	/* Died without a word, its GPU's memory full. */
+	if ((ended_by(evidence, SIGABRT) || ended_by(evidence, SIGSEGV)) &&
+	    gpu_was_full(evidence)) {
+		ret_verdict->outcome = OOM_GPU;
+		ret_verdict->gpu_full = true;
+	}
+	ret_verdict->killed = killed;
 }
 
 void oom_classify_file(const struct oom_patterns *patterns, const struct oom_evidence *evidence,

@@ -1,15 +1,25 @@
 /*
- * Was it out of memory, and whose? From how an attempt ended and the last lines of its log. The
- * texts are data (data/oom-patterns.yaml: each with its source and date), the order of the decision
- * is here:
+ * Was it out of memory, and whose? From how an attempt ended, the last lines of its log and what
+ * NVML saw. The texts are data (data/oom-patterns.yaml: each with its source and date; more of them
+ * in `oom` of plimsoll.yaml), the order of the decision is here:
  *
  *	1. exit status 0: ok, whatever the log says (programs catch it and go on).
  *	2. killed by SIGKILL (or exit status 137) while the kernel's out-of-memory killer struck in
- *its cgroup: host-oom. SIGKILL alone proves nothing.
- *	3. one of the last 200 lines matches a pattern of the GPU's memory: oom (host-oom when the
- *	   pattern fits both and the task ran on the CPU).
- *	4. one of them matches a pattern of RAM: host-oom.
- *	5. otherwise error; lost when nobody knows how it ended and nothing of 3 or 4 matched.
+ *	   its cgroup: host-oom. SIGKILL alone proves nothing.
+ *	3. one of the last 200 lines tells of such a kill (kernel, Slurm, Kubernetes): host-oom.
+ *	4. one of them says that the GPU's memory was short: oom (a text of both kinds of memory is
+ *	   host-oom for a task that ran on the CPU).
+ *	5. one of them says that RAM was short: host-oom.
+ *	6. one of them says "out of memory" and not whose: the GPU's when the lines speak of one or
+ *	   its memory was full, else host-oom.
+ *	7. what often is out of memory and often is not (CUDNN_STATUS_NOT_INITIALIZED, an abort
+ *	   without a word): oom only when the GPU's memory was full, or the task's limit reached.
+ *	8. otherwise error; lost when nobody knows how it ended and nothing of 3 to 6 matched.
+ *
+ * Within one step the last line that matches counts. A line that matches an `ignore` pattern counts
+ * for nothing, and what stands above a line that says that the program got over it (`recovered`) is
+ * not looked at. A carriage return or a written "\n" (logs in JSON) ends a piece of a line; a text
+ * may go on in the next one.
  */
 #pragma once
 
@@ -21,9 +31,15 @@
 
 struct oom_patterns;
 
+/* A pattern of plimsoll.yaml. Where several fit one line these come before those of the file. */
+struct oom_pattern_text {
+	const char *id, *kind, *text;
+	const char *where; /* "file:line:column", for errors */
+};
+
 /* `path` NULL: data/oom-patterns.yaml as found by paths_find_data(). Errors name file and line. */
-int oom_patterns_load(const char *path, struct oom_patterns **ret_patterns,
-		      struct error *err) MUST_CHECK;
+int oom_patterns_load(const char *path, const struct oom_pattern_text *more, size_t n_more,
+		      struct oom_patterns **ret_patterns, struct error *err) MUST_CHECK;
 void oom_patterns_destroy(struct oom_patterns *patterns);
 
 enum oom_outcome { OOM_OK, OOM_ERROR, OOM_GPU, OOM_HOST, OOM_LOST };
@@ -37,7 +53,11 @@ struct oom_evidence {
 	int signal;         /* 0: it exited */
 	unsigned oom_kills; /* see struct supervisor_ended */
 	bool on_cpu;        /* it had no GPU */
-	const char *log;    /* the end of its log, OOM_LOG_BYTES of it are plenty; may be NULL */
+	/* Of the fullest of its GPUs, by NVML; 0 = unknown. Full is what comes within 3 % or 256
+	 * MiB of the end, whichever is more. */
+	uint64_t gpu_peak_bytes, gpu_total_bytes;
+	uint64_t own_peak_bytes, own_limit_bytes; /* the task's, where a limit is enforced */
+	const char *log; /* the end of its log, OOM_LOG_BYTES of it are plenty; may be NULL */
 	size_t log_len;
 };
 
@@ -47,6 +67,8 @@ struct oom_verdict {
 	enum oom_outcome outcome;
 	char pattern[64];   /* id of the pattern that decided; "" none */
 	char line[512];     /* the line it was found in, without colours; "" none */
+	bool gpu_full;      /* decided by that, too */
+	bool killed;        /* by SIGKILL, and nothing says why */
 	bool has_requested; /* "Tried to allocate 8.84 GiB" */
 	uint64_t requested_bytes;
 };

@@ -254,7 +254,7 @@ static int child_opens(const char *log)
 		return 1;
 	if (log_open(log, &fd) != -EPERM || fd != -1)
 		return 2;
-	if (oom_patterns_load(NULL, &patterns, NULL) < 0)
+	if (oom_patterns_load(NULL, NULL, 0, &patterns, NULL) < 0)
 		return 3;
 	oom_classify_file(patterns, &evidence, log, &verdict);
 	oom_patterns_destroy(patterns);

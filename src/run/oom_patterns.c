@@ -1,0 +1,196 @@
+/*
+ * The patterns of out-of-memory texts, see oom.h and the head of data/oom-patterns.yaml. They are
+ * found by their first three bytes, so that a log is gone through once however many there are.
+ */
+#include "run/oom_priv.h"
+
+#include "util/paths.h"
+#include "util/yamlx.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <string.h>
+
+#define PATTERNS_MAX 1000
+#define TEXT_MAX     400
+
+static const char *const kind_names[] = {
+    [OOM_KIND_KILLED] = "killed",
+    [OOM_KIND_GPU] = "gpu",
+    [OOM_KIND_HOST] = "host",
+    [OOM_KIND_EITHER] = "either",
+    [OOM_KIND_WEAK] = "weak",
+    [OOM_KIND_SUSPECT] = "suspect",
+    [OOM_KIND_HOST_SUSPECT] = "host-suspect",
+    [OOM_KIND_IGNORE] = "ignore",
+    [OOM_KIND_RECOVERED] = "recovered",
+    [OOM_KIND_GPU_WORD] = "gpu-word",
+    [OOM_KIND_SIZE] = "size",
+};
+
+static const struct {
+	const char *name;
+	char mark;
+} placeholders[] = {{"{size}", OOM_SIZE_MARK}, {"{shape}", OOM_SHAPE_MARK}};
+
+unsigned oom_chain(const char *text)
+{
+	unsigned hash = (unsigned char)text[0];
+
+	hash = hash * 31 + (unsigned char)text[1];
+	hash = hash * 31 + (unsigned char)text[2];
+	return hash % OOM_CHAINS;
+}
+
+/* In lower case, with one byte for each placeholder. */
+static char *text_compile(const char *text, bool *ret_has_size)
+{
+	char *compiled = mem_calloc(strlen(text) + 1, 1);
+	size_t n = 0;
+
+	*ret_has_size = false;
+	while (*text) {
+		size_t skip = 0;
+
+		for (size_t i = 0; i < ARRAY_LEN(placeholders) && skip == 0; i++) {
+			if (strncmp(text, placeholders[i].name, strlen(placeholders[i].name)) != 0)
+				continue;
+			skip = strlen(placeholders[i].name);
+			compiled[n++] = placeholders[i].mark;
+			*ret_has_size = true;
+		}
+		if (skip == 0)
+			compiled[n++] = (char)tolower((unsigned char)*text);
+		text += skip > 0 ? skip : 1;
+	}
+	return compiled;
+}
+
+/* What is wrong with it, or NULL. */
+static const char *pattern_fill(struct oom_pattern *pattern, const char *id, const char *kind,
+				const char *text)
+{
+	size_t i = 0;
+
+	while (i < OOM_KIND_COUNT && strcmp(kind_names[i], kind) != 0)
+		i++;
+	if (i == OOM_KIND_COUNT)
+		return "is not killed, gpu, host, either, weak, suspect, host-suspect, ignore, "
+		       "recovered, gpu-word or size";
+	if (!text[0])
+		return "\"text\" is empty";
+	if (strlen(text) > TEXT_MAX)
+		return "\"text\" is longer than 400 bytes";
+	if (strpbrk(text, "\1\2\n\r"))
+		return "\"text\" holds control characters";
+	*pattern = (struct oom_pattern){.kind = (enum oom_kind)i, .next = -1};
+	pattern->text = text_compile(text, &pattern->has_size);
+	pattern->first_len = strcspn(pattern->text, OOM_MARKS);
+	if (pattern->first_len < OOM_FIRST_MIN)
+		return "\"text\" does not begin with three characters that are no placeholder";
+	if (pattern->kind == OOM_KIND_SIZE && !pattern->has_size)
+		return "\"text\" has no {size} or {shape}";
+	pattern->id = mem_strdup(id);
+	return NULL;
+}
+
+static int pattern_load(const struct yamlx *doc, const struct yamlx_node *node,
+			struct oom_pattern *pattern, struct error *err)
+{
+	static const char *const keys[] = {"id", "kind", "text", "source", "date", NULL};
+	const char *values[5] = {}, *wrong;
+	int r = yamlx_check_keys(doc, node, keys, err);
+
+	for (size_t i = 0; r == 0 && keys[i]; i++) {
+		const struct yamlx_node *value = yamlx_get(node, keys[i]);
+
+		if (!value)
+			return yamlx_error(doc, node, -EINVAL, err, "a pattern needs \"%s\"",
+					   keys[i]);
+		r = yamlx_string(doc, value, &values[i], err);
+	}
+	if (r < 0)
+		return r;
+	wrong = pattern_fill(pattern, values[0], values[1], values[2]);
+	if (!wrong)
+		return 0;
+	return wrong[0] == '"'
+		   ? yamlx_error(doc, yamlx_get(node, "text"), -EINVAL, err, "%s", wrong)
+		   : yamlx_error(doc, yamlx_get(node, "kind"), -EINVAL, err, "\"%s\" %s", values[1],
+				 wrong);
+}
+
+static int more_load(const struct oom_pattern_text *more, size_t n, struct oom_patterns *patterns,
+		     struct error *err)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct oom_pattern *pattern = &patterns->items[patterns->n++];
+		const char *wrong = pattern_fill(pattern, more[i].id, more[i].kind, more[i].text);
+
+		if (wrong)
+			return error_set(err, -EINVAL, "%s: %s%s%s%s", more[i].where,
+					 wrong[0] == '"' ? "" : "\"",
+					 wrong[0] == '"' ? "" : more[i].kind,
+					 wrong[0] == '"' ? "" : "\" ", wrong);
+		pattern->own = true;
+	}
+	return 0;
+}
+
+/* In reverse: so that the chains are in the list's order. */
+static void chains_fill(struct oom_patterns *patterns)
+{
+	memset(patterns->chains, -1, sizeof patterns->chains);
+	for (size_t i = patterns->n; i-- > 0;) {
+		unsigned chain = oom_chain(patterns->items[i].text);
+
+		patterns->items[i].next = patterns->chains[chain];
+		patterns->chains[chain] = (int)i;
+	}
+}
+
+int oom_patterns_load(const char *path, const struct oom_pattern_text *more, size_t n_more,
+		      struct oom_patterns **ret_patterns, struct error *err)
+{
+	static const char *const keys[] = {"version", "patterns", NULL};
+	auto_free char *found = NULL;
+	auto_yamlx struct yamlx *doc = NULL;
+	const struct yamlx_node *list;
+	struct oom_patterns *patterns;
+	int r = path ? 0 : paths_find_data("oom-patterns.yaml", &found, err);
+
+	if (r == 0)
+		r = yamlx_load(path ? path : found, &doc, err);
+	if (r == 0)
+		r = yamlx_check_keys(doc, doc->root, keys, err);
+	if (r < 0)
+		return r;
+	list = yamlx_get(doc->root, "patterns");
+	if (!list || list->type != YAMLX_SEQUENCE || list->n > PATTERNS_MAX)
+		return yamlx_error(doc, list ? list : doc->root, -EINVAL, err,
+				   "\"patterns\" is no list of at most %d", PATTERNS_MAX);
+	patterns = mem_calloc(1, sizeof *patterns);
+	patterns->items = mem_calloc(list->n + n_more + 1, sizeof *patterns->items);
+	r = more_load(more, n_more, patterns, err);
+	for (size_t i = 0; i < list->n && r == 0; i++)
+		r = pattern_load(doc, list->items[i], &patterns->items[patterns->n++], err);
+	if (r < 0) {
+		oom_patterns_destroy(patterns);
+		return r;
+	}
+	chains_fill(patterns);
+	*ret_patterns = patterns;
+	return 0;
+}
+
+void oom_patterns_destroy(struct oom_patterns *patterns)
+{
+	if (!patterns)
+		return;
+	for (size_t i = 0; i < patterns->n; i++) {
+		free(patterns->items[i].id);
+		free(patterns->items[i].text);
+	}
+	free(patterns->items);
+	free(patterns);
+}

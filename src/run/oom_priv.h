@@ -1,0 +1,52 @@
+/* What the files of oom.h share. */
+#pragma once
+
+#include "run/oom.h"
+
+enum oom_kind {
+	OOM_KIND_KILLED, /* the kernel or a batch system ended it for its RAM */
+	OOM_KIND_GPU,
+	OOM_KIND_HOST,
+	OOM_KIND_EITHER,       /* the GPU's memory, or RAM for a task that ran on the CPU */
+	OOM_KIND_WEAK,         /* somebody's memory; whose, the lines around say */
+	OOM_KIND_SUSPECT,      /* the GPU's when that was full */
+	OOM_KIND_HOST_SUSPECT, /* RAM when the kernel's killer struck */
+	OOM_KIND_IGNORE,
+	OOM_KIND_RECOVERED, /* the program got over what stands above */
+	OOM_KIND_GPU_WORD,  /* these lines speak of a GPU */
+	OOM_KIND_SIZE,      /* only says how much was asked for */
+	OOM_KIND_COUNT,
+};
+
+/* Kinds as sets of bits. */
+#define OOM_BIT(kind) (1u << (kind))
+
+struct oom_pattern {
+	char *id;
+	char *text; /* lower case; '*' stands for anything, OOM_SIZE_MARK and OOM_SHAPE_MARK too */
+	size_t first_len; /* of its first part, at least OOM_FIRST_MIN */
+	enum oom_kind kind;
+	bool has_size, own;
+	int next; /* in the chain of its first bytes */
+};
+
+#define OOM_SIZE_MARK  '\1'
+#define OOM_SHAPE_MARK '\2'
+#define OOM_MARKS      "*\1\2"
+#define OOM_FIRST_MIN  3
+#define OOM_CHAINS     4096
+
+struct oom_patterns {
+	struct oom_pattern *items;
+	size_t n;
+	int chains[OOM_CHAINS]; /* by the first three bytes; -1 = none */
+};
+
+unsigned oom_chain(const char *text);
+
+/* Does the rest of the pattern's text follow, in `text` that starts behind its first part? */
+bool oom_rest_follows(const char *rest, const char *text, size_t len);
+
+/* The number a pattern with one finds in `text` of `len` bytes, lower case. False: none there. */
+bool oom_size_find(const struct oom_pattern *pattern, const char *text, size_t len,
+		   uint64_t *ret_bytes);

@@ -64,10 +64,7 @@ static bool loads(const struct check *check, const struct stack_service *service
 	if (!check_counts(service) || check_load_of(service) == 0 ||
 	    (gpu_has(g, GPU_TOTAL) && service->vram_bytes > g->vram.total_bytes))
 		return false;
-	for (size_t i = 0; i < service->n_assigned; i++)
-		if (service->assigned[i] == gpu)
-			return true;
-	return false;
+	return stack_is_among(service->assigned, service->n_assigned, gpu);
 }
 
 /* "ai-llm 18 GiB, ai-enrichment 6 GiB", the largest first; eight names are enough. */

@@ -87,7 +87,7 @@ void check_suppress(struct check *check);
 /* Many findings of one kind that are one thing to do become one. Of the sorted findings. */
 void check_fold(struct check *check);
 
-/* ---- small helpers (check_help.c) ---- */
+/* ---- small helpers (help.c) ---- */
 
 /* "GPU 1 (NVIDIA RTX A400, 4 GiB)"; arena memory. */
 const char *check_gpu_name(const struct check *check, size_t gpu);
@@ -134,8 +134,6 @@ struct check_devices {
 };
 bool check_devices(const struct check *check, const struct compose_gpus *like, const char *text,
 		   struct check_devices *ret_devices);
-/* The same GPUs, both in the list's order. */
-bool check_same(const size_t *a, size_t n_a, const size_t *b, size_t n_b);
 /* What its variable has to be set to for what its default says, "GPU_CLIP=0"; arena memory. */
 const char *check_assignment(const struct check *check, const struct compose_value *value);
 /* As x-plimsoll takes it, up to the next MiB: "6G", "666M"; arena memory. */

@@ -79,14 +79,6 @@ static void measured(struct check *check, const struct stack_service *service)
 	}
 }
 
-static bool is_assigned(const struct stack_service *service, size_t gpu)
-{
-	for (size_t i = 0; i < service->n_assigned; i++)
-		if (service->assigned[i] == gpu)
-			return true;
-	return false;
-}
-
 /* Of several GPUs it may use only some. */
 static void drift(struct check *check, const struct stack_service *service)
 {
@@ -95,7 +87,7 @@ static void drift(struct check *check, const struct stack_service *service)
 	if (!service->running || !service->assigned_known)
 		return;
 	for (size_t i = 0; i < service->n_today; i++)
-		moved |= !is_assigned(service, service->today[i]);
+		moved |= !stack_is_among(service->assigned, service->n_assigned, service->today[i]);
 	if (!moved)
 		return;
 	check_add(

@@ -17,7 +17,7 @@ static struct arena *arena_of(const struct check *check)
 const char *check_gpu_name(const struct check *check, size_t gpu)
 {
 	const struct gpu *g = &check->stack->list->gpus[gpu];
-	const char *name = text_starts_with(g->name, "NVIDIA ") ? g->name + 7 : g->name;
+	const char *name = gpu_short_name(g->name);
 
 	if (g->parent_uuid[0])
 		name = arena_printf(arena_of(check), "MIG %s, %s", check_device(check, gpu, NULL),
@@ -45,11 +45,7 @@ const char *check_gpu_names(const struct check *check)
 	auto_text struct text text = {};
 
 	for (size_t i = 0; i < list->n; i++)
-		text_printf(&text, "%s%s",
-			    i == 0             ? ""
-			    : i + 1 == list->n ? " and "
-					       : ", ",
-			    check_gpu_name(check, i));
+		text_printf(&text, "%s%s", text_and(i, list->n), check_gpu_name(check, i));
 	return arena_strdup(arena_of(check), text.data ? text.data : "no GPU");
 }
 
@@ -64,11 +60,7 @@ const char *check_gpu_numbers(const struct check *check, const size_t *gpus, siz
 		return "all GPUs";
 	text_printf(&text, "GPU%s ", PLURAL(n));
 	for (size_t i = 0; i < n; i++)
-		text_printf(&text, "%s%u",
-			    i == 0       ? ""
-			    : i + 1 == n ? " and "
-					 : ", ",
-			    list->gpus[gpus[i]].index);
+		text_printf(&text, "%s%u", text_and(i, n), list->gpus[gpus[i]].index);
 	return arena_strdup(arena_of(check), text.data);
 }
 
@@ -98,14 +90,6 @@ uint64_t check_load_of(const struct stack_service *service)
 	return service->need.on_demand ? 0 : service->vram_bytes * service->service->replicas;
 }
 
-static bool is_on(const struct stack_service *service, size_t gpu)
-{
-	for (size_t i = 0; i < service->n_assigned; i++)
-		if (service->assigned[i] == gpu)
-			return true;
-	return false;
-}
-
 uint64_t check_load_on(const struct check *check, size_t gpu, const struct stack_service *except)
 {
 	const struct gpu *g = &check->stack->list->gpus[gpu];
@@ -115,7 +99,8 @@ uint64_t check_load_on(const struct check *check, size_t gpu, const struct stack
 		const struct stack_service *service = &check->stack->services[i];
 
 		/* One that is larger than the GPU is a fault of its own and will not stay. */
-		if (service == except || !check_counts(service) || !is_on(service, gpu) ||
+		if (service == except || !check_counts(service) ||
+		    !stack_is_among(service->assigned, service->n_assigned, gpu) ||
 		    (gpu_has(g, GPU_TOTAL) && service->vram_bytes > g->vram.total_bytes))
 			continue;
 		bytes += check_load_of(service);
@@ -303,9 +288,4 @@ bool check_devices(const struct check *check, const struct compose_gpus *like, c
 	if (r < 0)
 		ret_devices->missing = missing ? missing->device : text;
 	return r == 0;
-}
-
-bool check_same(const size_t *a, size_t n_a, const size_t *b, size_t n_b)
-{
-	return n_a == n_b && memcmp(a, b, n_a * sizeof *a) == 0;
 }

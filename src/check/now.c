@@ -30,14 +30,6 @@ static bool uses(const struct stack_service *service, size_t gpu)
 	return service->used_bytes[gpu] > 0;
 }
 
-static bool is_assigned(const struct stack_service *service, size_t gpu)
-{
-	for (size_t i = 0; i < service->n_assigned; i++)
-		if (service->assigned[i] == gpu)
-			return true;
-	return false;
-}
-
 /* The one that uses most of it, after those already told (NULL: all are); SIZE_MAX: none. */
 static size_t most_of(const struct check *check, size_t gpu, const bool *told)
 {
@@ -116,7 +108,7 @@ static char *fix_by_rolling_out(const struct check *check, size_t gpu)
 		const struct stack_service *service = &check->stack->services[i];
 
 		if (!uses(service, gpu) || !service->wants_gpu || !service->assigned_known ||
-		    is_assigned(service, gpu))
+		    stack_is_among(service->assigned, service->n_assigned, gpu))
 			continue;
 		text_printf(&names, " %s", service->service->name);
 		n++;
@@ -175,7 +167,8 @@ static const struct stack_service *whose(const struct check *check, size_t gpu)
 	if (most != SIZE_MAX)
 		return &stack->services[most];
 	for (size_t i = 0; i < stack->n; i++)
-		if (stack->services[i].wants_gpu && is_assigned(&stack->services[i], gpu))
+		if (stack->services[i].wants_gpu &&
+		    stack_is_among(stack->services[i].assigned, stack->services[i].n_assigned, gpu))
 			return &stack->services[i];
 	return NULL;
 }

@@ -198,9 +198,8 @@ static bool is_idle(const struct check *check, size_t gpu)
 			continue;
 		if (!service->assigned_known)
 			return false;
-		for (size_t k = 0; k < service->n_assigned; k++)
-			if (service->assigned[k] == gpu)
-				return false;
+		if (stack_is_among(service->assigned, service->n_assigned, gpu))
+			return false;
 	}
 	return true;
 }

@@ -164,7 +164,7 @@ static void hidden_default(struct check *check, const struct stack_service *serv
 		return;
 	if (check_devices(check, service->gpus, value->fallback, &devices) &&
 	    service->assigned_known &&
-	    check_same(devices.gpus, devices.n, service->assigned, service->n_assigned))
+	    stack_same_gpus(devices.gpus, devices.n, service->assigned, service->n_assigned))
 		return;
 	why = wrong_because(check, service, value->fallback);
 	if (!why)

@@ -35,7 +35,7 @@ static void overridden(struct check *check, const struct stack_service *service,
 	compose_request_text(request, &text);
 	if (given(check, service, &wins) &&
 	    check_devices(check, &like, text.data ? text.data : "", &loses) &&
-	    check_same(wins.gpus, wins.n, loses.gpus, loses.n))
+	    stack_same_gpus(wins.gpus, wins.n, loses.gpus, loses.n))
 		return;
 	place = compose_request_place(decides);
 	check_add(

@@ -5,6 +5,7 @@
 
 #include "util/file.h"
 #include "util/jsonx.h"
+#include "util/paths.h"
 #include "util/pidref.h"
 #include "util/timestamp.h"
 #include "util/when.h"
@@ -20,10 +21,9 @@
 char *apply_journal_path(const struct compose_project *project)
 {
 	const char *first = project->n_main_files > 0 ? project->main_files[0]->path : "";
-	const char *slash = *first == '/' ? strrchr(first, '/') : NULL;
+	auto_free char *folder = *first == '/' ? paths_folder_of(first) : NULL;
 
-	return slash ? mem_printf("%.*s/" APPLY_JOURNAL, (int)(slash - first), first)
-		     : mem_printf("%s/" APPLY_JOURNAL, project->dir);
+	return compose_path_join(folder ?: project->dir, APPLY_JOURNAL);
 }
 
 static void add_texts(const json_t *list, const char *key, struct strings *texts)
@@ -154,18 +154,16 @@ void apply_journal_restore(const struct apply_journal *journal)
 		apply_tell("%s could not be put back: %s", journal->path, error_text(&err));
 }
 
-static char *folder_of(const char *path)
+static char *real_folder_of(const char *path)
 {
 	auto_free char *real = realpath(path, NULL);
-	const char *shown = real ?: path, *slash = strrchr(shown, '/');
 
-	return slash && slash > shown ? mem_strndup(shown, (size_t)(slash - shown))
-				      : mem_strdup("/");
+	return paths_folder_of(real ?: path);
 }
 
 void apply_journal_sweep(const struct apply_journal *journal, const struct compose_project *project)
 {
-	auto_free char *folder = folder_of(journal->path);
+	auto_free char *folder = real_folder_of(journal->path);
 	DIR *dir = opendir(folder);
 
 	for (struct dirent *entry; dir && (entry = readdir(dir));)
@@ -176,12 +174,12 @@ void apply_journal_sweep(const struct apply_journal *journal, const struct compo
 		(void)closedir(dir);
 	compose_leftovers_remove(folder);
 	for (size_t i = 0; i < project->files.n; i++) {
-		auto_free char *of_file = folder_of(project->files.items[i]->path);
+		auto_free char *of_file = real_folder_of(project->files.items[i]->path);
 
 		compose_leftovers_remove(of_file);
 	}
 	for (size_t i = 0; i < journal->files.n; i++) {
-		auto_free char *of_file = folder_of(journal->files.items[i]);
+		auto_free char *of_file = real_folder_of(journal->files.items[i]);
 
 		compose_leftovers_remove(of_file);
 	}

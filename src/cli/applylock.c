@@ -7,6 +7,7 @@
 #include "cli/applylock.h"
 
 #include "util/file.h"
+#include "util/paths.h"
 #include "util/timestamp.h"
 
 #include <errno.h>
@@ -111,8 +112,8 @@ int apply_lock_take(const struct compose_project *project, const char *journal, 
 	auto_free char *folder = realpath(project->dir, NULL), *other = NULL, *of_journal = NULL;
 	int order, r = 0;
 
-	of_journal = mem_strndup(journal, (size_t)(strrchr(journal, '/') - journal));
-	other = realpath(*of_journal ? of_journal : "/", NULL);
+	of_journal = paths_folder_of(journal);
+	other = realpath(of_journal, NULL);
 	if (!folder || !other)
 		return error_sys(err, -errno, "%s", folder ? of_journal : project->dir);
 	order = strcmp(folder, other);

@@ -25,19 +25,6 @@
 
 /* --- what is to be made anew --- */
 
-static bool same_gpus(const size_t *a, size_t n_a, const size_t *b, size_t n_b)
-{
-	for (size_t i = 0; i < n_a; i++) {
-		bool found = false;
-
-		for (size_t k = 0; k < n_b; k++)
-			found |= b[k] == a[i];
-		if (!found)
-			return false;
-	}
-	return n_a == n_b;
-}
-
 static bool is_named(const struct strings *names, const char *name)
 {
 	for (size_t i = 0; i < names->n; i++)
@@ -61,9 +48,9 @@ static bool is_elsewhere(const struct stack_service *service, const struct plan_
 	if (place->n == 0)
 		return false;
 	return !service->assigned_known ||
-	       !same_gpus(service->assigned, service->n_assigned, place->gpus, place->n) ||
+	       !stack_same_gpus(service->assigned, service->n_assigned, place->gpus, place->n) ||
 	       (service->running &&
-		!same_gpus(service->today, service->n_today, place->gpus, place->n));
+		!stack_same_gpus(service->today, service->n_today, place->gpus, place->n));
 }
 
 void apply_find_changed(struct apply *apply)
@@ -128,7 +115,7 @@ static bool is_noted(const struct apply *apply, const char *name)
 static bool is_unmoved(const struct stack_service *was, const struct stack_service *is)
 {
 	return is->assigned_known == was->assigned_known &&
-	       same_gpus(is->assigned, is->n_assigned, was->assigned, was->n_assigned);
+	       stack_same_gpus(is->assigned, is->n_assigned, was->assigned, was->n_assigned);
 }
 
 int apply_check_written(struct apply *apply, struct error *err)
@@ -149,7 +136,7 @@ int apply_check_written(struct apply *apply, struct error *err)
 			return error_set(err, -EBADE, "read again, the project has lost %s", name);
 		if (place && place->n > 0 &&
 		    (!is->assigned_known ||
-		     !same_gpus(is->assigned, is->n_assigned, place->gpus, place->n)))
+		     !stack_same_gpus(is->assigned, is->n_assigned, place->gpus, place->n)))
 			return error_set(err, -EBADE,
 					 "read again, the files do not put %s where it was planned "
 					 "(a variable of the shell may be in the way)",

@@ -118,12 +118,7 @@ static json_t *sarif_uri(const char *path)
 
 	if (path[0] == '/')
 		text_add(&uri, "file://");
-	for (const char *p = path; *p; p++) {
-		if (isalnum((unsigned char)*p) || strchr("-._~/", *p))
-			text_add_bytes(&uri, p, 1);
-		else
-			text_printf(&uri, "%%%02X", (unsigned char)*p);
-	}
+	text_add_uri(&uri, path, "/");
 	return json_string(uri.data ? uri.data : "");
 }
 

@@ -38,9 +38,7 @@ static void add_gpus(const struct stack *stack, const struct stack_service *serv
 		text_add(text, "?");
 		return;
 	}
-	for (size_t i = 0; i < service->n_assigned; i++)
-		text_printf(text, "%s%u", i ? "," : "",
-			    stack->list->gpus[service->assigned[i]].index);
+	stack_add_gpus(stack, service->assigned, service->n_assigned, ",", text);
 	if (service->n_assigned == 0)
 		text_add(text, "-");
 }

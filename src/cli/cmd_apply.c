@@ -103,7 +103,7 @@ static int choose_way(struct apply *apply)
  */
 static char *why_text(const struct stack_service *service, const struct gpu *gpu, uint64_t bytes)
 {
-	const char *name = text_starts_with(gpu->name, "NVIDIA ") ? gpu->name + 7 : gpu->name;
+	const char *name = gpu_short_name(gpu->name);
 
 	if (bytes == 0)
 		return mem_printf("%s on demand on the %s", SIZE_TEXT(service->vram_bytes), name);

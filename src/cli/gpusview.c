@@ -17,8 +17,7 @@
 const char *gpusview_gib(const json_t *object, const char *key, char buf[32])
 {
 	if (jsonx_has(object, key))
-		(void)snprintf(buf, 32, "%.1f",
-			       (double)jsonx_get_u64(object, key, 0) / (double)GIB);
+		(void)snprintf(buf, 32, "%.1f", GIB_OF(jsonx_get_u64(object, key, 0)));
 	else
 		(void)snprintf(buf, 32, "?");
 	return buf;

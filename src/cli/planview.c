@@ -39,12 +39,6 @@ void canvas_label(const struct canvas *c, const char *otherwise, char label[32])
 
 /* The services. */
 
-static void add_indices(const struct canvas *c, const size_t *gpus, size_t n, struct text *text)
-{
-	for (size_t i = 0; i < n; i++)
-		text_printf(text, "%s%u", i > 0 ? "," : "", c->problem->gpus[gpus[i]].index);
-}
-
 static void today_cell(const struct canvas *c, const struct stack_service *service,
 		       struct text *text)
 {
@@ -55,7 +49,7 @@ static void today_cell(const struct canvas *c, const struct stack_service *servi
 	else if (service->n_today == 0)
 		text_add(text, "none");
 	else
-		add_indices(c, service->today, service->n_today, text);
+		stack_add_gpus(c->stack, service->today, service->n_today, ",", text);
 }
 
 static void files_cell(const struct stack_service *service, struct text *text)
@@ -76,7 +70,7 @@ static void plan_cell(const struct canvas *c, size_t i, struct text *text)
 		text_add(text, "-> ");
 	if (place->n == 0)
 		text_add(text, "CPU");
-	add_indices(c, place->gpus, place->n, text);
+	stack_add_gpus(c->stack, place->gpus, place->n, ",", text);
 }
 
 static void size_cell(bool known, uint64_t bytes, size_t times, char cell[48])

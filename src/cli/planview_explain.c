@@ -23,22 +23,13 @@ static void add_needs(const struct stack_service *service, struct text *words)
 
 	if (!need->has_vram)
 		return;
-	text_printf(words, "%.2f GiB, said at %s", (double)need->vram_bytes / (double)GIB,
-		    need->where);
+	text_printf(words, "%.2f GiB, said at %s", GIB_OF(need->vram_bytes), need->where);
 	for (size_t i = 0; i < need->n_models; i++)
 		text_printf(words, "%s%s %.2f%s", i == 0 ? ": " : ", ", need->models[i].name,
-			    (double)need->models[i].vram_bytes / (double)GIB,
+			    GIB_OF(need->models[i].vram_bytes),
 			    need->models[i].on_demand ? " (on demand, not counted)" : "");
 	if (need->shared_bytes > 0)
-		text_printf(words, ", shared %.2f", (double)need->shared_bytes / (double)GIB);
-}
-
-static void add_gpus(const struct plan_problem *problem, const size_t *gpus, size_t n,
-		     struct text *words)
-{
-	text_add(words, n == 1 ? "GPU " : "GPUs ");
-	for (size_t i = 0; i < n; i++)
-		text_printf(words, "%s%u", i > 0 ? ", " : "", problem->gpus[gpus[i]].index);
+		text_printf(words, ", shared %.2f", GIB_OF(need->shared_bytes));
 }
 
 static void add_today(const struct planview *view, const struct stack_service *service,
@@ -51,10 +42,10 @@ static void add_today(const struct planview *view, const struct stack_service *s
 	else if (service->n_today == 0)
 		text_add(words, "runs, on no GPU");
 	else
-		add_gpus(&view->problem->problem, service->today, service->n_today, words);
+		stack_add_gpu_words(view->workspace->stack, service->today, service->n_today,
+				    words);
 	if (service->measured)
-		text_printf(words, ", uses %.2f GiB",
-			    (double)service->measured_bytes / (double)GIB);
+		text_printf(words, ", uses %.2f GiB", GIB_OF(service->measured_bytes));
 }
 
 static void add_files(const struct stack_service *service, struct text *words)
@@ -97,7 +88,7 @@ void planview_explain(const struct planview *view, size_t i, unsigned width, str
 		add_line(text, "way out", &words, width);
 	}
 	if (place && place->n > 0)
-		add_gpus(&taken.problem, place->gpus, place->n, &words);
+		stack_add_gpu_words(view->workspace->stack, place->gpus, place->n, &words);
 	else
 		text_add(&words, place ? "the CPU" : "nowhere: not everything fits");
 	if (place && place->reason[0])

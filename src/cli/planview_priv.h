@@ -6,7 +6,6 @@
 #include "util/size.h"
 
 #define PLANVIEW_WIDE 120 /* columns from which on there is room for reasons and long bars */
-#define GIB_OF(b)     ((double)(b) / (double)GIB)
 
 /* What all parts of the picture need. */
 struct canvas {

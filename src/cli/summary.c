@@ -3,6 +3,7 @@
 
 #include "cli/table.h"
 #include "cli/term.h"
+#include "gpu/gpu.h"
 #include "util/duration.h"
 #include "util/size.h"
 
@@ -23,12 +24,9 @@ const char *summary_batch_name(const json_t *batch, char buf[32])
 
 const char *summary_short_name(const char *model)
 {
-	static const char *const prefixes[] = {"NVIDIA ", "GeForce "};
+	const char *name = gpu_short_name(model);
 
-	for (size_t i = 0; i < ARRAY_LEN(prefixes); i++)
-		if (text_starts_with(model, prefixes[i]))
-			model += strlen(prefixes[i]);
-	return model;
+	return text_starts_with(name, "GeForce ") ? name + strlen("GeForce ") : name;
 }
 
 bool summary_did_not_start(const json_t *task)

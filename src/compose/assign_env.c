@@ -45,13 +45,6 @@ static size_t line_end(const struct compose_file *file, size_t at)
 	return at;
 }
 
-static const char *newline_of(const struct compose_file *file)
-{
-	const char *end = strchr(file->text, '\n');
-
-	return end && end > file->text && end[-1] == '\r' ? "\r\n" : "\n";
-}
-
 /* Words for a comment: one line. */
 static const char *one_line(struct assigning *a, const char *text)
 {
@@ -214,7 +207,7 @@ int assign_env_finish(struct assigning *a, struct error *err)
 	r = env_file(a, &file, err);
 	if (r < 0)
 		return r;
-	newline = newline_of(file);
+	newline = compose_file_newline(file);
 	grouped = group_end(file, &at);
 	if (!grouped) {
 		at = file->len;

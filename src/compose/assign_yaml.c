@@ -12,13 +12,6 @@
 
 #define STEP 2 /* blanks of one level of what is written anew */
 
-static const char *newline_of(const struct compose_file *file)
-{
-	const char *end = strchr(file->text, '\n');
-
-	return end && end > file->text && end[-1] == '\r' ? "\r\n" : "\n";
-}
-
 /* The quotes this file prefers. */
 static char quote_of(const struct compose_file *file)
 {
@@ -157,7 +150,7 @@ static int replace_list(struct assigning *a, const struct compose_node *list,
 	}
 	for (size_t i = 0; i < n; i++) {
 		if (i > 0) {
-			text_add(&out, newline_of(file));
+			text_add(&out, compose_file_newline(file));
 			add_indent(&out, file, list->span.begin, 0);
 		}
 		text_add(&out, "- ");
@@ -181,7 +174,7 @@ static int insert_entry(struct assigning *a, const struct compose_node *map, siz
 		if (map->n > 0)
 			text_add(&out, ", ");
 	} else {
-		text_add(&out, newline_of(file));
+		text_add(&out, compose_file_newline(file));
 		add_indent(&out, file, at, 0);
 	}
 	return assign_edit(a, &span, out.data, err);
@@ -323,10 +316,10 @@ static int append_lines(struct assigning *a, const struct compose_node *map, con
 	if (end)
 		span.begin = span.end = (size_t)(end - file->text) + 1;
 	else
-		text_add(&out, newline_of(file));
+		text_add(&out, compose_file_newline(file));
 	text_add(&out, lines);
 	if (end)
-		text_add(&out, newline_of(file));
+		text_add(&out, compose_file_newline(file));
 	return assign_edit(a, &span, out.data, err);
 }
 
@@ -509,7 +502,7 @@ static int fill_entry(struct assigning *a, const struct compose_target *target,
 		text_add(&out, " ");
 		add_node(&out, value);
 	} else {
-		add_block(&out, value, (int)column - 1 + STEP, newline_of(file));
+		add_block(&out, value, (int)column - 1 + STEP, compose_file_newline(file));
 	}
 	return assign_edit(a, &place, out.data, err);
 }
@@ -536,7 +529,7 @@ static int write_entry(struct assigning *a, const struct compose_node *map, cons
 	}
 	compose_file_position(map->span.file, map->span.begin, &line, &column);
 	text_printf(&out, "%*s%s:", (int)column - 1, "", key);
-	add_block(&out, value, (int)column - 1 + STEP, newline_of(map->span.file));
+	add_block(&out, value, (int)column - 1 + STEP, compose_file_newline(map->span.file));
 	return append_lines(a, map, out.data, err);
 }
 
@@ -617,7 +610,7 @@ int assign_yaml_environment(struct assigning *a, const struct compose_target *ta
 		return insert_entry(a, service, service->span.begin, lines.data, err);
 	}
 	add_indent(&lines, place.file, service->span.begin, 0);
-	text_printf(&lines, "environment:%s", newline_of(place.file));
+	text_printf(&lines, "environment:%s", compose_file_newline(place.file));
 	add_indent(&lines, place.file, service->span.begin, STEP);
 	text_printf(&lines, "%s: ", name);
 	add_scalar(&lines, value, quote_of(place.file));

@@ -251,6 +251,13 @@ int compose_files_load_or_new(struct compose_files *files, const char *dir, cons
 	return file_load(files, dir, path, true, ret_file, err);
 }
 
+const char *compose_file_newline(const struct compose_file *file)
+{
+	const char *end = strchr(file->text, '\n');
+
+	return end && end > file->text && end[-1] == '\r' ? "\r\n" : "\n";
+}
+
 void compose_file_position(const struct compose_file *file, size_t at, unsigned *ret_line,
 			   unsigned *ret_column)
 {

@@ -61,6 +61,9 @@ struct compose_span {
 	size_t begin, end;
 };
 
+/* How lines end there: "\r\n" where its first does, else "\n". */
+const char *compose_file_newline(const struct compose_file *file);
+
 /* Line and column of a byte, both from 1; columns count characters, a tab is one. */
 void compose_file_position(const struct compose_file *file, size_t at, unsigned *ret_line,
 			   unsigned *ret_column);

@@ -13,6 +13,8 @@
  */
 #include "compose/node.h"
 
+#include "util/yamlx.h"
+
 #include <errno.h>
 #include <string.h>
 #include <yaml.h>
@@ -210,16 +212,6 @@ static enum compose_mark mark_of(const yaml_char_t *tag)
 					  : COMPOSE_UNMARKED;
 }
 
-static bool is_null_word(const char *text)
-{
-	static const char *const words[] = {"", "~", "null", "Null", "NULL"};
-
-	for (size_t i = 0; i < ARRAY_LEN(words); i++)
-		if (strcmp(text, words[i]) == 0)
-			return true;
-	return false;
-}
-
 /* With a tag of YAML's own a value is what the tag says; else quotes make it a string. */
 static void scalar_resolve(struct compose_node *node, const yaml_char_t *tag)
 {
@@ -232,7 +224,7 @@ static void scalar_resolve(struct compose_node *node, const yaml_char_t *tag)
 	else
 		node->tagged_string = node->style != COMPOSE_PLAIN;
 	if (tag_is(tag, "tag:yaml.org,2002:null") ||
-	    (!node->tagged_string && node->style == COMPOSE_PLAIN && is_null_word(node->raw)))
+	    (!node->tagged_string && node->style == COMPOSE_PLAIN && yamlx_is_null_word(node->raw)))
 		node->type = COMPOSE_NULL;
 }
 

@@ -10,6 +10,7 @@
 #include "compose/project_priv.h"
 
 #include "util/file.h"
+#include "util/paths.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -39,10 +40,9 @@ char *loader_join(struct loader *loader, const char *dir, const char *path)
 
 char *loader_dirname(struct loader *loader, const char *path)
 {
-	const char *slash = strrchr(path, '/');
+	auto_free char *folder = paths_folder_of(path);
 
-	return slash && slash > path ? arena_strndup(arena_of(loader), path, (size_t)(slash - path))
-				     : arena_strdup(arena_of(loader), "/");
+	return arena_strdup(arena_of(loader), folder);
 }
 
 bool loader_exists(const struct loader *loader, const char *path)

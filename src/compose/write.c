@@ -8,6 +8,7 @@
 #include "compose/rewrite.h"
 
 #include "util/file.h"
+#include "util/paths.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -72,25 +73,6 @@ void compose_backup_names(const struct compose_backup *backup, struct strings *r
 		strings_add(ret_names, backup->pieces[i].backup ? backup->pieces[i].backup : "");
 }
 
-static char *folder_of(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-
-	if (!slash)
-		return mem_strdup(".");
-	return slash == path ? mem_strdup("/") : mem_strndup(path, (size_t)(slash - path));
-}
-
-static void folder_sync(const char *path)
-{
-	auto_free char *folder = folder_of(path);
-	auto_close int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-	/* Some file systems cannot; the files themselves are on the disk. */
-	if (fd >= 0)
-		(void)fsync(fd);
-}
-
 /* Where a file really is; of one that is not there yet, where it will be. */
 static int path_resolve(const struct compose_file *file, char **ret_path, struct error *err)
 {
@@ -112,7 +94,7 @@ static int path_resolve(const struct compose_file *file, char **ret_path, struct
 		return error_set(err, -ESTALE,
 				 "%s is not there any more: nothing was written, run this again",
 				 file->shown);
-	folder = folder_of(file->path);
+	folder = paths_folder_of(file->path);
 	real_folder = realpath(folder, NULL);
 	if (!real_folder)
 		return error_sys(err, -errno, "%s", folder);
@@ -258,7 +240,7 @@ static int name_compare(const void *a, const void *b)
 /* The oldest backups beyond those that are kept. Best effort: one that stays does no harm. */
 static void backups_prune(const struct piece *piece)
 {
-	auto_free char *folder = folder_of(piece->path);
+	auto_free char *folder = paths_folder_of(piece->path);
 	auto_free char *prefix = mem_printf("%s" BACKUP_MARK, strrchr(piece->path, '/') + 1);
 	auto_strings struct strings names = {};
 	DIR *dir = opendir(folder);
@@ -315,7 +297,7 @@ static int piece_place(struct piece *piece, struct error *err)
 	if (r < 0)
 		return error_sys(err, r, "cannot write %s", piece->shown);
 	piece->placed = true;
-	folder_sync(piece->path);
+	(void)file_sync_folder(piece->path);
 	return 0;
 }
 

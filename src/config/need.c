@@ -45,8 +45,7 @@ struct key {
 
 static bool is_null(const struct yamlx_node *node)
 {
-	return node->type == YAMLX_SCALAR && node->plain &&
-	       (!*node->text || strcmp(node->text, "~") == 0 || strcmp(node->text, "null") == 0);
+	return node->type == YAMLX_SCALAR && node->plain && yamlx_is_null_word(node->text);
 }
 
 static int read_name(const struct yamlx *doc, const struct yamlx_node *node, const char **ret_name,

@@ -303,8 +303,7 @@ static char *list_path(const char *key, const char *project)
 	filters = json_pack("{s:[s]}", "label", label);
 	text = filters ? jsonx_dump(filters) : mem_strdup("{}");
 	text_add(&path, "&filters=");
-	for (const char *s = text; *s; s++)
-		text_printf(&path, "%%%02X", (unsigned)(unsigned char)*s);
+	text_add_uri(&path, text, "");
 	return text_take(&path);
 }
 

@@ -339,13 +339,13 @@ int container_parse_inspect(const json_t *json, enum container_engine_kind kind,
 
 static void add_printable(struct text *text, const char *s, size_t len)
 {
-	for (size_t i = 0; i < len; i++) {
-		unsigned char byte = (unsigned char)s[i];
+	size_t before = text->len;
 
-		if (byte == '\r')
-			continue;
-		text_add_bytes(text, byte >= 0x20 || byte == '\n' || byte == '\t' ? s + i : "?", 1);
-	}
+	for (size_t i = 0; i < len; i++)
+		if (s[i] != '\r')
+			text_add_bytes(text, s + i, 1);
+	if (text->data)
+		text_hide_controls(text->data + before, text->len - before);
 }
 
 void container_parse_logs(const char *data, size_t len, struct text *ret_text)

@@ -204,6 +204,11 @@ static int find_index(const struct gpu_list *list, const char *text, unsigned in
 	return refuse(list, -ENOENT, text, "there is no GPU", err);
 }
 
+const char *gpu_short_name(const char *model)
+{
+	return text_starts_with(model, "NVIDIA ") ? model + strlen("NVIDIA ") : model;
+}
+
 /* "1", "cuda:1", "gpu:1" and "0:1". */
 static bool parse_index(const char *text, unsigned *ret_index)
 {

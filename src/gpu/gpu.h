@@ -199,6 +199,9 @@ void gpu_topology_copy(struct gpu_topology *to, const struct gpu_topology *from)
 /* Both ways. */
 void gpu_topology_set(struct gpu_topology *topology, size_t a, size_t b, enum gpu_link link);
 
+/* A model without whose it is: "RTX A5500". */
+const char *gpu_short_name(const char *model);
+
 /* What a person wrote: "1", "cuda:1", "0:1" (MIG instance), a PCI bus id, a UUID or a unique prefix
  * of one. -ENOENT / -EINVAL with a text that names the GPUs there are. */
 int gpu_list_resolve(const struct gpu_list *list, const char *text, const struct gpu **ret_gpu,

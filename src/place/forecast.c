@@ -21,7 +21,7 @@
 
 static struct forecast guess(uint64_t vram_bytes, double speed)
 {
-	double gib = (double)MAX_OF(vram_bytes, GIB / 4) / (double)GIB;
+	double gib = GIB_OF(MAX_OF(vram_bytes, GIB / 4));
 	struct forecast f = {};
 
 	f.work_seconds = GUESS_SECONDS * pow(gib, GUESS_GROWTH) / (speed > 0 ? speed : 1);

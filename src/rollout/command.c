@@ -13,6 +13,7 @@
  */
 #include "rollout/command.h"
 
+#include "util/paths.h"
 #include "util/timestamp.h"
 
 #include <errno.h>
@@ -128,13 +129,6 @@ int rollout_find_program(struct container_engine *engine, const struct container
 
 /* --- how it is called --- */
 
-static char *folder_of(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-
-	return slash && slash != path ? mem_strndup(path, (size_t)(slash - path)) : mem_strdup("/");
-}
-
 /* Only the default: `.env` of the project's folder, which every program reads by itself. */
 static bool has_own_env_files(const struct compose_project *project)
 {
@@ -174,7 +168,7 @@ static int add_podman(const struct rollout_options *options, struct rollout_comm
 		      struct error *err)
 {
 	const struct compose_project *project = options->project;
-	auto_free char *folder = folder_of(project->main_files[0]->path);
+	auto_free char *folder = paths_folder_of(project->main_files[0]->path);
 
 	if (strcmp(folder, project->dir) != 0)
 		return error_set(err, -ENOTSUP,

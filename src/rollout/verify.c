@@ -14,26 +14,6 @@ static const struct stack_service *service_of(const struct stack *stack, const c
 	return NULL;
 }
 
-static bool is_in(const size_t *gpus, size_t n, size_t gpu)
-{
-	for (size_t i = 0; i < n; i++)
-		if (gpus[i] == gpu)
-			return true;
-	return false;
-}
-
-static void gpus_text(const struct stack *stack, const size_t *gpus, size_t n, struct text *text)
-{
-	for (size_t i = 0; i < n; i++)
-		text_printf(text, "%s%u",
-			    i > 0   ? ", "
-			    : n > 1 ? "GPUs "
-				    : "GPU ",
-			    stack->list->gpus[gpus[i]].index);
-	if (n == 0)
-		text_add(text, "no GPU");
-}
-
 static int verify_place(const struct stack *stack, const struct rollout_place *place,
 			struct error *err)
 {
@@ -42,14 +22,15 @@ static int verify_place(const struct stack *stack, const struct rollout_place *p
 
 	if (!service || !service->running)
 		return error_set(err, -ESRCH, "%s does not run", place->service);
-	gpus_text(stack, service->today, service->n_today, &is);
-	gpus_text(stack, place->gpus, place->n, &planned);
+	stack_add_gpu_words(stack, service->today, service->n_today, &is);
+	stack_add_gpu_words(stack, place->gpus, place->n, &planned);
 	for (size_t i = 0; i < service->n_today; i++)
-		if (!is_in(place->gpus, place->n, service->today[i]))
+		if (!stack_is_among(place->gpus, place->n, service->today[i]))
 			return error_set(err, -ENXIO, "%s is on %s, planned is %s", place->service,
 					 is.data, planned.data);
 	for (size_t i = 0; i < place->n && !place->may_wait; i++)
-		if (!service->measured || !is_in(service->today, service->n_today, place->gpus[i]))
+		if (!service->measured ||
+		    !stack_is_among(service->today, service->n_today, place->gpus[i]))
 			return error_set(err, -EAGAIN, "%s has nothing on %s yet", place->service,
 					 planned.data);
 	return 0;
@@ -75,7 +56,7 @@ static bool is_held(const struct stack *stack, const struct stack *before,
 	const struct gpu *g = &stack->list->gpus[gpu];
 
 	for (size_t i = 0; i < n; i++)
-		if (is_in(places[i].gpus, places[i].n, gpu))
+		if (stack_is_among(places[i].gpus, places[i].n, gpu))
 			return true;
 	for (size_t i = 0; before && i < before->list->n; i++)
 		if (strcmp(before->list->gpus[i].uuid, g->uuid) == 0 &&

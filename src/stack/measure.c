@@ -60,10 +60,7 @@ static void add_today(struct stack_service *service, size_t gpu)
 {
 	size_t at = service->n_today;
 
-	for (size_t i = 0; i < service->n_today; i++)
-		if (service->today[i] == gpu)
-			return;
-	if (at == PLAN_GPUS_MAX)
+	if (at == PLAN_GPUS_MAX || stack_is_among(service->today, at, gpu))
 		return;
 	for (; at > 0 && service->today[at - 1] > gpu; at--)
 		service->today[at] = service->today[at - 1];

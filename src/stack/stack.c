@@ -1,7 +1,7 @@
 /*
- * See stack.h. Declared needs come first (stack_need.c), then what runs (stack_measure.c), then
+ * See stack.h. Declared needs come first (need.c), then what runs (measure.c), then
  * what both together say: the VRAM to plan with, and where they disagree. The planner's problem is
- * made in stack_problem.c.
+ * made in problem.c.
  */
 #include "stack/stack_priv.h"
 
@@ -42,6 +42,37 @@ static void warn(struct stack *stack, const struct stack_service *service, const
 	va_end(ap);
 	strings_take(&stack->warnings, mem_printf("%s: %s: %s", stack_where(service, &where),
 						  service->service->name, words));
+}
+
+/* GPUs of the list. */
+
+bool stack_is_among(const size_t *gpus, size_t n, size_t gpu)
+{
+	for (size_t i = 0; i < n; i++)
+		if (gpus[i] == gpu)
+			return true;
+	return false;
+}
+
+bool stack_same_gpus(const size_t *a, size_t n_a, const size_t *b, size_t n_b)
+{
+	for (size_t i = 0; i < n_a; i++)
+		if (!stack_is_among(b, n_b, a[i]))
+			return false;
+	return n_a == n_b;
+}
+
+void stack_add_gpus(const struct stack *stack, const size_t *gpus, size_t n, const char *between,
+		    struct text *text)
+{
+	for (size_t i = 0; i < n; i++)
+		text_printf(text, "%s%u", i > 0 ? between : "", stack->list->gpus[gpus[i]].index);
+}
+
+void stack_add_gpu_words(const struct stack *stack, const size_t *gpus, size_t n, struct text *text)
+{
+	text_add(text, n == 0 ? "no GPU" : n == 1 ? "GPU " : "GPUs ");
+	stack_add_gpus(stack, gpus, n, ", ", text);
 }
 
 /* Which GPUs a person means. */

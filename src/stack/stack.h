@@ -107,6 +107,15 @@ uint64_t stack_least_bytes(const struct stack_service *service);
  * files name, since compose gives each of them all of it. */
 unsigned stack_gpus_asked(const struct stack_service *service);
 
+/* Is this GPU among these? Are these the same ones, each there once? */
+bool stack_is_among(const size_t *gpus, size_t n, size_t gpu);
+bool stack_same_gpus(const size_t *a, size_t n_a, const size_t *b, size_t n_b);
+/* Their indices, "0,2" with "," between; and in words: "GPUs 0, 2", "GPU 0", "no GPU". */
+void stack_add_gpus(const struct stack *stack, const size_t *gpus, size_t n, const char *between,
+		    struct text *text);
+void stack_add_gpu_words(const struct stack *stack, const size_t *gpus, size_t n,
+			 struct text *text);
+
 /* Which GPUs of the list a person means: as gpu_list_resolve() takes it, else all whose model name
  * holds it, in whole words if any does (a number only so). A bool for each GPU; returns how many.
  */

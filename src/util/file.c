@@ -1,6 +1,8 @@
 /* See file.h. */
 #include "util/file.h"
 
+#include "util/paths.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -117,17 +119,11 @@ int fd_write_all(int fd, const void *data, size_t len)
 	return 0;
 }
 
-static int folder_sync(const char *path)
+int file_sync_folder(const char *path)
 {
-	auto_free char *folder = mem_strdup(path);
-	char *slash = strrchr(folder, '/');
-	auto_close int fd = -1;
+	auto_free char *folder = paths_folder_of(path);
+	auto_close int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	if (slash == folder)
-		slash[1] = '\0';
-	else if (slash)
-		*slash = '\0';
-	fd = open(slash ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
 	return fsync(fd) < 0 ? -errno : 0;
@@ -150,7 +146,7 @@ int file_replace(const char *path, const char *data, size_t len, mode_t mode, st
 		(void)unlink(beside);
 		return error_sys(err, r, "cannot write %s", path);
 	}
-	r = folder_sync(path);
+	r = file_sync_folder(path);
 	return r < 0 ? error_sys(err, r, "cannot make %s durable", path) : 0;
 }
 

@@ -15,6 +15,9 @@ int file_read(const char *path, size_t max, bool allow_stdin, struct text *ret_t
  * Returns 0 or a negative errno, without a text; -EINVAL for what is no plain file. */
 int file_read_small(const char *path, char *buf, size_t size);
 
+/* fsync() the folder a path is in. Some file systems cannot. */
+int file_sync_folder(const char *path);
+
 /* Write beside, fsync, rename, fsync the folder: the file is the old one or the new one, never
  * half. */
 int file_replace(const char *path, const char *data, size_t len, mode_t mode,

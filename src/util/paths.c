@@ -72,6 +72,15 @@ char *paths_system_state_dir(void)
 	return mem_strdup(given ? given : "/var/lib/plimsoll");
 }
 
+char *paths_folder_of(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	if (!slash)
+		return mem_strdup(".");
+	return slash == path ? mem_strdup("/") : mem_strndup(path, (size_t)(slash - path));
+}
+
 int paths_self(char **ret_path, struct error *err)
 {
 	char buf[PATH_MAX];
@@ -87,15 +96,24 @@ int paths_self(char **ret_path, struct error *err)
 	return 0;
 }
 
+static int own_folder(char **ret_folder, struct error *err)
+{
+	auto_free char *self = NULL;
+	int r = paths_self(&self, err);
+
+	if (r == 0)
+		*ret_folder = paths_folder_of(self);
+	return r;
+}
+
 int paths_find_helper(const char *name, char **ret_path, struct error *err)
 {
-	auto_free char *self = NULL, *beside = NULL, *installed = NULL;
-	int r = paths_self(&self, err);
+	auto_free char *folder = NULL, *beside = NULL, *installed = NULL;
+	int r = own_folder(&folder, err);
 
 	if (r < 0)
 		return r;
-	*strrchr(self, '/') = '\0';
-	beside = mem_printf("%s/%s", self, name);
+	beside = mem_printf("%s/%s", folder, name);
 	installed = mem_printf("%s/%s", PLIMSOLL_LIBEXECDIR, name);
 	if (access(beside, X_OK) == 0)
 		*ret_path = TAKE(beside);
@@ -104,25 +122,24 @@ int paths_find_helper(const char *name, char **ret_path, struct error *err)
 	else
 		return error_set(err, -ENOENT,
 				 "%s is neither in %s nor in %s: the installation is incomplete",
-				 name, self, PLIMSOLL_LIBEXECDIR);
+				 name, folder, PLIMSOLL_LIBEXECDIR);
 	return 0;
 }
 
 int paths_find_data(const char *name, char **ret_path, struct error *err)
 {
 	const char *given = env_absolute("PLIMSOLL_DATADIR");
-	auto_free char *self = NULL, *path = NULL;
-	int r = paths_self(&self, err);
+	auto_free char *folder = NULL, *path = NULL;
+	int r = own_folder(&folder, err);
 
 	if (r < 0)
 		return r;
-	*strrchr(self, '/') = '\0';
 	for (int i = 0; i < 3; i++) {
 		free(path);
 		if (i == 0)
 			path = given ? mem_printf("%s/%s", given, name) : NULL;
 		else if (i == 1)
-			path = mem_printf("%s/../data/%s", self, name);
+			path = mem_printf("%s/../data/%s", folder, name);
 		else
 			path = mem_printf("%s/%s", PLIMSOLL_DATADIR, name);
 		if (path && access(path, R_OK) == 0) {

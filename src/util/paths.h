@@ -22,6 +22,9 @@ char *paths_in_runtime(const char *name); /* "<runtime>/<name>" */
 char *paths_system_runtime_dir(void);
 char *paths_system_state_dir(void);
 
+/* The folder that holds what a path names: "/a" of "/a/b", "/" of "/a", "." of "a". New. */
+char *paths_folder_of(const char *path);
+
 /* The full path of this executable. */
 int paths_self(char **ret_path, struct error *err) MUST_CHECK;
 

@@ -109,9 +109,7 @@ static void line_done(struct program *program)
 {
 	size_t beyond;
 
-	for (size_t i = 0; i < program->line.len; i++)
-		if ((unsigned char)program->line.data[i] < 0x20 && program->line.data[i] != '\t')
-			program->line.data[i] = '?';
+	text_hide_controls(program->line.data, program->line.len);
 	if (program->options->on_line)
 		program->options->on_line(program->options->data,
 					  program->line.data ? program->line.data : "");

@@ -67,7 +67,7 @@ int size_parse(const char *text, uint64_t *ret_bytes, struct error *err)
 const char *size_format(char buf[SIZE_TEXT_MAX], uint64_t bytes)
 {
 	if (bytes >= GIB) {
-		int n = snprintf(buf, SIZE_TEXT_MAX, "%.2f", (double)bytes / (double)GIB);
+		int n = snprintf(buf, SIZE_TEXT_MAX, "%.2f", GIB_OF(bytes));
 
 		while (n > 0 && buf[n - 1] == '0')
 			n--;

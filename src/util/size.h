@@ -8,9 +8,10 @@
 
 #include <stdint.h>
 
-#define KIB ((uint64_t)1 << 10)
-#define MIB ((uint64_t)1 << 20)
-#define GIB ((uint64_t)1 << 30)
+#define KIB           ((uint64_t)1 << 10)
+#define MIB           ((uint64_t)1 << 20)
+#define GIB           ((uint64_t)1 << 30)
+#define GIB_OF(bytes) ((double)(bytes) / (double)GIB)
 
 #define SIZE_TEXT_MAX 32
 

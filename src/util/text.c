@@ -104,6 +104,33 @@ bool text_ends_with(const char *s, const char *suffix)
 	return n >= m && strcmp(s + n - m, suffix) == 0;
 }
 
+const char *text_and(size_t i, size_t n)
+{
+	if (i == 0)
+		return "";
+	return i + 1 == n ? " and " : ", ";
+}
+
+void text_add_uri(struct text *t, const char *s, const char *keep)
+{
+	static const char unreserved[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+					 "0123456789-._~";
+
+	for (; *s; s++) {
+		if (strchr(unreserved, *s) || strchr(keep, *s))
+			text_add_bytes(t, s, 1);
+		else
+			text_printf(t, "%%%02X", (unsigned)(unsigned char)*s);
+	}
+}
+
+void text_hide_controls(char *s, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if ((unsigned char)s[i] < 0x20 && s[i] != '\t' && s[i] != '\n')
+			s[i] = '?';
+}
+
 bool text_to_u64(const char *s, unsigned long long min, unsigned long long max,
 		 unsigned long long *ret_value)
 {

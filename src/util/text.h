@@ -45,5 +45,14 @@ bool text_ends_with(const char *s, const char *suffix);
 bool text_to_u64(const char *s, unsigned long long min, unsigned long long max,
 		 unsigned long long *ret_value);
 
+/* What stands before item `i` of `n` of a list in words, "0, 1 and 2": "", ", " or " and ". */
+const char *text_and(size_t i, size_t n);
+
+/* `s` percent-encoded for a URI: all but letters, digits, -._~ and what is in `keep`. */
+void text_add_uri(struct text *t, const char *s, const char *keep);
+
+/* Every control character but tabs and line ends becomes '?'. */
+void text_hide_controls(char *s, size_t len);
+
 /* The number of terminal columns `s` takes (UTF-8; wcwidth). */
 size_t text_columns(const char *s);

@@ -234,6 +234,16 @@ int yamlx_load(const char *path, struct yamlx **ret_doc, struct error *err)
 	return r < 0 ? r : yamlx_parse(text.data, text.len, path, ret_doc, err);
 }
 
+bool yamlx_is_null_word(const char *text)
+{
+	static const char *const words[] = {"", "~", "null", "Null", "NULL"};
+
+	for (size_t i = 0; i < ARRAY_LEN(words); i++)
+		if (strcmp(text, words[i]) == 0)
+			return true;
+	return false;
+}
+
 const struct yamlx_node *yamlx_get(const struct yamlx_node *mapping, const char *key)
 {
 	if (!mapping || mapping->type != YAMLX_MAPPING)

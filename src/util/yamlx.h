@@ -41,6 +41,9 @@ static inline void yamlx_cleanup(struct yamlx **doc)
 }
 #define auto_yamlx CLEANUP(yamlx_cleanup)
 
+/* Does YAML read this plain scalar as null: "", "~", "null"? */
+bool yamlx_is_null_word(const char *text);
+
 /* The value of a key of a mapping, or NULL. */
 const struct yamlx_node *yamlx_get(const struct yamlx_node *mapping, const char *key);
 

@@ -576,6 +576,26 @@ static void there_is_an_end_to_files(void **state)
 	compose_files_finish(&files);
 }
 
+static void the_first_line_says_how_lines_end(void **state)
+{
+	static const struct {
+		const char *text, *newline;
+	} cases[] = {
+	    {"a\nb\r\n", "\n"}, {"a\r\nb\n", "\r\n"}, {"\r\n", "\r\n"},
+	    {"a", "\n"},        {"", "\n"},           {"\na\r\n", "\n"},
+	};
+	struct compose_files files = {};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		auto_free char *name = mem_printf("f%zu", i);
+		const struct compose_file *file =
+		    compose_files_add(&files, name, cases[i].text, strlen(cases[i].text));
+
+		assert_string_equal(compose_file_newline(file), cases[i].newline);
+	}
+	compose_files_finish(&files);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -594,6 +614,7 @@ int main(void)
 	    cmocka_unit_test(paths_are_joined_by_their_names),
 	    folder_test(files_are_read_once),
 	    folder_test(there_is_an_end_to_files),
+	    cmocka_unit_test(the_first_line_says_how_lines_end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -203,10 +203,9 @@ static void a_proper_engine(void **state)
 	assert_int_equal(container_engine_list_names(engine, "p=\"x", &names, &err), 0);
 	assert_int_equal(names.n, 2);
 	assert_string_equal(names.items[0].service, "a");
-	assert_string_equal(
-	    server->last, "GET /containers/json?all=1&filters=%7B%22%6C%61%62%65%6C%22%3A%5B%22%63"
-			  "%6F%6D%2E%64%6F%63%6B%65%72%2E%63%6F%6D%70%6F%73%65%2E%70%72%6F%6A%65"
-			  "%63%74%3D%70%3D%5C%22%78%22%5D%7D HTTP/1.1");
+	assert_string_equal(server->last,
+			    "GET /containers/json?all=1&filters=%7B%22label%22%3A%5B%22com.docker."
+			    "compose.project%3Dp%3D%5C%22x%22%5D%7D HTTP/1.1");
 	assert_int_equal(container_engine_logs(engine, ID_A, 5, &logs, &err), 0);
 	assert_string_equal(logs.data, "last words\n");
 	assert_int_equal(container_engine_remove(engine, ID_A, 1, &err), 0);

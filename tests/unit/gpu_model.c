@@ -456,6 +456,13 @@ static void bad_topology_is_refused(void **state)
 	}
 }
 
+static void a_model_without_its_maker(void **state)
+{
+	assert_string_equal(gpu_short_name("NVIDIA RTX A5500"), "RTX A5500");
+	assert_string_equal(gpu_short_name("Tesla T4"), "Tesla T4");
+	assert_string_equal(gpu_short_name(""), "");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -476,6 +483,7 @@ int main(void)
 	    cmocka_unit_test(instances_go_with_their_gpu_only),
 	    cmocka_unit_test(mismatch_leaves_the_gpus_stale),
 	    cmocka_unit_test(stale_since_is_the_first_time),
+	    cmocka_unit_test(a_model_without_its_maker),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -95,6 +95,15 @@ static void data_is_found_where_the_user_said(void **state)
 	(void)unsetenv("PLIMSOLL_DATADIR");
 }
 
+static void the_folder_of_a_path(void **state)
+{
+	check(paths_folder_of("/a/b"), "/a");
+	check(paths_folder_of("/a"), "/");
+	check(paths_folder_of("a/b/c"), "a/b");
+	check(paths_folder_of("a"), ".");
+	check(paths_folder_of(""), ".");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -104,6 +113,7 @@ int main(void)
 	    cmocka_unit_test(without_any_there_is_still_a_folder_per_user),
 	    cmocka_unit_test(helpers_lie_beside_this_program),
 	    folder_test(data_is_found_where_the_user_said),
+	    cmocka_unit_test(the_folder_of_a_path),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -545,6 +545,32 @@ static void replicas_spread_or_stay_together(void **state)
 	world_close(&w);
 }
 
+static void lists_of_gpus(void **state)
+{
+	static const size_t some[] = {0, 2}, turned[] = {2, 0}, others[] = {0, 1};
+	struct world w = {.list = gpu_list_create()};
+	struct stack stack = {.list = w.list};
+	auto_text struct text text = {};
+
+	for (size_t i = 0; i < 3; i++)
+		add_gpu(&w, "x", GIB, 0);
+	w.list->gpus[2].index = 7;
+	assert_true(stack_is_among(some, 2, 2));
+	assert_false(stack_is_among(some, 2, 1) || stack_is_among(some, 1, 2));
+	assert_true(stack_same_gpus(some, 2, turned, 2) && stack_same_gpus(some, 0, others, 0));
+	assert_false(stack_same_gpus(some, 2, others, 2) || stack_same_gpus(some, 1, some, 2) ||
+		     stack_same_gpus(some, 2, some, 1));
+	stack_add_gpus(&stack, some, 2, ",", &text);
+	assert_string_equal(text.data, "0,7");
+	text_clear(&text);
+	for (size_t n = 0; n <= 2; n++) {
+		stack_add_gpu_words(&stack, some, n, &text);
+		text_add(&text, "; ");
+	}
+	assert_string_equal(text.data, "no GPU; GPU 0; GPUs 0, 7; ");
+	gpu_list_destroy(w.list);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -562,6 +588,7 @@ int main(void)
 	    cmocka_unit_test(who_hides_its_gpus_wants_none),
 	    cmocka_unit_test(a_pin_to_what_is_not_there),
 	    cmocka_unit_test(replicas_spread_or_stay_together),
+	    cmocka_unit_test(lists_of_gpus),
 	};
 
 	return cmocka_run_group_tests_name("stack", tests, NULL, NULL);

@@ -107,6 +107,38 @@ static void columns_count_what_a_terminal_shows(void **state)
 	assert_int_equal(text_columns("\xff\xfe"), 2);  /* not UTF-8: one column a byte */
 }
 
+static void lists_in_words(void **state)
+{
+	static const char *const said[] = {"", "0", "0 and 1", "0, 1 and 2"};
+
+	for (size_t n = 0; n < ARRAY_LEN(said); n++) {
+		auto_text struct text t = {};
+
+		for (size_t i = 0; i < n; i++)
+			text_printf(&t, "%s%zu", text_and(i, n), i);
+		assert_string_equal(t.data ? t.data : "", said[n]);
+	}
+}
+
+static void uris_keep_what_may_stand_in_them(void **state)
+{
+	auto_text struct text t = {};
+
+	text_add_uri(&t, "/a b/Ü~9.%", "/");
+	assert_string_equal(t.data, "/a%20b/%C3%9C~9.%25");
+	text_clear(&t);
+	text_add_uri(&t, "{\"x/y\"}", "");
+	assert_string_equal(t.data, "%7B%22x%2Fy%22%7D");
+}
+
+static void controls_are_hidden(void **state)
+{
+	char s[] = "a\x1b[31m\tb\0c\rd\nß";
+
+	text_hide_controls(s, sizeof s - 1);
+	assert_string_equal(s, "a?[31m\tb?c?d\nß");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -117,6 +149,9 @@ int main(void)
 	    cmocka_unit_test(starts_and_ends),
 	    cmocka_unit_test(numbers_are_whole_decimal_and_in_range),
 	    cmocka_unit_test(columns_count_what_a_terminal_shows),
+	    cmocka_unit_test(lists_in_words),
+	    cmocka_unit_test(controls_are_hidden),
+	    cmocka_unit_test(uris_keep_what_may_stand_in_them),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

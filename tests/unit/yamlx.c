@@ -156,6 +156,17 @@ static void a_file_that_is_not_there_is_named(void **state)
 	assert_non_null(strstr(err.text, "/nowhere/plimsoll.yaml"));
 }
 
+static void words_for_nothing(void **state)
+{
+	static const char *const null[] = {"", "~", "null", "Null", "NULL"};
+	static const char *const other[] = {" ", "nULL", "none", "nil", "0"};
+
+	for (size_t i = 0; i < ARRAY_LEN(null); i++)
+		assert_true(yamlx_is_null_word(null[i]));
+	for (size_t i = 0; i < ARRAY_LEN(other); i++)
+		assert_false(yamlx_is_null_word(other[i]));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -166,6 +177,7 @@ int main(void)
 	    cmocka_unit_test(typed_values_name_the_place_when_wrong),
 	    cmocka_unit_test(numbers_must_be_finite),
 	    cmocka_unit_test(a_file_that_is_not_there_is_named),
+	    cmocka_unit_test(words_for_nothing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

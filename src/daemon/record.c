@@ -240,6 +240,7 @@ static char *profile_peaks_dump(const struct estimates_row *row)
 
 	set_count(json, "open_vram", row->vram.open_bytes);
 	set_count(json, "open_ram", row->ram.open_bytes);
+	set_count(json, "enough_vram", row->enough_vram_bytes);
 	return jsonx_dump(json);
 }
 
@@ -690,6 +691,7 @@ static void profile_peaks_load(const char *text, struct estimates_row *row)
 	peaks_load(json_object_get(json, "ram"), &row->ram);
 	row->vram.open_bytes = jsonx_get_u64(json, "open_vram", 0);
 	row->ram.open_bytes = jsonx_get_u64(json, "open_ram", 0);
+	row->enough_vram_bytes = jsonx_get_u64(json, "enough_vram", 0);
 }
 
 static int profile_load(void *data, const struct store_profile *profile)

@@ -15,6 +15,8 @@
  */
 #include "place/estimates.h"
 
+#include "place/peaks.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -37,6 +39,7 @@
 
 struct cell {
 	struct estimates_row row;
+	struct estimates_need need; /* on its model, by all rows of the kind */
 	bool changed;
 	bool utilization_known, utilization_is_floor;
 	size_t next_of_hash; /* index + 1; 0 ends the chain */
@@ -47,11 +50,13 @@ struct kind {
 	char name[128];
 	size_t first_cell; /* index + 1 */
 	size_t next_of_hash;
+	struct estimates_need need, cpu_need; /* on a model it has no cell of */
 };
 
 struct estimates {
 	struct cell *cells;
 	size_t n_cells, cells_room;
+	size_t n_changed;
 	struct kind *kinds;
 	size_t n_kinds, kinds_room;
 	size_t *cell_buckets, *kind_buckets; /* index + 1 */
@@ -98,14 +103,19 @@ struct estimates *estimates_create(void)
 	return e;
 }
 
-void estimates_destroy(struct estimates *e)
+static void estimates_finish(struct estimates *e)
 {
-	if (!e)
-		return;
 	free(e->cells);
 	free(e->kinds);
 	free(e->cell_buckets);
 	free(e->kind_buckets);
+}
+
+void estimates_destroy(struct estimates *e)
+{
+	if (!e)
+		return;
+	estimates_finish(e);
 	free(e);
 }
 
@@ -118,6 +128,12 @@ static bool same_name(const char *kept, const char *name, size_t room)
 static void cut_name(char *to, size_t room, const char *name)
 {
 	snprintf(to, room, "%s", name);
+}
+
+static void cell_change(struct estimates *e, struct cell *cell)
+{
+	e->n_changed += !cell->changed;
+	cell->changed = true;
 }
 
 static const struct kind *find_kind(const struct estimates *e, const char *name)
@@ -259,6 +275,98 @@ static void learn_utilization(struct cell *cell, double utilization, bool is_flo
 	cell->utilization_is_floor = is_floor;
 }
 
+static size_t kind_rows(const struct estimates *e, const struct kind *kind,
+			const struct estimates_row **rows)
+{
+	size_t n = 0;
+
+	for (size_t i = kind->first_cell; i; i = e->cells[i - 1].next_of_kind) {
+		if (rows)
+			rows[n] = &e->cells[i - 1].row;
+		n++;
+	}
+	return n;
+}
+
+/* Needs are asked for each task that waits, and change when one ends. */
+static void needs_renew(struct estimates *e, struct kind *kind)
+{
+	size_t n = kind_rows(e, kind, NULL);
+	auto_free const struct estimates_row **rows = mem_calloc(n + 1, sizeof(void *));
+
+	(void)kind_rows(e, kind, rows);
+	kind->need = peaks_need(rows, n, NULL);
+	kind->cpu_need = peaks_need(rows, n, "");
+	for (size_t i = kind->first_cell; i; i = e->cells[i - 1].next_of_kind)
+		e->cells[i - 1].need = peaks_need(rows, n, e->cells[i - 1].row.model);
+}
+
+/* A run that ended well with less says that those which ran out did so for another reason. */
+static void oom_disprove(struct estimates *e, const struct kind *kind, uint64_t peak)
+{
+	for (size_t i = kind->first_cell; i; i = e->cells[i - 1].next_of_kind) {
+		struct cell *cell = &e->cells[i - 1];
+
+		if (cell->row.oom_vram_bytes > peak) {
+			cell->row.oom_vram_bytes = 0;
+			cell_change(e, cell);
+		}
+	}
+}
+
+/* VRAM of which a run used all but a twentieth was enough, and may be what it sized itself by. */
+static void learn_enough(struct estimates_row *row, const struct estimates_sample *sample)
+{
+	uint64_t granted = sample->granted_bytes, peak = sample->peak_vram_bytes;
+
+	if (peak <= granted && peak >= granted - granted / 20)
+		row->enough_vram_bytes = MAX_OF(row->enough_vram_bytes, granted);
+}
+
+static void learn_memory(struct estimates *e, struct cell *cell,
+			 const struct estimates_sample *sample)
+{
+	struct kind *kind = find_or_add_kind(e, cell->row.kind);
+	struct estimates_row *row = &cell->row;
+	bool out = sample->out_of_memory || sample->out_of_ram;
+	bool well = sample->ended && !out, changed = well;
+
+	row->runs += well;
+	if (out && sample->out_of_memory && row->model[0]) {
+		uint64_t at =
+		    sample->peak_vram_bytes ? sample->peak_vram_bytes : sample->granted_bytes;
+
+		/* What it had when it asked may be less than its peak: this can be too much. A run
+		 * that ends well with less says so. */
+		row->oom_vram_bytes = MAX_OF(row->oom_vram_bytes, at + sample->oom_requested_bytes);
+		changed = true;
+	}
+	if (well && sample->peak_vram_bytes > 0) {
+		oom_disprove(e, kind, sample->peak_vram_bytes);
+		learn_enough(row, sample);
+	}
+	changed |= peaks_note(&row->vram, row->model[0] ? sample->peak_vram_bytes : 0,
+			      well                    ? PEAK_FINAL
+			      : sample->out_of_memory ? PEAK_FLOOR
+						      : PEAK_OPEN);
+	changed |= peaks_note(&row->ram, sample->peak_ram_bytes,
+			      well                 ? PEAK_FINAL
+			      : sample->out_of_ram ? PEAK_FLOOR
+						   : PEAK_OPEN);
+	if (changed)
+		needs_renew(e, kind);
+}
+
+static void learn_for_people(struct estimates_row *row, const struct estimates_sample *sample)
+{
+	if (sample->batch_size > 0)
+		row->batch_size = sample->batch_size;
+	if (sample->at_ms <= 0)
+		return;
+	row->first_at_ms = row->first_at_ms ? row->first_at_ms : sample->at_ms;
+	row->last_at_ms = MAX_OF(row->last_at_ms, sample->at_ms);
+}
+
 void estimates_learn(struct estimates *e, const struct estimates_sample *sample)
 {
 	struct cell *cell;
@@ -268,7 +376,7 @@ void estimates_learn(struct estimates *e, const struct estimates_sample *sample)
 		return;
 	cell = find_or_add_cell(e, sample->kind, sample->model);
 	row = &cell->row;
-	cell->changed = true;
+	cell_change(e, cell);
 	if (sample->speed > 0)
 		row->speed = sample->speed;
 	row->vram_request_bytes = sample->vram_request_bytes;
@@ -280,6 +388,19 @@ void estimates_learn(struct estimates *e, const struct estimates_sample *sample)
 	if (isfinite(sample->work_seconds) && sample->work_seconds > 0)
 		learn_work(row, sample->work_seconds,
 			   isfinite(sample->work_hint) ? sample->work_hint : 0);
+	learn_memory(e, cell, sample);
+	learn_for_people(row, sample);
+}
+
+struct estimates_need estimates_need_get(const struct estimates *e, const char *name,
+					 const char *model)
+{
+	const struct kind *kind = name && name[0] ? find_kind(e, name) : NULL;
+	const struct cell *cell = kind && model ? find_cell(e, name, model) : NULL;
+
+	if (!kind)
+		return (struct estimates_need){};
+	return cell ? cell->need : model && !model[0] ? kind->cpu_need : kind->need;
 }
 
 /* How many times longer work takes on `to` than on `from`, in logs: the catalogue's ratio and, the
@@ -519,24 +640,80 @@ double estimate_work(const struct estimate *estimate, double work_hint)
 	return MAX_OF(work, HINT_FLOOR * estimate->work_seconds);
 }
 
+static struct estimates_row row_of(const struct cell *cell)
+{
+	struct estimates_row row = cell->row;
+
+	if (!cell->utilization_known || cell->utilization_is_floor)
+		row.utilization_percent = -1;
+	return row;
+}
+
 size_t estimates_rows(struct estimates *e, bool changed_only, struct estimates_row **ret_rows)
 {
-	struct estimates_row *rows = mem_calloc(MAX_OF(e->n_cells, (size_t)1), sizeof *rows);
-	size_t n = 0;
+	size_t room = changed_only ? e->n_changed : e->n_cells, n = 0;
+	struct estimates_row *rows = mem_calloc(room + 1, sizeof *rows);
 
-	for (size_t i = 0; i < e->n_cells; i++) {
-		struct cell *cell = &e->cells[i];
-
-		if (changed_only && !cell->changed)
+	for (size_t i = 0; i < e->n_cells && n < room; i++) {
+		if (changed_only && !e->cells[i].changed)
 			continue;
-		rows[n] = cell->row;
-		if (!cell->utilization_known || cell->utilization_is_floor)
-			rows[n].utilization_percent = -1;
-		n++;
-		cell->changed = false;
+		rows[n++] = row_of(&e->cells[i]);
+		if (changed_only)
+			e->cells[i].changed = false;
 	}
+	if (changed_only)
+		e->n_changed = 0;
 	*ret_rows = rows;
 	return n;
+}
+
+size_t estimates_kind_rows(const struct estimates *e, const char *name,
+			   struct estimates_row **ret_rows)
+{
+	const struct kind *kind = find_kind(e, name);
+	struct estimates_row *rows;
+	size_t n = 0;
+
+	rows = mem_calloc((kind ? kind_rows(e, kind, NULL) : 0) + 1, sizeof *rows);
+	for (size_t i = kind ? kind->first_cell : 0; i; i = e->cells[i - 1].next_of_kind)
+		rows[n++] = row_of(&e->cells[i - 1]);
+	*ret_rows = rows;
+	return n;
+}
+
+/* Rare, and so without a way to take a single cell out of its chains: the others are put into new
+ * ones. */
+bool estimates_forget(struct estimates *e, const char *name)
+{
+	const struct kind *kind = find_kind(e, name);
+	struct estimates *kept;
+	size_t n_changed = 0;
+
+	if (!kind)
+		return false;
+	kept = estimates_create();
+	for (size_t i = 0; i < e->n_cells; i++) {
+		const struct cell *from = &e->cells[i];
+		struct cell *to;
+		size_t next_of_hash, next_of_kind;
+
+		if (strcmp(from->row.kind, kind->name) == 0)
+			continue;
+		to = find_or_add_cell(kept, from->row.kind, from->row.model);
+		next_of_hash = to->next_of_hash;
+		next_of_kind = to->next_of_kind;
+		*to = *from;
+		to->next_of_hash = next_of_hash;
+		to->next_of_kind = next_of_kind;
+		n_changed += to->changed;
+	}
+	for (size_t i = 0; i < kept->n_kinds; i++)
+		needs_renew(kept, &kept->kinds[i]);
+	estimates_finish(e);
+	*e = *kept;
+	e->n_changed = n_changed;
+	free(kept);
+	return true;
 }
 
 static double finite_or_0(double value)
@@ -569,7 +746,11 @@ void estimates_load(struct estimates *e, const struct estimates_row *rows, size_
 		    isfinite(row.utilization_percent) && row.utilization_percent >= 0;
 		row.utilization_percent =
 		    cell->utilization_known ? MIN_OF(row.utilization_percent, 100.0) : 0;
+		peaks_check(&row.vram);
+		peaks_check(&row.ram);
 		cell->row = row;
+		e->n_changed -= cell->changed;
 		cell->changed = false;
+		needs_renew(e, find_or_add_kind(e, row.kind));
 	}
 }

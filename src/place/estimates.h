@@ -49,6 +49,8 @@ struct estimate {
  * the last ESTIMATES_PEAKS peaks, on this model or, where fewer than ESTIMATES_FEW were seen there,
  * on all; with a margin of 10 % (at least 256 MiB) up to nine peaks, of 5 % (at least 128 MiB)
  * above. A peak of a task that ran out of memory is a floor: it counts while no other is larger.
+ * Where runs that used nearly all of their grant ended well, as those do that size themselves by
+ * it, the margin stops at that grant.
  */
 #define ESTIMATES_PEAKS 32
 #define ESTIMATES_FEW   3
@@ -63,7 +65,9 @@ struct estimates_peaks {
 };
 
 struct estimates_need {
-	unsigned peaks;      /* measured, at most ESTIMATES_PEAKS */
+	unsigned peaks; /* of VRAM (on the CPU: of RAM) that count, at most ESTIMATES_PEAKS
+			   for each model */
+	unsigned ram_peaks;
 	bool known;          /* ESTIMATES_FEW or more: good for a request */
 	bool proven;         /* one has ended, or its use has settled: no stranger any more */
 	uint64_t vram_bytes; /* with its margin; 0 = nothing measured */
@@ -73,6 +77,8 @@ struct estimates_need {
 				    out of memory and was not disproved by a run that ended well
 				    with less; 0 = none. vram_bytes is above it */
 };
+/* `model` NULL: whichever GPU; "": on the CPU, where only RAM counts. Quick: nothing is computed.
+ */
 struct estimates_need estimates_need_get(const struct estimates *estimates, const char *kind,
 					 const char *model);
 
@@ -89,9 +95,11 @@ struct estimates_sample {
 	bool ended;         /* its peaks are final; else it runs and they may still grow: they count
 			       for the need as long as no final one is there */
 	bool out_of_memory; /* it ran out of the GPU's memory at peak_vram_bytes: a floor */
-	uint64_t granted_bytes; /* for out_of_memory with an unknown peak; 0 = not said */
-	unsigned batch_size;    /* it ran with; 0 = not known. Kept for people to see */
-	int64_t at_ms;          /* realtime, for people to see; 0 = not said */
+	uint64_t oom_requested_bytes; /* it asked for so much more then; 0 = not known */
+	bool out_of_ram;              /* it ran out of the host's, at peak_ram_bytes */
+	uint64_t granted_bytes;       /* of VRAM; 0 = all there was, or not said */
+	unsigned batch_size;          /* it ran with; 0 = not known. Kept for people to see */
+	int64_t at_ms;                /* realtime, for people to see; 0 = not said */
 };
 
 struct estimates *estimates_create(void);
@@ -117,11 +125,17 @@ struct estimates_row {
 	unsigned hint_samples;
 	unsigned runs; /* ended, however */
 	struct estimates_peaks vram, ram;
-	uint64_t oom_vram_bytes;
-	unsigned batch_size; /* of the last that had one */
+	uint64_t oom_vram_bytes, enough_vram_bytes; /* see struct estimates_need; 0 = none */
+	unsigned batch_size;                        /* of the last that had one */
 	int64_t first_at_ms, last_at_ms;
 };
-/* Rows changed since the last call with `changed_only`; the caller frees the array. */
+/* All, or those that changed since the last call with `changed_only`; the caller frees the array.
+ */
 size_t estimates_rows(struct estimates *estimates, bool changed_only,
 		      struct estimates_row **ret_rows);
+/* Of one kind; returns how many. */
+size_t estimates_kind_rows(const struct estimates *estimates, const char *kind,
+			   struct estimates_row **ret_rows);
+/* Nothing is known of this kind any more; false: nothing was. What runs is learned from anew. */
+bool estimates_forget(struct estimates *estimates, const char *kind);
 void estimates_load(struct estimates *estimates, const struct estimates_row *rows, size_t n);

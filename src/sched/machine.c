@@ -258,27 +258,45 @@ void run_gone(struct sched *sched, struct task_node *t)
 	}
 }
 
-/* Closing time: what was learned, and the VRAM that is free from now on. */
+/* With a batch made smaller than its kind's it needs less than its kind does. */
+static bool has_smaller_batch(const struct task_node *t)
+{
+	return sched_task_attempt(&t->pub)->batch_size < t->pub.spec.batch_size;
+}
+
+/* Closing time: what was learned. How long it takes only who ended well can tell; what it needs of
+ * memory is at least what it had, however it ended. */
 static void run_learn(struct sched *sched, struct task_node *t)
 {
 	const struct sched_attempt *attempt = task_current(t);
 	const char *model = attempt->n_gpus > 0 ? gpu_model(sched, attempt->gpus[0].uuid) : "";
+	bool well = attempt->outcome == SCHED_OK;
 	double load = -1;
-	bool is_floor = false, measured = run_load(t->run, &load, &is_floor);
+	bool is_floor = false, measured = well && run_load(t->run, &load, &is_floor);
 	const struct estimates_sample sample = {
 	    .kind = t->pub.spec.kind,
 	    .model = model,
 	    .speed = model_speed(sched, model),
 	    .vram_request_bytes = task_vram_asked(t),
-	    .work_seconds = (double)t->work_seconds,
+	    .work_seconds = well ? (double)t->work_seconds : 0,
 	    .utilization_percent = measured ? load : -1,
 	    .utilization_is_floor = is_floor,
 	    .peak_vram_bytes = attempt->peak_vram_bytes,
 	    .peak_ram_bytes = attempt->peak_ram_bytes,
 	    .work_hint = t->pub.spec.work_hint,
+	    .ended = well && !has_smaller_batch(t),
+	    .out_of_memory = attempt->outcome == SCHED_OOM && attempt->n_gpus > 0,
+	    .out_of_ram = attempt->outcome == SCHED_HOST_OOM,
+	    .oom_requested_bytes = attempt->oom_requested_bytes,
+	    .granted_bytes = attempt->n_gpus > 0 ? attempt->gpus[0].vram_bytes : 0,
+	    .batch_size = attempt->batch_size,
+	    .at_ms = attempt->ended_at_ms,
 	};
 
-	/* A GPU that is gone has no model to learn for. */
+	/* A GPU that is gone has no model to learn for; who never ran has nothing to tell. */
+	if (!well && !sample.out_of_memory &&
+	    attempt->peak_vram_bytes + attempt->peak_ram_bytes == 0)
+		return;
 	if (t->pub.spec.kind[0] && (attempt->n_gpus == 0 || model[0]))
 		estimates_learn(sched->estimates, &sample);
 }
@@ -293,8 +311,8 @@ void run_end(struct sched *sched, struct task_node *t, int64_t now_ms)
 		if (attempt->n_gpus > 0 && !t->run->load_exact)
 			load_ask_kind(sched, t, gpu_model(sched, attempt->gpus[0].uuid));
 		run_sum_up(t);
-		run_learn(sched, t);
 	}
+	run_learn(sched, t);
 	run_gone(sched, t);
 	user_run(sched, t, -1, now_ms);
 	active_remove(sched, t);
@@ -376,6 +394,29 @@ void sched_set_host(struct sched *sched, const struct ledger_host *host, int64_t
 const struct gpu_list *sched_gpus(const struct sched *sched)
 {
 	return sched->gpus->state == GPU_SOURCE_UNKNOWN ? NULL : sched->gpus;
+}
+
+/* What it holds once that has stopped growing, for those of its kind that start before it ends. */
+static void peak_learn(struct sched *sched, struct task_node *t, unsigned g)
+{
+	const struct sched_attempt *attempt = task_current(t);
+	const struct estimates_sample sample = {
+	    .kind = t->pub.spec.kind,
+	    .model = gpu_model(sched, attempt->gpus[g].uuid),
+	    .speed = model_speed(sched, gpu_model(sched, attempt->gpus[g].uuid)),
+	    .vram_request_bytes = task_vram_asked(t),
+	    .utilization_percent = -1,
+	    .peak_vram_bytes = attempt->peak_vram_bytes,
+	    .peak_ram_bytes = attempt->peak_ram_bytes,
+	    .batch_size = attempt->batch_size,
+	    .at_ms = sched->last_ms,
+	};
+
+	if (!t->run->ramps[g].settled || !sample.kind[0] || !sample.model[0] ||
+	    attempt->peak_vram_bytes <= t->run->learned_bytes)
+		return;
+	t->run->learned_bytes = attempt->peak_vram_bytes + attempt->peak_vram_bytes / 20;
+	estimates_learn(sched->estimates, &sample);
 }
 
 /* The first of a kind need not end before the placer knows how many of it a GPU bears. */
@@ -492,6 +533,7 @@ int sched_set_usage(struct sched *sched, const struct sched_usage *usage, int64_
 		grant->peak_bytes = MAX_OF(grant->peak_bytes, grant->used_bytes);
 		attempt->peak_vram_bytes = MAX_OF(attempt->peak_vram_bytes, grant->used_bytes);
 		ramp_note(sched, t, g, now_ms);
+		peak_learn(sched, t, g);
 		if (usage->utilization_known || alone_utilization(sched, t, usage->uuid, &percent))
 			share_note(sched, t, percent, now_ms);
 		sched_touch(sched);

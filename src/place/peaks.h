@@ -1,0 +1,33 @@
+/* The last peaks of memory of one kind on one model, and what they say (estimates.h). */
+#pragma once
+
+#include "place/estimates.h"
+
+enum peak_end {
+	PEAK_FINAL, /* it ended well: it needed this much */
+	PEAK_FLOOR, /* it ran out of memory here: it needs more */
+	PEAK_OPEN,  /* it runs, or ended otherwise: it needs this much or more */
+};
+
+/* 0 bytes = not measured: a no-op. Returns whether anything changed. */
+bool peaks_note(struct estimates_peaks *peaks, uint64_t bytes, enum peak_end end);
+
+/* Has one ended well? */
+bool peaks_any_final(const struct estimates_peaks *peaks);
+
+/* Those that count, of one model or of many. */
+struct peaks_sum {
+	unsigned n;
+	uint64_t p95, max; /* nearest rank: the smallest that 95 % do not pass; 0 = none */
+};
+struct peaks_sum peaks_sum(const struct estimates_peaks *const *lists, size_t n);
+
+/* What is asked for where `n` peaks stand behind `bytes`. */
+uint64_t peaks_with_margin(uint64_t bytes, unsigned n);
+
+/* What a kind needs, by all its rows; `model` as in estimates_need_get(). */
+struct estimates_need peaks_need(const struct estimates_row *const *rows, size_t n,
+				 const char *model);
+
+/* From a file: what cannot be is left out. */
+void peaks_check(struct estimates_peaks *peaks);

@@ -261,7 +261,9 @@ void run_gone(struct sched *sched, struct task_node *t)
 /* With a batch made smaller than its kind's it needs less than its kind does. */
 static bool has_smaller_batch(const struct task_node *t)
 {
-	return sched_task_attempt(&t->pub)->batch_size < t->pub.spec.batch_size;
+	unsigned batch_size = sched_task_attempt(&t->pub)->batch_size;
+
+	return batch_size > 0 && batch_size < t->pub.spec.batch_size;
 }
 
 /* Closing time: what was learned. How long it takes only who ended well can tell; what it needs of

@@ -21,7 +21,7 @@ static void find_rest(const struct search *s, size_t k, struct rest *rest)
 	rest->bytes = s->rest_bytes[rest->k] + s->aside_bytes;
 	rest->allowed = s->rest_allowed[rest->k];
 	rest->smallest = s->rest_smallest[rest->k];
-	/* The lightest is the last. */
+	/* The lightest of those aside is the last. */
 	if (rest->aside < s->n_aside)
 		rest->smallest =
 		    MIN_OF(rest->smallest, s->core->items[s->aside[s->n_aside - 1]].size);
@@ -32,20 +32,12 @@ static void find_rest(const struct search *s, size_t k, struct rest *rest)
 /* Of the room of GPU `g`, what those aside from a position on can fill. */
 static uint64_t room_to_fill(const struct search *s, const struct rest *left, size_t g)
 {
-	uint64_t units;
 	const uint64_t *sums;
-	size_t w;
 
 	if (!s->unit || (moves_count(s) && left->k < s->core->n))
 		return s->room[g];
 	sums = s->sums + (moves_count(s) ? left->aside : left->k) * s->sums_words;
-	units = s->room[g] / s->unit;
-	w = units / 64;
-	if (sums[w] << (63 - units % 64))
-		return (units - (uint64_t)__builtin_clzll(sums[w] << (63 - units % 64))) * s->unit;
-	while (sums[--w] == 0)
-		;
-	return (w * 64 + 63 - (uint64_t)__builtin_clzll(sums[w])) * s->unit;
+	return search_largest_sum(sums, s->room[g] / s->unit) * s->unit;
 }
 
 /* Is there room for all that is left? Counts what GPUs have that can take at least the smallest;
@@ -101,6 +93,10 @@ static bool are_numbers_enough(const struct search *s, const struct rest *left)
 	uint64_t wanted = 0;
 	unsigned checks = 0;
 
+	/* Those that wait are not in the order of their sizes until they have chosen. */
+	if (k >= s->n_heavy && k < s->n_chosen)
+		return true;
+	n = k < n ? s->n_heavy : n;
 	while ((k < n || a < s->n_aside) && checks < 3) {
 		uint64_t of_k = k < n ? s->core->items[s->order[k]].size : 0;
 		uint64_t of_a = a < s->n_aside ? s->core->items[s->aside[a]].size : 0;
@@ -119,17 +115,32 @@ static bool are_numbers_enough(const struct search *s, const struct rest *left)
 	return true;
 }
 
-/* Of the services on GPU `g` alone, the heaviest first, how many make up `over`. */
-static uint64_t fewest_leaving(const struct search *s, size_t k, size_t g, uint64_t over)
+uint64_t search_fewest_leaving(const struct search *s, size_t k, size_t g, uint64_t over)
 {
+	const struct residents *residents = &s->residents[g];
 	uint64_t n = 0;
 
-	for (size_t j = s->held[k][g].next_one; j < s->core->n && over > 0;
-	     j = s->held[j + 1][g].next_one) {
-		over -= MIN_OF(over, s->held[j][g].one - s->held[j + 1][g].one);
+	for (size_t j = 0; j < residents->n_one && over > 0; j++) {
+		if (s->at[residents->one[j]] < k)
+			continue;
+		over -= MIN_OF(over, s->core->items[residents->one[j]].size);
 		n++;
 	}
-	return over > 0 ? PLAN_SERVICES_MAX : n;
+	return over > 0 ? PLAN_SERVICES_MAX + 1 : n;
+}
+
+void search_find_later(struct search *s)
+{
+	s->later_moves[s->core->m] = 0;
+	for (size_t r = s->core->m; r-- > 0;) {
+		size_t g = s->ranked[r];
+		uint64_t held = s->held[s->n_single][g].one;
+
+		s->later_moves[r] = s->later_moves[r + 1];
+		if (held > s->room[g])
+			s->later_moves[r] +=
+			    (unsigned)search_fewest_leaving(s, s->n_single, g, held - s->room[g]);
+	}
 }
 
 /*
@@ -140,18 +151,20 @@ static uint64_t fewest_leaving(const struct search *s, size_t k, size_t g, uint6
 static uint64_t shares_leaving(const struct search *s, size_t k, size_t g)
 {
 	const struct held *held = &s->held[k][g];
+	const struct residents *residents = &s->residents[g];
 	uint64_t over, best, n = 0;
 
 	if (held->one + held->several <= s->room[g])
 		return 0;
 	over = held->one + held->several - s->room[g];
-	best = fewest_leaving(s, k, g, over) * MOVE_SHARES;
-	for (size_t j = held->next_several; j < s->core->n && over > 0;
-	     j = s->held[j + 1][g].next_several) {
-		over -= MIN_OF(over, s->held[j][g].several - s->held[j + 1][g].several);
+	best = search_fewest_leaving(s, k, g, over) * MOVE_SHARES;
+	for (size_t j = 0; j < residents->n_several && over > 0; j++) {
+		if (s->at[residents->several[j]] < k)
+			continue;
+		over -= MIN_OF(over, s->core->items[residents->several[j]].size);
 		n++;
 		best = MIN_OF(best, n * (MOVE_SHARES / s->shared_by[g]) +
-					fewest_leaving(s, k, g, over) * MOVE_SHARES);
+					search_fewest_leaving(s, k, g, over) * MOVE_SHARES);
 	}
 	return best;
 }
@@ -196,6 +209,21 @@ static bool are_moves_enough(const struct search *s, size_t k, int64_t *ret_gain
 	return true;
 }
 
+/* What those aside cannot have any more of what they like: the GPU is full, or someone is there. */
+static int64_t preference_lost(const struct search *s, const struct rest *left)
+{
+	int64_t lost = 0;
+
+	for (size_t a = left->aside; a < s->n_aside; a++) {
+		size_t i = s->aside[a];
+
+		if (s->choosy[i])
+			lost += s->best_preference[i] -
+				core_best_preference(&s->core->items[i], search_where_to(s, i));
+	}
+	return lost;
+}
+
 bool search_is_hope(const struct search *s, size_t k)
 {
 	struct rest rest;
@@ -204,9 +232,9 @@ bool search_is_hope(const struct search *s, size_t k)
 	find_rest(s, k, &rest);
 	if (moves_count(s) && !are_moves_enough(s, k, &gain))
 		return false;
-	if (preference_counts(s) &&
-	    s->preference + s->rest_preference[rest.k] + s->aside_preference + gain <
-		s->limits->preference_min)
+	if (preference_counts(s) && s->preference + s->rest_preference[rest.k] +
+					    s->aside_preference - preference_lost(s, &rest) + gain <
+					s->limits->preference_min)
 		return false;
 	if (!is_room_enough(s, &rest))
 		return false;

@@ -31,7 +31,7 @@ struct number {
 /* No single question may use up more than this part of the work that is left. */
 #define WORK_PART 4
 /* Nodes before luck is tried. */
-#define WORK_SOON 10000
+#define WORK_SOON 60000
 /* Nodes for the lists: for one question, for all. */
 #define WORK_LIST  500
 #define WORK_LISTS 10000

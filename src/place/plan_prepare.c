@@ -4,9 +4,6 @@
  */
 #include "place/plan_search.h"
 
-/* Lighter than this part of a GPU, and it may be put aside. */
-#define LIGHT_PART 4
-
 /* Sums of sizes are looked up when they come to no more units than this. */
 #define UNITS_MAX 32768
 
@@ -102,20 +99,129 @@ static bool drop_disliked(struct search *s)
 	return may_miss >= 0;
 }
 
+/* Does it cost a move when the item leaves any one of the GPUs it is on? Those that have to leave
+ * are counted apart. */
+static bool is_held(const struct search *s, size_t i)
+{
+	const struct core_item *item = &s->core->items[i];
+
+	return !item->on_demand && item->stay > 0 && count_bits(item->today) == item->stay &&
+	       (s->allowed[i] & item->today) == item->today;
+}
+
+static bool cannot_stay(const struct search *s, size_t i)
+{
+	const struct core_item *item = &s->core->items[i];
+
+	return !item->on_demand && count_bits(s->allowed[i] & item->today) < item->stay;
+}
+
+/* What is heavy for the GPUs there are gets its place at once: much hangs on it. */
+static bool is_light(const struct search *s, uint64_t size)
+{
+	uint64_t sum = 0;
+
+	for (size_t g = 0; g < s->core->m; g++)
+		sum += s->limits->room[g];
+	return size * s->light_part * s->core->m < sum;
+}
+
+/* It may be put aside: it either stays as it is, or leaves with all its copies. */
+static bool can_wait(const struct search *s, size_t i)
+{
+	const struct core_item *item = &s->core->items[i];
+
+	return !item->on_demand && item->size > 0 &&
+	       (item->today == 0 || item->stay == item->count) &&
+	       count_bits(item->today) <= item->count && is_light(s, item->size);
+}
+
+/* GPUs by how much is held there beyond their room: where something has to leave comes first. */
+static void rank_gpus(struct search *s)
+{
+	int64_t over[PLAN_GPUS_MAX];
+
+	for (size_t g = 0; g < s->core->m; g++)
+		over[g] = -(int64_t)s->room[g];
+	for (size_t i = 0; i < s->core->n; i++)
+		for (uint64_t rest = is_held(s, i) ? s->core->items[i].today : 0; rest;
+		     rest &= rest - 1)
+			over[__builtin_ctzll(rest)] += (int64_t)s->core->items[i].size;
+	for (size_t g = 0; g < s->core->m; g++) {
+		s->rank[g] = 0;
+		for (size_t h = 0; h < s->core->m; h++)
+			s->rank[g] += over[h] > over[g] || (over[h] == over[g] && h < g);
+		s->ranked[s->rank[g]] = g;
+	}
+}
+
+/* Those that may wait come in groups: first who is nowhere or on several GPUs, then who is on one,
+ * GPU by GPU, so that what stays there is known as a whole before the next. */
+static void order_those_that_wait(struct search *s)
+{
+	size_t group[PLAN_SERVICES_MAX];
+
+	rank_gpus(s);
+	s->n_single = s->n_chosen;
+	for (size_t k = s->n_heavy; k < s->n_chosen; k++) {
+		const struct core_item *item = &s->core->items[s->order[k]];
+		size_t i = s->order[k], at = k;
+
+		group[i] = is_held(s, i) && item->count == 1
+			       ? 1 + s->rank[__builtin_ctzll(item->today)]
+			       : 0;
+		s->n_single -= group[i] > 0;
+		for (; at > s->n_heavy && group[s->order[at - 1]] > group[i]; at--)
+			s->order[at] = s->order[at - 1];
+		s->order[at] = i;
+	}
+}
+
+/* Those on demand have no size and hinder few: they come when it is said who stays. */
+enum turn { TURN_FORCED, TURN_HEAVY, TURN_WAITS, TURN_ON_DEMAND, TURN_COUNT };
+
+static enum turn turn_of(const struct search *s, size_t i)
+{
+	if (count_bits(s->allowed[i]) == s->core->items[i].count)
+		return TURN_FORCED;
+	if (s->core->items[i].on_demand)
+		return TURN_ON_DEMAND;
+	return moves_count(s) && can_wait(s, i) ? TURN_WAITS : TURN_HEAVY;
+}
+
 static void find_order(struct search *s)
 {
-	size_t n = 0;
+	size_t n = 0, from[TURN_COUNT];
 
-	for (int pass = 0; pass < 2; pass++) {
-		for (size_t i = 0; i < s->core->n; i++) {
-			bool forced = count_bits(s->allowed[i]) == s->core->items[i].count;
-
-			if (forced == (pass == 0))
+	for (enum turn turn = 0; turn < TURN_COUNT; turn++) {
+		from[turn] = n;
+		for (size_t i = 0; i < s->core->n; i++)
+			if (turn_of(s, i) == turn) {
+				s->may_wait[i] = turn == TURN_WAITS;
 				s->order[n++] = i;
-		}
-		if (pass == 0)
-			s->n_forced = n;
+			}
 	}
+	s->n_forced = from[TURN_HEAVY];
+	s->n_heavy = from[TURN_WAITS];
+	s->n_chosen = from[TURN_ON_DEMAND];
+	order_those_that_wait(s);
+	for (size_t k = 0; k < n; k++)
+		s->at[s->order[k]] = k;
+}
+
+/* Does it like some of the GPUs it may use more than others? */
+static bool is_choosy(const struct search *s, size_t i)
+{
+	const struct core_item *item = &s->core->items[i];
+	uint64_t allowed = s->allowed[i];
+
+	if (!preference_counts(s) || item->on_demand)
+		return false;
+	for (uint64_t rest = allowed; rest; rest &= rest - 1)
+		if (item->preference[__builtin_ctzll(rest)] !=
+		    item->preference[__builtin_ctzll(allowed)])
+			return true;
+	return false;
 }
 
 static void look_ahead(struct search *s)
@@ -135,25 +241,9 @@ static void look_ahead(struct search *s)
 						     : s->rest_smallest[k + 1];
 		s->best_preference[i] = core_best_preference(&s->core->items[i], s->allowed[i]);
 		s->rest_preference[k] = s->rest_preference[k + 1] + s->best_preference[i];
+		s->choosy[i] = is_choosy(s, i);
 		s->same_as_before[i] = k > s->n_forced && search_same_item(s, s->order[k - 1], i);
 	}
-}
-
-/* Does it cost a move when the item leaves any one of the GPUs it is on? Those that have to leave
- * are counted apart. */
-static bool is_held(const struct search *s, size_t i)
-{
-	const struct core_item *item = &s->core->items[i];
-
-	return !item->on_demand && item->stay > 0 && count_bits(item->today) == item->stay &&
-	       (s->allowed[i] & item->today) == item->today;
-}
-
-static bool cannot_stay(const struct search *s, size_t i)
-{
-	const struct core_item *item = &s->core->items[i];
-
-	return !item->on_demand && count_bits(s->allowed[i] & item->today) < item->stay;
 }
 
 /* Until it has left, an item held on one GPU counts with what it likes that one; what it may gain
@@ -177,25 +267,13 @@ static void look_at_gains(struct search *s)
 	}
 }
 
-/* What is heavy for the GPUs there are gets its place at once: much hangs on it. */
-static bool is_light(const struct search *s, uint64_t size)
-{
-	uint64_t sum = 0;
-
-	for (size_t g = 0; g < s->core->m; g++)
-		sum += s->limits->room[g];
-	return size * LIGHT_PART * s->core->m < sum;
-}
-
 static void look_at_moves(struct search *s)
 {
 	size_t n = s->core->n;
 
 	s->held = mem_calloc(n + 1, sizeof *s->held);
-	for (size_t g = 0; g < s->core->m; g++) {
+	for (size_t g = 0; g < s->core->m; g++)
 		s->shared_by[g] = 1;
-		s->held[n][g].next_one = s->held[n][g].next_several = n;
-	}
 	for (size_t k = n; k-- > 0;) {
 		size_t i = s->order[k];
 		const struct core_item *item = &s->core->items[i];
@@ -205,18 +283,24 @@ static void look_at_moves(struct search *s)
 		for (uint64_t rest = is_held(s, i) ? item->today : 0; rest; rest &= rest - 1) {
 			size_t g = (size_t)__builtin_ctzll(rest);
 
-			if (item->stay == 1) {
+			if (item->stay == 1)
 				s->held[k][g].one += item->size;
-				s->held[k][g].next_one = k;
-			} else {
+			else
 				s->held[k][g].several += item->size;
-				s->held[k][g].next_several = k;
-			}
 			s->shared_by[g] = MAX_OF(s->shared_by[g], item->stay);
 		}
-		s->may_wait[i] = k >= s->n_forced && !item->on_demand && item->size > 0 &&
-				 (item->today == 0 || item->stay == item->count) &&
-				 count_bits(item->today) <= item->count && is_light(s, item->size);
+	}
+	for (size_t i = 0; i < n; i++) {
+		const struct core_item *item = &s->core->items[i];
+
+		for (uint64_t rest = is_held(s, i) ? item->today : 0; rest; rest &= rest - 1) {
+			struct residents *at = &s->residents[__builtin_ctzll(rest)];
+
+			if (item->stay == 1)
+				at->one[at->n_one++] = (uint8_t)i;
+			else
+				at->several[at->n_several++] = (uint8_t)i;
+		}
 	}
 }
 
@@ -265,6 +349,24 @@ static void find_unit(struct search *s)
 	s->sums = mem_alloc((s->core->n + 1) * s->sums_words * sizeof *s->sums);
 }
 
+/* Adds to the sums in `to` those with one more item. */
+static void add_sums(const struct search *s, uint64_t *to, size_t item)
+{
+	uint64_t units = s->core->items[item].size / s->unit;
+	size_t by = units / 64, bits = units % 64, words = s->sums_words;
+
+	if (by >= words)
+		return;
+	if (bits == 0)
+		for (size_t w = words; w-- > by;)
+			to[w] |= to[w - by];
+	else {
+		for (size_t w = words - 1; w > by; w--)
+			to[w] |= to[w - by] << bits | to[w - by - 1] >> (64 - bits);
+		to[by] |= to[0] << bits;
+	}
+}
+
 void search_find_sums(struct search *s, const size_t *order, size_t n)
 {
 	size_t words = s->sums_words;
@@ -272,17 +374,10 @@ void search_find_sums(struct search *s, const size_t *order, size_t n)
 	memset(s->sums + n * words, 0, words * sizeof *s->sums);
 	s->sums[n * words] = 1;
 	for (size_t a = n; a-- > 0;) {
-		const uint64_t *from = s->sums + (a + 1) * words;
 		uint64_t *to = s->sums + a * words;
-		uint64_t units = s->core->items[order[a]].size / s->unit;
-		size_t by = units / 64, bits = units % 64;
 
-		memcpy(to, from, words * sizeof *to);
-		for (size_t w = by; w < words; w++) {
-			to[w] |= from[w - by] << bits;
-			if (bits && w > by)
-				to[w] |= from[w - by - 1] >> (64 - bits);
-		}
+		memcpy(to, to + words, words * sizeof *to);
+		add_sums(s, to, order[a]);
 	}
 }
 

@@ -25,6 +25,10 @@
  */
 #include "place/plan_search.h"
 
+/* Nodes of the first searches when moves count, and how much more the next ones get. */
+#define NODES_AT_ONCE 5000
+#define NODES_MORE    4
+
 /* One item being placed: its GPUs in the order they are tried. */
 struct choice {
 	size_t item, at; /* position in the order, or beyond it in `aside` */
@@ -33,7 +37,7 @@ struct choice {
 	size_t n;
 };
 
-static bool may_go(const struct search *s, size_t item, size_t g)
+bool search_may_go(const struct search *s, size_t item, size_t g)
 {
 	const struct core_item *it = &s->core->items[item];
 
@@ -48,6 +52,26 @@ static bool may_go(const struct search *s, size_t item, size_t g)
 			if (it->not_with[w] & s->members[g][w])
 				return false;
 	return true;
+}
+
+uint64_t search_where_to(const struct search *s, size_t item)
+{
+	uint64_t left = 0, may = s->allowed[item];
+	size_t twin = s->twin[item];
+
+	/* It has left. */
+	if (s->is_aside[item] && s->core->items[item].count == 1)
+		may &= ~s->core->items[item].today;
+	for (uint64_t rest = may; rest && s->is_aside[item] && twin != SIZE_MAX; rest &= rest - 1) {
+		size_t g = (size_t)__builtin_ctzll(rest);
+
+		if (s->left[g][twin / 64] >> twin % 64 & 1)
+			may &= ~bit(g);
+	}
+	for (uint64_t rest = may; rest; rest &= rest - 1)
+		if (search_may_go(s, item, (size_t)__builtin_ctzll(rest)))
+			left |= rest & -rest;
+	return left;
 }
 
 /* Does nothing tell two GPUs apart, for all that is still to be placed? */
@@ -87,21 +111,8 @@ static bool try_before(const struct search *s, size_t item, size_t a, size_t b)
 static void list_gpus(struct search *s, struct choice *choice)
 {
 	size_t item = choice->item;
-	uint64_t left = 0, may = s->allowed[item];
+	uint64_t left = search_where_to(s, item);
 
-	/* It has left. */
-	if (s->is_aside[item] && s->core->items[item].count == 1)
-		may &= ~s->core->items[item].today;
-	for (uint64_t rest = may; rest && s->is_aside[item] && s->twin[item] != SIZE_MAX;
-	     rest &= rest - 1) {
-		size_t g = (size_t)__builtin_ctzll(rest), twin = s->twin[item];
-
-		if (s->left[g][twin / 64] >> twin % 64 & 1)
-			may &= ~bit(g);
-	}
-	for (uint64_t rest = may; rest; rest &= rest - 1)
-		if (may_go(s, item, (size_t)__builtin_ctzll(rest)))
-			left |= rest & -rest;
 	choice->n = 0;
 	while (left) {
 		size_t best = (size_t)__builtin_ctzll(left), n = choice->n;
@@ -244,37 +255,52 @@ static enum core_found place_copies(struct search *s, const struct choice *choic
 	return CORE_NONE;
 }
 
-/* The item leaves its GPU, or had none; where it goes is seen later. */
-static enum core_found put_aside(struct search *s, size_t item, size_t k)
+/* What comes back when an item that was put aside does. */
+struct aside {
+	size_t item, at, from;
+	uint64_t left;
+};
+
+/* The item leaves its GPU, or had none; where it goes is seen later: those aside get their GPUs in
+ * the order in which they are items, the heaviest first. */
+static bool put_aside(struct search *s, size_t item, struct aside *ret_aside)
 {
 	const struct core_item *it = &s->core->items[item];
-	size_t twin = s->twin[item], from;
-	uint64_t undo = 0;
-	enum core_found found;
+	struct aside *aside = ret_aside;
+	size_t twin = s->twin[item];
 
 	if ((s->allowed[item] & ~it->today) == 0)
-		return CORE_NONE;
-	from = it->today ? (size_t)__builtin_ctzll(it->today) : 0;
-	if (twin != SIZE_MAX && it->today && s->allowed[item] >> from & 1) {
-		undo = ~s->left[from][twin / 64] & bit(twin % 64);
-		s->left[from][twin / 64] |= undo;
+		return false;
+	*aside = (struct aside){.item = item, .at = s->n_aside++};
+	if (twin != SIZE_MAX && s->allowed[item] & it->today) {
+		aside->from = (size_t)__builtin_ctzll(it->today);
+		aside->left = ~s->left[aside->from][twin / 64] & bit(twin % 64);
+		s->left[aside->from][twin / 64] |= aside->left;
 	}
-	s->aside[s->n_aside++] = item;
+	for (; aside->at > 0 && s->aside[aside->at - 1] > item; aside->at--)
+		s->aside[aside->at] = s->aside[aside->at - 1];
+	s->aside[aside->at] = item;
 	s->is_aside[item] = true;
 	s->aside_bytes += it->size * it->count;
 	s->aside_preference += s->best_preference[item];
 	s->moves += it->stay > 0;
-	found = place_item(s, k + 1);
-	if (found == CORE_FOUND)
-		return found;
-	if (undo)
-		s->left[from][twin / 64] &= ~undo;
+	return true;
+}
+
+static void bring_back(struct search *s, const struct aside *aside)
+{
+	const struct core_item *it = &s->core->items[aside->item];
+	size_t twin = s->twin[aside->item];
+
+	if (aside->left)
+		s->left[aside->from][twin / 64] &= ~aside->left;
 	s->moves -= it->stay > 0;
-	s->aside_preference -= s->best_preference[item];
+	s->aside_preference -= s->best_preference[aside->item];
 	s->aside_bytes -= it->size * it->count;
-	s->is_aside[item] = false;
+	s->is_aside[aside->item] = false;
 	s->n_aside--;
-	return found;
+	memmove(s->aside + aside->at, s->aside + aside->at + 1,
+		(s->n_aside - aside->at) * sizeof *s->aside);
 }
 
 /* Can it stay where it is? In `ret_choice`, when it can. */
@@ -287,7 +313,7 @@ static bool can_stay(const struct search *s, struct choice *ret_choice)
 	for (uint64_t rest = it->today; rest; rest &= rest - 1) {
 		size_t g = (size_t)__builtin_ctzll(rest);
 
-		if (!may_go(s, ret_choice->item, g))
+		if (!search_may_go(s, ret_choice->item, g))
 			return false;
 		ret_choice->like_before[ret_choice->n] = false;
 		ret_choice->gpus[ret_choice->n++] = g;
@@ -310,6 +336,7 @@ static bool is_to_leave(const struct search *s, const struct choice *stay)
 static enum core_found stay_or_leave(struct search *s, size_t item, size_t k)
 {
 	struct choice stay;
+	struct aside aside;
 	bool may_leave = !s->same_as_before[item] || s->is_aside[s->order[k - 1]], leave_first;
 	bool may_stay;
 	enum core_found found = CORE_NONE;
@@ -320,12 +347,104 @@ static enum core_found stay_or_leave(struct search *s, size_t item, size_t k)
 	may_stay = can_stay(s, &stay);
 	leave_first = !may_stay || is_to_leave(s, &stay);
 	for (int turn = 0; turn < 2 && found == CORE_NONE; turn++) {
-		if ((turn == 0) == leave_first)
-			found = may_leave ? put_aside(s, item, k) : CORE_NONE;
-		else if (may_stay)
+		if ((turn == 0) == leave_first) {
+			if (!may_leave || !put_aside(s, item, &aside))
+				continue;
+			found = place_item(s, k + 1);
+			if (found != CORE_FOUND)
+				bring_back(s, &aside);
+		} else if (may_stay)
 			found = place_copies(s, &stay, s->core->items[item].count, 0);
 	}
 	return found;
+}
+
+/* The GPU whose services choose, the positions they have, and how many moves those after them
+ * take. */
+struct group {
+	size_t g, from, to;
+	unsigned later;
+};
+
+/* All of the group that are not aside stay where they are. */
+static enum core_found let_stay(struct search *s, const struct group *group)
+{
+	struct undo undo = {s->empty, s->unused, s->sealed, s->used};
+	enum core_found found = CORE_NONE;
+	size_t k = group->from;
+
+	for (; k < group->to; k++)
+		if (!s->is_aside[s->order[k]]) {
+			if (!search_may_go(s, s->order[k], group->g))
+				break;
+			put(s, s->order[k], group->g);
+		}
+	if (k == group->to)
+		found = place_item(s, k);
+	if (found == CORE_FOUND)
+		return found;
+	while (k-- > group->from)
+		if (!s->is_aside[s->order[k]])
+			take_back(s, s->order[k], group->g, &undo);
+	return found;
+}
+
+static enum core_found choose_leavers(struct search *s, const struct group *group, size_t k,
+				      uint64_t stay);
+
+/* The one at position `k` leaves, and perhaps some after it. Of items that nothing tells apart, the
+ * first leave. */
+static enum core_found leave(struct search *s, const struct group *group, size_t k, uint64_t stay)
+{
+	size_t item = s->order[k];
+	struct aside aside;
+	enum core_found found;
+
+	if ((k > group->from && s->same_as_before[item] && !s->is_aside[s->order[k - 1]]) ||
+	    !put_aside(s, item, &aside))
+		return CORE_NONE;
+	found = choose_leavers(s, group, k + 1, stay - s->core->items[item].size);
+	if (found != CORE_FOUND)
+		bring_back(s, &aside);
+	return found;
+}
+
+/* Who leaves next, from position `k` on? `stay`: bytes of those that do not leave so far. First as
+ * it was before. */
+static enum core_found choose_leavers(struct search *s, const struct group *group, size_t k,
+				      uint64_t stay)
+{
+	uint64_t over = stay > s->room[group->g] ? stay - s->room[group->g] : 0;
+	enum core_found found = CORE_NONE;
+	size_t hint = k;
+
+	if (++s->work > s->work_max)
+		return CORE_GAVE_UP;
+	if (s->moves + group->later + search_fewest_leaving(s, k, group->g, over) >
+	    s->limits->moves_max)
+		return CORE_NONE;
+	while (hint < group->to &&
+	       (!s->hints[s->order[hint]] || s->hints[s->order[hint]] >> group->g & 1))
+		hint++;
+	if (hint < group->to)
+		found = leave(s, group, hint, stay);
+	if (over == 0 && found == CORE_NONE)
+		found = let_stay(s, group);
+	for (; k < group->to && found == CORE_NONE; k++)
+		if (k != hint)
+			found = leave(s, group, k, stay);
+	return found;
+}
+
+/* The services of one GPU: all that leave it are chosen before the next. */
+static enum core_found choose_group(struct search *s, size_t k)
+{
+	struct group group = {.g = search_today(s, k), .from = k, .to = k};
+
+	while (group.to < s->n_chosen && search_today(s, group.to) == group.g)
+		group.to++;
+	group.later = s->later_moves[s->rank[group.g] + 1];
+	return choose_leavers(s, &group, k, s->held[k][group.g].one);
 }
 
 /* One of those aside gets its GPU. */
@@ -363,12 +482,16 @@ static enum core_found place_item(struct search *s, size_t k)
 		return CORE_GAVE_UP;
 	if (k == s->core->n && s->unit && moves_count(s))
 		search_find_sums(s, s->aside, s->n_aside);
+	if (k == s->n_single && k < s->n_chosen)
+		search_find_later(s);
 	if (!search_is_hope(s, k))
 		return CORE_NONE;
 	if (k >= s->core->n)
 		return place_aside(s, k);
 	choice.at = k;
 	choice.item = s->order[k];
+	if (k >= s->n_single && k < s->n_chosen)
+		return choose_group(s, k);
 	if (s->may_wait[choice.item])
 		return stay_or_leave(s, choice.item, k);
 	list_gpus(s, &choice);
@@ -387,28 +510,47 @@ static void take_hints(struct search *s, const uint64_t *sets)
 		memcpy(s->hints, sets, s->core->n * sizeof *sets);
 }
 
-enum core_found core_find(const struct core *core, const struct core_limits *limits,
-			  uint64_t work_max, uint64_t *work, uint64_t *sets)
+/* One search, for at most so many nodes. */
+static enum core_found search_once(const struct core *core, const struct core_limits *limits,
+				   unsigned light_part, uint64_t nodes, uint64_t *work,
+				   uint64_t *sets)
 {
-	const uint64_t weight = core_work_of_node(core), begin = core_work_of_begin(core);
-	auto_free struct search *s = NULL;
+	auto_free struct search *s = mem_calloc(1, sizeof *s);
 	enum core_found found;
 
-	if (work_max <= begin)
-		return CORE_GAVE_UP;
-	*work += begin;
-	s = mem_calloc(1, sizeof *s);
 	s->core = core;
 	s->limits = limits;
-	s->work_max = (work_max - begin) / weight;
+	s->light_part = light_part;
+	s->work_max = nodes;
 	s->empty = s->unused = core->m == 64 ? UINT64_MAX : bit(core->m) - 1;
 	memcpy(s->room, limits->room, sizeof s->room);
 	take_hints(s, sets);
 	found = search_prepare(s) ? place_item(s, 0) : CORE_NONE;
-	*work += s->work * weight;
+	*work += core_work_of_begin(core) + s->work * core_work_of_node(core);
 	free(s->held);
 	free(s->sums);
 	if (found == CORE_FOUND)
 		memcpy(sets, s->sets, core->n * sizeof *sets);
+	return found;
+}
+
+enum core_found core_find(const struct core *core, const struct core_limits *limits,
+			  uint64_t work_max, uint64_t *work, uint64_t *sets)
+{
+	static const unsigned light_parts[] = {2, 4};
+	const uint64_t begin = core_work_of_begin(core), end = *work + work_max;
+	enum core_found found = CORE_GAVE_UP;
+	uint64_t nodes = NODES_AT_ONCE;
+
+	for (unsigned n = 0; found == CORE_GAVE_UP && *work + begin < end; n++) {
+		uint64_t left = (end - *work - begin) / core_work_of_node(core);
+
+		if (limits->moves_max == UINT_MAX)
+			return search_once(core, limits, 1, left, work, sets);
+		found = search_once(core, limits, light_parts[n % ARRAY_LEN(light_parts)],
+				    MIN_OF(nodes, left), work, sets);
+		if (n % ARRAY_LEN(light_parts) == ARRAY_LEN(light_parts) - 1)
+			nodes *= NODES_MORE;
+	}
 	return found;
 }

@@ -6,13 +6,20 @@
 
 #include "place/plan_priv.h"
 
+#include <assert.h>
 #include <limits.h>
 
-/* Bytes of services on one GPU, and of those on several, and the next position of each kind. */
+/* Bytes of services on one GPU, and of those on several. */
 struct held {
 	uint64_t one, several;
-	size_t next_one, next_several;
 };
+
+/* Items that are held on a GPU, the heaviest first. */
+struct residents {
+	uint8_t one[PLAN_SERVICES_MAX], several[PLAN_SERVICES_MAX];
+	size_t n_one, n_several;
+};
+static_assert(PLAN_SERVICES_MAX <= 256, "an item is a byte");
 
 /* What leaving its GPU may gain in preference for the item at a position. */
 struct gain {
@@ -23,8 +30,14 @@ struct gain {
 struct search {
 	const struct core *core;
 	const struct core_limits *limits;
-	uint64_t allowed[PLAN_SERVICES_MAX];        /* those with room for it, alone */
-	size_t order[PLAN_SERVICES_MAX], n_forced;  /* items as they are placed */
+	uint64_t allowed[PLAN_SERVICES_MAX];       /* those with room for it, alone */
+	size_t order[PLAN_SERVICES_MAX], n_forced; /* items as they are placed */
+	size_t at[PLAN_SERVICES_MAX];              /* the position of an item in that */
+	size_t n_heavy;  /* from this position on, all may wait: they are in groups */
+	size_t n_single; /* and from this one on, all are on one GPU, which is their group */
+	size_t n_chosen; /* up to this one; then come those on demand */
+	size_t ranked[PLAN_GPUS_MAX], rank[PLAN_GPUS_MAX]; /* GPUs in the order of groups */
+	unsigned light_part; /* lighter than this part of a GPU, and it may be put aside */
 	uint64_t rest_bytes[PLAN_SERVICES_MAX + 1]; /* from this position on */
 	uint64_t rest_allowed[PLAN_SERVICES_MAX + 1];
 	uint64_t rest_smallest[PLAN_SERVICES_MAX + 1]; /* of those with a size */
@@ -32,8 +45,10 @@ struct search {
 	bool same_as_before[PLAN_SERVICES_MAX]; /* items: nothing tells it from the one before */
 	bool may_wait[PLAN_SERVICES_MAX];       /* items that may be put aside */
 	int64_t best_preference[PLAN_SERVICES_MAX];
-	/* Of each GPU, the items held there, in their order: the bytes from a position on. */
+	bool choosy[PLAN_SERVICES_MAX]; /* likes some GPUs more than others */
+	/* Of each GPU, the items held there: the bytes from a position on. */
 	struct held (*held)[PLAN_GPUS_MAX];
+	struct residents residents[PLAN_GPUS_MAX];
 	unsigned shared_by[PLAN_GPUS_MAX];
 	unsigned rest_moves[PLAN_SERVICES_MAX + 1]; /* of items that cannot stay */
 	struct gain gains[PLAN_SERVICES_MAX];       /* the largest first */
@@ -45,6 +60,7 @@ struct search {
 	uint64_t unit;               /* of all sizes; 0: none that would help */
 	uint64_t *sums; /* of those aside from a position on, a bit for each sum that some have */
 	size_t sums_words;
+	unsigned later_moves[PLAN_GPUS_MAX + 1]; /* at the least, from a group on */
 	/* The state. */
 	uint64_t left[PLAN_GPUS_MAX][PLAN_WORDS]; /* twins of what has left the GPU */
 	uint64_t room[PLAN_GPUS_MAX];
@@ -92,6 +108,35 @@ bool search_same_item(const struct search *s, size_t a, size_t b);
 bool search_prepare(struct search *s);
 /* All sums that can be made of `n` items in that order, of each position on. */
 void search_find_sums(struct search *s, const size_t *order, size_t n);
+/* The largest one of at most so many units. */
+static inline uint64_t search_largest_sum(const uint64_t *sums, uint64_t units)
+{
+	size_t w = units / 64;
+
+	if (sums[w] << (63 - units % 64))
+		return units - (uint64_t)__builtin_clzll(sums[w] << (63 - units % 64));
+	while (sums[--w] == 0)
+		;
+	return w * 64 + 63 - (uint64_t)__builtin_clzll(sums[w]);
+}
+
+/* Is there a place for one more copy of an item on a GPU? On which is there, given that it has left
+ * those it was on if it is aside? */
+bool search_may_go(const struct search *s, size_t item, size_t g);
+uint64_t search_where_to(const struct search *s, size_t item);
+
+/* The GPU of the service at a position from `n_single` on. */
+static inline size_t search_today(const struct search *s, size_t k)
+{
+	return (size_t)__builtin_ctzll(s->core->items[s->order[k]].today);
+}
+
+/* How many have to leave the GPUs from each group on, now that the first group is to choose. */
+void search_find_later(struct search *s);
+
+/* Of the services on GPU `g` alone that have still to choose, how many make up `over`, at the
+ * least. */
+uint64_t search_fewest_leaving(const struct search *s, size_t k, size_t g, uint64_t over);
 
 /* May there be a placement below this state, in which position `k` is next? */
 bool search_is_hope(const struct search *s, size_t k);

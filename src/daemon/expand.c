@@ -45,6 +45,21 @@ static void put_vram_mib(struct text *out, const struct expand_grant *grant)
 	text_printf(out, "%llu", (unsigned long long)(grant->vram_bytes / MIB));
 }
 
+static void put_batch_size(struct text *out, const struct expand_grant *grant)
+{
+	text_printf(out, "%u", grant->batch_size);
+}
+
+static void put_rank(struct text *out, const struct expand_grant *grant)
+{
+	text_printf(out, "%u", grant->rank);
+}
+
+static void put_workers(struct text *out, const struct expand_grant *grant)
+{
+	text_printf(out, "%u", MAX_OF(grant->workers, 1U));
+}
+
 static const struct placeholder {
 	const char *name;
 	void (*put)(struct text *out, const struct expand_grant *grant);
@@ -53,24 +68,31 @@ static const struct placeholder {
     {"gpu", put_gpu},
     {"uuid", put_uuid},
     {"vram_mib", put_vram_mib},
+    {"batch_size", put_batch_size},
+    {"rank", put_rank},
+    {"workers", put_workers},
 };
+#define BATCH_SIZE 4 /* its place in it */
 
 static int unknown_placeholder(const char *name, size_t len, struct error *err)
 {
-	if (len == strlen("batch_size") && memcmp(name, "batch_size", len) == 0)
-		return error_set(err, -EINVAL,
-				 "no batch size is known for this command yet: write a number in "
-				 "place of {batch_size}");
 	return error_set(
 	    err, -EINVAL,
-	    "unknown placeholder {%.*s} (known here: {device} {gpu} {uuid} {vram_mib}; "
-	    "a brace itself is written {{ or }})",
+	    "unknown placeholder {%.*s} (known here: {device} {gpu} {uuid} {vram_mib} {batch_size} "
+	    "{rank} {workers}; a brace itself is written {{ or }})",
 	    (int)MIN_OF(len, (size_t)64), name);
 }
 
+static int no_batch_size(struct error *err)
+{
+	return error_set(err, -EINVAL,
+			 "no batch size is known for this command: say --batch-size, or write a "
+			 "number in place of {batch_size}");
+}
+
 /* `grant` NULL: only check. */
-static int expand(const char *text, const struct expand_grant *grant, struct text *out,
-		  struct error *err)
+static int expand(const char *text, const struct expand_grant *grant, bool has_batch_size,
+		  struct text *out, struct error *err)
 {
 	while (*text) {
 		size_t plain = strcspn(text, "{}"), len, i;
@@ -98,6 +120,8 @@ static int expand(const char *text, const struct expand_grant *grant, struct tex
 				break;
 		if (i == ARRAY_LEN(PLACEHOLDERS))
 			return unknown_placeholder(text + 1, len, err);
+		if (i == BATCH_SIZE && (grant ? grant->batch_size == 0 : !has_batch_size))
+			return no_batch_size(err);
 		if (out)
 			PLACEHOLDERS[i].put(out, grant);
 		text += len + 2;
@@ -109,7 +133,7 @@ int expand_argument(const char *text, const struct expand_grant *grant, char **r
 		    struct error *err)
 {
 	auto_text struct text out = {};
-	int r = expand(text, grant, &out, err);
+	int r = expand(text, grant, false, &out, err);
 
 	if (r < 0)
 		return r;
@@ -117,20 +141,25 @@ int expand_argument(const char *text, const struct expand_grant *grant, char **r
 	return 0;
 }
 
-int expand_check(const char *text, struct error *err)
+int expand_check(const char *text, bool has_batch_size, struct error *err)
 {
-	return expand(text, NULL, NULL, err);
+	return expand(text, NULL, has_batch_size, NULL, err);
 }
 
 /*
- * The frameworks' own knobs, set only where the user has not. Left alone on purpose: PyTorch's
- * allocator settings, whose names and values changed between versions and which make old versions
- * stop at an unknown key.
+ * The frameworks' own knobs, set only where the user has not.
  *
  *	XLA_PYTHON_CLIENT_PREALLOCATE	JAX takes 75 % of the GPU at its first call otherwise
  *					(docs.jax.dev, "GPU memory allocation")
+ *	XLA_PYTHON_CLIENT_MEM_FRACTION	how far its pool may grow, of the GPU's total
  *	TF_FORCE_GPU_ALLOW_GROWTH	TensorFlow takes all of it otherwise
  *					(tensorflow.org/guide/gpu, "Limiting GPU memory growth")
+ *
+ * PyTorch's allocator stops at a key it does not know, and per_process_memory_fraction is known
+ * neither to the versions before PYTORCH_ALLOC_CONF (2.9) nor to the first that read it
+ * (pytorch PR#161035, CUDAAllocatorConfig::getKeys()): it is set only where plimsoll.yaml says that
+ * all PyTorch there is new enough (`limits: torch`), and under the new name, which older ones do
+ * not read.
  */
 static const char *const KNOBS[] = {
     "XLA_PYTHON_CLIENT_PREALLOCATE=false",
@@ -143,7 +172,8 @@ static const char *const OURS[] = {
     "CUDA_VISIBLE_DEVICES=",   "CUDA_DEVICE_ORDER=",   "NVIDIA_VISIBLE_DEVICES=",
     "PLIMSOLL_TASK_ID=",       "PLIMSOLL_ATTEMPT=",    "PLIMSOLL_DEVICE=",
     "PLIMSOLL_GPU_INDEX=",     "PLIMSOLL_GPU_UUID=",   "PLIMSOLL_VRAM_LIMIT_BYTES=",
-    "PLIMSOLL_VRAM_FRACTION=", "PLIMSOLL_BATCH_SIZE=",
+    "PLIMSOLL_VRAM_FRACTION=", "PLIMSOLL_BATCH_SIZE=", "PLIMSOLL_WORKERS=",
+    "PLIMSOLL_WORKER_RANK=",
 };
 
 static bool is_ours(const char *entry)
@@ -182,10 +212,36 @@ static uint64_t common_total(const struct expand_grant *grant)
 	return total;
 }
 
+/* 0: not known. */
+static double fraction_of(const struct expand_grant *grant)
+{
+	uint64_t total = common_total(grant);
+
+	return total > 0 ? MIN_OF(1.0, (double)grant->vram_bytes / (double)total) : 0;
+}
+
+/* Of a user who has set any of a framework's knobs that bear on it, none is set. */
+static void add_fractions(char *const *base, const struct expand_grant *grant, struct strings *env)
+{
+	double fraction = fraction_of(grant);
+
+	if (fraction <= 0)
+		return;
+	if (!list_has(base, "XLA_PYTHON_CLIENT_MEM_FRACTION=") &&
+	    !list_has(base, "XLA_PYTHON_CLIENT_PREALLOCATE=") &&
+	    !list_has(base, "XLA_CLIENT_MEM_FRACTION="))
+		strings_take(env, mem_printf("XLA_PYTHON_CLIENT_MEM_FRACTION=%.4f", fraction));
+	if (grant->torch && !list_has(base, "PYTORCH_ALLOC_CONF=") &&
+	    !list_has(base, "PYTORCH_CUDA_ALLOC_CONF=") &&
+	    !list_has(base, "PYTORCH_HIP_ALLOC_CONF="))
+		strings_take(env, mem_printf("PYTORCH_ALLOC_CONF=per_process_memory_fraction:%.4f",
+					     fraction));
+}
+
 static void add_ours(struct strings *env, const struct expand_grant *grant)
 {
 	auto_text struct text uuids = {}, index = {};
-	uint64_t total = common_total(grant);
+	double fraction = fraction_of(grant);
 
 	text_add(&uuids, "");
 	text_add(&index, "");
@@ -199,6 +255,12 @@ static void add_ours(struct strings *env, const struct expand_grant *grant)
 	strings_take(env, mem_printf("PLIMSOLL_TASK_ID=%llu", (unsigned long long)grant->task));
 	strings_take(env, mem_printf("PLIMSOLL_ATTEMPT=%u", grant->attempt));
 	strings_take(env, mem_printf("PLIMSOLL_DEVICE=%s", grant->n_gpus > 0 ? "cuda:0" : "cpu"));
+	if (grant->batch_size > 0)
+		strings_take(env, mem_printf("PLIMSOLL_BATCH_SIZE=%u", grant->batch_size));
+	if (grant->workers > 0) {
+		strings_take(env, mem_printf("PLIMSOLL_WORKERS=%u", grant->workers));
+		strings_take(env, mem_printf("PLIMSOLL_WORKER_RANK=%u", grant->rank));
+	}
 	if (grant->n_gpus == 0)
 		return;
 	strings_take(env, mem_printf("PLIMSOLL_GPU_INDEX=%s", index.data));
@@ -206,10 +268,8 @@ static void add_ours(struct strings *env, const struct expand_grant *grant)
 	if (grant->vram_bytes > 0)
 		strings_take(env, mem_printf("PLIMSOLL_VRAM_LIMIT_BYTES=%llu",
 					     (unsigned long long)grant->vram_bytes));
-	if (grant->vram_bytes > 0 && total > 0)
-		strings_take(env,
-			     mem_printf("PLIMSOLL_VRAM_FRACTION=%.4f",
-					MIN_OF(1.0, (double)grant->vram_bytes / (double)total)));
+	if (fraction > 0)
+		strings_take(env, mem_printf("PLIMSOLL_VRAM_FRACTION=%.4f", fraction));
 }
 
 void expand_environment(char *const *base, const struct expand_grant *grant,
@@ -224,6 +284,7 @@ void expand_environment(char *const *base, const struct expand_grant *grant,
 	for (size_t i = 0; i < ARRAY_LEN(KNOBS) && grant->n_gpus > 0; i++)
 		if (!list_has(base, KNOBS[i]))
 			strings_add(ret_env, KNOBS[i]);
+	add_fractions(base, grant, ret_env);
 	for (size_t i = 0; i < ours.n; i++)
 		strings_add(ret_env, ours.items[i]);
 	strings_finish(&ours);

@@ -29,8 +29,6 @@ static int read_command(const json_t *value, struct target *t, struct error *err
 	argv = mem_calloc(n + 1, sizeof *argv);
 	for (size_t i = 0; i < n && r == 0; i++) {
 		r = read_string(json_array_get(value, i), SUBMIT_ARG_MAX, &argv[i], err);
-		if (r == 0)
-			r = expand_check(argv[i], err);
 		if (r < 0)
 			r = error_prefix(err, r, "argument %zu", i);
 	}
@@ -194,10 +192,15 @@ static int read_tasks(const json_t *value, struct target *t, struct error *err)
 
 static int spec_settle(struct sched_spec *spec, struct error *err)
 {
-	int r;
+	int r = 0;
 
 	if (!spec->argv)
 		return error_set(err, -EINVAL, "command: is missing");
+	for (size_t i = 0; spec->argv[i] && r == 0; i++) {
+		r = expand_check(spec->argv[i], spec->batch_size > 0, err);
+		if (r < 0)
+			return error_prefix(err, r, "command: argument %zu", i);
+	}
 	r = request_settle(&spec->request, err);
 	return r < 0 ? r : terms_settle(spec, err);
 }

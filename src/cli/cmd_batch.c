@@ -6,6 +6,7 @@
 #include "cli/submission.h"
 #include "cli/table.h"
 #include "cli/term.h"
+#include "cli/workers.h"
 
 #include <errno.h>
 #include <string.h>
@@ -199,12 +200,35 @@ static int load(const struct options *options, struct rows **ret_rows, struct er
 	return r < 0 ? error_prefix(err, r, array && sweeps.n == 1 ? "--array" : "--sweep") : 0;
 }
 
+/* Copies of one command have no rows, and nothing that goes by rows. */
+static int run_workers(const struct options *options)
+{
+	static const char *const of_rows[] = {"sweep",       "array",  "dry-run", "threads",
+					      "max-per-gpu", "format", "resume"};
+
+	if (options->operands.n > 0)
+		return verb_complain(EXIT_USAGE,
+				     "batch: --workers-per-gpu runs copies of one command, and "
+				     "there are rows: %s",
+				     options->operands.items[0]);
+	for (size_t i = 0; i < ARRAY_LEN(of_rows); i++)
+		if (options_get(options, of_rows[i])->given)
+			return verb_complain(EXIT_USAGE,
+					     "batch: --workers-per-gpu runs copies of one command; "
+					     "--%s is for rows",
+					     of_rows[i]);
+	return workers_run(options, on_failure(options), options_flag(options, "detach"),
+			   options_flag(options, "json"));
+}
+
 static int run(const struct options *options)
 {
 	auto_rows struct rows *rows = NULL;
 	auto_json json_t *body = NULL;
 	struct error err = {};
 
+	if (options_flag(options, "workers-per-gpu"))
+		return run_workers(options);
 	/* Whatever is wrong with the rows is the user's to mend: status 2, also for a file that is
 	 * not there. */
 	if (load(options, &rows, &err) < 0 || build(options, rows, &body, &err) < 0)
@@ -245,10 +269,12 @@ const struct verb verb_batch = {
     .description =
 	"Runs CMD once for each row of ROWS (- is standard input): a JSON array of objects or\n"
 	"strings, JSON lines, CSV with a header, or plain lines. {key} in the command (and in\n"
-	"options whose value can differ from row to row: --vram, --ram, --cpus, --device, --cpu,\n"
+	"options whose value can differ from row to row: --vram, --fraction, --ram, --cpus, "
+	"--device, --cpu,\n"
 	"--work, --kind, --name) is the row's value of that name, {a.b} a nested one; {line} is\n"
 	"a plain line or string, {row} the row's number. {device} {gpu} {uuid} {vram_mib}\n"
-	"{batch_size} are filled in when the task starts. {{ and }} are braces. No shell is\n"
+	"{batch_size} {rank} {workers} are filled in when the task starts. {{ and }} are braces. "
+	"No shell is\n"
 	"involved. --sweep makes rows without a file: all combinations of the values named.\n"
 	"\n"
 	"Each task starts on a GPU where its --vram fits below the load line; tasks without "
@@ -264,6 +290,7 @@ const struct verb verb_batch = {
 	"  ls *.wav | plimsoll batch - --vram 1G -- whisper {line} --device {device}\n"
 	"  plimsoll batch --sweep lr=1e-3,1e-4 --sweep seed=0..9 --vram 4G -- python3 train.py "
 	"--lr {lr} --seed {seed}\n"
+	"  plimsoll batch --workers-per-gpu 2 -y -- python3 worker.py {rank} {workers}\n"
 	"  plimsoll batch --array 0-99 --cpu only -- ./part.sh {index}\n"
 	"  plimsoll batch assets.json --resume --json -- ./convert {file} > result.json\n",
     .style = OPTIONS_OPERANDS_COMMAND,

@@ -7,6 +7,7 @@
 #include "cli/submission.h"
 #include "cli/summary.h"
 #include "cli/tasklog.h"
+#include "cli/workers.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -148,6 +149,11 @@ static int run(const struct options *options)
 	struct error err = {};
 	int code;
 
+	if (options_flag(options, "workers-per-gpu"))
+		return on_tty ? verb_complain(EXIT_USAGE,
+					      "run: -t gives one command this terminal, and "
+					      "--workers-per-gpu runs several")
+			      : workers_run(options, "continue", false, false);
 	if (on_tty && !isatty(STDIN_FILENO))
 		return verb_complain(EXIT_USAGE, "run: -t gives the command this terminal, and "
 						 "standard input is none; leave out -t, then it "
@@ -198,10 +204,15 @@ const struct verb verb_run = {
 	"input,\n"
 	"unless -t gives it the terminal: then Ctrl-C and all else go to the command once it\n"
 	"runs. Ctrl-Z goes there too, and stops what a shell runs there (-t -- bash); a command\n"
-	"by itself, which no shell could continue, runs on. When this program is killed, its "
+	"by itself, which no shell could continue, runs on. With --workers-per-gpu the copies are\n"
+	"a batch: it waits for all of them, and what they print is in their logs. When this "
+	"program is killed, its "
 	"terminal goes with it (SIGHUP).\n",
     .examples = "  plimsoll run --vram 6G -- python3 train.py --device {device}\n"
 		"  plimsoll run --vram 2G -d cuda:1 -- nvidia-smi\n"
+		"  plimsoll run --gpus 0.5 -- python3 notebook.py\n"
+		"  plimsoll run --workers-per-gpu 2 -- python3 worker.py --rank {rank} --of "
+		"{workers}\n"
 		"  plimsoll run --cpu only -- ./check.sh\n"
 		"  plimsoll run -t --vram 8G -- python3\n",
     .style = OPTIONS_COMMAND,

@@ -9,22 +9,27 @@ static int run(const struct options *options)
 	auto_json json_t *body = NULL, *answer = NULL;
 	struct error err = {};
 	const json_t *task;
-	int code;
+	bool workers = options_flag(options, "workers-per-gpu");
+	int code, r;
 
-	if (submission_build(options, &body, &err) < 0)
+	r = workers ? submission_build_workers(options, "continue", &body, &err)
+		    : submission_build(options, &body, &err);
+	if (r < 0)
 		return verb_complain(EXIT_USAGE, "%s", error_text(&err));
 	code = session_open(&client);
 	if (code != EXIT_DONE)
 		return code;
-	if (session_submit(&client, "/v1/tasks", body, &answer, &err) < 0) {
+	if (session_submit(&client, workers ? "/v1/batches" : "/v1/tasks", body, &answer, &err) <
+	    0) {
 		submission_explain(&err);
 		return verb_fail(&err);
 	}
-	task = json_object_get(answer, "task");
+	task = json_object_get(answer, workers ? "batch" : "task");
 	if (options_flag(options, "json"))
 		term_print_json(stdout, task);
 	else
-		(void)printf("%llu\n", (unsigned long long)jsonx_get_u64(task, "id", 0));
+		(void)printf("%s%llu\n", workers ? "b" : "",
+			     (unsigned long long)jsonx_get_u64(task, "id", 0));
 	return EXIT_DONE;
 }
 
@@ -40,10 +45,10 @@ const struct verb verb_submit = {
     .name = "submit",
     .summary = "put one command in the queue and print its number",
     .usage = "[options] -- CMD [ARG]...",
-    .description =
-	"The command starts when a GPU has room for it, in this folder and with this\n"
-	"environment. Its output is kept: plimsoll logs ID. {device} {gpu} {uuid}\n"
-	"{vram_mib} {batch_size} in it are filled in then; other braces stay as they are.\n",
+    .description = "The command starts when a GPU has room for it, in this folder and with this\n"
+		   "environment. Its output is kept: plimsoll logs ID. {device} {gpu} {uuid}\n"
+		   "{vram_mib} {batch_size} {rank} {workers} in it are filled in then; other "
+		   "braces stay as they are.\n",
     .examples =
 	"  plimsoll submit --vram 6G -- python3 train.py --device {device}\n"
 	"  plimsoll submit --cpu only --ram 2G -- ./prepare.sh\n"

@@ -352,7 +352,9 @@ static int add_kind(const struct options *options, const struct rows *rows, size
 }
 
 struct request_values {
-	struct filled vram, ram, cpus, device, cpu;
+	struct filled vram, ram, cpus, device, cpu, fraction;
+	double share; /* of each GPU; 0 = it was not said so */
+	unsigned gpus;
 };
 
 static void request_values_finish(struct request_values *values)
@@ -362,6 +364,7 @@ static void request_values_finish(struct request_values *values)
 	filled_finish(&values->cpus);
 	filled_finish(&values->device);
 	filled_finish(&values->cpu);
+	filled_finish(&values->fraction);
 }
 
 /* cpu only, by --cpu or by -d cpu; what contradicts it is refused rather than ignored. */
@@ -383,36 +386,82 @@ static int cpu_mode(const struct options *options, const struct request_values *
 		return error_set(err, -EINVAL, "%s takes no GPU, and yet --vram asks for %s of one",
 				 on_cpu ? "--device cpu" : "--cpu only",
 				 SIZE_TEXT(values->vram.value.bytes));
-	if (only && (options_flag(options, "gpus") || options_flag(options, "exclusive")))
+	if (only && (options_flag(options, "gpus") || options_flag(options, "exclusive") ||
+		     values->share > 0))
 		return error_set(err, -EINVAL,
-				 "--cpu only takes no GPU: leave out --gpus and --exclusive");
+				 "--cpu only takes no GPU: leave out --gpus, --fraction and "
+				 "--exclusive");
 	*ret_only = only;
 	return 0;
 }
 
-static int add_request(const struct options *options, const struct request_values *values,
-		       json_t *task, struct error *err)
+/* --gpus 0.5 is --fraction 0.5 of one GPU. */
+static int share(const struct options *options, struct request_values *values, struct error *err)
+{
+	const struct option_value *gpus = options_get(options, "gpus");
+	double wanted = gpus->given ? gpus->real : 1;
+
+	values->share = values->fraction.value.given ? values->fraction.value.real : 0;
+	values->gpus = (unsigned)wanted;
+	if (gpus->given && wanted < 1) {
+		if (!(wanted >= 0.001))
+			return error_set(err, -EINVAL,
+					 "--gpus: must be from 0.001 to 16, not %s; --cpu only "
+					 "takes no GPU",
+					 gpus->text);
+		if (values->fraction.value.given)
+			return error_set(err, -EINVAL,
+					 "--gpus %s and --fraction both say what share of a GPU: "
+					 "leave out one",
+					 gpus->text);
+		values->share = wanted;
+		values->gpus = 1;
+	} else if (wanted != floor(wanted)) {
+		return error_set(err, -EINVAL,
+				 "--gpus: %s GPUs cannot be had; several are whole ones (--gpus 2 "
+				 "--fraction 0.5 is half of each of two)",
+				 gpus->text);
+	}
+	if (values->fraction.value.given && !(values->share >= 0.001))
+		return error_set(err, -EINVAL, "--fraction: must be from 0.001 to 1");
+	if (values->share > 0 && values->vram.value.bytes > 0)
+		return error_set(err, -EINVAL,
+				 "--vram asks for a size and %s for a share of the GPU: leave out "
+				 "one",
+				 values->fraction.value.given ? "--fraction" : "--gpus");
+	return 0;
+}
+
+static int add_request(const struct options *options, struct request_values *values, json_t *task,
+		       struct error *err)
 {
 	bool only, pinned = values->device.value.given;
 	auto_free char *device = pinned ? mem_printf("--device %s", values->device.value.text)
 					: mem_strdup("--cpu only");
 	json_t *request;
-	int r = cpu_mode(options, values, &only, err);
+	int r = share(options, values, err);
 
+	if (r == 0)
+		r = cpu_mode(options, values, &only, err);
 	if (r < 0)
 		return r;
-	if (!only && pinned && options_int(options, "gpus", 1) > 1)
-		return error_set(err, -EINVAL, "--device names one GPU, --gpus asks for %lld",
-				 options_int(options, "gpus", 1));
+	if (!only && pinned && values->gpus > 1)
+		return error_set(err, -EINVAL, "--device names one GPU, --gpus asks for %u",
+				 values->gpus);
 	request =
 	    json_pack("{s:o, s:o, s:o, s:I, s:s, s:b}", "vram_bytes",
 		      jsonx_u64_if(values->vram.value.given && !only, values->vram.value.bytes),
 		      "ram_bytes", jsonx_u64_if(values->ram.value.given, values->ram.value.bytes),
 		      "cpus", jsonx_real_if(values->cpus.value.given, values->cpus.value.real, 3),
-		      "gpus", (json_int_t)(only ? 0 : options_int(options, "gpus", 1)), "cpu",
-		      only ? "only" : "never", "exclusive", options_flag(options, "exclusive"));
+		      "gpus", (json_int_t)(only ? 0 : values->gpus), "cpu", only ? "only" : "never",
+		      "exclusive", options_flag(options, "exclusive"));
 	if (pinned && !only)
 		(void)json_object_set_new(request, "pin", json_string(values->device.value.text));
+	if (values->share > 0)
+		(void)json_object_set_new(request, "fraction", json_real(values->share));
+	if (options_flag(options, "vram-default") && !only)
+		(void)json_object_set_new(task, "vram_default_bytes",
+					  jsonx_u64(options_get(options, "vram-default")->bytes));
 	(void)json_object_set_new(task, "request", request);
 	return conditions_add_wishes(options, only || pinned ? device : "", request, err);
 }
@@ -425,7 +474,7 @@ static int fill_request(const struct options *options, const struct rows *rows, 
 		struct filled *value;
 	} wanted[] = {
 	    {"vram", &values->vram},     {"ram", &values->ram}, {"cpus", &values->cpus},
-	    {"device", &values->device}, {"cpu", &values->cpu},
+	    {"device", &values->device}, {"cpu", &values->cpu}, {"fraction", &values->fraction},
 	};
 	int r = 0;
 
@@ -526,9 +575,14 @@ static bool put_option(struct error *err, const struct conditions_name *names)
 void submission_explain(struct error *err)
 {
 	static const struct conditions_name names[] = {
-	    {"request: pin: ", "--device: "},    {"request: vram_bytes: ", "--vram: "},
-	    {"request: ram_bytes: ", "--ram: "}, {"request: cpus: ", "--cpus: "},
-	    {"request: gpus: ", "--gpus: "},     {},
+	    {"request: pin: ", "--device: "},
+	    {"request: vram_bytes: ", "--vram: "},
+	    {"request: ram_bytes: ", "--ram: "},
+	    {"request: cpus: ", "--cpus: "},
+	    {"request: gpus: ", "--gpus: "},
+	    {"request: fraction: ", "--fraction: "},
+	    {"workers_per_gpu: ", "--workers-per-gpu: "},
+	    {},
 	};
 	static const struct conditions_name rest[] = {{"request: ", ""}, {}};
 
@@ -547,6 +601,30 @@ int submission_build(const struct options *options, json_t **ret_body, struct er
 	if (r < 0)
 		return r;
 	(void)json_object_update(body, task);
+	*ret_body = TAKE(body);
+	return 0;
+}
+
+int submission_build_workers(const struct options *options, const char *on_failure,
+			     json_t **ret_body, struct error *err)
+{
+	auto_json json_t *body = NULL;
+	json_t *task, *tasks;
+	int r = submission_shared(options, &body, err);
+
+	if (r == 0)
+		r = submission_task(options, NULL, 0, jsonx_get_string(body, "cwd", "/"), &task,
+				    err);
+	if (r < 0)
+		return r;
+	tasks = json_array();
+	(void)json_object_set_new(body, "name", json_string(jsonx_get_string(task, "name", "")));
+	(void)json_object_set_new(body, "on_failure", json_string(on_failure));
+	(void)json_object_set_new(
+	    body, "workers_per_gpu",
+	    json_integer((json_int_t)options_int(options, "workers-per-gpu", 1)));
+	(void)json_array_append_new(tasks, task);
+	(void)json_object_set_new(body, "tasks", tasks);
 	*ret_body = TAKE(body);
 	return 0;
 }

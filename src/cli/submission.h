@@ -29,7 +29,31 @@ extern const char *const submission_on_overrun[];
 	     .help = "host memory the task will hold at most"},                                    \
 	    {"cpus",   0,           OPTION_REAL,          "N",                                     \
 	     .min = 0, .max = 4096, .placeholders = true, .help = "CPUs the task keeps busy"},     \
-	    {"gpus", 0, OPTION_INT, "N", .min = 1, .max = 16, .help = "GPUs the task needs (1)"},  \
+	    {"vram-default", 0, OPTION_SIZE, "SIZE",                                               \
+	     .help = "its VRAM while nothing is known of its kind (it gets a GPU alone)"},         \
+	    {"gpus",                                                                               \
+	     0,                                                                                    \
+	     OPTION_REAL,                                                                          \
+	     "N",                                                                                  \
+	     .min = 0,                                                                             \
+	     .max = 16,                                                                            \
+	     .help = "GPUs the task needs (1); 0.5 is half of one"},                               \
+	    {"fraction",                                                                           \
+	     0,                                                                                    \
+	     OPTION_REAL,                                                                          \
+	     "F",                                                                                  \
+	     .min = 0,                                                                             \
+	     .max = 1,                                                                             \
+	     .placeholders = true,                                                                 \
+	     .help = "instead of --vram: this share of each GPU it gets (0.4)"},                   \
+	    {"workers-per-gpu",                                                                    \
+	     0,                                                                                    \
+	     OPTION_INT,                                                                           \
+	     "N",                                                                                  \
+	     .min = 1,                                                                             \
+	     .max = 256,                                                                           \
+	     .help = "run N copies on each GPU it may have, each with its share of it; {rank} "    \
+		     "and {workers}, PLIMSOLL_WORKER_RANK and PLIMSOLL_WORKERS tell which one"},   \
 	    {"device",                                                                             \
 	     'd',                                                                                  \
 	     OPTION_STRING,                                                                        \
@@ -116,6 +140,10 @@ int submission_task(const struct options *options, const struct rows *rows, size
 /* The body of POST /v1/tasks: the two above together. */
 int submission_build(const struct options *options, json_t **ret_body,
 		     struct error *err) MUST_CHECK;
+
+/* --workers-per-gpu: the body of POST /v1/batches instead, of one task. */
+int submission_build_workers(const struct options *options, const char *on_failure,
+			     json_t **ret_body, struct error *err) MUST_CHECK;
 
 /* The daemon's words about such a body name its members ("request: pin: ..."): put the options
  * there instead. */

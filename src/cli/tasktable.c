@@ -39,6 +39,29 @@ void tasktable_where(const json_t *task, char *buf, size_t size)
 	attempt_where(newest_attempt(task), buf, size);
 }
 
+/* On each of its GPUs; 0: nothing was promised. */
+static uint64_t vram_granted(const json_t *attempt)
+{
+	return jsonx_get_u64(json_array_get(json_object_get(attempt, "gpus"), 0), "vram_bytes", 0);
+}
+
+/* What it has, had, or asks for. */
+static const char *vram_of(const json_t *task, char *buf, size_t size)
+{
+	const json_t *request = json_object_get(task, "request");
+	uint64_t bytes = vram_granted(newest_attempt(task));
+
+	if (bytes == 0)
+		bytes = jsonx_get_u64(request, "vram_bytes", 0);
+	if (bytes > 0)
+		(void)snprintf(buf, size, "%s", SIZE_TEXT(bytes));
+	else if (jsonx_has(request, "fraction"))
+		(void)snprintf(buf, size, "%.10g GPU", jsonx_get_real(request, "fraction", 0));
+	else
+		(void)snprintf(buf, size, "-");
+	return buf;
+}
+
 static double attempt_seconds(const json_t *attempt, int64_t now_ms)
 {
 	int64_t begin = jsonx_get_time(attempt, "started_at"),
@@ -84,9 +107,8 @@ static void add_row(struct table *table, const json_t *task, bool with_user, int
 {
 	const char *state = jsonx_get_string(task, "state", "?"),
 		   *reason = jsonx_get_string(task, "reason", "");
-	const json_t *request = json_object_get(task, "request");
 	double seconds = tasktable_seconds(task, now_ms);
-	char where[64];
+	char where[64], vram[32];
 
 	tasktable_where(task, where, sizeof where);
 	table_add(table, "%llu", (unsigned long long)jsonx_get_u64(task, "id", 0));
@@ -100,10 +122,7 @@ static void add_row(struct table *table, const json_t *task, bool with_user, int
 	table_add(table, "%s", name_of(task));
 	table_add(table, "%s", state);
 	table_add(table, "%s", where);
-	table_add(table, "%s",
-		  jsonx_has(request, "vram_bytes")
-		      ? SIZE_TEXT(jsonx_get_u64(request, "vram_bytes", 0))
-		      : "-");
+	table_add(table, "%s", vram_of(task, vram, sizeof vram));
 	table_add(table, "%s", seconds < 0 ? "-" : DURATION_TEXT((int64_t)(seconds * 1000)));
 	if (!is_foreign(task) && !summary_did_not_start(task) &&
 	    (strcmp(state, "failed") == 0 || strcmp(state, "lost") == 0))
@@ -199,6 +218,8 @@ static void add_request(struct text *text, const json_t *request)
 	if (jsonx_has(request, "vram_bytes"))
 		text_printf(&line, ", %s of VRAM",
 			    SIZE_TEXT(jsonx_get_u64(request, "vram_bytes", 0)));
+	if (jsonx_has(request, "fraction"))
+		text_printf(&line, ", %.10g of its VRAM", jsonx_get_real(request, "fraction", 0));
 	if (jsonx_has(request, "ram_bytes"))
 		text_printf(&line, ", %s of RAM",
 			    SIZE_TEXT(jsonx_get_u64(request, "ram_bytes", 0)));
@@ -218,6 +239,8 @@ static const char *when_or_not(const json_t *object, const char *key, char buf[W
 
 static void add_attempt(struct text *text, const json_t *attempt, bool foreign)
 {
+	const char *limits = jsonx_get_string(attempt, "limits", "");
+	uint64_t granted;
 	double seconds = attempt_seconds(attempt, 0);
 	char where[64], peak[SIZE_TEXT_MAX], ram[SIZE_TEXT_MAX];
 
@@ -253,6 +276,12 @@ static void add_attempt(struct text *text, const json_t *attempt, bool foreign)
 	else
 		add_line(text, "  outcome", "%s, exit status unknown",
 			 jsonx_get_string(attempt, "outcome", "unknown"));
+	granted = vram_granted(attempt);
+	if (granted > 0)
+		add_line(text, "  granted", "%.0f MiB of VRAM%s%s%s%s",
+			 (double)granted / (double)MIB,
+			 json_array_size(json_object_get(attempt, "gpus")) > 1 ? " on each" : "",
+			 *limits ? " (" : "", limits, *limits ? ")" : "");
 	add_line(text, "  peak", "%s of VRAM, %s of RAM", size_or(attempt, "peak_vram_bytes", peak),
 		 size_or(attempt, "peak_ram_bytes", ram));
 }

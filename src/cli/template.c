@@ -7,7 +7,8 @@
 
 #define KEYS_SHOWN 20
 
-static const char *const daemon_names[] = {"device", "gpu", "uuid", "vram_mib", "batch_size"};
+static const char *const daemon_names[] = {"device",     "gpu",  "uuid",   "vram_mib",
+					   "batch_size", "rank", "workers"};
 
 static bool is_daemon_name(const char *name, size_t len)
 {
@@ -19,7 +20,12 @@ static bool is_daemon_name(const char *name, size_t len)
 
 bool template_is_of_gpu(const char *name)
 {
-	return is_daemon_name(name, strlen(name)) && strcmp(name, "batch_size") != 0;
+	static const char *const of_gpu[] = {"device", "gpu", "uuid", "vram_mib"};
+
+	for (size_t i = 0; i < ARRAY_LEN(of_gpu); i++)
+		if (strcmp(of_gpu[i], name) == 0)
+			return true;
+	return false;
 }
 
 static void add_escaped(struct text *out, const char *s, size_t len)
@@ -56,7 +62,9 @@ static int unknown_placeholder(const char *key, enum template_target target,
 	    "%s:%u: row %zu: unknown placeholder {%.64s}; the row has %s%s; for a literal "
 	    "brace write {{ or }}",
 	    rows_name(rows), rows_line(rows, i), i + 1, key, list.data,
-	    target == TEMPLATE_COMMAND ? " and {device} {gpu} {uuid} {vram_mib} {batch_size}" : "");
+	    target == TEMPLATE_COMMAND
+		? " and {device} {gpu} {uuid} {vram_mib} {batch_size} {rank} {workers}"
+		: "");
 }
 
 static int add_placeholder(const char *key, enum template_target target, const struct rows *rows,

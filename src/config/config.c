@@ -35,6 +35,7 @@ enum type {
 	TYPE_WEIGHT,   /* double */
 	TYPE_ROLE,     /* enum config_role */
 	TYPE_HOURS,    /* struct hours */
+	TYPE_BOOL,     /* bool */
 };
 
 struct key {
@@ -78,6 +79,13 @@ static const struct key queue_keys[] = {
     KEY("fair_share", TYPE_DURATION, struct config_queue, fair_share_ms),
     KEY("reserve_after", TYPE_DURATION, struct config_queue, reserve_after_ms),
     KEY("stagger", TYPE_DURATION, struct config_queue, stagger_ms),
+    KEY("vram_default", TYPE_SIZE, struct config_queue, vram_default_bytes),
+    {},
+};
+
+static const struct key guard_keys[] = {
+    KEY("hami", TYPE_TEXT, struct config_guards, hami),
+    KEY("torch", TYPE_BOOL, struct config_guards, torch),
     {},
 };
 
@@ -210,6 +218,8 @@ static int read_value(const struct yamlx *doc, const struct yamlx_node *node, en
 		return read_role(doc, node, at, err);
 	case TYPE_HOURS:
 		return read_hours(doc, node, at, err);
+	case TYPE_BOOL:
+		return yamlx_bool(doc, node, at, err);
 	}
 	return -EINVAL;
 }
@@ -344,6 +354,19 @@ static int read_users(const struct yamlx *doc, const struct yamlx_node *node, st
 	return r;
 }
 
+static int read_guards(const struct yamlx *doc, const struct yamlx_node *node,
+		       struct config_guards *guards, struct error *err)
+{
+	int r = read_keys(doc, node, guard_keys, guards, err);
+
+	if (r == 0 && guards->hami && guards->hami[0] != '/')
+		r = yamlx_error(doc, node, -EINVAL, err,
+				"`hami` is the absolute path of HAMi-core's libvgpu.so, not "
+				"\"%.200s\"",
+				guards->hami);
+	return r;
+}
+
 static struct need *service_entry(struct config *config, const char *name)
 {
 	struct config_service *service;
@@ -395,6 +418,8 @@ static int read_document(const struct yamlx *doc, const char *const *sections,
 		r = read_users(doc, node, config, err);
 	if (r == 0 && (node = yamlx_get(root, "queue")))
 		r = read_keys(doc, node, queue_keys, &config->queue, err);
+	if (r == 0 && (node = yamlx_get(root, "limits")))
+		r = read_guards(doc, node, &config->guards, err);
 	if (r == 0 && (node = yamlx_get(root, "keep")))
 		r = read_keys(doc, node, keep_keys, &config->keep, err);
 	if (r == 0 && (node = yamlx_get(root, "services")))
@@ -404,7 +429,8 @@ static int read_document(const struct yamlx *doc, const char *const *sections,
 
 /* Files. */
 
-static const char *const all_sections[] = {"gpus", "users", "queue", "keep", "services", NULL};
+static const char *const all_sections[] = {"gpus", "users",    "queue", "limits",
+					   "keep", "services", NULL};
 
 int config_add(struct config *config, const struct yamlx *doc, const char *const *sections,
 	       struct error *err)
@@ -492,6 +518,7 @@ void config_destroy(struct config *config)
 		free(config->services[i].name);
 		need_finish(&config->services[i].need);
 	}
+	free(config->guards.hami);
 	free(config->services);
 	free(config->gpus);
 	free(config->users);

@@ -60,7 +60,13 @@ struct config {
 	struct config_queue {
 		/* 0 = the default; negative = off. See struct sched_config. */
 		int64_t ageing_ms, fair_share_ms, reserve_after_ms, stagger_ms;
+		uint64_t vram_default_bytes; /* of tasks that say nothing; 0 = a GPU alone */
 	} queue;
+	/* `limits`: what holds tasks to their grants, beside what is always done. */
+	struct config_guards {
+		char *hami; /* HAMi-core's libvgpu.so, to be loaded into every task; NULL = none */
+		bool torch; /* every PyTorch here knows per_process_memory_fraction */
+	} guards;
 	struct config_keep {
 		uint64_t ended_tasks, archived_tasks; /* 0 = the default */
 		unsigned days;                        /* 0 = no limit by age */

@@ -25,9 +25,14 @@ static void terms_dump(const struct sched_spec *spec, json_t *json)
 		const char *name;
 		int64_t value;
 	} numbers[] = {
-	    {"at_ms", spec->not_before_ms},           {"soft_limit_ms", spec->soft_limit_ms},
-	    {"time_limit_ms", spec->hard_limit_ms},   {"soft_signal", spec->soft_signal},
+	    {"at_ms", spec->not_before_ms},
+	    {"soft_limit_ms", spec->soft_limit_ms},
+	    {"time_limit_ms", spec->hard_limit_ms},
+	    {"soft_signal", spec->soft_signal},
 	    {"retry_delay_ms", spec->retry_delay_ms},
+	    {"vram_default_bytes", (int64_t)spec->vram_default_bytes},
+	    {"workers", spec->workers},
+	    {"worker_rank", spec->worker_rank},
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
@@ -293,6 +298,7 @@ static void request_load(const json_t *json, struct wishes_list *list,
 	bool cpu_only = strcmp(jsonx_get_string(json, "cpu", "never"), "only") == 0;
 
 	request->vram_bytes = jsonx_get_u64(json, "vram_bytes", 0);
+	request->fraction_milli = (unsigned)(jsonx_get_real(json, "fraction", 0) * 1000 + 0.5);
 	request->ram_bytes = jsonx_get_u64(json, "ram_bytes", 0);
 	request->cpu_milli = (unsigned)(jsonx_get_real(json, "cpus", 0) * 1000 + 0.5);
 	request->gpus = (unsigned)jsonx_get_u64(json, "gpus", cpu_only ? 0 : 1);
@@ -315,6 +321,9 @@ static void terms_load(const json_t *json, struct sched_spec *spec)
 	spec->hard_limit_ms = jsonx_get_i64(json, "time_limit_ms", 0);
 	spec->soft_signal = (int)jsonx_get_i64(json, "soft_signal", 0);
 	spec->retry_delay_ms = jsonx_get_i64(json, "retry_delay_ms", 0);
+	spec->vram_default_bytes = jsonx_get_u64(json, "vram_default_bytes", 0);
+	spec->workers = (unsigned)jsonx_get_u64(json, "workers", 0);
+	spec->worker_rank = (unsigned)jsonx_get_u64(json, "worker_rank", 0);
 	spec->held = jsonx_get_bool(json, "held", false);
 	spec->is_private = jsonx_get_bool(json, "private", false);
 	spec->tty = jsonx_get_string(json, "tty", NULL);

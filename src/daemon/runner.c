@@ -8,6 +8,7 @@
 #include "daemon/expand.h"
 #include "daemon/outcome.h"
 #include "daemon/owner.h"
+#include "daemon/rules.h"
 #include "daemon/tick.h"
 #include "daemon/usage.h"
 #include "run/client.h"
@@ -130,7 +131,14 @@ static void grant_fill(const struct daemon *daemon, const struct sched_task *tas
 {
 	const struct gpu_list *list = gpu_sampler_list(daemon->sampler);
 
-	*grant = (struct expand_grant){.task = task->id, .attempt = attempt->number};
+	*grant = (struct expand_grant){
+	    .task = task->id,
+	    .attempt = attempt->number,
+	    .batch_size = attempt->batch_size ? attempt->batch_size : task->spec.batch_size,
+	    .workers = task->spec.workers,
+	    .rank = task->spec.worker_rank,
+	    .torch = rules_config(daemon->rules)->guards.torch,
+	};
 	for (unsigned i = 0; i < attempt->n_gpus && i < EXPAND_GPUS_MAX; i++) {
 		const struct gpu *gpu = gpu_list_find(list, attempt->gpus[i].uuid);
 

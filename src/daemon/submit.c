@@ -13,9 +13,11 @@
 #include "daemon/clock.h"
 #include "daemon/daemon.h"
 #include "daemon/owner.h"
+#include "daemon/rules.h"
 #include "daemon/submit_parse.h"
 #include "daemon/tick.h"
 #include "daemon/waiters.h"
+#include "daemon/workers.h"
 
 #include <errno.h>
 #include <string.h>
@@ -82,6 +84,17 @@ static void set_owner(struct submit *submit, const struct owner *owner)
 	}
 }
 
+/* For tasks that say nothing of their VRAM: what plimsoll.yaml has for those. */
+static void set_vram_default(const struct daemon *daemon, struct submit *submit)
+{
+	uint64_t bytes = rules_config(daemon->rules)->queue.vram_default_bytes;
+
+	for (size_t i = 0; i < submit->n; i++)
+		if (submit->specs[i].vram_default_bytes == 0 && submit->specs[i].request.gpus > 0 &&
+		    !place_request_is_sized(&submit->specs[i].request))
+			submit->specs[i].vram_default_bytes = bytes;
+}
+
 static int submit_accept(struct daemon *daemon, struct submit *submit, uid_t uid,
 			 struct tick_reply *reply, struct error *err)
 {
@@ -138,9 +151,13 @@ static int check_priorities(const struct submit *submit, const struct api_peer *
 static int submit_do(struct daemon *daemon, struct submit *submit, const struct owner *owner,
 		     struct tick_reply *reply, struct error *err)
 {
+	struct ledger *ledger = submit->workers_per_gpu > 0 ? sched_ledger(daemon->sched) : NULL;
 	int r = check_priorities(submit, api_request_peer(reply->request), err);
 
+	if (r == 0)
+		r = workers_expand(submit, ledger, err);
 	set_owner(submit, owner);
+	set_vram_default(daemon, submit);
 	if (r == 0 && submit->resume)
 		r = skip_done(daemon, submit, &reply->skipped, err);
 	if (r == 0)
@@ -151,6 +168,7 @@ static int submit_do(struct daemon *daemon, struct submit *submit, const struct 
 		r = submit_accept(daemon, submit, owner->uid, reply, err);
 	if (r == 0 && submit->key)
 		r = keep_key(daemon, submit, owner->uid, reply, err);
+	ledger_destroy(ledger);
 	return r;
 }
 

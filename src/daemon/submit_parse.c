@@ -12,6 +12,8 @@
 
 #define ROW_MAX     UINT32_MAX
 #define THREADS_MAX 100000
+#define WORKERS_MAX 256 /* on one GPU */
+#define VRAM_MAX    ((uint64_t)1 << 50)
 #define WEIGHT_MAX  1e6
 #define WORK_MAX    1e18
 
@@ -177,6 +179,16 @@ static int read_max_per_gpu(const json_t *value, struct target *t, struct error 
 	return read_unsigned(value, THREADS_MAX, &t->spec->request.max_per_gpu, err);
 }
 
+static int read_workers(const json_t *value, struct target *t, struct error *err)
+{
+	return read_unsigned(value, WORKERS_MAX, &t->submit->workers_per_gpu, err);
+}
+
+static int read_vram_default(const json_t *value, struct target *t, struct error *err)
+{
+	return read_u64(value, VRAM_MAX, &t->spec->vram_default_bytes, err);
+}
+
 static int read_tasks(const json_t *value, struct target *t, struct error *err)
 {
 	(void)t;
@@ -214,6 +226,7 @@ static const struct sched_spec SPEC_DEFAULT = {
 	    {"private", read_private}, {"retries", read_retries},                                 \
 	    {"retry_delay_seconds", read_retry_delay}, {"soft_limit_seconds", read_soft_limit},   \
 	    {"time_limit_seconds", read_time_limit}, {"on_overrun", read_on_overrun},             \
+	    {"vram_default_bytes", read_vram_default},                                            \
 	{                                                                                         \
 		"soft_signal", read_soft_signal                                                   \
 	}
@@ -244,6 +257,7 @@ static const struct member BATCH_MEMBERS[] = {
     {"threads", read_threads},
     {"resume", read_resume},
     {"max_per_gpu", read_max_per_gpu},
+    {"workers_per_gpu", read_workers},
     {"cwd", read_cwd},
     {"env", read_env},
     {"umask", read_umask},

@@ -29,6 +29,7 @@ struct submit {
 	const char *name;
 	enum sched_on_failure on_failure;
 	bool resume;
+	unsigned workers_per_gpu; /* 0 = they are not workers (workers.h) */
 	bool is_private;   /* one of its specs is */
 	const char *key;   /* the client's name for this submit, or NULL */
 	const json_t *env; /* array of "K=V", or NULL */

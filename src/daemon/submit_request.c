@@ -16,6 +16,17 @@ static int read_vram(const json_t *value, struct target *t, struct error *err)
 	return read_u64(value, VRAM_MAX, &t->spec->request.vram_bytes, err);
 }
 
+/* In thousandths: finer shares than those nobody can tell apart. */
+static int read_fraction(const json_t *value, struct target *t, struct error *err)
+{
+	double fraction = json_number_value(value);
+
+	if (!json_is_number(value) || !(fraction >= 0.001) || fraction > 1)
+		return error_set(err, -EINVAL, "must be a number from 0.001 to 1");
+	t->spec->request.fraction_milli = (unsigned)(fraction * 1000 + 1e-6);
+	return 0;
+}
+
 static int read_ram(const json_t *value, struct target *t, struct error *err)
 {
 	return read_u64(value, VRAM_MAX, &t->spec->request.ram_bytes, err);
@@ -240,6 +251,7 @@ int read_request(const json_t *value, struct target *t, struct error *err)
 {
 	static const struct member members[] = {
 	    {"vram_bytes", read_vram},
+	    {"fraction", read_fraction},
 	    {"ram_bytes", read_ram},
 	    {"cpus", read_cpus},
 	    {"gpus", read_gpus},
@@ -275,8 +287,12 @@ int read_request(const json_t *value, struct target *t, struct error *err)
 
 int request_settle(struct place_request *request, struct error *err)
 {
+	if (request->vram_bytes > 0 && request->fraction_milli > 0)
+		return error_set(err, -EINVAL,
+				 "request: asks for a size of VRAM and for a fraction of the "
+				 "GPU's; one of them is enough");
 	if (request->cpu == PLACE_CPU_ONLY) {
-		if (request->vram_bytes > 0 || request->pin_uuid)
+		if (place_request_is_sized(request) || request->pin_uuid)
 			return error_set(err, -EINVAL,
 					 "request: runs on the CPU only, and yet asks for VRAM or "
 					 "a GPU");

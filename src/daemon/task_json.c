@@ -25,6 +25,10 @@ json_t *request_to_json(const struct place_request *request, bool all)
 	if (all || request->vram_bytes > 0)
 		(void)json_object_set_new(
 		    json, "vram_bytes", jsonx_u64_if(request->vram_bytes > 0, request->vram_bytes));
+	if (all || request->fraction_milli > 0)
+		(void)json_object_set_new(json, "fraction",
+					  jsonx_real_if(request->fraction_milli > 0,
+							request->fraction_milli / 1000.0, 3));
 	if (all || request->ram_bytes > 0)
 		(void)json_object_set_new(json, "ram_bytes",
 					  jsonx_u64_if(request->ram_bytes > 0, request->ram_bytes));
@@ -57,9 +61,11 @@ static json_t *attempt_to_json(const struct sched_attempt *attempt)
 	bool lost = over && attempt->outcome == SCHED_OUTCOME_LOST;
 
 	for (unsigned i = 0; i < attempt->n_gpus; i++)
-		(void)json_array_append_new(gpus, json_pack("{s:I,s:s}", "index",
-							    (json_int_t)attempt->gpus[i].index,
-							    "uuid", attempt->gpus[i].uuid));
+		(void)json_array_append_new(
+		    gpus, json_pack("{s:I,s:s,s:o}", "index", (json_int_t)attempt->gpus[i].index,
+				    "uuid", attempt->gpus[i].uuid, "vram_bytes",
+				    jsonx_u64_if(attempt->gpus[i].vram_bytes > 0,
+						 attempt->gpus[i].vram_bytes)));
 	(void)json_object_set_new(json, "number", jsonx_u64(attempt->number));
 	(void)json_object_set_new(json, "gpus", gpus);
 	(void)json_object_set_new(json, "device", json_string(sched_attempt_device(attempt)));
@@ -87,6 +93,7 @@ static json_t *attempt_to_json(const struct sched_attempt *attempt)
 	    json, "peak_ram_bytes",
 	    jsonx_u64_if(attempt->peak_ram_bytes > 0, attempt->peak_ram_bytes));
 	(void)json_object_set_new(json, "overrun", json_boolean(attempt->overrun));
+	(void)json_object_set_new(json, "limits", jsonx_string_if(attempt->limits));
 	return json;
 }
 
@@ -120,6 +127,12 @@ static void set_terms(json_t *json, const struct sched_task *task)
 		(void)json_object_set_new(json, "retry_delay_seconds", json_integer(0));
 	(void)json_object_set_new(json, "failures", jsonx_u64(task->failures));
 	(void)json_object_set_new(json, "requeues", jsonx_u64(task->requeues));
+	(void)json_object_set_new(
+	    json, "vram_default_bytes",
+	    jsonx_u64_if(spec->vram_default_bytes > 0, spec->vram_default_bytes));
+	(void)json_object_set_new(json, "worker_rank",
+				  jsonx_u64_if(spec->workers > 0, spec->worker_rank));
+	(void)json_object_set_new(json, "workers", jsonx_u64_if(spec->workers > 0, spec->workers));
 	(void)json_object_set_new(json, "on_overrun",
 				  json_string(sched_on_overrun_name(spec->on_overrun)));
 	(void)json_object_set_new(json, "private", json_boolean(spec->is_private));

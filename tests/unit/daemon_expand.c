@@ -46,6 +46,7 @@ static void test_expand(void **state)
 	    {"{dev{ice}}", &ON_GPU, NULL},
 	    {"{Device}", &ON_GPU, NULL},
 	    {"{batch_size}", &ON_GPU, NULL},
+	    {"{rank}/{workers}", &ON_GPU, "0/1"},
 	};
 
 	(void)state;
@@ -55,7 +56,7 @@ static void test_expand(void **state)
 		int r = expand_argument(cases[i].text, cases[i].grant, &text, &err);
 
 		assert_int_equal(r, cases[i].want ? 0 : -EINVAL);
-		assert_int_equal(expand_check(cases[i].text, &err), r);
+		assert_int_equal(expand_check(cases[i].text, false, &err), r);
 		if (cases[i].want)
 			assert_string_equal(text, cases[i].want);
 		else
@@ -101,6 +102,71 @@ static void test_environment_on_gpu(void **state)
 	/* The user's word on a framework's knob stands, the others are set. */
 	assert_string_equal(env_get(&env, "XLA_PYTHON_CLIENT_PREALLOCATE"), "true");
 	assert_string_equal(env_get(&env, "TF_FORCE_GPU_ALLOW_GROWTH"), "true");
+}
+
+/* What it is one of, and the batch size it is started with. */
+static void test_worker(void **state)
+{
+	struct expand_grant grant = ON_GPU;
+	char outer[] = "PLIMSOLL_WORKER_RANK=9", size[] = "PLIMSOLL_BATCH_SIZE=64";
+	char *base[] = {outer, size, NULL};
+	auto_strings struct strings env = {}, plain = {};
+	auto_free char *text = NULL;
+	struct error err = {};
+
+	(void)state;
+	grant.batch_size = 16;
+	grant.workers = 4;
+	grant.rank = 3;
+	assert_int_equal(expand_argument("{rank} of {workers}, {batch_size}", &grant, &text, &err),
+			 0);
+	assert_string_equal(text, "3 of 4, 16");
+	expand_environment(base, &grant, &env);
+	assert_string_equal(env_get(&env, "PLIMSOLL_WORKERS"), "4");
+	assert_string_equal(env_get(&env, "PLIMSOLL_WORKER_RANK"), "3");
+	assert_string_equal(env_get(&env, "PLIMSOLL_BATCH_SIZE"), "16");
+	/* Of one that is none, nothing is left of what the outer task was. */
+	expand_environment(base, &ON_GPU, &plain);
+	assert_null(env_get(&plain, "PLIMSOLL_WORKER_RANK"));
+	assert_null(env_get(&plain, "PLIMSOLL_BATCH_SIZE"));
+	assert_int_equal(expand_check("{batch_size}", true, &err), 0);
+	assert_int_equal(expand_check("{batch_size}", false, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "--batch-size"));
+}
+
+/* How far JAX's pool and PyTorch's may grow; a user's word on either stands, whatever its name. */
+static void test_fractions(void **state)
+{
+	static const struct {
+		const char *user;
+		bool torch;
+		const char *xla, *alloc;
+	} cases[] = {
+	    {"A=b", true, "0.2500", "per_process_memory_fraction:0.2500"},
+	    {"A=b", false, "0.2500", NULL},
+	    {"PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True", true, "0.2500", NULL},
+	    {"PYTORCH_ALLOC_CONF=max_split_size_mb:64", true, "0.2500", "max_split_size_mb:64"},
+	    {"XLA_PYTHON_CLIENT_MEM_FRACTION=.9", false, ".9", NULL},
+	    {"XLA_PYTHON_CLIENT_PREALLOCATE=true", false, NULL, NULL},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct expand_grant grant = ON_GPU;
+		auto_free char *user = mem_strdup(cases[i].user);
+		char *base[] = {user, NULL};
+		auto_strings struct strings env = {};
+		const char *xla, *alloc;
+
+		grant.torch = cases[i].torch;
+		expand_environment(base, &grant, &env);
+		xla = env_get(&env, "XLA_PYTHON_CLIENT_MEM_FRACTION");
+		alloc = env_get(&env, "PYTORCH_ALLOC_CONF");
+		if (!xla != !cases[i].xla || (xla && strcmp(xla, cases[i].xla) != 0))
+			fail_msg("%s: XLA %s", cases[i].user, xla ? xla : "none");
+		if (!alloc != !cases[i].alloc || (alloc && strcmp(alloc, cases[i].alloc) != 0))
+			fail_msg("%s: PyTorch %s", cases[i].user, alloc ? alloc : "none");
+	}
 }
 
 static void test_environment_on_cpu(void **state)
@@ -157,6 +223,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_expand),
 	    cmocka_unit_test(test_environment_on_gpu),
+	    cmocka_unit_test(test_worker),
+	    cmocka_unit_test(test_fractions),
 	    cmocka_unit_test(test_environment_on_cpu),
 	    cmocka_unit_test(test_environment_unknown),
 	    cmocka_unit_test(test_environment_on_two_gpus),

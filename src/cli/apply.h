@@ -55,6 +55,13 @@ bool apply_has_to_roll_out(const struct apply *apply);
 /* Whatever can be known to fail of a roll-out before anything is written; see rollout_check(). */
 int apply_check_up(const struct apply *apply, struct error *err) MUST_CHECK;
 
+/* The edits that make the plan explicit, and their diff; what is worth knowing is told. */
+int apply_work_out(struct apply *apply, struct error *err) MUST_CHECK;
+
+/* Write them, all or none, and read the project again, into apply->after. On failure the files are
+ * as they were, or the text says which are not. */
+int apply_write(struct apply *apply, struct error *err) MUST_CHECK;
+
 /* Does the project, read again, say what was planned, and of every other service what it said?
  * -EBADE: it does not, and what it says. */
 int apply_check_written(struct apply *apply, struct error *err) MUST_CHECK;

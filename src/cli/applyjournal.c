@@ -99,22 +99,13 @@ char *apply_journal_warning(const struct compose_project *project)
 
 static json_t *files_json(const struct compose_edits *edits, const struct compose_backup *backup)
 {
-	auto_strings struct strings names = {};
 	json_t *files = json_array();
-	size_t n = 0;
+	const struct compose_file *file;
 
-	if (backup)
-		compose_backup_names(backup, &names);
-	for (size_t i = 0; i < edits->n; i++) {
-		const struct compose_file *file = edits->items[i].span.file;
-
-		if (i > 0 && file == edits->items[i - 1].span.file)
-			continue;
+	for (size_t i = 0; (file = compose_edits_file(edits, i)); i++)
 		(void)json_array_append_new(
 		    files, json_pack("{s:o, s:o}", "file", jsonx_string_if(file->path), "backup",
-				     jsonx_string_if(n < names.n ? names.items[n] : NULL)));
-		n++;
-	}
+				     jsonx_string_if(compose_backup_name(backup, i))));
 	return files;
 }
 

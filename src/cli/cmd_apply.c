@@ -6,16 +6,14 @@
  */
 #include "cli/apply.h"
 
+#include "cli/planning.h"
 #include "cli/term.h"
-#include "compose/assign.h"
-#include "util/size.h"
-#include "util/timestamp.h"
 
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
-/* --- the plan --- */
+/* --- what is found, and the plan --- */
 
 /* Read again, now that nobody of ours writes: another apply has changed the files meanwhile. */
 static int read_again(struct apply *apply, struct error *err)
@@ -54,40 +52,18 @@ static int open_locked(struct apply *apply, struct error *err)
 
 static int solve(struct apply *apply, struct error *err)
 {
-	const struct option_value *objective = options_get(apply->options, "objective");
-	int r =
-	    stack_problem(apply->before.stack,
-			  objective->given ? (enum plan_objective)objective->choice : PLAN_BALANCE,
-			  &apply->problem, err);
-
-	if (r == 0)
-		r = plan_solve(&apply->problem.problem, &apply->plan, err);
-	apply->view = (struct planview){
-	    .workspace = &apply->before,
-	    .problem = &apply->problem,
-	    .plan = apply->plan,
-	    .way = PLANVIEW_NO_WAY,
-	};
-	return r;
+	return planning_solve(apply->options, &apply->before, &apply->problem, &apply->plan,
+			      &apply->view, err);
 }
 
-/* The way out that was asked for. EXIT_PROBLEM: nothing fits, and none was. */
+/* The way out that was asked for. EXIT_PROBLEM: not everything fits, and none was. */
 static int choose_way(struct apply *apply)
 {
-	const long long asked = options_int(apply->options, "way-out", 0);
 	auto_text struct text text = {};
+	int code = planning_take_way(apply->options, &apply->view);
 
-	if (apply->plan->feasible)
-		return EXIT_DONE;
-	if (asked > 0 && (size_t)asked > apply->plan->n_ways)
-		return verb_complain(EXIT_USAGE, "there %s %zu way%s out; --way-out %lld is none",
-				     apply->plan->n_ways == 1 ? "is" : "are", apply->plan->n_ways,
-				     PLURAL(apply->plan->n_ways), asked);
-	if (asked > 0) {
-		apply->view.way = (size_t)asked - 1;
-		return EXIT_DONE;
-	}
-	apply->view.may_choose = true;
+	if (code != EXIT_DONE || !apply->view.may_choose)
+		return code;
 	/* The best one is drawn, as `plan` does. */
 	apply->view.way = apply->plan->n_ways > 0 ? 0 : PLANVIEW_NO_WAY;
 	planview_render(&apply->view, stderr, term_table_width(stderr), &text);
@@ -97,92 +73,7 @@ static int choose_way(struct apply *apply)
 						     : "");
 }
 
-/* --- from the plan to edits --- */
-
-/* What is worth knowing beside an assignment for as long as it stands: "1.2 GiB on the RTX A400".
- */
-static char *why_text(const struct stack_service *service, const struct gpu *gpu, uint64_t bytes)
-{
-	const char *name = gpu_short_name(gpu->name);
-
-	if (bytes == 0)
-		return mem_printf("%s on demand on the %s", SIZE_TEXT(service->vram_bytes), name);
-	return mem_printf("%s on the %s", SIZE_TEXT(bytes), name);
-}
-
-/* What a GPU could still take beside all that is planned for it. */
-static uint64_t room_of(const struct apply *apply, size_t gpu)
-{
-	const struct plan_gpu *line = &apply->taken.problem.gpus[gpu];
-	uint64_t taken = line->foreign_bytes + apply->taken.plan.planned_bytes[gpu];
-
-	return line->usable ? line->load_line_bytes - MIN_OF(line->load_line_bytes, taken) : 0;
-}
-
-static int assign(struct apply *apply, struct error *err)
-{
-	const struct plan_problem *problem = &apply->problem.problem;
-	const struct plan_place *places = apply->taken.plan.places;
-	const struct gpu_list *list = apply->before.list;
-	auto_free struct compose_target *targets =
-	    mem_calloc(problem->n_services + 1, sizeof *targets);
-	auto_free const struct gpu **devices =
-	    mem_calloc(problem->n_services + 1, PLAN_GPUS_MAX * sizeof *devices);
-	auto_free uint64_t *room = mem_calloc(list->n + 1, sizeof *room);
-	struct compose_assign_options options = {.room_bytes = room};
-	auto_strings struct strings whys = {};
-	size_t n = 0;
-
-	options.by_uuid = strcmp(options_text(apply->options, "ids", "index"), "uuid") == 0;
-	for (size_t g = 0; g < list->n; g++)
-		room[g] = room_of(apply, g);
-	for (size_t i = 0; i < problem->n_services; i++) {
-		const struct stack_service *service =
-		    &apply->before.stack->services[apply->problem.services[i]];
-		const struct gpu **of = &devices[i * PLAN_GPUS_MAX];
-		uint64_t bytes = planview_bytes(&apply->taken, i);
-
-		if (places[i].n == 0)
-			continue;
-		for (size_t k = 0; k < places[i].n; k++)
-			of[k] = &list->gpus[places[i].gpus[k]];
-		strings_take(&whys, why_text(service, of[0], bytes));
-		targets[n++] = (struct compose_target){
-		    .gpus = service->gpus,
-		    .devices = of,
-		    .n_devices = places[i].n,
-		    .why = whys.items[whys.n - 1],
-		    /* On demand it needs all of it, too, when it does. */
-		    .vram_bytes = bytes > 0 ? bytes : service->vram_bytes,
-		    .allowed = problem->services[i].allowed,
-		};
-	}
-	return compose_assign(apply->before.project, targets, n, list, &options, &apply->edits,
-			      &apply->notes, err);
-}
-
-static int work_out(struct apply *apply, struct error *err)
-{
-	auto_strings struct strings warnings = {}, not_counted = {};
-	int r;
-
-	planview_warnings(&apply->view, &warnings);
-	for (size_t i = 0; i < warnings.n; i++)
-		apply_tell("warning: %s", warnings.items[i]);
-	planview_not_counted(&apply->view, &not_counted);
-	for (size_t i = 0; i < not_counted.n; i++)
-		apply_tell("not counted: %s", not_counted.items[i]);
-	apply_note_plan(apply);
-	r = assign(apply, err);
-	if (r < 0)
-		return r;
-	for (size_t i = 0; i < apply->notes.n; i++)
-		apply_tell("%s", apply->notes.items[i]);
-	compose_edits_diff(&apply->edits, &apply->diff);
-	return 0;
-}
-
-/* --- asking and writing --- */
+/* --- asking --- */
 
 /* EXIT_DONE: go on. */
 static int ask(const struct apply *apply)
@@ -208,82 +99,17 @@ static int ask(const struct apply *apply)
 	return verb_complain(EXIT_PROBLEM, "nothing is written");
 }
 
-static void tell_written(const struct apply *apply)
-{
-	auto_strings struct strings backups = {};
-	size_t n = 0;
-
-	compose_backup_names(apply->backup, &backups);
-	for (size_t i = 0; i < apply->edits.n; i++) {
-		const struct compose_file *file = apply->edits.items[i].span.file;
-
-		if (i > 0 && file == apply->edits.items[i - 1].span.file)
-			continue;
-		if (n < backups.n && backups.items[n][0])
-			apply_tell("wrote %s (before: %s)", file->shown, backups.items[n]);
-		else
-			apply_tell("wrote %s", file->shown);
-		n++;
-	}
-}
-
-/* Put back at once: what was written is not what was planned. */
-static int undo(struct apply *apply, int code, struct error *err)
-{
-	struct error why = {};
-
-	if (compose_backup_restore(apply->backup, &why) < 0)
-		return error_prefix(err, code, "%s; and the files could not all be put back",
-				    why.text);
-	apply->files_back = true;
-	apply_journal_restore(&apply->journal);
-	return error_prefix(err, code, "the files are put back");
-}
-
-static int write_files(struct apply *apply, struct error *err)
-{
-	int r;
-
-	if (apply->edits.n == 0) {
-		r = workspace_open(apply->options, &apply->after, err);
-		return r < 0 ? r : apply_check_written(apply, err);
-	}
-	r = apply_journal_write(&apply->journal, &apply->edits, &apply->journal.services, NULL,
-				err);
-	if (r < 0)
-		return error_prefix(err, r, "nothing is written");
-	r = compose_edits_write(&apply->edits, timestamp_now_ms(), &apply->backup, err);
-	if (r < 0) {
-		apply_journal_restore(&apply->journal);
-		return r;
-	}
-	tell_written(apply);
-	r = workspace_open(apply->options, &apply->after, err);
-	if (r == 0)
-		r = apply_check_written(apply, err);
-	return r < 0 ? undo(apply, r, err) : 0;
-}
-
 /* --- the verb --- */
 
 static json_t *files_json(const struct apply *apply)
 {
-	auto_strings struct strings backups = {};
 	json_t *files = json_array();
-	size_t n = 0;
+	const struct compose_file *file;
 
-	if (apply->backup)
-		compose_backup_names(apply->backup, &backups);
-	for (size_t i = 0; i < apply->edits.n; i++) {
-		const struct compose_file *file = apply->edits.items[i].span.file;
-
-		if (i > 0 && file == apply->edits.items[i - 1].span.file)
-			continue;
+	for (size_t i = 0; (file = compose_edits_file(&apply->edits, i)); i++)
 		(void)json_array_append_new(
 		    files, json_pack("{s:o, s:o}", "file", jsonx_string_if(file->shown), "backup",
-				     jsonx_string_if(n < backups.n ? backups.items[n] : NULL)));
-		n++;
-	}
+				     jsonx_string_if(compose_backup_name(apply->backup, i))));
 	return files;
 }
 
@@ -322,7 +148,7 @@ static int write_and_roll_out(struct apply *apply)
 	bool up = options_flag(apply->options, "up");
 	struct error err = {};
 
-	if ((apply->edits.n > 0 || up) && write_files(apply, &err) < 0)
+	if ((apply->edits.n > 0 || up) && apply_write(apply, &err) < 0)
 		return verb_complain(EXIT_CANNOT, "%s", error_text(&err));
 	if (up)
 		return roll_out(apply);
@@ -398,7 +224,7 @@ static int apply_run(struct apply *apply)
 	if (up && !apply->before.containers_known)
 		return verb_complain(EXIT_CANNOT,
 				     "--up needs a container engine, and none answers");
-	if (work_out(apply, &err) < 0)
+	if (apply_work_out(apply, &err) < 0)
 		return verb_complain(EXIT_CANNOT, "%s", error_text(&err));
 	if (apply->edits.n == 0)
 		apply_tell("nothing to do: %s",
@@ -442,23 +268,11 @@ static int run(const struct options *options)
 	return code;
 }
 
-/* In the order of enum plan_objective. */
-static const char *const objectives[] = {"balance", "pack", "fewest-moves", NULL};
 static const char *const ids[] = {"index", "uuid", NULL};
 
 static const struct option_spec apply_options[] = {
     WORKSPACE_OPTIONS,
-    {.name = "objective",
-     .kind = OPTION_CHOICE,
-     .value = "WHAT",
-     .choices = objectives,
-     .help = "balance (the default), pack or fewest-moves, as plan has them"},
-    {.name = "way-out",
-     .kind = OPTION_INT,
-     .value = "N",
-     .min = 1,
-     .max = PLAN_WAYS_MAX,
-     .help = "when not everything fits, the plan with the N-th way out taken"},
+    PLANNING_OPTIONS,
     {.name = "ids",
      .kind = OPTION_CHOICE,
      .value = "HOW",

@@ -3,12 +3,11 @@
  * picture, as JSON, or as all that is to be said about one service. It changes nothing.
  */
 #include "cli/applyjournal.h"
-#include "cli/planview.h"
+#include "cli/planning.h"
 #include "cli/term.h"
 #include "cli/verbs.h"
 #include "util/suggest.h"
 
-#include <assert.h>
 #include <string.h>
 
 static const char *planned_name(const void *data, size_t i)
@@ -39,26 +38,6 @@ static int find_explained(struct planview *view, const char *name)
 			     nearest ? " meant?" : "");
 }
 
-/* Which way out is shown: the one that was asked for. For people else the best. */
-static int choose_way(const struct options *options, struct planview *view)
-{
-	const long long asked = options_int(options, "way-out", 0);
-	const size_t n_ways = view->plan->n_ways;
-
-	if (view->plan->feasible)
-		return EXIT_DONE;
-	if (asked > 0 && (size_t)asked > n_ways)
-		return verb_complain(EXIT_USAGE, "there %s %zu way%s out; --way-out %lld is none",
-				     n_ways == 1 ? "is" : "are", n_ways, PLURAL(n_ways), asked);
-	if (asked > 0)
-		view->way = (size_t)asked - 1;
-	view->may_choose = asked == 0;
-	/* For people the best one is drawn; of one service it is explained. */
-	if (view->may_choose && n_ways > 0 && (view->explained || !options_flag(options, "json")))
-		view->way = 0;
-	return EXIT_DONE;
-}
-
 static int show(const struct options *options, struct planview *view)
 {
 	const char *service = options_text(options, "explain", NULL);
@@ -66,9 +45,13 @@ static int show(const struct options *options, struct planview *view)
 	int code = service ? find_explained(view, service) : EXIT_DONE;
 
 	if (code == EXIT_DONE)
-		code = choose_way(options, view);
+		code = planning_take_way(options, view);
 	if (code != EXIT_DONE)
 		return code;
+	/* For people the best one is drawn; of one service it is explained. */
+	if (view->may_choose && view->plan->n_ways > 0 &&
+	    (view->explained || !options_flag(options, "json")))
+		view->way = 0;
 	if (options_flag(options, "json")) {
 		auto_json json_t *json = planview_json(view);
 
@@ -94,11 +77,9 @@ static void warn_of_half_done(struct workspace *workspace)
 
 static int run(const struct options *options)
 {
-	const struct option_value *objective = options_get(options, "objective");
 	auto_workspace struct workspace workspace = {};
 	struct stack_problem problem = {};
-	struct planview view = {
-	    .workspace = &workspace, .problem = &problem, .way = PLANVIEW_NO_WAY};
+	struct planview view;
 	auto_plan struct plan *plan = NULL;
 	struct error err = {};
 	int r = workspace_open(options, &workspace, &err);
@@ -106,40 +87,15 @@ static int run(const struct options *options)
 	if (r == 0)
 		warn_of_half_done(&workspace);
 	if (r == 0)
-		r = stack_problem(workspace.stack,
-				  objective->given ? (enum plan_objective)objective->choice
-						   : PLAN_BALANCE,
-				  &problem, &err);
-	if (r == 0)
-		r = plan_solve(&problem.problem, &plan, &err);
-	if (r == 0) {
-		view.plan = plan;
-		r = show(options, &view);
-	} else {
-		r = verb_complain(EXIT_CANNOT, "%s", error_text(&err));
-	}
+		r = planning_solve(options, &workspace, &problem, &plan, &view, &err);
+	r = r == 0 ? show(options, &view) : verb_complain(EXIT_CANNOT, "%s", error_text(&err));
 	stack_problem_finish(&problem);
 	return r;
 }
 
-/* In the order of enum plan_objective. */
-static const char *const objectives[] = {"balance", "pack", "fewest-moves", NULL};
-static_assert(ARRAY_LEN(objectives) == PLAN_OBJECTIVE_COUNT + 1, "all of them");
-
 static const struct option_spec plan_options[] = {
     WORKSPACE_OPTIONS,
-    {.name = "objective",
-     .kind = OPTION_CHOICE,
-     .value = "WHAT",
-     .choices = objectives,
-     .help = "balance (the highest use of any GPU lowest; the default), pack (the fewest GPUs), "
-	     "fewest-moves"},
-    {.name = "way-out",
-     .kind = OPTION_INT,
-     .value = "N",
-     .min = 1,
-     .max = PLAN_WAYS_MAX,
-     .help = "when not everything fits, the plan with the N-th way out taken"},
+    PLANNING_OPTIONS,
     {.name = "explain",
      .kind = OPTION_STRING,
      .value = "SERVICE",

@@ -142,8 +142,8 @@ static int replace_list(struct assigning *a, const struct compose_node *list,
 						     : '"';
 	auto_text struct text out = {};
 
-	if (!all_digits(ids[0]) || !quote)
-		quote = quote ?: quote_of(file);
+	if (!quote)
+		quote = quote_of(file);
 	if (is_flow(list)) {
 		add_ids(&out, ids, n, quote);
 		return assign_edit(a, &list->span, out.data, err);

@@ -31,14 +31,13 @@ static bool goes_before(const struct compose_span *a, const struct compose_span 
 	return a->begin != b->begin ? a->begin < b->begin : a->end < b->end;
 }
 
-static int edit_insert(struct compose_edits *edits, size_t at, const struct compose_span *span,
-		       const char *text)
+static void edit_insert(struct compose_edits *edits, size_t at, const struct compose_span *span,
+			const char *text)
 {
 	ARRAY_GROW(edits->items, edits->n, edits->room);
 	memmove(&edits->items[at + 1], &edits->items[at], (edits->n - at) * sizeof *edits->items);
 	edits->n++;
 	edits->items[at] = (struct compose_edit){*span, mem_strdup(text)};
-	return 0;
 }
 
 int compose_edits_add(struct compose_edits *edits, const struct compose_span *span,
@@ -77,7 +76,8 @@ int compose_edits_add(struct compose_edits *edits, const struct compose_span *sp
 		if (!goes_before(&wanted, &edit->span))
 			at = i + 1;
 	}
-	return edit_insert(edits, at, &wanted, text);
+	edit_insert(edits, at, &wanted, text);
+	return 0;
 }
 
 int compose_edits_add_all(struct compose_edits *edits, const struct compose_edits *more,
@@ -97,6 +97,17 @@ int compose_edits_add_all(struct compose_edits *edits, const struct compose_edit
 	compose_edits_finish(edits);
 	*edits = all;
 	return 0;
+}
+
+const struct compose_file *compose_edits_file(const struct compose_edits *edits, size_t i)
+{
+	for (size_t k = 0; k < edits->n; k++) {
+		const struct compose_file *file = edits->items[k].span.file;
+
+		if ((k == 0 || file != edits->items[k - 1].span.file) && i-- == 0)
+			return file;
+	}
+	return NULL;
 }
 
 void compose_edits_finish(struct compose_edits *edits)

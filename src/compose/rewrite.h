@@ -29,6 +29,9 @@ int compose_edits_add_all(struct compose_edits *edits, const struct compose_edit
 			  struct error *err) MUST_CHECK;
 void compose_edits_finish(struct compose_edits *edits);
 
+/* The files that are changed: i = 0, 1, ... until NULL. */
+const struct compose_file *compose_edits_file(const struct compose_edits *edits, size_t i);
+
 /* The file's text with its edits. */
 void compose_edits_apply(const struct compose_edits *edits, const struct compose_file *file,
 			 struct text *ret_text);
@@ -52,8 +55,9 @@ void compose_leftovers_remove(const char *folder);
  * kept; or what compose_edits_check_writable() says. Nothing was written then. */
 int compose_edits_write(const struct compose_edits *edits, int64_t now_ms,
 			struct compose_backup **ret_backup, struct error *err) MUST_CHECK;
-/* The backups' names, in the order of the edits' files; "" for a file that was not there. */
-void compose_backup_names(const struct compose_backup *backup, struct strings *ret_names);
+/* Where the edits' i-th file is as it was; NULL for one that was not there. `backup` NULL: nothing
+ * was written. */
+const char *compose_backup_name(const struct compose_backup *backup, size_t i);
 /* Put back what was there, files that somebody has written since excepted (-ESTALE). The text names
  * every file that could not be put back; the code is the first one's. */
 int compose_backup_restore(struct compose_backup *backup, struct error *err) MUST_CHECK;

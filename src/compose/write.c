@@ -67,10 +67,9 @@ void compose_backup_destroy(struct compose_backup *backup)
 	free(backup);
 }
 
-void compose_backup_names(const struct compose_backup *backup, struct strings *ret_names)
+const char *compose_backup_name(const struct compose_backup *backup, size_t i)
 {
-	for (size_t i = 0; i < backup->n; i++)
-		strings_add(ret_names, backup->pieces[i].backup ? backup->pieces[i].backup : "");
+	return backup && i < backup->n ? backup->pieces[i].backup : NULL;
 }
 
 /* Where a file really is; of one that is not there yet, where it will be. */

@@ -388,7 +388,6 @@ static void all_files_are_written(void **state)
 {
 	auto_world struct world w = {.folder = *state};
 	auto_compose_backup struct compose_backup *backup = NULL;
-	auto_strings struct strings names = {};
 	auto_free char *link = mem_printf("%s/link", w.folder);
 	auto_free char *sub = mem_printf("%s/sub", w.folder);
 	auto_free char *real = mem_printf("%s/sub/real", w.folder);
@@ -416,10 +415,12 @@ static void all_files_are_written(void **state)
 	assert_int_equal(st.st_mode & 07777, 0600);
 	assert_int_equal(lstat(link, &st), 0);
 	assert_true(S_ISLNK(st.st_mode));
-	compose_backup_names(backup, &names);
-	assert_int_equal(names.n, 3);
-	assert_non_null(strstr(names.items[1], "/sub/real.plimsoll-"));
-	assert_string_equal(names.items[2], "");
+	assert_non_null(strstr(compose_backup_name(backup, 1), "/sub/real.plimsoll-"));
+	assert_null(compose_backup_name(backup, 2)); /* it was not there */
+	assert_null(compose_backup_name(backup, 3));
+	assert_string_equal(compose_edits_file(&w.edits, 0)->shown, "a");
+	assert_non_null(compose_edits_file(&w.edits, 2));
+	assert_null(compose_edits_file(&w.edits, 3));
 	assert_int_equal(count_files(sub, ""), 3);
 	if (compose_backup_restore(backup, &err) < 0)
 		fail_msg("%s", err.text);
@@ -676,7 +677,6 @@ static void owners_stay(void **state)
 	auto_world struct world w = {.folder = *state};
 	auto_compose_backup struct compose_backup *backup = NULL;
 	auto_free char *path = mem_printf("%s/a", w.folder);
-	auto_strings struct strings names = {};
 	struct error err = {};
 	struct stat st;
 
@@ -687,9 +687,8 @@ static void owners_stay(void **state)
 	assert_int_equal(chmod(path, 04640), 0);
 	replace(&w, load(&w, "a"), "one", "ONE");
 	assert_int_equal(compose_edits_write(&w.edits, NOW_MS, &backup, &err), 0);
-	compose_backup_names(backup, &names);
 	for (int i = 0; i < 2; i++) {
-		assert_int_equal(stat(i ? names.items[0] : path, &st), 0);
+		assert_int_equal(stat(i ? compose_backup_name(backup, 0) : path, &st), 0);
 		assert_int_equal(st.st_uid, 1234);
 		assert_int_equal(st.st_gid, 2345);
 		assert_int_equal(st.st_mode & 07777, 04640);

@@ -6,23 +6,42 @@ static const enum sched_outcome OUTCOMES[] = {
     [OOM_HOST] = SCHED_HOST_OOM, [OOM_LOST] = SCHED_OUTCOME_LOST,
 };
 
+/* What follows "out of GPU memory on GPU 0, granted 6.0 GiB (exit code 1): ". */
+static void outcome_tell(const struct oom_verdict *verdict, char *text, size_t size)
+{
+	if (verdict->line[0])
+		(void)snprintf(text, size, "%.240s [%s%s]", verdict->line, verdict->pattern,
+			       verdict->gpu_full ? ", and the GPU's memory was full" : "");
+	else
+		(void)snprintf(text, size, "%s",
+			       verdict->gpu_full ? "it aborted while the GPU's memory was full"
+						 : "the kernel's out-of-memory killer ended it");
+}
+
 void outcome_classify(const struct oom_patterns *patterns, const struct supervisor_ended *ended,
-		      const char *log_path, bool on_cpu, struct outcome *ret_outcome)
+		      const struct outcome_facts *facts, struct outcome *ret_outcome)
 {
 	struct oom_evidence evidence = {
 	    .lost = ended->how == SUPERVISOR_LOST,
 	    .exit_code = ended->exit_code,
 	    .signal = ended->how == SUPERVISOR_SIGNALED ? ended->signal : 0,
 	    .oom_kills = ended->oom_kills,
-	    .on_cpu = on_cpu,
+	    .on_cpu = facts->on_cpu,
+	    .gpu_peak_bytes = facts->gpu_peak_bytes,
+	    .gpu_total_bytes = facts->gpu_total_bytes,
+	    .own_peak_bytes = facts->own_peak_bytes,
+	    .own_limit_bytes = facts->own_limit_bytes,
 	};
 	struct oom_verdict verdict = {};
 
-	oom_classify_file(patterns, &evidence, log_path, &verdict);
-	*ret_outcome = (struct outcome){.outcome = OUTCOMES[verdict.outcome]};
+	oom_classify_file(patterns, &evidence, facts->log_path, &verdict);
+	*ret_outcome = (struct outcome){
+	    .outcome = OUTCOMES[verdict.outcome],
+	    .requested_bytes = verdict.has_requested ? verdict.requested_bytes : 0,
+	};
 	if (verdict.outcome == OOM_GPU || verdict.outcome == OOM_HOST)
-		(void)snprintf(
-		    ret_outcome->text, sizeof ret_outcome->text, "%s: %.200s",
-		    verdict.outcome == OOM_GPU ? "out of GPU memory" : "out of host memory",
-		    verdict.line[0] ? verdict.line : "the kernel's out-of-memory killer ended it");
+		outcome_tell(&verdict, ret_outcome->text, sizeof ret_outcome->text);
+	else if (verdict.killed)
+		(void)snprintf(ret_outcome->text, sizeof ret_outcome->text,
+			       "killed by SIGKILL; nothing says why");
 }

@@ -11,6 +11,7 @@
 #include "daemon/rules.h"
 #include "daemon/tick.h"
 #include "daemon/usage.h"
+#include "gpu/sampler.h"
 #include "run/client.h"
 #include "run/protocol.h"
 #include "util/file.h"
@@ -362,12 +363,34 @@ static void on_started(void *arg, const struct supervisor_started *started)
 	tick_request(daemon->tick);
 }
 
-static bool attempt_on_cpu(const struct sched_task *task, unsigned number)
+/* What NVML saw of an attempt: the task's own peak, and how full its GPUs are as of the last
+ * sample, which holds what it used when it ended. */
+static struct outcome_facts attempt_facts(struct daemon *daemon, const struct sched_task *task,
+					  unsigned number)
 {
-	for (unsigned i = 0; i < task->n_attempts; i++)
-		if (task->attempts[i].number == number)
-			return task->attempts[i].n_gpus == 0;
-	return false;
+	const struct gpu_list *list = gpu_sampler_list(daemon->sampler);
+	struct outcome_facts facts = {};
+
+	for (unsigned i = 0; i < task->n_attempts; i++) {
+		const struct sched_attempt *attempt = &task->attempts[i];
+
+		if (attempt->number != number)
+			continue;
+		facts.on_cpu = attempt->n_gpus == 0;
+		facts.own_peak_bytes = attempt->peak_vram_bytes;
+		for (unsigned k = 0; list && k < attempt->n_gpus; k++) {
+			const struct gpu *gpu = gpu_list_find(list, attempt->gpus[k].uuid);
+			uint64_t free = gpu ? gpu->vram.free_bytes : 0;
+
+			if (!gpu || !(gpu->valid & GPU_FREE) || !(gpu->valid & GPU_TOTAL) ||
+			    (facts.gpu_total_bytes > 0 &&
+			     free >= facts.gpu_total_bytes - facts.gpu_peak_bytes))
+				continue;
+			facts.gpu_total_bytes = gpu->vram.total_bytes;
+			facts.gpu_peak_bytes = gpu->vram.total_bytes - free;
+		}
+	}
+	return facts;
 }
 
 static void on_ended(void *arg, const struct supervisor_ended *ended)
@@ -384,12 +407,13 @@ static void on_ended(void *arg, const struct supervisor_ended *ended)
 		const struct sched_task *task = sched_find(daemon->sched, id);
 		struct owner_rights rights;
 		auto_free char *log_path = runner_log_path(daemon, task, attempt);
-		bool on_cpu = attempt_on_cpu(task, attempt);
+		struct outcome_facts facts = attempt_facts(daemon, task, attempt);
+		bool on_cpu = facts.on_cpu;
 		int r = owner_rights_begin(daemon, &task->spec, &rights, NULL);
 
 		/* Nothing but the reading: what else is done here is the daemon's. */
-		outcome_classify(runner->patterns, ended, r < 0 ? NULL : log_path, on_cpu,
-				 &outcome);
+		facts.log_path = r < 0 ? NULL : log_path;
+		outcome_classify(runner->patterns, ended, &facts, &outcome);
 		owner_rights_end(&rights);
 		if (!on_cpu)
 			look_at_gpus(runner, outcome.outcome != SCHED_OK);
@@ -408,6 +432,7 @@ static void on_ended(void *arg, const struct supervisor_ended *ended)
 			.text = outcome.text[0]     ? outcome.text
 				: ended->may_run_on ? RECORDS_LOST
 						    : NULL,
+			.oom_requested_bytes = outcome.requested_bytes,
 		    },
 		    clock_now_ms(runner->daemon->clock)); /* -ESTALE: reported before */
 	}

@@ -29,9 +29,9 @@ static const char *const outcome_names[] = {
 
 /* What decides, best first; in each the last piece counts. */
 static const unsigned steps[] = {
-    OOM_BIT(OOM_KIND_KILLED),  OOM_BIT(OOM_KIND_GPU) | OOM_BIT(OOM_KIND_EITHER),
-    OOM_BIT(OOM_KIND_HOST),    OOM_BIT(OOM_KIND_WEAK),
-    OOM_BIT(OOM_KIND_SUSPECT), OOM_BIT(OOM_KIND_HOST_SUSPECT),
+    OOM_BIT(OOM_KIND_HOST_SURE), OOM_BIT(OOM_KIND_GPU) | OOM_BIT(OOM_KIND_EITHER),
+    OOM_BIT(OOM_KIND_HOST),      OOM_BIT(OOM_KIND_WEAK),
+    OOM_BIT(OOM_KIND_SUSPECT),   OOM_BIT(OOM_KIND_HOST_SUSPECT),
 };
 
 struct piece {
@@ -108,7 +108,10 @@ static void tail_cut(struct tail *tail, const char *log, size_t len)
 		if (!newline)
 			break;
 	}
-	tail->text = mem_alloc(len + 2);
+	/* A blank before each piece: the start of a line is that of a word. */
+	tail->text = mem_alloc(len + 3);
+	tail->text[tail->len++] = ' ';
+	start = tail->len;
 	for (size_t i = (size_t)(from - log); i < len; i++) {
 		unsigned char c = (unsigned char)log[i];
 		size_t escape = escape_len(log + i, len - i);
@@ -184,7 +187,7 @@ static void piece_match(struct tail *tail, size_t p)
 	struct piece *piece = &tail->pieces[p];
 	struct found found = {};
 
-	for (size_t at = piece->start; at < piece->start + piece->len && at + 3 <= tail->len;
+	for (size_t at = piece->start - 1; at < piece->start + piece->len && at + 3 <= tail->len;
 	     at++) {
 		for (int i = patterns->chains[oom_chain(tail->lower + at)]; i >= 0;
 		     i = patterns->items[i].next) {
@@ -268,10 +271,12 @@ static bool piece_size(const struct tail *tail, size_t p, uint64_t *ret_bytes)
 }
 
 /* In the piece that decided, else in one near it. */
-static void requested_read(const struct tail *tail, size_t decisive, struct oom_verdict *verdict)
+static void requested_read(const struct tail *tail, size_t decisive, bool near_too,
+			   struct oom_verdict *verdict)
 {
-	size_t last = MIN_OF(decisive + SIZE_AFTER, tail->n - 1);
-	size_t first = decisive > SIZE_BEFORE ? decisive - SIZE_BEFORE : 0;
+	size_t after = near_too ? SIZE_AFTER : 0, before = near_too ? SIZE_BEFORE : 0;
+	size_t last = MIN_OF(decisive + after, tail->n - 1);
+	size_t first = decisive - MIN_OF(decisive, before);
 
 	for (size_t p = decisive; p <= last && !verdict->has_requested; p++)
 		verdict->has_requested = piece_size(tail, p, &verdict->requested_bytes);
@@ -297,8 +302,8 @@ static bool step_decides(const struct tail *tail, const struct oom_evidence *evi
 		(void)snprintf(verdict->line, sizeof verdict->line, "%.*s",
 			       (int)MIN_OF(tail->pieces[p].len, sizeof verdict->line - 1),
 			       tail->text + tail->pieces[p].start);
-		if (step > 0)
-			requested_read(tail, p, verdict);
+		/* What is said near the kernel's mark is another's. */
+		requested_read(tail, p, pattern->kind != OOM_KIND_HOST_SURE, verdict);
 		return true;
 	}
 	return false;

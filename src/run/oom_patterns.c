@@ -15,7 +15,7 @@
 #define TEXT_MAX     400
 
 static const char *const kind_names[] = {
-    [OOM_KIND_KILLED] = "killed",
+    [OOM_KIND_HOST_SURE] = "host-sure",
     [OOM_KIND_GPU] = "gpu",
     [OOM_KIND_HOST] = "host",
     [OOM_KIND_EITHER] = "either",
@@ -75,7 +75,7 @@ static const char *pattern_fill(struct oom_pattern *pattern, const char *id, con
 	while (i < OOM_KIND_COUNT && strcmp(kind_names[i], kind) != 0)
 		i++;
 	if (i == OOM_KIND_COUNT)
-		return "is not killed, gpu, host, either, weak, suspect, host-suspect, ignore, "
+		return "is not host-sure, gpu, host, either, weak, suspect, host-suspect, ignore, "
 		       "recovered, gpu-word or size";
 	if (!text[0])
 		return "\"text\" is empty";

@@ -4,7 +4,7 @@
 #include "run/oom.h"
 
 enum oom_kind {
-	OOM_KIND_KILLED, /* the kernel or a batch system ended it for its RAM */
+	OOM_KIND_HOST_SURE, /* RAM, whatever else is said: the kernel ended it */
 	OOM_KIND_GPU,
 	OOM_KIND_HOST,
 	OOM_KIND_EITHER,       /* the GPU's memory, or RAM for a task that ran on the CPU */

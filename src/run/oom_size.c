@@ -144,6 +144,15 @@ bool oom_rest_follows(const char *rest, const char *text, size_t len)
 	return true;
 }
 
+/* As oom_rest_follows(), its first part at once. */
+static bool after_follows(const char *rest, const char *text, size_t len)
+{
+	size_t part = strcspn(rest, OOM_MARKS);
+
+	return part <= len && memcmp(text, rest, part) == 0 &&
+	       oom_rest_follows(rest + part, text + part, len - part);
+}
+
 bool oom_size_find(const struct oom_pattern *pattern, const char *text, size_t len,
 		   uint64_t *ret_bytes)
 {
@@ -172,7 +181,7 @@ bool oom_size_find(const struct oom_pattern *pattern, const char *text, size_t l
 		len -= (size_t)(at - text) + before_len;
 		text = at + before_len;
 		if ((*mark == OOM_SIZE_MARK ? size_read : shape_read)(text, len, &bytes, &used) &&
-		    oom_rest_follows(mark + 1, text + used, len - used)) {
+		    after_follows(mark + 1, text + used, len - used)) {
 			*ret_bytes = (uint64_t)(bytes + 0.5);
 			return true;
 		}

@@ -262,6 +262,9 @@ static void end_reason(struct task_node *t, const struct sched_end *end, enum sc
 		       enum sched_event event)
 {
 	char text[384], again[64] = "";
+	/* What it said explains its end only where that is its own. */
+	const char *said =
+	    end->text && outcome == end->outcome && !t->run->stop_signaled ? end->text : "";
 
 	outcome_text(t, end, outcome, text, sizeof text);
 	if (outcome == SCHED_OK) {
@@ -278,8 +281,7 @@ static void end_reason(struct task_node *t, const struct sched_end *end, enum sc
 	}
 	if (event == SCHED_EV_AGAIN && outcome == SCHED_GPU_LOST)
 		(void)snprintf(again, sizeof again, "; put back into the queue");
-	task_reason(t, "%s%s%s%s", text, end->text && *end->text ? ": " : "",
-		    end->text ? end->text : "", again);
+	task_reason(t, "%s%s%s%s", text, *said ? ": " : "", said, again);
 }
 
 int end_apply(struct sched *sched, struct task_node *t, const struct sched_end *end, int64_t now_ms)

@@ -168,6 +168,11 @@ uint64_t api_request_id(const struct api_request *request)
 	return request->id;
 }
 
+const char *api_request_name(const struct api_request *request)
+{
+	return request->name ? request->name : "";
+}
+
 const json_t *api_request_body(const struct api_request *request)
 {
 	return request->json;

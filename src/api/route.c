@@ -8,7 +8,8 @@
 #include <errno.h>
 #include <string.h>
 
-#define ID_SEGMENT "{id}"
+#define ID_SEGMENT   "{id}"
+#define NAME_SEGMENT "/{name}"
 
 static bool segment_to_id(const char *segment, size_t len, uint64_t *ret_id)
 {
@@ -32,6 +33,8 @@ static bool path_matches(const char *pattern, const char *path, uint64_t *ret_id
 
 		if (*pattern != '/' || *path != '/')
 			return false;
+		if (strcmp(pattern, NAME_SEGMENT) == 0)
+			return path[1] != '\0';
 		if (want == strlen(ID_SEGMENT) && memcmp(pattern + 1, ID_SEGMENT, want) == 0) {
 			if (!segment_to_id(path + 1, have, ret_id))
 				return false;

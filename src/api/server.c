@@ -125,6 +125,15 @@ static int peer_admit(const struct api_request *request, const char *path, struc
 	return options->admit(options->data, peer, route, request->id, err);
 }
 
+/* What stands in the place of {name}, which only fixed text comes before. */
+static void name_take(struct api_request *request, const char *path)
+{
+	const char *at = strstr(request->route->path, "{name}");
+
+	if (at)
+		request->name = mem_strdup(path + (at - request->route->path));
+}
+
 /* All that can be said before the body has arrived. */
 static int request_admit(struct api_request *request, const char *method, const char *path,
 			 struct error *err)
@@ -154,6 +163,7 @@ static int request_admit(struct api_request *request, const char *method, const 
 	r = peer_admit(request, path, err);
 	if (r < 0)
 		return r;
+	name_take(request, path);
 	if (length &&
 	    (!text_to_u64(length, 0, UINT64_MAX, &bytes) || bytes > request->route->body_max))
 		return error_set(err, -EMSGSIZE, "the body has %s bytes, %s takes at most %zu",
@@ -410,6 +420,7 @@ static void on_request_completed(void *cls, struct MHD_Connection *mhd, void **r
 	request->connection->request = NULL;
 	request->connection->quiet_since_ms = monotonic_now_ms();
 	json_decref(request->json);
+	free(request->name);
 	text_finish(&request->body);
 	text_finish(&request->out);
 	free(request);

@@ -58,7 +58,8 @@ enum api_scope {
 
 struct api_route {
 	const char *method;
-	const char *path;   /* "/v1/tasks/{id}/why"; {id} matches a decimal number */
+	const char *path;   /* "/v1/tasks/{id}/why"; {id} matches a decimal number; "/{name}" at
+			       the end, with no {id} before it, all that follows, slashes too */
 	enum api_role role; /* the least that is needed */
 	enum api_scope scope;
 	const char *query; /* known query parameters, "state batch limit"; NULL = none */
@@ -102,6 +103,7 @@ int api_route_find(const struct api_route *routes, size_t n_routes, const char *
 /* Of the request; borrowed, valid as long as it is the handler's. */
 const struct api_peer *api_request_peer(const struct api_request *request);
 uint64_t api_request_id(const struct api_request *request);
+const char *api_request_name(const struct api_request *request); /* of {name}; never empty */
 const char *api_request_query(const struct api_request *request, const char *name); /* or NULL */
 const json_t *api_request_body(const struct api_request *request); /* an object, or NULL */
 

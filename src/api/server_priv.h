@@ -37,6 +37,7 @@ struct api_request {
 	struct connection *connection;
 	const struct api_route *route;
 	uint64_t id;
+	char *name; /* of a route with {name}; else NULL */
 	enum request_state state;
 	bool suspended, queued;
 	bool paced;    /* waits for credit */

@@ -18,6 +18,7 @@
 #include "daemon/listing.h"
 #include "daemon/logs.h"
 #include "daemon/notify.h"
+#include "daemon/profiles.h"
 #include "daemon/restore.h"
 #include "daemon/rules.h"
 #include "daemon/runner.h"
@@ -264,6 +265,7 @@ static int modules_create(struct daemon *daemon, struct error *err)
 	daemon->hub = hub_create(daemon);
 	daemon->waiters = waiters_create(daemon);
 	daemon->parked = parked_create(daemon);
+	daemon->profiles = profiles_create(daemon);
 	daemon->logs = logs_create(daemon);
 	daemon->listings = listings_create(daemon);
 	daemon->clock = clock_create(daemon);
@@ -294,6 +296,7 @@ static void modules_destroy(struct daemon *daemon)
 	listings_destroy(daemon->listings);
 	logs_destroy(daemon->logs);
 	parked_destroy(daemon->parked);
+	profiles_destroy(daemon->profiles);
 	waiters_destroy(daemon->waiters);
 	hub_destroy(daemon->hub);
 	fairshare_destroy(daemon->fairshare);

@@ -28,6 +28,7 @@ struct keeper;
 struct listings;
 struct logs;
 struct parked;
+struct profiles;
 struct rules;
 struct runner;
 struct services;
@@ -55,6 +56,7 @@ struct daemon {
 	struct tick *tick;           /* decide, store, act */
 	struct hub *hub;             /* who listens to events */
 	struct waiters *waiters;     /* who waits for a task's end */
+	struct profiles *profiles;   /* what was learned, for people */
 	struct parked *parked;       /* who waits for the first GPU sample */
 	struct logs *logs;           /* who follows a log */
 	struct keeper *keeper;       /* archives what ended long ago */

@@ -9,6 +9,7 @@
 #include "daemon/fairshare.h"
 #include "daemon/hub.h"
 #include "daemon/keeper.h"
+#include "daemon/profiles.h"
 #include "daemon/queries.h"
 #include "daemon/record.h"
 #include "daemon/rules.h"
@@ -104,14 +105,16 @@ static int commit(struct daemon *daemon, bool in_trouble, struct error *err)
 
 	if (changes.n_tasks == 0 && changes.n_batches == 0 && !store_in_unit(daemon->store) &&
 	    !rules_are_new(daemon->rules) && !fairshare_is_due(daemon->fairshare) &&
-	    !clock_is_due(daemon->clock) && !in_trouble)
+	    !clock_is_due(daemon->clock) && !profiles_are_due(daemon->profiles) && !in_trouble)
 		return 0;
 	if (!store_in_unit(daemon->store)) {
 		r = store_begin(daemon->store, err);
 		if (r < 0)
 			return r;
 	}
-	r = put_all(daemon, &changes, err);
+	r = profiles_put(daemon->profiles, err);
+	if (r == 0)
+		r = put_all(daemon, &changes, err);
 	if (r == 0 && rules_are_new(daemon->rules))
 		r = rules_put(daemon->rules, err);
 	if (r == 0 && fairshare_is_due(daemon->fairshare))
@@ -138,6 +141,11 @@ static void reply_good(struct daemon *daemon, const struct tick_reply *reply)
 		return;
 	if (reply->type == TICK_RULES) {
 		api_reply(reply->request, 200, rules_to_json(daemon->rules));
+		return;
+	}
+	if (reply->type == TICK_FORGOTTEN) {
+		api_reply(reply->request, 200,
+			  json_pack("{s:o}", "forgotten", jsonx_u64(reply->changed)));
 		return;
 	}
 	if (reply->type == TICK_CANCELED) {
@@ -292,6 +300,7 @@ static void turn(struct tick *tick)
 	tick->in_trouble = false;
 	rules_stored(daemon->rules);
 	clock_stored(daemon->clock);
+	profiles_stored(daemon->profiles);
 	runner_committed(daemon->runner);
 	tell_all(tick);
 	sched_changes_clear(daemon->sched);

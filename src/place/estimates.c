@@ -685,11 +685,11 @@ size_t estimates_kind_rows(const struct estimates *e, const char *name,
  * ones. */
 bool estimates_forget(struct estimates *e, const char *name)
 {
-	const struct kind *kind = find_kind(e, name);
+	const struct kind *kind = name ? find_kind(e, name) : NULL;
 	struct estimates *kept;
 	size_t n_changed = 0;
 
-	if (!kind)
+	if (name ? !kind : e->n_kinds == 0)
 		return false;
 	kept = estimates_create();
 	for (size_t i = 0; i < e->n_cells; i++) {
@@ -697,7 +697,7 @@ bool estimates_forget(struct estimates *e, const char *name)
 		struct cell *to;
 		size_t next_of_hash, next_of_kind;
 
-		if (strcmp(from->row.kind, kind->name) == 0)
+		if (!kind || strcmp(from->row.kind, kind->name) == 0)
 			continue;
 		to = find_or_add_cell(kept, from->row.kind, from->row.model);
 		next_of_hash = to->next_of_hash;

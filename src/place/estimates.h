@@ -136,6 +136,7 @@ size_t estimates_rows(struct estimates *estimates, bool changed_only,
 /* Of one kind; returns how many. */
 size_t estimates_kind_rows(const struct estimates *estimates, const char *kind,
 			   struct estimates_row **ret_rows);
-/* Nothing is known of this kind any more; false: nothing was. What runs is learned from anew. */
+/* Nothing is known of this kind (NULL: of any) any more; false: nothing was. What runs is learned
+ * from anew. */
 bool estimates_forget(struct estimates *estimates, const char *kind);
 void estimates_load(struct estimates *estimates, const struct estimates_row *rows, size_t n);

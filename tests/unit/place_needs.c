@@ -265,6 +265,11 @@ static void test_forget(void **state)
 	rows = NULL;
 	assert_int_equal(estimates_rows(e, true, &rows), 1);
 	assert_string_equal(rows[0].kind, "k");
+	assert_true(estimates_forget(e, NULL));
+	assert_false(estimates_forget(e, NULL));
+	assert_int_equal(estimates_need_get(e, "kind 8", NULL).peaks, 0);
+	learn(e, "a", GIB, false);
+	assert_int_equal(estimates_need_get(e, "k", "a").peaks, 1);
 	estimates_destroy(e);
 }
 

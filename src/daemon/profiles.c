@@ -1,0 +1,315 @@
+/*
+ * Numbers are those of place/estimates.h; here they get names and words. The memory forgets at
+ * once; the kinds that the store has still to forget are kept in a list until it has, so that a
+ * full disk does not bring them back with the next daemon.
+ */
+#include "daemon/profiles.h"
+
+#include "daemon/tick.h"
+#include "util/size.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* A request above what is needed by a half and by this is a waste worth a word. */
+#define WASTE_MIN GIB
+
+struct profiles {
+	struct daemon *daemon;
+	struct strings forgotten; /* not yet by the store */
+};
+
+struct profiles *profiles_create(struct daemon *daemon)
+{
+	struct profiles *profiles = mem_calloc(1, sizeof *profiles);
+
+	profiles->daemon = daemon;
+	return profiles;
+}
+
+void profiles_destroy(struct profiles *profiles)
+{
+	if (!profiles)
+		return;
+	strings_finish(&profiles->forgotten);
+	free(profiles);
+}
+
+bool profiles_are_due(const struct profiles *profiles)
+{
+	return profiles->forgotten.n > 0;
+}
+
+int profiles_put(struct profiles *profiles, struct error *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < profiles->forgotten.n && r == 0; i++)
+		r = store_drop_profile(profiles->daemon->store, profiles->forgotten.items[i], err);
+	return r;
+}
+
+void profiles_stored(struct profiles *profiles)
+{
+	strings_finish(&profiles->forgotten);
+	profiles->forgotten = (struct strings){};
+}
+
+/* What is needed. */
+
+static void need_join(struct estimates_need *to, const struct estimates_need *from)
+{
+	/* The rest says where the largest comes from. */
+	struct estimates_need smaller = from->vram_bytes > to->vram_bytes ? *to : *from;
+
+	if (from->vram_bytes > to->vram_bytes)
+		*to = *from;
+	to->known |= smaller.known;
+	to->proven |= smaller.proven;
+	to->max_vram_bytes = MAX_OF(to->max_vram_bytes, smaller.max_vram_bytes);
+	to->ram_bytes = MAX_OF(to->ram_bytes, smaller.ram_bytes);
+}
+
+struct estimates_need profiles_need(const struct daemon *daemon, const char *kind)
+{
+	const struct estimates *estimates = sched_estimates(daemon->sched);
+	const struct gpu_list *gpus = gpu_sampler_list(daemon->sampler);
+	struct estimates_need need = {};
+
+	if (!gpus || gpus->n == 0)
+		return estimates_need_get(estimates, kind, NULL);
+	for (size_t i = 0; i < gpus->n; i++) {
+		struct estimates_need one = estimates_need_get(estimates, kind, gpus->gpus[i].name);
+
+		need_join(&need, &one);
+	}
+	return need;
+}
+
+/* "14 runs peaked at 6.1 GiB (p95)" */
+static void add_measured(const struct estimates_need *need, struct text *text)
+{
+	if (need->peaks > 0)
+		text_printf(text, "%u run%s peaked at %s%s", need->peaks, PLURAL(need->peaks),
+			    SIZE_TEXT(need->p95_vram_bytes), need->peaks > 1 ? " (p95)" : "");
+	if (need->oom_vram_bytes > 0)
+		text_printf(text, "%sone ran out of memory at %s", need->peaks > 0 ? ", " : "",
+			    SIZE_TEXT(need->oom_vram_bytes));
+}
+
+bool profiles_check(const struct estimates_need *need, const struct place_request *request,
+		    char text[PROFILES_WARNING_MAX])
+{
+	uint64_t said = request->vram_bytes, wanted = need->vram_bytes;
+	bool small = (need->proven && said < need->p95_vram_bytes) || said < need->oom_vram_bytes;
+	bool waste = need->known && said > wanted + wanted / 2 && said > wanted + WASTE_MIN;
+	auto_text struct text measured = {};
+
+	if (said == 0 || wanted == 0 || request->cpu == PLACE_CPU_ONLY || (!small && !waste))
+		return false;
+	add_measured(need, &measured);
+	(void)snprintf(text, PROFILES_WARNING_MAX, "says %s; %s: %s %s", SIZE_TEXT(said),
+		       measured.data, SIZE_TEXT(wanted), small ? "is needed" : "would do");
+	return true;
+}
+
+/* JSON. */
+
+static void set_size(json_t *json, const char *name, uint64_t bytes)
+{
+	(void)json_object_set_new(json, name, jsonx_u64_if(bytes > 0, bytes));
+}
+
+static json_t *need_to_json(const struct estimates_need *need)
+{
+	json_t *json = json_object();
+
+	(void)json_object_set_new(json, "peaks", jsonx_u64(need->peaks));
+	(void)json_object_set_new(json, "known", json_boolean(need->known));
+	(void)json_object_set_new(json, "proven", json_boolean(need->proven));
+	set_size(json, "vram_bytes", need->vram_bytes);
+	set_size(json, "p95_vram_bytes", need->p95_vram_bytes);
+	set_size(json, "max_vram_bytes", need->max_vram_bytes);
+	set_size(json, "oom_vram_bytes", need->oom_vram_bytes);
+	set_size(json, "ram_bytes", need->ram_bytes);
+	set_size(json, "p95_ram_bytes", need->p95_ram_bytes);
+	return json;
+}
+
+/* The oldest first; those of tasks that ran out of memory are floors. */
+static json_t *peaks_to_json(const struct estimates_peaks *peaks)
+{
+	json_t *array = json_array();
+
+	for (unsigned i = 0; i < peaks->n; i++)
+		(void)json_array_append_new(
+		    array, json_pack("{s:o, s:b}", "bytes", jsonx_u64(peaks->bytes[i]),
+				     "out_of_memory", peaks->floors >> i & 1));
+	return array;
+}
+
+static json_t *row_to_json(const struct estimates *estimates, const struct estimates_row *row,
+			   bool all)
+{
+	struct estimates_need need = estimates_need_get(estimates, row->kind, row->model);
+	bool timed = row->samples > 0;
+	json_t *json = json_object();
+
+	(void)json_object_set_new(json, "gpu",
+				  row->model[0] ? jsonx_string_if(row->model) : json_null());
+	(void)json_object_set_new(json, "runs", jsonx_u64(row->runs));
+	(void)json_object_set_new(json, "need", need_to_json(&need));
+	(void)json_object_set_new(json, "mean_seconds", jsonx_real_if(timed, row->work_seconds, 3));
+	(void)json_object_set_new(
+	    json, "utilization_percent",
+	    jsonx_real_if(row->utilization_percent >= 0, row->utilization_percent, 1));
+	(void)json_object_set_new(json, "batch_size",
+				  jsonx_u64_if(row->batch_size > 0, row->batch_size));
+	(void)json_object_set_new(json, "first_seen_at", jsonx_time_if(row->first_at_ms));
+	(void)json_object_set_new(json, "last_seen_at", jsonx_time_if(row->last_at_ms));
+	if (!all)
+		return json;
+	(void)json_object_set_new(json, "vram_peaks", peaks_to_json(&row->vram));
+	(void)json_object_set_new(json, "ram_peaks", peaks_to_json(&row->ram));
+	set_size(json, "running_peak_vram_bytes", row->vram.open_bytes);
+	return json;
+}
+
+/* What the next one that says nothing gets, and why. */
+static void set_default(json_t *json, const struct estimates_need *need)
+{
+	auto_text struct text text = {};
+
+	add_measured(need, &text);
+	if (need->known && need->vram_bytes > 0)
+		text_printf(&text, ": with its margin %s", SIZE_TEXT(need->vram_bytes));
+	else
+		text_printf(&text,
+			    "%s%d runs have to be measured first: till then a GPU alone, or what "
+			    "--vram-default says",
+			    text.len > 0 ? "; " : "", ESTIMATES_FEW);
+	(void)json_object_set_new(
+	    json, "default_vram_bytes",
+	    jsonx_u64_if(need->known && need->vram_bytes > 0, need->vram_bytes));
+	(void)json_object_set_new(json, "default_reason", json_string(text.data));
+}
+
+/* One kind out of its rows. */
+static json_t *profile_to_json(const struct daemon *daemon, const struct estimates_row *rows,
+			       size_t n, bool all)
+{
+	struct estimates_need need = profiles_need(daemon, rows[0].kind);
+	json_t *json = json_object(), *models = json_array();
+	int64_t first = 0, last = 0;
+	uint64_t runs = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		(void)json_array_append_new(
+		    models, row_to_json(sched_estimates(daemon->sched), &rows[i], all));
+		runs += rows[i].runs;
+		last = MAX_OF(last, rows[i].last_at_ms);
+		if (rows[i].first_at_ms > 0 && (first == 0 || rows[i].first_at_ms < first))
+			first = rows[i].first_at_ms;
+	}
+	(void)json_object_set_new(json, "kind", jsonx_string_if(rows[0].kind));
+	(void)json_object_set_new(json, "runs", jsonx_u64(runs));
+	set_default(json, &need);
+	(void)json_object_set_new(json, "need", need_to_json(&need));
+	(void)json_object_set_new(json, "first_seen_at", jsonx_time_if(first));
+	(void)json_object_set_new(json, "last_seen_at", jsonx_time_if(last));
+	(void)json_object_set_new(json, "gpus", models);
+	return json;
+}
+
+static int compare_rows(const void *a, const void *b)
+{
+	const struct estimates_row *x = a, *y = b;
+	int order = strcmp(x->kind, y->kind);
+
+	return order ? order : strcmp(x->model, y->model);
+}
+
+void handle_profiles(void *data, struct api_request *request)
+{
+	struct daemon *daemon = data;
+	auto_free struct estimates_row *rows = NULL;
+	size_t n = estimates_rows(sched_estimates(daemon->sched), false, &rows);
+	json_t *profiles = json_array();
+
+	qsort(rows, n, sizeof *rows, compare_rows);
+	for (size_t i = 0, end; i < n; i = end) {
+		for (end = i + 1; end < n && strcmp(rows[i].kind, rows[end].kind) == 0;)
+			end++;
+		(void)json_array_append_new(profiles,
+					    profile_to_json(daemon, rows + i, end - i, false));
+	}
+	api_reply(request, 200, json_pack("{s:o}", "profiles", profiles));
+}
+
+static void reply_unknown(struct api_request *request, const char *kind)
+{
+	struct error err = {};
+	int r = error_set(&err, -ENOENT,
+			  "nothing was learned of the kind \"%.128s\"; `plimsoll profile list` "
+			  "names those there are",
+			  kind);
+
+	api_reply_error(request, r, &err);
+}
+
+void handle_profile(void *data, struct api_request *request)
+{
+	struct daemon *daemon = data;
+	const char *kind = api_request_name(request);
+	auto_free struct estimates_row *rows = NULL;
+	size_t n = estimates_kind_rows(sched_estimates(daemon->sched), kind, &rows);
+
+	qsort(rows, n, sizeof *rows, compare_rows);
+	if (n == 0)
+		reply_unknown(request, kind);
+	else
+		api_reply(request, 200,
+			  json_pack("{s:o}", "profile", profile_to_json(daemon, rows, n, true)));
+}
+
+static void reply_forgotten(struct daemon *daemon, struct api_request *request, unsigned n)
+{
+	tick_reply_after(
+	    daemon->tick,
+	    &(struct tick_reply){.request = request, .type = TICK_FORGOTTEN, .changed = n});
+}
+
+void handle_profile_forget(void *data, struct api_request *request)
+{
+	struct daemon *daemon = data;
+	const char *kind = api_request_name(request);
+	auto_free struct estimates_row *rows = NULL;
+	size_t n = estimates_kind_rows(sched_estimates(daemon->sched), kind, &rows);
+
+	if (n == 0) {
+		reply_unknown(request, kind);
+		return;
+	}
+	/* As it is kept: long names are cut. */
+	strings_add(&daemon->profiles->forgotten, rows[0].kind);
+	(void)estimates_forget(sched_estimates(daemon->sched), kind);
+	reply_forgotten(daemon, request, 1);
+}
+
+void handle_profiles_forget(void *data, struct api_request *request)
+{
+	struct daemon *daemon = data;
+	auto_free struct estimates_row *rows = NULL;
+	size_t n = estimates_rows(sched_estimates(daemon->sched), false, &rows);
+	unsigned kinds = 0;
+
+	qsort(rows, n, sizeof *rows, compare_rows);
+	for (size_t i = 0; i < n; i++) {
+		if (i > 0 && strcmp(rows[i].kind, rows[i - 1].kind) == 0)
+			continue;
+		strings_add(&daemon->profiles->forgotten, rows[i].kind);
+		kinds++;
+	}
+	(void)estimates_forget(sched_estimates(daemon->sched), NULL);
+	reply_forgotten(daemon, request, kinds);
+}

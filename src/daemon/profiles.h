@@ -1,0 +1,33 @@
+/*
+ * What was learned of kinds of tasks, for people: listed, shown, forgotten, and held against what
+ * somebody asks for. What is forgotten leaves the store with the next turn of the tick, and if the
+ * disk is full then, with the first that can be written.
+ */
+#pragma once
+
+#include "api/server.h"
+#include "daemon/daemon.h"
+
+struct profiles;
+
+struct profiles *profiles_create(struct daemon *daemon);
+void profiles_destroy(struct profiles *profiles);
+
+/* For the tick, as in rules.h; before what was learned is put. */
+bool profiles_are_due(const struct profiles *profiles);
+int profiles_put(struct profiles *profiles, struct error *err) MUST_CHECK;
+void profiles_stored(struct profiles *profiles);
+
+void handle_profiles(void *data, struct api_request *request);
+void handle_profile(void *data, struct api_request *request);
+void handle_profile_forget(void *data, struct api_request *request);
+void handle_profiles_forget(void *data, struct api_request *request);
+
+/* What the next task of this kind needs, on whichever GPU of the machine it lands. */
+struct estimates_need profiles_need(const struct daemon *daemon, const char *kind);
+
+/* Is what it asks for wrong, by what was measured? In words: "says 12 GiB; 14 runs peaked at 6.1
+ * GiB (p95): 7 GiB would do"; false: it is not, or nothing is known. */
+#define PROFILES_WARNING_MAX 256
+bool profiles_check(const struct estimates_need *need, const struct place_request *request,
+		    char text[PROFILES_WARNING_MAX]);

@@ -185,6 +185,12 @@ static int read_foreign(const struct event_reader *reader, struct error *err)
 		r = scenario_parse_int(reader->doc, percent, 0, 100, &event->number, err);
 	if (r == 0 && ends)
 		r = yamlx_duration(reader->doc, ends, &ms, err);
+	if (r == 0 && (value = yamlx_get(reader->node, "stays"))) {
+		bool stays = false;
+
+		r = yamlx_bool(reader->doc, value, &stays, err);
+		event->fixed |= stays;
+	}
 	event->ends_ns = ends ? ms * NS_PER_MS : SIM_TIME_NEVER;
 	if (r == 0 && event->ends_ns <= event->at_ns)
 		r = yamlx_error(reader->doc, ends, -EINVAL, err, "ends before it begins");
@@ -209,7 +215,8 @@ static const struct {
     [SIM_EVENT_UTILIZATION] = {read_percent, {"percent"}},
     [SIM_EVENT_SPEED] = {read_speed, {"factor"}},
     [SIM_EVENT_ERROR] = {read_error, {"code"}},
-    [SIM_EVENT_FOREIGN] = {read_foreign, {"vram", "name", "kind", "pid", "percent", "ends_at"}},
+    [SIM_EVENT_FOREIGN] = {read_foreign,
+			   {"vram", "name", "kind", "pid", "percent", "ends_at", "stays"}},
     [SIM_EVENT_MISMATCH] = {read_nothing, {}},
     [SIM_EVENT_NO_DRIVER] = {read_nothing, {}},
     [SIM_EVENT_DRIVER_OK] = {read_nothing, {}},

@@ -39,7 +39,7 @@ static const char *name_of(struct looker *looker, const struct host_container *c
 }
 
 static uint64_t owner(void *data, const struct gpu_process *process,
-		      char service[GPUS_JSON_SERVICE_MAX])
+		      char service[GPUS_JSON_SERVICE_MAX], bool *ret_leftover)
 {
 	struct looker *looker = data;
 	struct host_container container;

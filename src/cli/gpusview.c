@@ -204,6 +204,31 @@ static void add_pids(struct table *table, const json_t *holder)
 	table_add(table, "%s", list.data ? list.data : "");
 }
 
+/* What is to be done about the memory of a task that has ended. */
+static void add_leftovers(const json_t *holders, const json_t *gpu, struct text *text)
+{
+	unsigned long long index = jsonx_get_u64(gpu, "index", 0);
+	const json_t *holder;
+	size_t i;
+
+	json_array_foreach (holders, i, holder) {
+		long long pid =
+		    json_integer_value(json_array_get(json_object_get(holder, "pids"), 0));
+
+		if (strcmp(jsonx_get_string(holder, "kind", ""), "leftover") != 0)
+			continue;
+		text_printf(
+		    text,
+		    "    task %llu has ended, its process %lld still holds %s: kill -9 %lld; "
+		    "if it stays, reset the GPU (nvidia-smi --gpu-reset -i %llu) or reboot\n",
+		    (unsigned long long)jsonx_get_u64(holder, "task", 0), pid,
+		    jsonx_has(holder, "used_bytes")
+			? SIZE_TEXT(jsonx_get_u64(holder, "used_bytes", 0))
+			: "memory",
+		    pid, index);
+	}
+}
+
 static void add_holders(const json_t *holders, unsigned width, struct text *text)
 {
 	static const struct table_column columns[] = {
@@ -272,6 +297,7 @@ static void add_gpu(const json_t *gpus, size_t i, FILE *file, unsigned width, st
 	}
 	add_note(gpus, i, file, text);
 	add_holders(json_object_get(gpu, "holders"), width, text);
+	add_leftovers(json_object_get(gpu, "holders"), gpu, text);
 }
 
 void gpusview_render(const json_t *gpus, FILE *file, unsigned width, struct text *text)

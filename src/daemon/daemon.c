@@ -68,11 +68,11 @@ static void host_refresh(struct daemon *daemon, int64_t now_ms)
 static void pace_set(struct daemon *daemon)
 {
 	unsigned usual = daemon->options.interval_ms;
+	bool fast = sched_wants_fast_samples(daemon->sched) || sched_wants_sample(daemon->sched);
 
-	gpu_sampler_set_interval(daemon->sampler, sched_wants_fast_samples(daemon->sched) &&
-							  (usual == 0 || usual > FAST_SAMPLE_MS)
-						      ? FAST_SAMPLE_MS
-						      : 0);
+	if (usual > 0 && usual <= FAST_SAMPLE_MS)
+		fast = false;
+	gpu_sampler_set_interval(daemon->sampler, fast ? FAST_SAMPLE_MS : 0);
 }
 
 static void on_gpus(void *data, const struct gpu_list *list)

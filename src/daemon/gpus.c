@@ -50,15 +50,23 @@ static void service_name(const struct asker *asker, const struct gpu_process *pr
 }
 
 static uint64_t owner(void *data, const struct gpu_process *process,
-		      char service[GPUS_JSON_SERVICE_MAX])
+		      char service[GPUS_JSON_SERVICE_MAX], bool *ret_leftover)
 {
 	const struct asker *asker = data;
-	uint64_t task = usage_owner(asker->daemon->usage, process);
+	uint64_t task = 0;
 
-	if (task == USAGE_GONE)
+	switch (usage_owner(asker->daemon->usage, process, &task)) {
+	case USAGE_GONE:
 		return GPUS_JSON_GONE;
-	if (task == 0)
+	case USAGE_LEFTOVER:
+		*ret_leftover = true;
+		break;
+	case USAGE_FOREIGN:
 		service_name(asker, process, service);
+		break;
+	case USAGE_TASK:
+		break;
+	}
 	return task;
 }
 

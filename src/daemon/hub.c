@@ -257,3 +257,18 @@ void hub_gpu_event(struct hub *hub, const struct gpu_event *event)
 	push_line(hub, json, 0);
 	hub_flush(hub);
 }
+
+void hub_leftover(struct hub *hub, const struct gpu *gpu, const struct gpu_process *process,
+		  uint64_t task, const char *text)
+{
+	json_t *json = event_new("leftover");
+
+	(void)json_object_set_new(json, "uuid", jsonx_string_if(gpu->uuid));
+	(void)json_object_set_new(json, "task", jsonx_u64(task));
+	(void)json_object_set_new(json, "pid", json_integer(process->pid));
+	(void)json_object_set_new(json, "used_bytes",
+				  jsonx_u64_if(process->used_known, process->used_bytes));
+	(void)json_object_set_new(json, "text", jsonx_string_if(text));
+	push_line(hub, json, 0);
+	hub_flush(hub);
+}

@@ -20,5 +20,9 @@ void hub_starts(struct hub *hub, const struct sched_action *actions, size_t n);
 void hub_gpus(struct hub *hub, const struct gpu_list *list);
 void hub_gpu_event(struct hub *hub, const struct gpu_event *event);
 
+/* A process of a task that has ended still holds memory there. */
+void hub_leftover(struct hub *hub, const struct gpu *gpu, const struct gpu_process *process,
+		  uint64_t task, const char *text);
+
 /* Write what waits. The tick does so at its end. */
 void hub_flush(struct hub *hub);

@@ -29,7 +29,7 @@
 #define RECORDS_LOST  "the supervisor's records of it were lost: it may be running still"
 /* Between looks at the GPUs asked for because something came to one or left it: a look costs
  * milliseconds of NVML, and hundreds may come and go in a second. */
-#define LOOK_MS 100
+#define LOOK_MS 50
 
 struct attempt_id {
 	char text[ATTEMPT_MAX];
@@ -44,6 +44,7 @@ struct runner {
 	uid_t environment_uid;
 	struct strings env;
 	int64_t looked_at_ms;      /* monotonic; 0 = never */
+	uv_timer_t look;           /* put off for LOOK_MS */
 	struct attempt_id *to_ack; /* reported, not yet committed */
 	size_t n_to_ack, room_to_ack;
 };
@@ -300,15 +301,27 @@ void runner_committed(struct runner *runner)
 	runner->n_to_ack = kept;
 }
 
-/* `must`: something waits for a look that begins after this. */
-static void look_at_gpus(struct runner *runner, bool must)
+static void look_now(struct runner *runner)
 {
-	int64_t now = monotonic_now_ms();
-
-	if (!must && runner->looked_at_ms > 0 && now - runner->looked_at_ms < LOOK_MS)
-		return;
-	runner->looked_at_ms = now;
+	runner->looked_at_ms = monotonic_now_ms();
+	(void)uv_timer_stop(&runner->look);
 	gpu_sampler_kick(runner->daemon->sampler);
+}
+
+static void on_look(uv_timer_t *timer)
+{
+	look_now(timer->data);
+}
+
+/* Soon, by a look that begins after this. */
+static void look_at_gpus(struct runner *runner)
+{
+	int64_t since = monotonic_now_ms() - runner->looked_at_ms;
+
+	if (runner->looked_at_ms == 0 || since >= LOOK_MS)
+		look_now(runner);
+	else if (!uv_is_active((uv_handle_t *)&runner->look))
+		(void)uv_timer_start(&runner->look, on_look, (uint64_t)(LOOK_MS - since), 0);
 }
 
 /* The attempt is sched's current one of that task. What is not is reported here and left alone. */
@@ -359,7 +372,7 @@ static void on_started(void *arg, const struct supervisor_started *started)
 	(void)sched_started(daemon->sched, id, attempt,
 			    clock_now_ms(daemon->clock)); /* may be known */
 	if (current->n_gpus > 0)
-		look_at_gpus(runner, false);
+		look_at_gpus(runner);
 	tick_request(daemon->tick);
 }
 
@@ -416,7 +429,7 @@ static void on_ended(void *arg, const struct supervisor_ended *ended)
 		outcome_classify(runner->patterns, ended, &facts, &outcome);
 		owner_rights_end(&rights);
 		if (!on_cpu)
-			look_at_gpus(runner, outcome.outcome != SCHED_OK);
+			look_at_gpus(runner);
 		(void)sched_ended(
 		    daemon->sched,
 		    &(struct sched_end){
@@ -539,6 +552,8 @@ int runner_create(struct daemon *daemon, struct runner **ret_runner, struct erro
 	int r;
 
 	runner->daemon = daemon;
+	(void)uv_timer_init(&daemon->loop, &runner->look);
+	runner->look.data = runner;
 	if (oom_patterns_load(NULL, NULL, 0, &runner->patterns, err) < 0)
 		log_warning("out of memory cannot be told from other failures: %s",
 			    error_text(err));
@@ -552,6 +567,11 @@ int runner_create(struct daemon *daemon, struct runner **ret_runner, struct erro
 	return 0;
 }
 
+static void on_look_closed(uv_handle_t *handle)
+{
+	free(handle->data);
+}
+
 void runner_destroy(struct runner *runner)
 {
 	if (!runner)
@@ -560,5 +580,5 @@ void runner_destroy(struct runner *runner)
 	oom_patterns_destroy(runner->patterns);
 	strings_finish(&runner->env);
 	free(runner->to_ack);
-	free(runner);
+	uv_close((uv_handle_t *)&runner->look, on_look_closed);
 }

@@ -1,17 +1,22 @@
 /*
  * There are as many leaders as tasks run at once, and few processes on GPUs: both are walked, no
  * index is kept. Each owner is asked of /proc once a sample, and remembered until the next: whoever
- * is shown the sample sees the owners its sums were made with. That memory also knows a process of
- * a task that has ended, which the driver still lists: it is gone, and nobody's.
+ * is shown the sample sees the owners its sums were made with. That memory also tells whose a
+ * process was that cannot be asked any more, or whose task has ended: what the driver still lists
+ * of it has not come back. It says so once it was seen twice, for LEFT_MS; a driver takes a moment.
  */
 #include "daemon/usage.h"
 
+#include "daemon/hub.h"
 #include "host/process.h"
+#include "util/log.h"
 #include "util/pidref.h"
+#include "util/size.h"
 
 #include <string.h>
 
 #define ANCESTORS_MAX 64
+#define LEFT_MS       2000
 
 struct leader {
 	uint64_t task;
@@ -23,7 +28,10 @@ struct leader {
 struct seen {
 	pid_t pid;
 	uint64_t start_time;
-	uint64_t task; /* USAGE_GONE: it is no more */
+	uint64_t task;
+	unsigned attempt;
+	int64_t left_ms; /* first seen after its task's end; 0 = not */
+	bool left_said;
 };
 
 struct usage {
@@ -113,45 +121,89 @@ static const struct seen *seen_find(const struct seen *seen, size_t n,
 	return NULL;
 }
 
-/* It was ours in the sample before and is no more: its task has ended, or it alone. */
-static bool is_gone(const struct usage *usage, const struct gpu_process *process)
+static unsigned attempt_now(const struct usage *usage, uint64_t id)
 {
-	const struct seen *seen = seen_find(usage->before, usage->n_before, process);
-	struct host_process now;
+	const struct sched_task *task = sched_find(usage->daemon->sched, id);
+	const struct sched_attempt *attempt = task ? sched_task_attempt(task) : NULL;
 
-	return seen &&
-	       (host_process_read(usage->daemon->host, process->pid, &now) < 0 ||
-		now.state == 'Z' || (seen->start_time != 0 && now.start_time != seen->start_time));
+	return attempt ? attempt->number : 0;
 }
 
-/* Asked once per process of a new sample. */
-static uint64_t owner_note(struct usage *usage, const struct gpu_process *process)
+/* When its attempt ended; 0 = it goes on. One that is forgotten ended long ago. */
+static int64_t end_of(const struct usage *usage, const struct seen *seen)
 {
-	uint64_t task = owner_ask(usage, process->pid), start_time = process->start_time;
+	const struct sched_task *task = sched_find(usage->daemon->sched, seen->task);
 
-	if (task == 0 && is_gone(usage, process))
-		task = USAGE_GONE;
-	if (task == 0)
+	for (unsigned i = 0; task && i < task->n_attempts; i++)
+		if (task->attempts[i].number == seen->attempt)
+			return task->attempts[i].ended_at_ms;
+	return 1;
+}
+
+static void left_say(const struct usage *usage, const struct gpu *gpu,
+		     const struct gpu_process *process, struct seen *seen)
+{
+	char *text =
+	    mem_printf("task %llu has ended, its process %d still holds %s on GPU %u: kill -9 %d; "
+		       "if it stays, "
+		       "only a reset of the GPU (nvidia-smi --gpu-reset -i %u) or a reboot helps",
+		       (unsigned long long)seen->task, (int)process->pid,
+		       process->used_known ? SIZE_TEXT(process->used_bytes) : "memory", gpu->index,
+		       (int)process->pid, gpu->index);
+
+	log_warning("%s", text);
+	hub_leftover(usage->daemon->hub, gpu, process, seen->task, text);
+	free(text);
+	seen->left_said = true;
+}
+
+static void left_note(const struct usage *usage, const struct gpu *gpu,
+		      const struct gpu_process *process, struct seen *seen, int64_t sampled_at_ms)
+{
+	int64_t ended = end_of(usage, seen);
+
+	if (ended == 0 || ended >= sampled_at_ms)
+		return;
+	if (seen->left_ms == 0)
+		seen->left_ms = sampled_at_ms;
+	if (!seen->left_said && sampled_at_ms - seen->left_ms >= LEFT_MS)
+		left_say(usage, gpu, process, seen);
+}
+
+/* Asked once per process of a new sample: the task whose use it is; 0 = none. */
+static uint64_t owner_note(struct usage *usage, const struct gpu *gpu,
+			   const struct gpu_process *process, int64_t sampled_at_ms)
+{
+	const struct seen *before = seen_find(usage->before, usage->n_before, process);
+	struct seen seen = before ? *before : (struct seen){.pid = process->pid};
+	uint64_t task = owner_ask(usage, process->pid);
+
+	if (task == 0 && !before)
 		return 0;
-	if (start_time == 0 && pid_start_time(process->pid, &start_time) < 0)
-		start_time = 0; /* any */
+	if (task > 0 && (task != seen.task || seen.attempt != attempt_now(usage, task)))
+		seen = (struct seen){
+		    .pid = process->pid, .task = task, .attempt = attempt_now(usage, task)};
+	if (seen.start_time == 0)
+		seen.start_time = process->start_time;
+	if (seen.start_time == 0 && pid_start_time(process->pid, &seen.start_time) < 0)
+		seen.start_time = 0; /* any */
+	left_note(usage, gpu, process, &seen, sampled_at_ms);
 	ARRAY_GROW(usage->seen, usage->n_seen, usage->room_seen);
-	usage->seen[usage->n_seen++] =
-	    (struct seen){.pid = process->pid, .start_time = start_time, .task = task};
-	return task;
+	usage->seen[usage->n_seen++] = seen;
+	return end_of(usage, &seen) == 0 ? seen.task : 0;
 }
 
-uint64_t usage_owner(const struct usage *usage, const struct gpu_process *process)
+enum usage_owner usage_owner(const struct usage *usage, const struct gpu_process *process,
+			     uint64_t *ret_task)
 {
 	const struct seen *seen = seen_find(usage->seen, usage->n_seen, process);
-	const struct sched_task *task;
 
-	if (!seen || seen->task == USAGE_GONE)
-		return seen ? USAGE_GONE : 0;
-	task = sched_find(usage->daemon->sched, seen->task);
-	return task && !sched_state_is_final(task->state) && task->state != SCHED_WAITING
-		   ? seen->task
-		   : USAGE_GONE;
+	if (!seen)
+		return USAGE_FOREIGN;
+	*ret_task = seen->task;
+	if (end_of(usage, seen) == 0)
+		return USAGE_TASK;
+	return seen->left_ms > 0 ? USAGE_LEFTOVER : USAGE_GONE;
 }
 
 static void set_one(struct usage *usage, const struct gpu *gpu, const struct owned *owned,
@@ -183,17 +235,6 @@ static void set_one(struct usage *usage, const struct gpu *gpu, const struct own
 	(void)sched_set_usage(usage->daemon->sched, &use, now_ms); /* -ESRCH: it ended just now */
 }
 
-static void set_gone(struct usage *usage, const struct gpu *gpu, const struct owned *owned,
-		     int64_t now_ms)
-{
-	uint64_t bytes = 0;
-
-	for (size_t i = 0; i < gpu->n_processes; i++)
-		if (owned[i].task == USAGE_GONE && owned[i].process->used_known)
-			bytes += owned[i].process->used_bytes;
-	sched_set_gone(usage->daemon->sched, gpu->uuid, bytes, now_ms);
-}
-
 static bool is_granted(const struct sched_task *task, const char *uuid)
 {
 	const struct sched_attempt *attempt = sched_task_attempt(task);
@@ -204,7 +245,8 @@ static bool is_granted(const struct sched_task *task, const char *uuid)
 	return false;
 }
 
-static void sample_gpu(struct usage *usage, const struct gpu *gpu, int64_t now_ms)
+static void sample_gpu(struct usage *usage, const struct gpu *gpu, int64_t sampled_at_ms,
+		       int64_t now_ms)
 {
 	auto_free struct owned *owned = mem_calloc(gpu->n_processes + 1, sizeof *owned);
 	auto_free uint64_t *tasks = NULL;
@@ -213,9 +255,8 @@ static void sample_gpu(struct usage *usage, const struct gpu *gpu, int64_t now_m
 	for (size_t i = 0; i < gpu->n_processes; i++)
 		owned[i] = (struct owned){
 		    .process = &gpu->processes[i],
-		    .task = owner_note(usage, &gpu->processes[i]),
+		    .task = owner_note(usage, gpu, &gpu->processes[i], sampled_at_ms),
 		};
-	set_gone(usage, gpu, owned, now_ms);
 	/* The ids first: telling sched ends the walk over its tasks. */
 	for (const struct sched_task *task = sched_first_active(usage->daemon->sched); task;
 	     task = sched_next_active(task))
@@ -240,5 +281,5 @@ void usage_sample(struct usage *usage, const struct gpu_list *list, int64_t now_
 		return;
 	for (size_t i = 0; i < list->n; i++)
 		if (gpu_is_usable(&list->gpus[i]))
-			sample_gpu(usage, &list->gpus[i], now_ms);
+			sample_gpu(usage, &list->gpus[i], list->sampled_at_ms, now_ms);
 }

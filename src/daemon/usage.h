@@ -13,11 +13,16 @@ void usage_destroy(struct usage *usage);
 void usage_set_leader(struct usage *usage, uint64_t task, pid_t pid, uint64_t start_time);
 void usage_remove(struct usage *usage, uint64_t task);
 
-/* The task a process of the last sample belongs to, as it was when the sample came (so this and the
- * ledger are of one mind). 0 = none of ours. USAGE_GONE: it was one of an ended task's; what it
- * used is free. */
-#define USAGE_GONE UINT64_MAX
-uint64_t usage_owner(const struct usage *usage, const struct gpu_process *process);
+/* Whose is a process of the last sample, as it was when the sample came (so this and the ledger are
+ * of one mind). */
+enum usage_owner {
+	USAGE_FOREIGN,
+	USAGE_TASK,     /* of a task that has not ended */
+	USAGE_GONE,     /* of one that has ended since the sample */
+	USAGE_LEFTOVER, /* of one that had ended before: its memory has not come back */
+};
+enum usage_owner usage_owner(const struct usage *usage, const struct gpu_process *process,
+			     uint64_t *ret_task);
 
 /* Tell sched what its running attempts use, from this sample. */
 void usage_sample(struct usage *usage, const struct gpu_list *list, int64_t now_ms);

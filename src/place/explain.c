@@ -297,14 +297,23 @@ static void say_ends(const struct ends *ends, struct reason *reason)
 
 static void explain_room(const struct ledger_gpu *g, struct reason *reason)
 {
+	bool any = g->n_tasks > 0;
+
 	reason_add(reason, "has room for %s", SIZE_TEXT(g->room_bytes));
 	if (g->n_tasks > 0)
 		reason_add(reason, " (%u task%s hold%s %s", g->n_tasks, g->n_tasks == 1 ? "" : "s",
 			   g->n_tasks == 1 ? "s" : "", SIZE_TEXT(g->ours_bytes));
-	if (g->foreign_bytes >= 64 * MIB)
-		reason_add(reason, "%s%s used by others", g->n_tasks > 0 ? ", " : " (",
+	if (g->foreign_bytes >= 64 * MIB) {
+		reason_add(reason, "%s%s used by others", any ? ", " : " (",
 			   SIZE_TEXT(g->foreign_bytes));
-	if (g->n_tasks > 0 || g->foreign_bytes >= 64 * MIB)
+		any = true;
+	}
+	if (g->held_bytes > 0) {
+		reason_add(reason, "%s%s kept for services or not yet seen to be back",
+			   any ? ", " : " (", SIZE_TEXT(g->held_bytes));
+		any = true;
+	}
+	if (any)
 		reason_add(reason, ")");
 }
 
@@ -407,6 +416,18 @@ static void explain_gpu(const struct place_view *view, const struct fit_counts *
 	case FIT_MAX_TASKS:
 		reason_add(reason, "has %u task%s, as many as it may", g->n_tasks,
 			   g->n_tasks == 1 ? "" : "s");
+		break;
+	case FIT_RETURNING:
+		reason_add(reason, "had a task that ran out of memory; whether that is back shows "
+				   "in a moment");
+		break;
+	case FIT_UNPROVEN:
+		reason_add(reason,
+			   "runs %u task%s of kinds never measured, as this one's: it starts when "
+			   "what %s has settled (about %s)",
+			   g->n_unproven, g->n_unproven == 1 ? "" : "s",
+			   g->n_unproven == 1 ? "it uses" : "they use",
+			   SECONDS_TEXT(fit_moment_seconds(view->ledger, task->request, gpu)));
 		break;
 	case FIT_START_LOCK:
 		reason_add(reason, "has a task that takes what is free there and has not settled");

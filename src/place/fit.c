@@ -249,6 +249,15 @@ static double stagger_left(const struct ledger *ledger, const struct place_reque
 	return since >= 0 && since < stagger ? stagger - since : 0;
 }
 
+/* With all the others there of which nothing is known, at the most they may need? */
+static bool is_doubtful(const struct ledger_gpu *g, const struct place_request *request)
+{
+	uint64_t word = fit_vram(g, request);
+
+	return g->n_unproven > 0 && word > 0 && g->vram_known &&
+	       saturate_add(g->unproven_bytes, ledger_doubt(word)) > g->room_bytes;
+}
+
 /* Those that are over by themselves in a moment. */
 static enum fit fit_moment(const struct ledger *ledger, const struct place_request *request,
 			   size_t gpu)
@@ -256,6 +265,10 @@ static enum fit fit_moment(const struct ledger *ledger, const struct place_reque
 	const struct ledger_gpu *g = &ledger->gpus[gpu];
 	bool unsized = !place_request_is_sized(request) && request->max_per_gpu == 0;
 
+	if (g->hold_closed)
+		return FIT_RETURNING;
+	if (request->unproven && is_doubtful(g, request))
+		return FIT_UNPROVEN;
 	if (g->start_locked)
 		return FIT_START_LOCK;
 	if (g->n_unsettled > 0 && (request->start_lock || unsized))
@@ -270,8 +283,11 @@ double fit_moment_seconds(const struct ledger *ledger, const struct place_reques
 {
 	double stagger = stagger_left(ledger, request, gpu);
 	enum fit fit = fit_moment(ledger, request, gpu);
+	double settle = fit == FIT_RETURNING  ? FIT_RETURN_SECONDS
+			: fit == FIT_UNPROVEN ? FIT_PROVE_SECONDS
+					      : FIT_SETTLE_SECONDS;
 
-	return fit == FIT_OK || fit == FIT_STAGGER ? stagger : MAX_OF(stagger, FIT_SETTLE_SECONDS);
+	return fit == FIT_OK || fit == FIT_STAGGER ? stagger : MAX_OF(stagger, settle);
 }
 
 enum fit fit_state(const struct ledger_gpu *g, const struct place_request *request,

@@ -24,10 +24,12 @@ enum fit {
 	FIT_ROOM,         /* not enough room now */
 	FIT_UNSIZED,      /* one task that did not say its VRAM is there already */
 	FIT_MAX_PER_GPU,  /* its batch has its number of tasks there */
-	FIT_START_LOCK,   /* what sizes itself from free memory has just started there */
-	FIT_RAMPING,      /* it has to know what is free, and what is there has not settled */
-	FIT_STAGGER,      /* the last start there is too recent */
-	FIT_RESERVED,     /* kept for one that has waited long (reserve.h); of the host too */
+	FIT_RETURNING,    /* a task ran out of memory there, and it is not known to be back */
+	FIT_UNPROVEN,   /* others there whose kind was never measured may need more than they say */
+	FIT_START_LOCK, /* what sizes itself from free memory has just started there */
+	FIT_RAMPING,    /* it has to know what is free, and what is there has not settled */
+	FIT_STAGGER,    /* the last start there is too recent */
+	FIT_RESERVED,   /* kept for one that has waited long (reserve.h); of the host too */
 	/* of the host and of the batch */
 	FIT_RAM,
 	FIT_CPUS,
@@ -93,9 +95,16 @@ enum fit fit_state(const struct ledger_gpu *gpu, const struct place_request *req
 /* How much the request likes a GPU: 0 is best. */
 unsigned fit_tier(const struct ledger_gpu *gpu, const struct place_request *request);
 
-/* Of FIT_START_LOCK, FIT_RAMPING and FIT_STAGGER, which are over by themselves: seconds until they
+/*
+ * Requests of kinds that were never measured (request.unproven) are words. One of them starts where
+ * it fits; beside others that have not settled either, only while all of them fit at the
+ * most they may need (ledger_doubt()). Once their use has settled it is what counts.
+ *
+ * Of FIT_RETURNING to FIT_STAGGER, which are over by themselves: seconds until they
  * are, where that is known (the stagger), else about FIT_SETTLE_SECONDS; 0 = none of them holds. */
 #define FIT_SETTLE_SECONDS 5.0
+#define FIT_PROVE_SECONDS  3.0 /* FIT_UNPROVEN */
+#define FIT_RETURN_SECONDS 0.5 /* FIT_RETURNING */
 double fit_moment_seconds(const struct ledger *ledger, const struct place_request *request,
 			  size_t gpu);
 

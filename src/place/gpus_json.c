@@ -55,8 +55,12 @@ static json_t *holder_of(struct holders *h, const struct gpu_process *process)
 {
 	char service[GPUS_JSON_SERVICE_MAX] = "";
 	const struct gpus_json_options *options = h->options;
-	uint64_t task = options->owner ? options->owner(options->data, process, service) : 0;
-	const char *kind = task > 0 ? "task" : service[0] ? "service" : "foreign";
+	bool left = false;
+	uint64_t task = options->owner ? options->owner(options->data, process, service, &left) : 0;
+	const char *kind = left         ? "leftover"
+			   : task > 0   ? "task"
+			   : service[0] ? "service"
+					: "foreign";
 	const char *name = service[0] ? service : process->name;
 	auto_json json_t *key = NULL;
 	json_t *holder;

@@ -23,9 +23,9 @@ struct gpus_json_options {
 	size_t n_tasks;
 	/* Whose is a process: the id of a task, else 0 and, when it belongs to a service (container
 	 * or unit), that one's name in `service`. GPUS_JSON_GONE: it has ended and is left out.
-	 * NULL: everything is foreign. */
+	 * `*ret_leftover` (false): that task has ended. NULL: everything is foreign. */
 	uint64_t (*owner)(void *data, const struct gpu_process *process,
-			  char service[GPUS_JSON_SERVICE_MAX]);
+			  char service[GPUS_JSON_SERVICE_MAX], bool *ret_leftover);
 	void *data;
 };
 

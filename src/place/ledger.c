@@ -127,6 +127,13 @@ static void note_start(struct ledger_gpu *gpu, double seconds_ago)
 		gpu->seconds_since_start = seconds_ago;
 }
 
+static void add_doubt(struct ledger_gpu *gpu, uint64_t word, uint64_t used)
+{
+	gpu->n_unproven++;
+	gpu->unproven_bytes =
+	    saturate_add(gpu->unproven_bytes, saturate_sub(ledger_doubt(word), MAX_OF(word, used)));
+}
+
 static void add_allocation(struct ledger_gpu *gpu, const struct ledger_allocation *a)
 {
 	uint64_t used = a->used_known ? a->used_bytes : a->vram_bytes;
@@ -135,6 +142,8 @@ static void add_allocation(struct ledger_gpu *gpu, const struct ledger_allocatio
 	gpu->held_exclusive |= a->exclusive;
 	gpu->n_unsettled += !a->settled;
 	gpu->start_locked |= a->start_lock && !a->settled;
+	if (a->unproven)
+		add_doubt(gpu, a->vram_bytes, used);
 	note_start(gpu, a->seconds_since_start);
 	gpu->allocated_bytes = saturate_add(gpu->allocated_bytes, a->vram_bytes);
 	gpu->ours_bytes = saturate_add(gpu->ours_bytes, MAX_OF(a->vram_bytes, used));
@@ -282,6 +291,8 @@ void ledger_book(struct ledger *ledger, const size_t *gpus, size_t n_gpus,
 		vram = place_request_vram(request, gpu->load_line_bytes);
 		gpu->allocated_bytes = saturate_add(gpu->allocated_bytes, vram);
 		gpu->ours_bytes = saturate_add(gpu->ours_bytes, vram);
+		if (request->unproven)
+			add_doubt(gpu, vram, 0);
 		settle_gpu(gpu);
 	}
 	ledger->ram_room_bytes = saturate_sub(ledger->ram_room_bytes, request->ram_bytes);

@@ -45,7 +45,11 @@ struct ledger_gpu {
 	 * from the memory that is free. */
 	unsigned n_unsettled;
 	bool start_locked;
-	bool hold_closed; /* by a hold */
+	/* Of ours: nothing of their kind was ever measured and they have not settled; and what they
+	 * may need beyond what is counted for them. */
+	unsigned n_unproven;
+	uint64_t unproven_bytes;
+	bool hold_closed; /* a hold lets nothing start */
 	/* Since the last start here; negative: none is known. Whoever knows of a task that started
 	 * here and has ended already writes it in. */
 	double seconds_since_start;
@@ -80,6 +84,7 @@ struct ledger_allocation {
 	unsigned cpu_milli;
 	bool exclusive;
 	bool start_lock;            /* as requested */
+	bool unproven;              /* nothing of its kind was ever measured, nor of itself */
 	bool settled;               /* what it uses does not grow any more */
 	double seconds_since_start; /* negative: not known */
 };
@@ -135,6 +140,23 @@ static inline enum gpu_link ledger_link(const struct ledger *ledger, size_t a, s
 {
 	return ledger->links ? (enum gpu_link)ledger->links[a * ledger->n_gpus + b]
 			     : GPU_LINK_UNKNOWN;
+}
+
+/* What tasks of ours can have of a GPU at all: its load line less what is others'. */
+static inline uint64_t ledger_capacity(const struct ledger_gpu *gpu)
+{
+	uint64_t left = gpu->load_line_bytes > gpu->foreign_bytes
+			    ? gpu->load_line_bytes - gpu->foreign_bytes
+			    : 0;
+
+	return left > gpu->held_bytes ? left - gpu->held_bytes : 0;
+}
+
+/* The most that something may need which was never measured, by its word: that may be too small by
+ * 60 %. */
+static inline uint64_t ledger_doubt(uint64_t word_bytes)
+{
+	return word_bytes > UINT64_MAX / 5 ? UINT64_MAX / 2 : word_bytes * 5 / 2;
 }
 
 /* The default reserve of a GPU. */

@@ -79,7 +79,7 @@ static void read_lanes(struct model *m, const struct place_view *view)
 		lane->vram_known = g->vram_known;
 		lane->room = g->room_bytes;
 		lane->load_line = g->load_line_bytes;
-		lane->line = saturate_sub(g->load_line_bytes, g->foreign_bytes);
+		lane->line = ledger_capacity(g);
 		lane->n_tasks = g->n_tasks;
 		lane->held = g->held_exclusive;
 		lane->max_tasks = g->max_tasks;

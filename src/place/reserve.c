@@ -237,10 +237,9 @@ static void release(struct ledger_gpu *g, const struct place_request *gone)
 {
 	g->n_tasks -= g->n_tasks > 0;
 	g->held_exclusive &= !gone->exclusive;
-	g->room_bytes = MIN_OF(saturate_add(g->room_bytes, fit_vram(g, gone)),
-			       saturate_sub(g->load_line_bytes, g->foreign_bytes));
+	g->room_bytes = MIN_OF(saturate_add(g->room_bytes, fit_vram(g, gone)), ledger_capacity(g));
 	if (g->n_tasks == 0)
-		g->room_bytes = saturate_sub(g->load_line_bytes, g->foreign_bytes);
+		g->room_bytes = ledger_capacity(g);
 }
 
 /* The time from which a GPU takes the task, those on it ending in the order of plan->ends. Infinite

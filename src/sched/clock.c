@@ -71,8 +71,8 @@ static void clock_moved(struct sched *sched, int64_t by)
 	}
 	/* What is older or newer than the last sample stays that. */
 	move(&sched->gpus->sampled_at_ms, by);
-	for (size_t i = 0; i < sched->n_ghosts; i++)
-		move(&sched->ghosts[i].sampled_at_ms, by);
+	for (size_t i = 0; i < sched->n_leaving; i++)
+		move(&sched->leaving[i].ended_ms, by);
 	move(&sched->population_ms, by);
 	move(&sched->last_queued_ms, by);
 	move(&sched->restored_ms, by);

@@ -304,6 +304,7 @@ int end_apply(struct sched *sched, struct task_node *t, const struct sched_end *
 		event = failure_event(sched, t, end, &outcome, now_ms);
 	}
 	attempt_close(t, outcome, end->ended_at_ms > 0 ? end->ended_at_ms : now_ms);
+	run_leave(sched, t);
 	end_reason(t, end, outcome, event);
 	t->pub.start_failures = t->pub.start_refusals = 0;
 	t->pub.overtime = false;

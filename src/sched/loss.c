@@ -55,7 +55,6 @@ bool loss_await(struct sched *sched, struct task_node *t, const struct sched_end
 	/* Before the first sample of a new daemon there is one to come. */
 	if (source != GPU_SOURCE_OK && source != GPU_SOURCE_NO_GPUS && source != GPU_SOURCE_UNKNOWN)
 		return false;
-	run_gone(sched, t);
 	run->end_waits = true;
 	run->end = *end;
 	run->end.ended_at_ms = ended_at_ms;

@@ -6,10 +6,9 @@
  * utilisation was sampled since the population last changed and is below saturation, nobody was
  * slowed down, whatever the estimates say.
  *
- * Ghosts. A sample is up to a second old. VRAM of a task that ended since is still in its "used"
- * and would look foreign; its process is gone (the supervisor reaped it), so it is taken out of
- * our copy of that very sample. A newer one may or may not have it: who knows the processes says so
- * (sched_set_gone()); taking off what is not in it would take off what others use.
+ * Leaving. That a process has ended does not mean that its memory is free: a driver may take its
+ * time, a zombie may hold it. So what an attempt held stays held until a sample that began after
+ * its end; from then on what is still there is in the device's use, and nobody's of ours.
  */
 #include "sched/sched_priv.h"
 
@@ -173,21 +172,6 @@ void run_begin(struct sched *sched, struct task_node *t, int64_t now_ms)
 	sched->population_ms = now_ms;
 }
 
-static void ghost_take(struct sched *sched, const struct ghost *ghost)
-{
-	size_t i = gpu_position(sched, ghost->uuid);
-	struct gpu *gpu;
-	uint64_t bytes;
-
-	if (i == SIZE_MAX)
-		return;
-	gpu = &sched->gpus->gpus[i];
-	bytes = MIN_OF(ghost->used_bytes, gpu->vram.used_bytes);
-	gpu->vram.used_bytes -= bytes;
-	if (gpu_has(gpu, GPU_FREE))
-		gpu->vram.free_bytes += bytes;
-}
-
 /* Its mean share of the GPU's time while it was measured, per cent; false: too little of that. */
 static bool run_share(const struct run *run, double *ret_percent)
 {
@@ -233,28 +217,25 @@ static bool run_load(const struct run *run, double *ret_percent, bool *ret_is_fl
 	return true;
 }
 
-static void ghost_add(struct sched *sched, const char *uuid, uint64_t bytes)
+void run_leave(struct sched *sched, struct task_node *t)
 {
-	struct ghost ghost = {.uuid = string_pool_get(&sched->strings, uuid),
-			      .used_bytes = bytes,
-			      .sampled_at_ms = sched->gpus->sampled_at_ms};
-
-	ghost_take(sched, &ghost);
-	ARRAY_GROW(sched->ghosts, sched->n_ghosts, sched->ghosts_room);
-	sched->ghosts[sched->n_ghosts++] = ghost;
-}
-
-void run_gone(struct sched *sched, struct task_node *t)
-{
-	struct sched_attempt *attempt = task_current(t);
+	const struct sched_attempt *attempt = task_current(t);
 
 	for (unsigned g = 0; g < attempt->n_gpus; g++) {
-		struct sched_grant *grant = &attempt->gpus[g];
+		const struct sched_grant *grant = &attempt->gpus[g];
+		uint64_t used = grant->used_known ? grant->used_bytes : 0;
+		uint64_t bytes = MAX_OF(grant->vram_bytes, used);
 
-		if (grant->used_known && grant->used_bytes > 0)
-			ghost_add(sched, grant->uuid, grant->used_bytes);
-		if (grant->used_known)
-			grant->used_bytes = 0;
+		if (bytes == 0 || sched->gpus->sampled_at_ms > attempt->ended_at_ms)
+			continue;
+		ARRAY_GROW(sched->leaving, sched->n_leaving, sched->leaving_room);
+		sched->leaving[sched->n_leaving++] = (struct leaving){
+		    .uuid = string_pool_get(&sched->strings, grant->uuid),
+		    .bytes = bytes,
+		    .used_bytes = used,
+		    .ended_ms = attempt->ended_at_ms,
+		    .out_of_memory = attempt->outcome == SCHED_OOM,
+		};
 	}
 }
 
@@ -315,36 +296,37 @@ void run_end(struct sched *sched, struct task_node *t, int64_t now_ms)
 		run_sum_up(t);
 	}
 	run_learn(sched, t);
-	run_gone(sched, t);
 	user_run(sched, t, -1, now_ms);
 	active_remove(sched, t);
 	sched->population_ms = now_ms;
 }
 
-static void ghosts_renew(struct sched *sched)
+/* A sample of that GPU which began after the end: whatever is still there, it shows. */
+static bool has_left(const struct sched *sched, const struct leaving *leaving)
+{
+	const struct gpu *gpu = gpu_list_find(sched->gpus, leaving->uuid);
+
+	if (sched->gpus->state != GPU_SOURCE_OK || sched->gpus->sampled_at_ms <= leaving->ended_ms)
+		return false;
+	return !gpu || gpu_is_usable(gpu);
+}
+
+static void leaving_look(struct sched *sched)
 {
 	size_t kept = 0;
 
-	for (size_t i = 0; i < sched->n_ghosts; i++) {
-		struct ghost ghost = sched->ghosts[i];
-
-		if (ghost.sampled_at_ms != sched->gpus->sampled_at_ms) {
-			string_pool_put(&sched->strings, ghost.uuid);
-			continue;
-		}
-		ghost_take(sched, &ghost);
-		sched->ghosts[kept++] = ghost;
+	for (size_t i = 0; i < sched->n_leaving; i++) {
+		if (has_left(sched, &sched->leaving[i]))
+			string_pool_put(&sched->strings, sched->leaving[i].uuid);
+		else
+			sched->leaving[kept++] = sched->leaving[i];
 	}
-	sched->n_ghosts = kept;
+	sched->n_leaving = kept;
 }
 
-void sched_set_gone(struct sched *sched, const char *uuid, uint64_t bytes, int64_t now_ms)
+bool sched_wants_sample(const struct sched *sched)
 {
-	time_seen(sched, now_ms);
-	if (bytes == 0 || gpu_position(sched, uuid) == SIZE_MAX)
-		return;
-	ghost_add(sched, uuid, bytes);
-	sched_touch(sched);
+	return sched->n_leaving > 0;
 }
 
 static bool gpu_is_lost(const struct sched *sched, const char *uuid)
@@ -373,7 +355,7 @@ void sched_set_gpus(struct sched *sched, const struct gpu_list *list, int64_t no
 		if (sched->gpus->gpus[i].health == GPU_HEALTH_OK)
 			sched->gpus->gpus[i].health = GPU_HEALTH_STALE;
 	}
-	ghosts_renew(sched);
+	leaving_look(sched);
 	for (struct task_node *t = sched->active; t; t = t->run->next) {
 		const struct sched_attempt *attempt = task_current(t);
 
@@ -601,9 +583,27 @@ static double since_start(const struct sched *sched, const char *uuid)
 	return -1;
 }
 
+static struct ledger_hold *holds_make(const struct sched *sched, size_t *ret_n)
+{
+	struct ledger_hold *holds = mem_calloc(sched->n_leaving + 1, sizeof *holds);
+
+	for (size_t i = 0; i < sched->n_leaving; i++) {
+		const struct leaving *leaving = &sched->leaving[i];
+
+		holds[i] = (struct ledger_hold){.bytes = leaving->bytes,
+						.used_bytes = leaving->used_bytes,
+						.is_closed = leaving->out_of_memory};
+		(void)snprintf(holds[i].uuid, sizeof holds[i].uuid, "%s", leaving->uuid);
+	}
+	*ret_n = sched->n_leaving;
+	return holds;
+}
+
 struct ledger *ledger_now(const struct sched *sched, const struct batch_node *without)
 {
 	auto_free struct ledger_allocation *allocations = NULL;
+	auto_free struct ledger_hold *holds = NULL;
+	struct ledger_options options = sched->ledger_options;
 	struct ledger *ledger;
 	size_t n = 0, room = 0;
 
@@ -611,7 +611,9 @@ struct ledger *ledger_now(const struct sched *sched, const struct batch_node *wi
 		if (!without || t->batch != without)
 			allocations_add(sched, t, &allocations, &n, &room);
 	}
-	ledger = ledger_create(sched->gpus, allocations, n, &sched->host, &sched->ledger_options);
+	holds = holds_make(sched, &options.n_holds);
+	options.holds = holds;
+	ledger = ledger_create(sched->gpus, allocations, n, &sched->host, &options);
 	/* Also of tasks that started there and are gone. */
 	for (size_t i = 0; i < ledger->n_gpus; i++)
 		ledger->gpus[i].seconds_since_start = since_start(sched, ledger->gpus[i].uuid);

@@ -52,7 +52,7 @@ void sched_destroy(struct sched *sched)
 	gpu_list_destroy(sched->gpus);
 	estimates_destroy(sched->estimates);
 	free(sched->rules);
-	free(sched->ghosts);
+	free(sched->leaving);
 	free(sched->actions);
 	free(sched->changed_tasks);
 	free(sched->changed_batches);

@@ -130,9 +130,9 @@ struct sched_usage {
 	unsigned utilization_percent;
 };
 int sched_set_usage(struct sched *sched, const struct sched_usage *usage, int64_t now_ms);
-/* Of the use in the sample, so much belongs to processes of ended attempts that are gone by now:
- * nobody's any more. After sched_set_gpus(), which forgets it when the sample is another one. */
-void sched_set_gone(struct sched *sched, const char *uuid, uint64_t bytes, int64_t now_ms);
+/* Something has ended, and what it held is not free before a sample that begins from now on has
+ * shown it; after an out of memory nothing starts on that GPU before. Take one soon. */
+bool sched_wants_sample(const struct sched *sched);
 /*
  * Overruns. A task that uses more VRAM than it was granted, by 5 % and at least 128 MiB, for
  * SCHED_OVERRUN_SAMPLES samples in a row is one: it is said (its attempt's `overrun`), and what

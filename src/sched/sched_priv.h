@@ -146,12 +146,13 @@ struct task_node {
 	bool delayed, blocked, changed, stored;
 };
 
-/* VRAM of an attempt that ended after the sample was taken: still in that sample, no more on the
- * GPU. */
-struct ghost {
-	const char *uuid;
+/* An attempt that has ended, and no sample was taken since: what it held is not free yet. */
+struct leaving {
+	const char *uuid; /* of the pool */
+	uint64_t bytes;   /* max(granted, used) */
 	uint64_t used_bytes;
-	int64_t sampled_at_ms; /* of the sample it is in */
+	int64_t ended_ms;
+	bool out_of_memory; /* then nothing at all starts there */
 };
 
 /* The placer's view, as of the last step or question. */
@@ -198,8 +199,8 @@ struct sched {
 	struct ledger_options ledger_options;
 	struct ledger_rule *rules;
 	struct estimates *estimates;
-	struct ghost *ghosts;
-	size_t n_ghosts, ghosts_room;
+	struct leaving *leaving;
+	size_t n_leaving, leaving_room;
 	uint64_t round_robin;
 	int64_t stop_grace_ms;
 	int64_t last_ms;         /* time of the last call */
@@ -363,8 +364,9 @@ void time_seen(struct sched *sched, int64_t now_ms);
 /* machine.c: GPUs, use, work. */
 void work_account(struct sched *sched, int64_t now_ms); /* before anything comes or leaves */
 void run_begin(struct sched *sched, struct task_node *t, int64_t now_ms);
-/* Its processes are gone: what they used in the present sample is free. */
-void run_gone(struct sched *sched, struct task_node *t);
+/* Its processes have ended: what they held is free when a sample has shown it. After its end is on
+ * record. */
+void run_leave(struct sched *sched, struct task_node *t);
 void run_end(struct sched *sched, struct task_node *t, int64_t now_ms);
 struct ledger *ledger_now(const struct sched *sched, const struct batch_node *without);
 size_t gpu_position(const struct sched *sched, const char *uuid);   /* SIZE_MAX: not there */

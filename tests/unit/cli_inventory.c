@@ -44,7 +44,7 @@ static struct gpu_list *machine(void)
 }
 
 static uint64_t owner(void *data, const struct gpu_process *process,
-		      char service[GPUS_JSON_SERVICE_MAX])
+		      char service[GPUS_JSON_SERVICE_MAX], bool *ret_leftover)
 {
 	(void)data;
 	(void)snprintf(service, GPUS_JSON_SERVICE_MAX, "%s", process->container);

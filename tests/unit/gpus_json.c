@@ -40,7 +40,7 @@ static struct gpu_list *list_of_test(void)
 }
 
 static uint64_t owner(void *data, const struct gpu_process *process,
-		      char service[GPUS_JSON_SERVICE_MAX])
+		      char service[GPUS_JSON_SERVICE_MAX], bool *ret_leftover)
 {
 	if (process->pid / 100 == 2)
 		(void)snprintf(service, GPUS_JSON_SERVICE_MAX, "docker llm");

@@ -138,9 +138,10 @@ static UNUSED void ended(struct box *b, uint64_t id, enum sched_outcome outcome)
 				      .exit_code = outcome == SCHED_OK ? 0 : 1};
 
 	assert_int_equal(sched_ended(b->sched, &end, b->now), 0);
-	if (sched_task_attempt(sched_find(b->sched, id))->ended_at_ms > 0)
+	if (sched_task_attempt(sched_find(b->sched, id))->ended_at_ms > 0 &&
+	    !sched_wants_sample(b->sched))
 		return;
-	/* An error on a GPU is judged by the next sample. */
+	/* An error on a GPU is judged by the next sample, and what was held is free with it. */
 	b->now++;
 	box_sample(b);
 }

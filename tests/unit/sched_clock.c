@@ -213,6 +213,8 @@ static void test_pauses_and_judges(void **state)
 				     get(&c, dies)->attempts[0].started_at_ms,
 				 0);
 
+		pass(&c, 1);
+		sample(&c);
 		waits = submit(&c, spec);
 		(void)step(&c);
 		assert_int_equal(
@@ -278,6 +280,8 @@ static void test_waits(void **state)
 								 .exit_known = true},
 					     c.now),
 				 0);
+		pass(&c, 1);
+		sample(&c);
 		(void)step(&c);
 		assert_int_equal(get(&c, first)->state, SCHED_STARTING);
 		assert_int_equal(get(&c, second)->state, SCHED_WAITING);

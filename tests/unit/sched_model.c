@@ -94,7 +94,7 @@ static bool gpu_takes(struct world *w, const struct ledger_gpu *g, const struct 
 				return false;
 		}
 	}
-	return g->usable && g->vram_known && !g->closed && !g->held_exclusive &&
+	return g->usable && g->vram_known && !g->closed && !g->hold_closed && !g->held_exclusive &&
 	       request->vram_bytes <= g->room_bytes && (!request->exclusive || g->n_tasks == 0) &&
 	       (request->max_per_gpu == 0 || of_batch < request->max_per_gpu) &&
 	       (!request->pin_uuid || strcmp(request->pin_uuid, g->uuid) == 0);

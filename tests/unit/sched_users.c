@@ -112,6 +112,10 @@ static void end_some(struct town *t)
 		if (t->now - a->started_at_ms >= 60000 + (int64_t)(task->id % 60) * 1000)
 			assert_int_equal(sched_ended(t->sched, &end, t->now), 0);
 	}
+	if (sched_wants_sample(t->sched)) {
+		t->now++;
+		sample(t);
+	}
 }
 
 static struct sched_user user_of(struct town *t, uid_t uid)

@@ -175,6 +175,13 @@ const struct compose_variable *compose_env_get(const struct compose_env *env, co
 	return bsearch(&key, env->variables, env->n, sizeof *env->variables, compare_variables);
 }
 
+const char *compose_env_text(const struct compose_env *env, const char *name)
+{
+	const struct compose_variable *found = compose_env_get(env, name);
+
+	return found && found->value && *found->value ? found->value : NULL;
+}
+
 const struct compose_assignment *compose_env_commented(const struct compose_env *env,
 						       const char *name)
 {

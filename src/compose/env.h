@@ -77,6 +77,8 @@ int compose_env_nested(struct arena *arena, const struct compose_env *outer,
 		       struct compose_env *ret_env, struct error *err) MUST_CHECK;
 
 const struct compose_variable *compose_env_get(const struct compose_env *env, const char *name);
+/* The value of one; NULL: it is not set, or empty. */
+const char *compose_env_text(const struct compose_env *env, const char *name);
 /* A commented-out assignment of it in one of the files, the last one; or NULL. */
 const struct compose_assignment *compose_env_commented(const struct compose_env *env,
 						       const char *name);

@@ -1,6 +1,6 @@
 /*
- * What the parts of reading a project share: project.c finds files and keeps the order of steps,
- * include.c, extends.c and services.c do theirs.
+ * What the parts of reading a project share: project.c keeps the order of steps; find.c,
+ * documents.c, include.c, extends.c and services.c do theirs.
  */
 #pragma once
 
@@ -79,9 +79,28 @@ struct documents {
 	size_t n;
 };
 
+/* What -f, COMPOSE_FILE or the search gave. */
+struct found {
+	struct strings files; /* as given, relative to where one stands */
+	const char *dir;      /* of the project */
+};
+
+/* The files and the variables: COMPOSE_FILE may stand in the .env of the folder one stands in, and
+ * the files it names may have another folder with another .env. */
+int loader_find(struct loader *loader, struct found *found, struct compose_env *ret_env,
+		struct error *err) MUST_CHECK;
+
+static inline struct arena *loader_arena(struct loader *loader)
+{
+	return &loader->project->arena;
+}
+
 /* A file, from memory or disk; `path` absolute or relative to `dir`. */
 int loader_file(struct loader *loader, const char *dir, const char *path,
 		const struct compose_file **ret_file, struct error *err) MUST_CHECK;
+/* One that the command line names, which may be a stream. */
+int loader_given_file(struct loader *loader, const char *path, const struct compose_file **ret_file,
+		      struct error *err) MUST_CHECK;
 bool loader_exists(const struct loader *loader, const char *path);           /* and is no folder */
 char *loader_join(struct loader *loader, const char *dir, const char *path); /* arena */
 char *loader_dirname(struct loader *loader, const char *path);               /* arena */
@@ -89,6 +108,9 @@ char *loader_dirname(struct loader *loader, const char *path);               /* 
 int loader_check_memory(const struct loader *loader, const struct compose_span *span,
 			struct error *err) MUST_CHECK;
 
+/* The trees of a file with no variable filled in; those read `ahead` are given out once. */
+int loader_parse(struct loader *loader, const struct compose_file *file, struct parsed *ret_parsed,
+		 struct error *err) MUST_CHECK;
 /* The documents of a compose file, interpolated with `env`. */
 int loader_documents(struct loader *loader, const struct compose_file *file,
 		     const struct compose_env *env, struct documents *ret_documents,

@@ -236,11 +236,6 @@ static int slots_write(struct assigning *a, const struct compose_target *target,
 	return r;
 }
 
-static bool is_in_environment(const struct compose_request *request)
-{
-	return request->how == COMPOSE_RUNTIME || request->how == COMPOSE_ENVIRONMENT;
-}
-
 static bool has_ids(const struct compose_request *request)
 {
 	const struct compose_node *list = compose_get(request->node, "device_ids");
@@ -300,78 +295,6 @@ static int set_environment(struct assigning *a, const struct compose_target *tar
 	return assign_region_set(a, &region, arena_strdup(a->arena, text.data), err);
 }
 
-static bool same_bytes(const struct compose_node *one, const struct compose_node *other)
-{
-	return one && other && one->span.file && one->span.file == other->span.file &&
-	       one->span.begin == other->span.begin && one->span.end == other->span.end;
-}
-
-/* All its values are within these bytes. False: of several files. */
-static bool within(const struct compose_request *request, struct compose_span *ret_span)
-{
-	for (size_t i = 0; i < request->n_values; i++) {
-		const struct compose_span *span = &request->values[i].node->span;
-
-		if (i == 0)
-			*ret_span = *span;
-		if (span->file != ret_span->file)
-			return false;
-		ret_span->begin = MIN_OF(ret_span->begin, span->begin);
-		ret_span->end = MAX_OF(ret_span->end, span->end);
-	}
-	return request->n_values > 0;
-}
-
-/* Do the two stand in the same bytes of a compose file? */
-static bool share_bytes(const struct compose_request *one, const struct compose_request *other)
-{
-	struct compose_span ones, others;
-
-	if (!is_in_environment(one) && same_bytes(one->node, other->node))
-		return true;
-	/* There may be hundreds in each of hundreds of requests: most are far from each other. */
-	if (within(one, &ones) && within(other, &others) &&
-	    (ones.file != others.file || ones.end < others.begin || others.end < ones.begin))
-		return false;
-	for (size_t i = 0; i < one->n_values; i++) {
-		const struct compose_node *node = one->values[i].node;
-
-		if (i > 0 && node == one->values[i - 1].node)
-			continue;
-		for (size_t k = 0; k < other->n_values; k++)
-			if (same_bytes(node, other->values[k].node))
-				return true;
-	}
-	return false;
-}
-
-/* The request of another service in the same bytes, when that service is to be elsewhere; NULL: it
- * goes along, or shares nothing. */
-static const struct compose_request *sharing(const struct assigning *a,
-					     const struct compose_target *target,
-					     const struct compose_request *request,
-					     const struct compose_gpus *other)
-{
-	struct assign_set wanted = assign_wanted(a, target), final;
-
-	if (other->service == target->gpus->service || !other->service->active ||
-	    (assign_final(a, other, &final) && assign_sets_equal(&final, &wanted)))
-		return NULL;
-	for (size_t i = 0; i < other->n; i++)
-		if (share_bytes(request, &other->requests[i]))
-			return &other->requests[i];
-	return NULL;
-}
-
-static bool is_shared(const struct assigning *a, const struct compose_target *target,
-		      const struct compose_request *request)
-{
-	for (size_t i = 0; i < a->project->n; i++)
-		if (sharing(a, target, request, &a->all[i]))
-			return true;
-	return false;
-}
-
 /* What the service says in bytes that are not its own it says itself. -EXDEV: they are its own. */
 static int say_itself(struct assigning *a, const struct compose_target *target,
 		      const struct compose_request *request, struct error *err)
@@ -382,7 +305,7 @@ static int say_itself(struct assigning *a, const struct compose_target *target,
 
 	for (size_t i = 0; i < target->n_devices; i++)
 		text_printf(&text, "%s%s", i ? "," : "", ids[i]);
-	if (is_in_environment(request))
+	if (assign_is_in_environment(request))
 		r = assign_yaml_environment(a, target, request->key, text.data, err);
 	else if (request->how != COMPOSE_DEVICE_NODE && request->node->type == COMPOSE_MAP)
 		r = assign_yaml_own(a, target, request, ids, target->n_devices, err);
@@ -414,7 +337,7 @@ static int others_part(struct assigning *a, const struct compose_target *target,
 		int r = -EXDEV;
 
 		for (size_t k = 0; k < n && !shared; k++)
-			shared = sharing(a, target, request = requests[k], other);
+			shared = assign_sharing(a, target, request = requests[k], other);
 		if (!shared)
 			continue;
 		if (assign_final(a, other, &final)) {
@@ -439,10 +362,11 @@ static int set_request(struct assigning *a, const struct compose_target *target,
 {
 	const char *const *ids = ids_of(a, target, request);
 	bool is_list = request->node && request->node->type == COMPOSE_MAP &&
-		       !is_in_environment(request) && compose_get(request->node, "source") == NULL;
+		       !assign_is_in_environment(request) &&
+		       compose_get(request->node, "source") == NULL;
 	int r;
 
-	if (is_in_environment(request))
+	if (assign_is_in_environment(request))
 		return set_environment(a, target, request, ids, target->n_devices, err);
 	if (!is_list)
 		return assign_fail(target, &request->span, err,
@@ -495,7 +419,7 @@ static void note_going_along(struct assigning *a, const struct compose_target *t
 			for (size_t m = 0; m < other->n; m++)
 				shares |= (requests[k]->n_values == 0 ||
 					   !requests[k]->values[0].variable) &&
-					  share_bytes(requests[k], &other->requests[m]);
+					  assign_share_bytes(requests[k], &other->requests[m]);
 		if (other->service != target->gpus->service && !other->service->active && shares &&
 		    !(assign_final(a, other, &final) && assign_sets_equal(&final, &wanted)))
 			assign_note(a, target, "%s, which is not active, goes along",
@@ -516,7 +440,7 @@ static int set_devices(struct assigning *a, const struct compose_target *target,
 
 	for (size_t i = 0; i < n; i++) {
 		named = named && has_ids(requests[i]);
-		shared = shared || (!there && is_shared(a, target, requests[i]));
+		shared = shared || (!there && assign_is_shared(a, target, requests[i]));
 		for (size_t k = 0; k < requests[i]->n_values; k++) {
 			ARRAY_GROW(slots.items, slots.n, slots.room);
 			slots.items[slots.n++] =
@@ -638,7 +562,7 @@ static int drop_counts(struct assigning *a, const struct compose_target *target,
 	for (size_t i = 0; r == 0 && i < target->gpus->n; i++) {
 		const struct compose_request *request = &target->gpus->requests[i];
 
-		if (request->count_span.file && !is_in_environment(request) &&
+		if (request->count_span.file && !assign_is_in_environment(request) &&
 		    compose_get(request->node, "count") && has_ids(request))
 			r = assign_yaml_drop_count(a, target, request, err);
 	}

@@ -1,10 +1,12 @@
 /*
  * What the files behind assign.h share. For nobody else.
  *
- *	assign.c	which service is to say what, and who shares what it says
+ *	assign.c	which service is to say what
+ *	assign_share.c	who shares the bytes it is said in
  *	assign_seat.c	one value: the assignment, the default or the literal that says it
  *	assign_env.c	.env: values in place, lines uncommented, the group at its end
  *	assign_yaml.c	the compose file: scalars, lists, entries, parts of one's own
+ *	assign_print.c	YAML as it is written anew
  */
 #pragma once
 
@@ -59,6 +61,26 @@ int assign_edit(struct assigning *a, const struct compose_span *span, const char
 /* "FILE:LINE:COLUMN: service "X": ..."; -ENOTSUP. */
 int assign_fail(const struct compose_target *target, const struct compose_span *at,
 		struct error *err, const char *fmt, ...) PRINTF(4, 5);
+
+/* Is it a variable of the container? */
+static inline bool assign_is_in_environment(const struct compose_request *request)
+{
+	return request->how == COMPOSE_RUNTIME || request->how == COMPOSE_ENVIRONMENT;
+}
+
+/* assign_share.c */
+
+/* Do the two stand in the same bytes of a compose file? */
+bool assign_share_bytes(const struct compose_request *one, const struct compose_request *other);
+/* The request of another service in the same bytes, when that service is to be elsewhere; NULL: it
+ * goes along, or shares nothing. */
+const struct compose_request *assign_sharing(const struct assigning *a,
+					     const struct compose_target *target,
+					     const struct compose_request *request,
+					     const struct compose_gpus *other);
+/* Is there any such? */
+bool assign_is_shared(const struct assigning *a, const struct compose_target *target,
+		      const struct compose_request *request);
 
 /* assign_seat.c */
 

@@ -4,25 +4,11 @@
  * anchor's content that becomes a service's own) is written out from its nodes, variables as they
  * were.
  */
+#include "compose/assign_print.h"
 #include "compose/assign_priv.h"
 
 #include <errno.h>
 #include <string.h>
-#include <strings.h>
-
-#define STEP 2 /* blanks of one level of what is written anew */
-
-/* The quotes this file prefers. */
-static char quote_of(const struct compose_file *file)
-{
-	size_t singles = 0, doubles = 0;
-
-	for (size_t i = 0; i < file->len; i++) {
-		singles += file->text[i] == '\'';
-		doubles += file->text[i] == '"';
-	}
-	return singles > doubles ? '\'' : '"';
-}
 
 static bool is_flow(const struct compose_node *node)
 {
@@ -46,55 +32,15 @@ static bool all_digits(const char *text)
 	return *text && text[strspn(text, "0123456789")] == '\0';
 }
 
-/* Would it mean something else without quotes, anywhere? */
-static bool needs_quotes(const char *text)
-{
-	static const char *const words[] = {"",   "~",  "null", "true", "false", "yes",
-					    "no", "on", "off",  "y",    "n",     "<<"};
-
-	for (size_t i = 0; i < ARRAY_LEN(words); i++)
-		if (strcasecmp(text, words[i]) == 0)
-			return true;
-	if (strchr("0123456789-+.!&*?|>@`%'\"#", *text) || strpbrk(text, ",[]{}\n\t\\"))
-		return true;
-	return strstr(text, ": ") || strstr(text, " #") || text[strlen(text) - 1] == ':' ||
-	       text[strlen(text) - 1] == ' ';
-}
-
-/* A scalar in these quotes; '\0': without any where that goes. */
-static void add_scalar(struct text *out, const char *text, char quote)
-{
-	if (!quote && needs_quotes(text))
-		quote = strpbrk(text, "\n\t\r\\") ? '"' : '\'';
-	if (!quote) {
-		text_add(out, text);
-		return;
-	}
-	text_add_bytes(out, &quote, 1);
-	for (; *text; text++) {
-		unsigned char c = (unsigned char)*text;
-
-		if (quote == '\'')
-			text_add(out, c == '\'' ? "''" : (char[]){*text, '\0'});
-		else if (c == '"' || c == '\\')
-			text_printf(out, "\\%c", c);
-		else if (c < ' ')
-			text_printf(out, "\\x%02x", c);
-		else
-			text_add_bytes(out, text, 1);
-	}
-	text_add_bytes(out, &quote, 1);
-}
-
 int assign_yaml_scalar(struct assigning *a, const struct compose_node *scalar, const char *text,
 		       struct error *err)
 {
 	auto_text struct text out = {};
 
-	add_scalar(&out, text,
-		   scalar->style == COMPOSE_SINGLE  ? '\''
-		   : scalar->style == COMPOSE_PLAIN ? '\0'
-						    : '"');
+	assign_print_scalar(&out, text,
+			    scalar->style == COMPOSE_SINGLE  ? '\''
+			    : scalar->style == COMPOSE_PLAIN ? '\0'
+							     : '"');
 	return assign_edit(a, &scalar->span, out.data, err);
 }
 
@@ -109,7 +55,7 @@ int assign_yaml_part(struct assigning *a, const struct compose_node *scalar,
 
 	/* Of a number a number is made; "0,1" and "0:1" would be cut or counted without quotes. */
 	if (inside && scalar->style == COMPOSE_PLAIN && !all_digits(text) &&
-	    (strpbrk(text, ",:") || (whole && needs_quotes(text)))) {
+	    (strpbrk(text, ",:") || (whole && assign_print_needs_quotes(text)))) {
 		at.end = at.begin;
 		r = assign_edit(a, &at, "\"", err);
 		at.begin = at.end = scalar->span.end;
@@ -118,17 +64,6 @@ int assign_yaml_part(struct assigning *a, const struct compose_node *scalar,
 		return r < 0 ? r : assign_edit(a, &at, "\"", err);
 	}
 	return assign_edit(a, span, text, err);
-}
-
-/* ["0", "1"] */
-static void add_ids(struct text *out, const char *const *ids, size_t n, char quote)
-{
-	text_add(out, "[");
-	for (size_t i = 0; i < n; i++) {
-		text_add(out, i ? ", " : "");
-		add_scalar(out, ids[i], quote);
-	}
-	text_add(out, "]");
 }
 
 /* The list as it is written: one after the other, or one in each line. */
@@ -143,9 +78,9 @@ static int replace_list(struct assigning *a, const struct compose_node *list,
 	auto_text struct text out = {};
 
 	if (!quote)
-		quote = quote_of(file);
+		quote = assign_print_quote(file);
 	if (is_flow(list)) {
-		add_ids(&out, ids, n, quote);
+		assign_print_ids(&out, ids, n, quote);
 		return assign_edit(a, &list->span, out.data, err);
 	}
 	for (size_t i = 0; i < n; i++) {
@@ -154,7 +89,7 @@ static int replace_list(struct assigning *a, const struct compose_node *list,
 			add_indent(&out, file, list->span.begin, 0);
 		}
 		text_add(&out, "- ");
-		add_scalar(&out, ids[i], quote);
+		assign_print_scalar(&out, ids[i], quote);
 	}
 	return assign_edit(a, &list->span, out.data, err);
 }
@@ -206,7 +141,7 @@ int assign_yaml_ids(struct assigning *a, const struct compose_target *target,
 				   "device_ids cannot be written here: %s",
 				   request->problem ?: "there is an empty one");
 	text_add(&out, "device_ids: ");
-	add_ids(&out, ids, n, quote_of(map->span.file));
+	assign_print_ids(&out, ids, n, assign_print_quote(map->span.file));
 	if (!count)
 		return insert_entry(a, map,
 				    before && is_own(map, before) ? before->key_span.begin
@@ -327,102 +262,20 @@ static int append_lines(struct assigning *a, const struct compose_node *map, con
 static int add_setting(struct assigning *a, const struct compose_node *environment,
 		       const char *name, const char *value, struct error *err)
 {
-	char quote = quote_of(environment->span.file);
+	char quote = assign_print_quote(environment->span.file);
 	auto_text struct text entry = {}, item = {};
 
 	if (environment->type == COMPOSE_MAP) {
 		text_printf(&entry, "%s: ", name);
-		add_scalar(&entry, value, quote);
+		assign_print_scalar(&entry, value, quote);
 		return insert_entry(a, environment, environment->span.begin, entry.data, err);
 	}
 	text_printf(&item, "%s=%s", name, value);
 	if (!is_flow(environment))
 		text_add(&entry, "- ");
-	add_scalar(&entry, item.data, strpbrk(value, ",:") || is_flow(environment) ? quote : '\0');
+	assign_print_scalar(&entry, item.data,
+			    strpbrk(value, ",:") || is_flow(environment) ? quote : '\0');
 	return insert_entry(a, environment, environment->span.begin, entry.data, err);
-}
-
-static void add_node(struct text *out, const struct compose_node *node);
-
-/* In flow style, as the template was. */
-static void add_collection(struct text *out, const struct compose_node *node)
-{
-	bool is_map = node->type == COMPOSE_MAP;
-
-	text_add(out, is_map ? "{" : "[");
-	for (size_t i = 0; i < node->n; i++) {
-		text_add(out, i ? ", " : "");
-		if (is_map) {
-			add_scalar(out, node->entries[i].key, '\0');
-			text_add(out, ": ");
-		}
-		add_node(out, is_map ? node->entries[i].value : node->items[i]);
-	}
-	text_add(out, is_map ? "}" : "]");
-}
-
-static void add_node(struct text *out, const struct compose_node *node)
-{
-	if (node->mark != COMPOSE_UNMARKED)
-		text_add(out, node->mark == COMPOSE_RESET ? "!reset " : "!override ");
-	if (node->type == COMPOSE_MAP || node->type == COMPOSE_LIST)
-		add_collection(out, node);
-	else if (node->type == COMPOSE_NULL)
-		text_add(out, "null");
-	else if (node->style == COMPOSE_PLAIN && node->exact && !strpbrk(node->raw, ",[]{}"))
-		text_add(out, node->raw);
-	else
-		add_scalar(out, node->raw,
-			   node->style == COMPOSE_SINGLE   ? '\''
-			   : node->style == COMPOSE_DOUBLE ? '"'
-							   : '\0');
-}
-
-/* Maps, and lists of maps, are written in block style where that goes; the rest in one line. */
-static bool is_blocky(const struct compose_node *node)
-{
-	if (node->type == COMPOSE_LIST)
-		return node->n > 0 && node->items[0]->type == COMPOSE_MAP && node->items[0]->n > 0;
-	return node->type == COMPOSE_MAP && node->n > 0;
-}
-
-static void add_block(struct text *out, const struct compose_node *node, int indent,
-		      const char *newline);
-
-static void add_entries(struct text *out, const struct compose_node *map, int indent,
-			const char *newline, const char *first)
-{
-	for (size_t i = 0; i < map->n; i++) {
-		text_printf(out, "%s%*s%s", newline, indent, "", i == 0 ? first : "");
-		if (i == 0)
-			indent += (int)strlen(first);
-		add_scalar(out, map->entries[i].key, '\0');
-		text_add(out, ":");
-		add_block(out, map->entries[i].value, indent + STEP, newline);
-	}
-}
-
-/* What follows `key:`. */
-static void add_block(struct text *out, const struct compose_node *node, int indent,
-		      const char *newline)
-{
-	if (!is_blocky(node)) {
-		text_add(out, " ");
-		add_node(out, node);
-		return;
-	}
-	if (node->mark != COMPOSE_UNMARKED)
-		text_add(out, node->mark == COMPOSE_RESET ? " !reset" : " !override");
-	if (node->type == COMPOSE_MAP)
-		add_entries(out, node, indent, newline, "");
-	for (size_t i = 0; node->type == COMPOSE_LIST && i < node->n; i++) {
-		if (is_blocky(node->items[i]) && node->items[i]->type == COMPOSE_MAP) {
-			add_entries(out, node->items[i], indent, newline, "- ");
-			continue;
-		}
-		text_printf(out, "%s%*s- ", newline, indent, "");
-		add_node(out, node->items[i]);
-	}
 }
 
 /* The request with these ids and no count, as a new node. */
@@ -500,9 +353,10 @@ static int fill_entry(struct assigning *a, const struct compose_target *target,
 	compose_file_position(file, entry->key_span.begin, &line, &column);
 	if (is_flow(map) || value->type == COMPOSE_LIST) {
 		text_add(&out, " ");
-		add_node(&out, value);
+		assign_print_node(&out, value);
 	} else {
-		add_block(&out, value, (int)column - 1 + STEP, compose_file_newline(file));
+		assign_print_block(&out, value, (int)column - 1 + ASSIGN_STEP,
+				   compose_file_newline(file));
 	}
 	return assign_edit(a, &place, out.data, err);
 }
@@ -519,17 +373,18 @@ static int write_entry(struct assigning *a, const struct compose_node *map, cons
 	    entry->value->via.begin >= entry->key_span.end &&
 	    entry->key_span.begin >= map->span.begin && entry->value->via.end <= map->span.end) {
 		/* `key: *alias`: what it stands for, in its place. */
-		add_node(&out, value);
+		assign_print_node(&out, value);
 		return assign_edit(a, &entry->value->via, out.data, err);
 	}
 	if (is_flow(map)) {
 		text_printf(&out, "%s: ", key);
-		add_node(&out, value);
+		assign_print_node(&out, value);
 		return insert_entry(a, map, map->span.begin, out.data, err);
 	}
 	compose_file_position(map->span.file, map->span.begin, &line, &column);
 	text_printf(&out, "%*s%s:", (int)column - 1, "", key);
-	add_block(&out, value, (int)column - 1 + STEP, compose_file_newline(map->span.file));
+	assign_print_block(&out, value, (int)column - 1 + ASSIGN_STEP,
+			   compose_file_newline(map->span.file));
 	return append_lines(a, map, out.data, err);
 }
 
@@ -605,15 +460,15 @@ int assign_yaml_environment(struct assigning *a, const struct compose_target *ta
 		return add_setting(a, environment, name, value, err);
 	if (is_flow(service)) {
 		text_printf(&lines, "environment: {%s: ", name);
-		add_scalar(&lines, value, quote_of(place.file));
+		assign_print_scalar(&lines, value, assign_print_quote(place.file));
 		text_add(&lines, "}");
 		return insert_entry(a, service, service->span.begin, lines.data, err);
 	}
 	add_indent(&lines, place.file, service->span.begin, 0);
 	text_printf(&lines, "environment:%s", compose_file_newline(place.file));
-	add_indent(&lines, place.file, service->span.begin, STEP);
+	add_indent(&lines, place.file, service->span.begin, ASSIGN_STEP);
 	text_printf(&lines, "%s: ", name);
-	add_scalar(&lines, value, quote_of(place.file));
+	assign_print_scalar(&lines, value, assign_print_quote(place.file));
 	return append_lines(a, service, lines.data, err);
 }
 
@@ -636,12 +491,12 @@ static int own_items(struct assigning *a, const struct compose_node *service,
 	auto_text struct text out = {};
 
 	if (is_alias_in(map, service)) {
-		add_node(&out, request_with(a, request, ids, n));
+		assign_print_node(&out, request_with(a, request, ids, n));
 		return assign_edit(a, &map->via, out.data, err);
 	}
 	if (!entry || !is_alias_in(entry->value, service) || !is_alias_in(entry->value, map))
 		return -EXDEV;
-	add_ids(&out, ids, n, quote_of(map->span.file));
+	assign_print_ids(&out, ids, n, assign_print_quote(map->span.file));
 	return assign_edit(a, &entry->value->via, out.data, err);
 }
 

@@ -52,15 +52,6 @@ static int folder_destroy(void **state)
 	return 0;
 }
 
-/* Of the database in it. */
-static const char *database(const struct folder *folder)
-{
-	static char path[256];
-
-	(void)snprintf(path, sizeof path, "%s/state.db", folder->path);
-	return path;
-}
-
 static struct store *open_store(const struct folder *folder)
 {
 	struct store *store = NULL;
@@ -361,6 +352,7 @@ static void test_second_daemon_is_refused(void **state)
 {
 	struct store *store = open_store(*state), *second = NULL;
 	char pid[32];
+	auto_free char *database = mem_printf("%s/state.db", ((struct folder *)*state)->path);
 	struct stat st;
 	struct error err;
 
@@ -368,7 +360,7 @@ static void test_second_daemon_is_refused(void **state)
 	assert_int_equal(store_open(((struct folder *)*state)->path, &second, &err), -EBUSY);
 	assert_non_null(strstr(err.text, pid));
 	assert_null(second);
-	assert_int_equal(stat(database(*state), &st), 0);
+	assert_int_equal(stat(database, &st), 0);
 	assert_int_equal(st.st_mode & 0777, 0600);
 	store_close(store);
 	store_close(open_store(*state)); /* the lock goes with its holder */
@@ -587,11 +579,12 @@ static void test_damaged(void **state)
 /* Another program with the file locked: said so, nothing stored, and it goes on after. */
 static void test_locked_by_another_program(void **state)
 {
+	auto_free char *database = mem_printf("%s/state.db", ((struct folder *)*state)->path);
 	auto_store struct store *store = open_store(*state);
 	sqlite3 *other;
 	struct error err;
 
-	assert_int_equal(sqlite3_open(database(*state), &other), SQLITE_OK);
+	assert_int_equal(sqlite3_open(database, &other), SQLITE_OK);
 	assert_int_equal(sqlite3_exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
 	assert_int_equal(store_begin(store, &err), -EBUSY);
 	assert_non_null(strstr(err.text, "locked"));

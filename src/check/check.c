@@ -211,15 +211,43 @@ int check_rule_find(const char *code)
 	return -1;
 }
 
-static const struct finding *find_same_place(const struct findings *findings,
-					     const struct finding *wanted)
+/* Where to look for, or put, what is said of a place: open addressing, never full. */
+static size_t *seat_of(const struct findings *findings, const struct finding *wanted)
 {
-	for (size_t i = 0; i < findings->n; i++)
-		if (findings->items[i].code == wanted->code &&
-		    findings->items[i].span.file == wanted->span.file &&
-		    findings->items[i].span.begin == wanted->span.begin)
-			return &findings->items[i];
-	return NULL;
+	const uint64_t key = (uint64_t)(uintptr_t)wanted->code * 31 +
+			     (uint64_t)(uintptr_t)wanted->span.file * 17 + wanted->span.begin;
+	size_t at = (size_t)((key * UINT64_C(0x9e3779b97f4a7c15)) >> 32);
+
+	for (;; at++) {
+		size_t *seat = &findings->places[at & (findings->n_places - 1)];
+		const struct finding *there = *seat > 0 ? &findings->items[*seat - 1] : NULL;
+
+		if (!there ||
+		    (there->code == wanted->code && there->span.file == wanted->span.file &&
+		     there->span.begin == wanted->span.begin))
+			return seat;
+	}
+}
+
+/* Has the finding been told of this place? Else the next one added is it: thousands of services may
+ * take what they have from as many places. */
+static bool is_told(struct findings *findings, const struct finding *finding)
+{
+	size_t *seat;
+
+	if (2 * (findings->n + 1) > findings->n_places) {
+		free(findings->places);
+		for (findings->n_places = 64; findings->n_places < 4 * (findings->n + 1);)
+			findings->n_places *= 2;
+		findings->places = mem_calloc(findings->n_places, sizeof *findings->places);
+		for (size_t i = 0; i < findings->n; i++)
+			*seat_of(findings, &findings->items[i]) = i + 1;
+	}
+	seat = seat_of(findings, finding);
+	if (*seat > 0)
+		return true;
+	*seat = findings->n + 1;
+	return false;
 }
 
 void check_add(struct check *check, enum check_code code, const struct finding *what)
@@ -240,7 +268,7 @@ void check_add(struct check *check, enum check_code code, const struct finding *
 	if (finding.span.file)
 		compose_file_position(finding.span.file, finding.span.begin, &finding.line,
 				      &finding.column);
-	if (check_rules[code].per_place && find_same_place(findings, &finding)) {
+	if (check_rules[code].per_place && is_told(findings, &finding)) {
 		free(finding.message);
 		free(finding.fix);
 		return;
@@ -309,6 +337,7 @@ void findings_finish(struct findings *findings)
 		free(findings->items[i].fix);
 	}
 	free(findings->items);
+	free(findings->places);
 	*findings = (struct findings){};
 }
 

@@ -28,6 +28,9 @@ struct findings {
 	struct finding *items; /* by file (in the order they were read), line, column, code */
 	size_t n, room;
 	size_t n_suppressed;
+	/* While they are found: which of them is told of a place, by a hash of it. */
+	size_t *places;
+	size_t n_places;
 };
 
 /* One kind of finding, for docs and SARIF's rules. */

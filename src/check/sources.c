@@ -246,36 +246,44 @@ static void by_index(struct check *check)
 		  });
 }
 
-/* One variable with two defaults: an assignment would change one of the services. */
-static bool is_ambiguous(const struct check *check, const struct finding *finding)
+/* "GPU_LLM=0", which would say what a default says. */
+struct line {
+	const char *variable, *text;
+	size_t at; /* which of the findings */
+	bool kept;
+};
+
+static int by_variable(const void *a, const void *b)
 {
-	const struct findings *findings = check->findings;
+	const struct line *one = a, *other = b;
+	int r = strcmp(one->variable, other->variable);
 
-	for (size_t i = 0; i < findings->n; i++) {
-		const struct finding *other = &findings->items[i];
-
-		if (other->code == finding->code && other->value &&
-		    strcmp(other->value->variable, finding->value->variable) == 0 &&
-		    strcmp(check_assignment(check, other->value),
-			   check_assignment(check, finding->value)) != 0)
-			return true;
-	}
-	return false;
+	return r != 0 ? r : one->at < other->at ? -1 : one->at > other->at;
 }
 
-/* The rest of what is told as one. */
-static void add_default(const struct check *check, const struct finding *finding, struct text *told,
-			struct strings *lines)
+static int by_finding(const void *a, const void *b)
 {
-	const char *line = check_assignment(check, finding->value);
-	bool said = is_ambiguous(check, finding);
+	const struct line *one = a, *other = b;
 
-	text_printf(told, "%s%s GPU %s", told->len ? ", " : "", finding->service,
-		    finding->value->device);
-	for (size_t i = 0; i < lines->n && !said; i++)
-		said = strcmp(lines->items[i], line) == 0;
-	if (!said)
-		strings_add(lines, line);
+	return one->at < other->at ? -1 : one->at > other->at;
+}
+
+/* Each once, in the order of the findings. Not of one variable with two defaults: an assignment
+ * would change one of the services. */
+static void add_lines(struct line *all, size_t n, struct strings *lines)
+{
+	size_t end;
+
+	qsort(all, n, sizeof *all, by_variable);
+	for (size_t i = 0; i < n; i = end) {
+		all[i].kept = true;
+		for (end = i + 1; end < n && strcmp(all[end].variable, all[i].variable) == 0; end++)
+			all[i].kept &= strcmp(all[end].text, all[i].text) == 0;
+	}
+	qsort(all, n, sizeof *all, by_finding);
+	for (size_t i = 0; i < n; i++)
+		if (all[i].kept)
+			strings_add(lines, all[i].text);
 }
 
 /* New. */
@@ -296,17 +304,26 @@ void check_fold(struct check *check)
 	const char *code = check_rules[CHECK_DEFAULT_IN_FORCE].code;
 	auto_strings struct strings lines = {};
 	auto_text struct text told = {};
+	auto_free struct line *all = mem_calloc(findings->n + 1, sizeof *all);
 	struct finding *first = NULL;
 	size_t n = 0, kept = 0;
 
-	for (size_t i = 0; i < findings->n; i++)
-		if (findings->items[i].code == code) {
-			first = first ? first : &findings->items[i];
-			add_default(check, &findings->items[i], &told, &lines);
-			n++;
-		}
+	for (size_t i = 0; i < findings->n; i++) {
+		struct finding *finding = &findings->items[i];
+
+		if (finding->code != code)
+			continue;
+		first = first ? first : finding;
+		text_printf(&told, "%s%s GPU %s", told.len ? ", " : "", finding->service,
+			    finding->value->device);
+		all[n] = (struct line){.variable = finding->value->variable,
+				       .text = check_assignment(check, finding->value),
+				       .at = n};
+		n++;
+	}
 	if (n <= DEFAULTS_MAX)
 		return;
+	add_lines(all, n, &lines);
 	for (size_t i = 0; i < findings->n; i++) {
 		struct finding *finding = &findings->items[i];
 

@@ -15,6 +15,7 @@
 #include <ctype.h>
 #include <string.h>
 
+#define NAMES_MAX    8
 #define CHOOSERS_MAX 256
 
 /* Names the compose files use, sorted, each once. */
@@ -289,29 +290,36 @@ static void unused_variables(struct check *check)
 	}
 }
 
-/* Told at the first of them, where the value stands that all have. */
-static void shared(struct check *check, const struct compose_sharing *sharing, size_t i)
+/* Those that want a GPU, by their number in the stack. */
+struct wanting {
+	const struct compose_sharing *sharing;
+	size_t *items;
+	size_t n;
+};
+
+/* Told at the first of them, where the value stands that all have; eight names are enough. */
+static void shared(struct check *check, const struct wanting *wanting, size_t at)
 {
 	const struct stack *stack = check->stack;
+	const size_t i = wanting->items[at];
 	const struct compose_value *value = check_value(&stack->services[i]);
-	auto_strings struct strings others = {};
 	auto_text struct text text = {};
 	size_t n = 0;
 
-	compose_sharers(sharing, &stack->gpus[i], &others);
-	for (size_t k = 0; k < others.n; k++) {
-		size_t at = 0;
-
-		while (strcmp(stack->services[at].service->name, others.items[k]) != 0)
-			at++;
-		if (!stack->services[at].wants_gpu)
-			continue;
-		if (at < i)
+	for (size_t k = 0; k < at; k++)
+		if (compose_shares(wanting->sharing, i, wanting->items[k]))
 			return;
-		text_printf(&text, "%s%s", n++ ? ", " : "", others.items[k]);
+	for (size_t k = at + 1; k < wanting->n; k++) {
+		const size_t other = wanting->items[k];
+
+		if (compose_shares(wanting->sharing, i, other) && n++ < NAMES_MAX)
+			text_printf(&text, "%s%s", n > 1 ? ", " : "",
+				    stack->services[other].service->name);
 	}
 	if (n == 0)
 		return;
+	if (n > NAMES_MAX)
+		text_printf(&text, ", ... (%zu)", n);
 	check_add(
 	    check, CHECK_SHARED_SOURCE,
 	    &(struct finding){
@@ -328,14 +336,25 @@ static void shared(struct check *check, const struct compose_sharing *sharing, s
 	    });
 }
 
-void check_variables(struct check *check)
+static void shared_sources(struct check *check)
 {
 	const struct stack *stack = check->stack;
 	auto_compose_sharing struct compose_sharing *sharing =
 	    compose_sharing_create(stack->gpus, stack->n);
+	auto_free size_t *items = mem_calloc(stack->n + 1, sizeof *items);
+	struct wanting wanting = {.sharing = sharing, .items = items};
 
+	for (size_t i = 0; i < stack->n; i++)
+		if (stack->services[i].wants_gpu)
+			items[wanting.n++] = i;
+	for (size_t at = 0; at < wanting.n; at++)
+		if (!stack->gpus[items[at]].decides->all)
+			shared(check, &wanting, at);
+}
+
+void check_variables(struct check *check)
+{
 	unused_variables(check);
-	for (size_t i = 0; i < stack->n && stack->list->n > 1; i++)
-		if (stack->services[i].wants_gpu && !stack->services[i].gpus->decides->all)
-			shared(check, sharing, i);
+	if (check->stack->list->n > 1)
+		shared_sources(check);
 }

@@ -16,6 +16,7 @@
 #define EXCERPT_MIN 24  /* columns a line of a file gets, however narrow the screen is */
 #define EXCERPT_MAX 240 /* and however wide: a file may be one line */
 #define LETTER_MAX  16  /* bytes a column may take, accents included: more is not looked at */
+#define SHOWN_MAX   500 /* findings with their line, and notes: nobody reads more on a screen */
 
 struct view {
 	FILE *file;
@@ -124,8 +125,14 @@ static struct excerpt excerpt_of(const struct finding *finding, unsigned room)
 	const struct compose_file *file = finding->span.file;
 	size_t from = file->lines[finding->line - 1];
 	const char *line = file->text + from;
-	struct excerpt excerpt = {.line = line, .len = strcspn(line, "\r\n")};
+	/* A file may be one line: of what comes after the mark only what can be shown counts. */
+	const size_t most = finding->span.begin - from + 2 * (size_t)room * LETTER_MAX;
+	struct excerpt excerpt = {.line = line, .len = MIN_OF(most, file->len - from)};
+	const char *end = memchr(line, '\n', excerpt.len);
 
+	excerpt.len = end ? (size_t)(end - line) : excerpt.len;
+	if (excerpt.len > 0 && line[excerpt.len - 1] == '\r')
+		excerpt.len--;
 	excerpt.begin = MIN_OF(finding->span.begin - from, excerpt.len);
 	excerpt.end = MIN_OF(finding->span.end - from, excerpt.len);
 	excerpt.end = MIN_OF(excerpt.end, excerpt.begin + (size_t)room * LETTER_MAX);
@@ -277,6 +284,43 @@ static void add_sum(const struct view *view, const struct findings *findings)
 	text_add(view->text, "\n");
 }
 
+static void add_rest(const struct view *view, size_t n)
+{
+	if (n > SHOWN_MAX)
+		text_printf(view->text, "... and %zu more; --format json has all of them\n\n",
+			    n - SHOWN_MAX);
+}
+
+/* In the order of the files; where there are too many to show, errors first. */
+static void add_findings(const struct view *view, const struct findings *findings)
+{
+	const size_t n_errors = findings_count(findings, FINDING_ERROR);
+	const size_t n = n_errors + findings_count(findings, FINDING_WARNING);
+	size_t shown = 0;
+
+	for (int pass = 0; pass < (n > SHOWN_MAX ? 2 : 1); pass++)
+		for (size_t i = 0; i < findings->n && shown < SHOWN_MAX; i++) {
+			const enum finding_severity severity = findings->items[i].severity;
+
+			if (severity == FINDING_INFO ||
+			    (n > SHOWN_MAX && (severity == FINDING_ERROR) != (pass == 0)))
+				continue;
+			add_finding(view, &findings->items[i]);
+			shown++;
+		}
+	add_rest(view, n);
+}
+
+static void add_notes(const struct view *view, const struct findings *findings)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < findings->n; i++)
+		if (findings->items[i].severity == FINDING_INFO && n++ < SHOWN_MAX)
+			add_note(view, &findings->items[i]);
+	add_rest(view, n);
+}
+
 void checkview_render(const struct stack *stack, const struct findings *findings, FILE *file,
 		      unsigned width, struct text *text)
 {
@@ -291,12 +335,8 @@ void checkview_render(const struct stack *stack, const struct findings *findings
 		}
 		text_add(text, ".\n\n");
 	}
-	for (size_t i = 0; i < findings->n; i++)
-		if (findings->items[i].severity > FINDING_INFO)
-			add_finding(&view, &findings->items[i]);
-	for (size_t i = 0; i < findings->n; i++)
-		if (findings->items[i].severity == FINDING_INFO)
-			add_note(&view, &findings->items[i]);
+	add_findings(&view, findings);
+	add_notes(&view, findings);
 	if (findings_count(findings, FINDING_INFO) > 0)
 		text_add(text, "\n");
 	add_sum(&view, findings);

@@ -14,6 +14,11 @@
 
 #define FILE_MAX (4u << 20)
 #define PIDS_MAX 4096
+/* A value takes jansson up to 110 bytes, an object 230, whatever little is written for it. With 256
+ * GPUs, each linked to all, and whoever holds them, there are 90,000 and 3,000. */
+#define VALUES_MAX     500000
+#define CONTAINERS_MAX 100000
+#define PROCESSES_MAX  16384 /* of all GPUs */
 
 static json_t *process_of(const json_t *holder, json_t *pid, bool first)
 {
@@ -295,6 +300,22 @@ static struct stack_host host_of(const json_t *host)
 	};
 }
 
+static int check_processes(const json_t *gpus, struct error *err)
+{
+	const json_t *gpu, *holder;
+	size_t n = 0, i, k;
+
+	json_array_foreach (gpus, i, gpu) {
+		json_array_foreach (json_object_get(gpu, "holders"), k, holder)
+			n += json_array_size(json_object_get(holder, "pids"));
+		if (n > PROCESSES_MAX)
+			return error_set(err, -E2BIG,
+					 "gpus[%zu].holders: more than %d processes in all", i,
+					 PROCESSES_MAX);
+	}
+	return 0;
+}
+
 static int check_source(const json_t *json, struct error *err)
 {
 	const json_t *source = json_object_get(json, "source");
@@ -322,6 +343,9 @@ static int read_list(json_t *json, const char *name, struct gpu_list **ret_list,
 	if (json_array_size(gpus) > GPU_LIST_MAX)
 		return error_set(err, -E2BIG, "%s: %zu GPUs, at most %d are read", name,
 				 json_array_size(gpus), GPU_LIST_MAX);
+	r = check_processes(gpus, err);
+	if (r < 0)
+		return error_prefix(err, r, "%s", name);
 	json_array_foreach (gpus, i, gpu) {
 		auto_free char *path = mem_printf("gpus[%zu]", i);
 
@@ -349,13 +373,34 @@ static int read_list(json_t *json, const char *name, struct gpu_list **ret_list,
 	return r < 0 ? error_prefix(err, -EINVAL, "%s", name) : 0;
 }
 
+/* Before any of it is made: more than a machine can have is not read at all. */
+static int check_amount(const char *text, size_t len, const char *name, struct error *err)
+{
+	size_t values = 0, containers = 0;
+	unsigned line = 1;
+
+	for (size_t i = 0; i < len; i++) {
+		line += text[i] == '\n';
+		containers += text[i] == '{' || text[i] == '[';
+		values += text[i] == ',';
+		if (values > VALUES_MAX || containers > CONTAINERS_MAX)
+			return error_set(err, -E2BIG,
+					 "%s:%u: more than %d values, or %d objects and arrays: no "
+					 "machine has that much",
+					 name, line, VALUES_MAX, CONTAINERS_MAX);
+	}
+	return 0;
+}
+
 int inventory_parse(const char *text, size_t len, const char *name, struct inventory *ret_inventory,
 		    struct error *err)
 {
 	auto_gpu_list struct gpu_list *list = NULL;
 	auto_json json_t *json = NULL;
-	int r = jsonx_parse(text, len, name, &json, err);
+	int r = check_amount(text, len, name, err);
 
+	if (r == 0)
+		r = jsonx_parse(text, len, name, &json, err);
 	if (r == 0)
 		r = read_list(json, name, &list, err);
 	if (r < 0)

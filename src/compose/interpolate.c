@@ -222,7 +222,7 @@ static int walk_argument(struct walk *walk, const struct reference *ref, const s
 	}
 	*ret_argument = keep(walk, from, len);
 	if (!*ret_argument)
-		return fail_limit(walk, ref->begin, "the project's values grow beyond 80 MiB");
+		return fail_limit(walk, ref->begin, "the project's values grow beyond 64 MiB");
 	return 0;
 }
 
@@ -255,7 +255,7 @@ static int walk_reference(struct walk *walk, const struct reference *ref, const 
 
 	as.name = keep(walk, walk->text + ref->name_begin, ref->name_end - ref->name_begin);
 	if (!as.name)
-		return fail_limit(walk, ref->begin, "the project's values grow beyond 80 MiB");
+		return fail_limit(walk, ref->begin, "the project's values grow beyond 64 MiB");
 	as.variable = walk->lookup->get(walk->lookup->data, as.name);
 	used = argument_applies(op, as.variable);
 	as.source = use_source(walk, as.name, as.variable, used && is_default);
@@ -398,7 +398,7 @@ static int substitute(struct walk *walk, const char **ret_text, struct compose_u
 	}
 	size = walk->uses.n * sizeof *walk->uses.items;
 	if (r == 0 && (!result || walk->arena->used + size > COMPOSE_MEMORY_MAX))
-		r = fail_limit(walk, 0, "the project's values grow beyond 80 MiB");
+		r = fail_limit(walk, 0, "the project's values grow beyond 64 MiB");
 	if (r == 0 && walk->uses.n > 0) {
 		kept.n = kept.room = walk->uses.n;
 		kept.items = arena_alloc(walk->arena, size);

@@ -38,7 +38,7 @@ struct compose_uses {
 #define COMPOSE_TEXT_MAX    ((size_t)4 << 20) /* bytes of one result */
 /* An arena that holds more takes no further result: values named again and again cannot fill the
  * memory of the machine. */
-#define COMPOSE_MEMORY_MAX ((size_t)80 << 20)
+#define COMPOSE_MEMORY_MAX ((size_t)64 << 20)
 
 /* Where values are looked up: a compose_env, or what an env file has said so far. */
 struct compose_lookup {

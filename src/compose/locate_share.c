@@ -20,12 +20,17 @@ struct spans {
 struct names {
 	const char **items;
 	size_t n, room;
+	uint64_t bits; /* one for each name, by its hash: what has none in common has no name */
 };
 
 /* What a service's requests that are in force touch. */
 struct touched {
 	struct spans requests, edits;
 	struct names variables;
+	/* Bytes all its spans are within; file NULL: there are none, or they are in several files.
+	 */
+	struct compose_span all;
+	bool several;
 };
 
 struct compose_sharing {
@@ -61,12 +66,22 @@ static void spans_add(struct spans *spans, const struct compose_span *span)
 	spans->items[spans->n++] = *span;
 }
 
+static unsigned hash_of(const char *name)
+{
+	unsigned hash = 2166136261u;
+
+	for (; *name; name++)
+		hash = (hash ^ (unsigned char)*name) * 16777619u;
+	return hash ^ hash >> 16;
+}
+
 static void names_add(struct names *names, const char *name)
 {
 	if (!name || (names->n && strcmp(names->items[names->n - 1], name) == 0))
 		return;
 	ARRAY_GROW(names->items, names->n, names->room);
 	names->items[names->n++] = name;
+	names->bits |= UINT64_C(1) << (hash_of(name) & 63);
 }
 
 static void spans_sort(struct spans *spans)
@@ -105,11 +120,27 @@ static void touched_add(struct touched *touched, const struct compose_request *r
 	}
 }
 
+static void span_all(struct touched *touched, const struct spans *spans)
+{
+	struct compose_span *all = &touched->all;
+
+	for (size_t i = 0; i < spans->n; i++) {
+		const struct compose_span *span = &spans->items[i];
+
+		touched->several |= all->file && all->file != span->file;
+		all->begin = all->file ? MIN_OF(all->begin, span->begin) : span->begin;
+		all->end = MAX_OF(all->end, span->end);
+		all->file = span->file;
+	}
+}
+
 static void touched_sort(struct touched *touched)
 {
 	spans_sort(&touched->requests);
 	spans_sort(&touched->edits);
 	names_sort(&touched->variables);
+	span_all(touched, &touched->requests);
+	span_all(touched, &touched->edits);
 }
 
 static void touched_finish(struct touched *touched)
@@ -179,7 +210,7 @@ static bool names_share(const struct names *a, const struct names *b)
 {
 	const struct names *few = a->n < b->n ? a : b, *many = few == a ? b : a;
 
-	if (few->n == 0)
+	if (few->n == 0 || !(a->bits & b->bits))
 		return false;
 	for (size_t i = 0; i < few->n; i++)
 		if (bsearch(&few->items[i], many->items, many->n, sizeof *many->items,
@@ -230,6 +261,16 @@ void compose_sharing_destroy(struct compose_sharing *sharing)
 		touched_finish(&sharing->touched[i]);
 	free(sharing->touched);
 	free(sharing);
+}
+
+bool compose_shares(const struct compose_sharing *sharing, size_t one, size_t other)
+{
+	const struct touched *a = &sharing->touched[one], *b = &sharing->touched[other];
+
+	/* What most pairs of many services come to, and soon. */
+	if (!a->several && !b->several && (a->all.end < b->all.begin || b->all.end < a->all.begin))
+		return names_share(&a->variables, &b->variables);
+	return share(a, b);
 }
 
 void compose_sharers(const struct compose_sharing *sharing, const struct compose_gpus *of,

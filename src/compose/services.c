@@ -319,6 +319,10 @@ int services_create(struct loader *loader, struct error *err)
 
 	if (!all || all->type != COMPOSE_MAP)
 		return 0;
+	if (all->n > COMPOSE_SERVICES_MAX)
+		return compose_error(&all->entries[COMPOSE_SERVICES_MAX].key_span, -E2BIG, err,
+				     "%zu services; at most %d are read", all->n,
+				     COMPOSE_SERVICES_MAX);
 	project->services = arena_alloc(&project->arena, all->n * sizeof *project->services);
 	project->n = all->n;
 	for (size_t i = 0; r == 0 && i < all->n; i++) {

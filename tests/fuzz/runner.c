@@ -11,8 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define MUTATIONS_PER_SEED 300
-#define SEED_MAX           (1u << 20)
+#define MUTATIONS_PER_SEED 300 /* unless another number is given after the folder */
+#define SEED_MAX           (16u << 20)
 #define GROWTH_MAX         64 /* bytes a mutation may add */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -72,12 +72,12 @@ static size_t input_mutate(uint8_t *data, size_t size, size_t room, uint64_t *st
 	return size;
 }
 
-static void seed_mutate(const char *kept, const struct text *seed, uint64_t *state)
+static void seed_mutate(const char *kept, const struct text *seed, int mutations, uint64_t *state)
 {
 	size_t room = seed->len + GROWTH_MAX;
 	auto_free uint8_t *data = mem_alloc(room);
 
-	for (unsigned i = 0; i < MUTATIONS_PER_SEED; i++) {
+	for (int i = 0; i < mutations; i++) {
 		memcpy(data, seed->data, seed->len);
 		input_try(kept, data, input_mutate(data, seed->len, room, state));
 	}
@@ -93,7 +93,8 @@ int main(int argc, char **argv)
 	const char *tmp = getenv("TMPDIR");
 	auto_free char *kept = mem_printf("%s/fuzz-%d", tmp ? tmp : "/tmp", (int)getpid());
 	struct dirent **entries = NULL;
-	int n = argc == 2 ? scandir(argv[1], &entries, NULL, by_name) : -1;
+	const int mutations = argc > 2 ? atoi(argv[2]) : MUTATIONS_PER_SEED;
+	int n = argc > 1 ? scandir(argv[1], &entries, NULL, by_name) : -1;
 	int tried = 0;
 
 	if (n < 0) {
@@ -113,9 +114,9 @@ int main(int argc, char **argv)
 				return 1;
 			}
 			input_try(kept, (const uint8_t *)seed.data, seed.len);
-			seed_mutate(kept, &seed, &state);
+			seed_mutate(kept, &seed, mutations, &state);
 			printf("ok %d - %s and %d mutations\n", ++tried, entries[i]->d_name,
-			       MUTATIONS_PER_SEED);
+			       mutations);
 		}
 		free(entries[i]);
 	}

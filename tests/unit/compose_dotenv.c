@@ -272,7 +272,7 @@ static void test_hostile(void **state)
 	} cases[] = {
 	    {"A=xxxxxxxx\n", "A=$A$A\n", 100, "grows beyond 4 MiB"},
 	    {"A=xxxxxxxx\nB=$A$A$A$A$A$A$A$A\nA=$B$B$B$B$B$B$B$B$B\nB=$A$A$A$A$A$A$A$A\n",
-	     "A=$B$B$B$B\n", 50000, "the project's values grow beyond 80 MiB"},
+	     "A=$B$B$B$B\n", 50000, "the project's values grow beyond 64 MiB"},
 	    {"", "A=1\n", 99999, NULL},
 	    {"", "# A=1\n", 99999, NULL},
 	    {"", "A=1\n", 100001, "more than 100000 assignments"},

@@ -344,7 +344,7 @@ static void test_tree_memory(void **state)
 
 	cases_env(NULL, big, &w.files, &w.arena, &w.env);
 	assert_int_equal(interpolate_file(&w, yaml, &root, &err), -E2BIG);
-	assert_non_null(strstr(err.text, "the project's values grow beyond 80 MiB"));
+	assert_non_null(strstr(err.text, "the project's values grow beyond 64 MiB"));
 	assert_true(w.arena.used < (size_t)100 << 20);
 	assert_true(now() - start < 1);
 }

@@ -80,6 +80,8 @@ static int submit(struct submission *s, struct error *err)
 	    row <= rows_count(s->rows))
 		return error_prefix(err, r, "%s:%u", rows_name(s->rows),
 				    rows_line(s->rows, row - 1));
+	if (r == 0)
+		submission_warn(s->answer);
 	skipped = jsonx_get_u64(s->answer, "skipped", 0);
 	if (r == 0 && skipped > 0)
 		(void)fprintf(stderr, "%llu of %zu row%s %s done already and skipped\n", skipped,

@@ -122,7 +122,6 @@ static void add_peaks(const json_t *gpu, const char *key, const char *label, uns
 			    SIZE_TEXT(jsonx_get_u64(peak, "bytes", 0)),
 			    jsonx_get_bool(peak, "out_of_memory", false) ? " (out of memory)" : "");
 	term_add_wrapped(text, line.data, 4, width);
-	text_add(text, "\n");
 }
 
 static void render_profile(const json_t *profile, unsigned width, struct text *text)
@@ -146,7 +145,6 @@ static void render_profile(const json_t *profile, unsigned width, struct text *t
 		    jsonx_get_string(profile, "default_reason", ""));
 	text_add(text, "\n");
 	term_add_wrapped(text, why.data, 2, width);
-	text_add(text, "\n");
 	json_array_foreach (gpus, i, gpu) {
 		const char *name = jsonx_get_string(gpu, "gpu", NULL);
 

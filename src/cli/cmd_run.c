@@ -177,6 +177,7 @@ static int run(const struct options *options)
 		submission_explain(&err);
 		return verb_fail(&err);
 	}
+	submission_warn(answer);
 	f.id = jsonx_get_u64(json_object_get(answer, "task"), "id", 0);
 	code = stand_by(&client, &f);
 	api_client_destroy(f.cancel_client);

@@ -35,13 +35,23 @@ static void print_wrapped(const char *lines, unsigned width)
 		size_t len = strcspn(lines, "\n");
 		auto_free char *line = mem_strndup(lines, len);
 
-		if (text_starts_with(line, "  reason ") || text_starts_with(line, "    chosen by "))
+		if (text_starts_with(line, "  reason ") || text_starts_with(line, "  warning ") ||
+		    text_starts_with(line, "    chosen by "))
 			term_add_wrapped(&text, line, VALUE_COLUMN, width);
 		else
 			text_printf(&text, "%s\n", line);
 		lines += len + (lines[len] != '\0');
 	}
 	(void)fputs(text.data, stdout);
+}
+
+static void add_warnings(const json_t *warnings, struct text *text)
+{
+	const json_t *warning;
+	size_t i;
+
+	json_array_foreach (warnings, i, warning)
+		text_printf(text, "  warning    it %s\n", jsonx_get_string(warning, "text", ""));
 }
 
 static int run(const struct options *options)
@@ -69,6 +79,7 @@ static int run(const struct options *options)
 		return EXIT_DONE;
 	}
 	tasktable_render_one(json_object_get(answer, "task"), &text);
+	add_warnings(json_object_get(answer, "warnings"), &text);
 	print_wrapped(text.data, term_table_width(stdout));
 	return EXIT_DONE;
 }

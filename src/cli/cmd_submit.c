@@ -24,6 +24,7 @@ static int run(const struct options *options)
 		submission_explain(&err);
 		return verb_fail(&err);
 	}
+	submission_warn(answer);
 	task = json_object_get(answer, workers ? "batch" : "task");
 	if (options_flag(options, "json"))
 		term_print_json(stdout, task);

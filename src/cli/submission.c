@@ -1,6 +1,7 @@
 /* See submission.h. */
 #include "cli/submission.h"
 
+#include "cli/summary.h"
 #include "cli/template.h"
 #include "util/size.h"
 
@@ -588,6 +589,19 @@ void submission_explain(struct error *err)
 
 	if (!put_option(err, names) && !put_option(err, conditions_names))
 		(void)put_option(err, rest);
+}
+
+void submission_warn(const json_t *answer)
+{
+	const json_t *warning;
+	size_t i;
+
+	json_array_foreach (json_object_get(answer, "warnings"), i, warning) {
+		auto_text struct text line = {};
+
+		summary_add_warning(&line, warning);
+		(void)fprintf(stderr, "plimsoll: %s\n", line.data);
+	}
 }
 
 int submission_build(const struct options *options, json_t **ret_body, struct error *err)

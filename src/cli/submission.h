@@ -149,6 +149,9 @@ int submission_build_workers(const struct options *options, const char *on_failu
  * there instead. */
 void submission_explain(struct error *err);
 
+/* What the daemon has to say of a submit it accepted, on standard error: a line for each kind. */
+void submission_warn(const json_t *answer);
+
 /* The program a command is about: its base name, or the script's when it is an interpreter (python3
  * transcribe.py, bash run.sh, python3 -m module). The caller frees. */
 char *submission_program(char *const *command);

@@ -241,6 +241,32 @@ static void render_canceled(const json_t *result, struct text *text)
 	}
 }
 
+void summary_add_warning(struct text *text, const json_t *warning)
+{
+	unsigned long long tasks = jsonx_get_u64(warning, "tasks", 1);
+
+	text_add(text, "kind ");
+	term_add_clean(text, jsonx_get_string(warning, "kind", ""), 128);
+	if (tasks > 1)
+		text_printf(text, " (%llu tasks)", tasks);
+	text_add(text, " ");
+	term_add_clean(text, jsonx_get_string(warning, "text", ""), ERROR_TEXT_MAX);
+}
+
+static void render_warnings(const json_t *summary, unsigned width, struct text *text)
+{
+	const json_t *warning;
+	size_t i;
+
+	json_array_foreach (json_object_get(summary, "warnings"), i, warning) {
+		auto_text struct text line = {};
+
+		text_add(&line, "  ");
+		summary_add_warning(&line, warning);
+		term_add_wrapped(text, line.data, 4, width);
+	}
+}
+
 void summary_render(const json_t *result, unsigned width, struct text *text)
 {
 	const json_t *summary = json_object_get(result, "summary"),
@@ -271,5 +297,6 @@ void summary_render(const json_t *result, unsigned width, struct text *text)
 	render_canceled(result, text);
 	if (json_is_object(summary))
 		render_times(summary, text);
+	render_warnings(summary, width, text);
 	render_failed(result, width, text);
 }

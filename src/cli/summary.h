@@ -9,6 +9,9 @@
  * to `text`, tables at most `width` wide. */
 void summary_render(const json_t *result, unsigned width, struct text *text);
 
+/* One of "warnings": "kind train.py (40 tasks) says 12 GiB; ...". */
+void summary_add_warning(struct text *text, const json_t *warning);
+
 /* 1 when a task failed or was canceled or lost, else 0. */
 int summary_exit_code(const json_t *result);
 

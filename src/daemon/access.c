@@ -106,6 +106,9 @@ static void filter(const struct api_peer *peer, json_t *json, const char *const 
 	/* A batch's summary lies beside it. */
 	if (json_object_get(json, "summary") && is_foreign(peer, json_object_get(json, "batch")))
 		(void)json_object_set_new(json, "summary", json_null());
+	/* And what its kind needs, beside a task. */
+	if (json_object_get(json, "warnings") && is_foreign(peer, json_object_get(json, "task")))
+		(void)json_object_set_new(json, "warnings", json_null());
 	json_object_foreach (json, member, value)
 		filter(peer, value, shown_in(member));
 }

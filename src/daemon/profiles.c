@@ -13,6 +13,8 @@
 
 /* A request above what is needed by a half and by this is a waste worth a word. */
 #define WASTE_MIN GIB
+/* Of one batch. */
+#define WARNED_KINDS_MAX 256
 
 struct profiles {
 	struct daemon *daemon;
@@ -111,6 +113,81 @@ bool profiles_check(const struct estimates_need *need, const struct place_reques
 	(void)snprintf(text, PROFILES_WARNING_MAX, "says %s; %s: %s %s", SIZE_TEXT(said),
 		       measured.data, SIZE_TEXT(wanted), small ? "is needed" : "would do");
 	return true;
+}
+
+/* Warnings, one a kind. A batch of a hundred thousand rows has few kinds: the last one looked up is
+ * nearly always the one. Texts of kinds are kept once by sched, so the pointer says which. */
+struct warned_kind {
+	const char *kind;
+	struct estimates_need need;
+	unsigned tasks;
+	char text[PROFILES_WARNING_MAX]; /* of the first */
+};
+
+struct warned {
+	struct daemon *daemon;
+	struct warned_kind *kinds;
+	size_t n, room;
+};
+
+static struct warned_kind *warned_find(struct warned *warned, const char *kind)
+{
+	for (size_t i = warned->n; i-- > 0;)
+		if (warned->kinds[i].kind == kind)
+			return &warned->kinds[i];
+	/* The others of such a batch are not looked at. */
+	if (warned->n == WARNED_KINDS_MAX)
+		return NULL;
+	ARRAY_GROW(warned->kinds, warned->n, warned->room);
+	warned->kinds[warned->n] =
+	    (struct warned_kind){.kind = kind, .need = profiles_need(warned->daemon, kind)};
+	return &warned->kinds[warned->n++];
+}
+
+static void warned_add(struct warned *warned, const struct sched_task *task)
+{
+	char text[PROFILES_WARNING_MAX];
+	struct warned_kind *kind = task->spec.kind[0] ? warned_find(warned, task->spec.kind) : NULL;
+
+	if (!kind || !profiles_check(&kind->need, &task->spec.request, text))
+		return;
+	if (kind->tasks++ == 0)
+		memcpy(kind->text, text, sizeof text);
+}
+
+static json_t *warned_to_json(struct warned *warned)
+{
+	json_t *array = json_array();
+
+	for (size_t i = 0; i < warned->n && json_array_size(array) < PROFILES_WARNINGS_MAX; i++) {
+		const struct warned_kind *kind = &warned->kinds[i];
+
+		if (kind->tasks > 0)
+			(void)json_array_append_new(
+			    array, json_pack("{s:o, s:o, s:s}", "kind", jsonx_string_if(kind->kind),
+					     "tasks", jsonx_u64(kind->tasks), "text", kind->text));
+	}
+	free(warned->kinds);
+	return array;
+}
+
+json_t *profiles_warn_task(struct daemon *daemon, const struct sched_task *task)
+{
+	struct warned warned = {.daemon = daemon};
+
+	if (task)
+		warned_add(&warned, task);
+	return warned_to_json(&warned);
+}
+
+json_t *profiles_warn_batch(struct daemon *daemon, uint64_t batch)
+{
+	struct warned warned = {.daemon = daemon};
+
+	for (const struct sched_task *task = sched_batch_first(daemon->sched, batch); task;
+	     task = sched_batch_next(task))
+		warned_add(&warned, task);
+	return warned_to_json(&warned);
 }
 
 /* JSON. */

@@ -31,3 +31,9 @@ struct estimates_need profiles_need(const struct daemon *daemon, const char *kin
 #define PROFILES_WARNING_MAX 256
 bool profiles_check(const struct estimates_need *need, const struct place_request *request,
 		    char text[PROFILES_WARNING_MAX]);
+
+/* [{"kind", "tasks", "text"}]: of a task, or of the tasks of a batch that are in memory, one for
+ * each kind, of which `tasks` say what is wrong. No batch, no task: []. */
+#define PROFILES_WARNINGS_MAX 20
+json_t *profiles_warn_task(struct daemon *daemon, const struct sched_task *task);
+json_t *profiles_warn_batch(struct daemon *daemon, uint64_t batch);

@@ -9,6 +9,7 @@
 #include "daemon/clock.h"
 #include "daemon/fairshare.h"
 #include "daemon/listing.h"
+#include "daemon/profiles.h"
 #include "daemon/record.h"
 #include "daemon/rules.h"
 #include "daemon/task_json.h"
@@ -79,6 +80,16 @@ json_t *query_batch(struct daemon *daemon, uint64_t id)
 	return batch_to_json(&list.batches[0], 0);
 }
 
+/* With what its tasks said and did not need. */
+static json_t *summary_of(struct daemon *daemon, uint64_t batch,
+			  const struct sched_summary *summary)
+{
+	json_t *json = summary_to_json(summary);
+
+	(void)json_object_set_new(json, "warnings", profiles_warn_batch(daemon, batch));
+	return json;
+}
+
 json_t *batch_remember(struct daemon *daemon, const struct sched_batch *batch)
 {
 	json_t *counts = json_object(), *remembered = json_object();
@@ -90,7 +101,8 @@ json_t *batch_remember(struct daemon *daemon, const struct sched_batch *batch)
 	(void)json_object_set_new(remembered, "counts", counts);
 	(void)json_object_set_new(remembered, "private", json_boolean(batch->is_private));
 	if (sched_summarize(daemon->sched, batch->id, timestamp_now_ms(), &summary) == 0) {
-		(void)json_object_set_new(remembered, "summary", summary_to_json(&summary));
+		(void)json_object_set_new(remembered, "summary",
+					  summary_of(daemon, batch->id, &summary));
 		sched_summary_finish(&summary);
 	}
 	return remembered;
@@ -129,7 +141,9 @@ void handle_task(void *data, struct api_request *request)
 	json_t *task = query_task(daemon, id);
 
 	if (task)
-		api_reply(request, 200, json_pack("{s:o}", "task", task));
+		api_reply(request, 200,
+			  json_pack("{s:o, s:o}", "task", task, "warnings",
+				    profiles_warn_task(daemon, sched_find(daemon->sched, id))));
 	else
 		api_reply_error(
 		    request,
@@ -190,7 +204,7 @@ static json_t *batch_summary(struct daemon *daemon, uint64_t id)
 	    record_batches_load(daemon->store, id, false, &list, NULL) == 0 && list.n == 1)
 		json = json_incref(json_object_get(list.summaries[0], "summary"));
 	if (!json && sched_summarize(daemon->sched, id, timestamp_now_ms(), &summary) == 0) {
-		json = summary_to_json(&summary);
+		json = summary_of(daemon, id, &summary);
 		sched_summary_finish(&summary);
 	}
 	return json ? json : json_null();

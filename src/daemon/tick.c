@@ -133,6 +133,16 @@ static int commit(struct daemon *daemon, bool in_trouble, struct error *err)
 
 /* Answers. */
 
+/* What is said of a new task or batch; NULL where nothing new is answered. */
+static json_t *warnings_of(struct daemon *daemon, const struct tick_reply *reply)
+{
+	if (!reply->is_submit)
+		return NULL;
+	return reply->type == TICK_TASK
+		   ? profiles_warn_task(daemon, sched_find(daemon->sched, reply->id))
+		   : profiles_warn_batch(daemon, reply->id);
+}
+
 static void reply_good(struct daemon *daemon, const struct tick_reply *reply)
 {
 	json_t *json;
@@ -158,12 +168,15 @@ static void reply_good(struct daemon *daemon, const struct tick_reply *reply)
 	}
 	if (reply->type == TICK_TASK) {
 		api_reply(reply->request, 200,
-			  json_pack("{s:o?}", "task", query_task(daemon, reply->id)));
+			  json_pack("{s:o?, s:o*}", "task", query_task(daemon, reply->id),
+				    "warnings", warnings_of(daemon, reply)));
 		return;
 	}
 	json = json_pack("{s:o?}", "batch", query_batch(daemon, reply->id));
-	if (reply->is_submit)
+	if (reply->is_submit) {
 		(void)json_object_set_new(json, "skipped", jsonx_u64(reply->skipped));
+		(void)json_object_set_new(json, "warnings", warnings_of(daemon, reply));
+	}
 	if (reply->is_change && reply->type == TICK_BATCH)
 		(void)json_object_set_new(json, "changed", jsonx_u64(reply->changed));
 	api_reply(reply->request, 200, json);

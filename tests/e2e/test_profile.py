@@ -92,3 +92,21 @@ def test_a_failure_teaches_a_floor_and_an_out_of_memory(two_gpus):
     assert profile["need"]["oom_vram_bytes"] and not profile["need"]["known"]
     assert profile["need"]["vram_bytes"] > profile["need"]["oom_vram_bytes"]
     assert "ran out of memory at" in box.plimsoll("profile", "show", "large", check=0).stdout
+
+
+def test_wrong_requests_are_said(two_gpus):
+    box = two_gpus
+    run_some(box, "k", ("2G", "2G", "2G"), "--vram", "3G")
+    good = box.plimsoll("submit", "--kind", "k", "--vram", "3G", *simtask(box, "2G"), check=0)
+    assert good.stderr == ""
+    waste = box.plimsoll("submit", "--kind", "k", "--vram", "7G", *simtask(box, "2G"), check=0)
+    assert "kind k says 7 GiB; " in waste.stderr and "(p95): " in waste.stderr and "would do" in waste.stderr
+    shown = box.plimsoll("show", waste.stdout.strip(), check=0).stdout
+    assert "warning    it says 7 GiB" in shown
+    rows = box.file("rows.txt", "a\nb\nc\n")
+    small = box.plimsoll("batch", rows, "-y", "--kind", "k", "--vram", "1G", *simtask(box, "2G"), "{row}", timeout=120)
+    said = [line for line in small.stderr.splitlines() if "says 1 GiB" in line]
+    assert len(said) == 1 and "(3 tasks)" in said[0] and "is needed" in said[0], small.stderr
+    assert "kind k (3 tasks) says 1 GiB" in small.stdout
+    summary = box.json("show", "b1")["summary"]
+    assert [(w["kind"], w["tasks"]) for w in summary["warnings"]] == [("k", 3)]

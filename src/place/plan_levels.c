@@ -348,6 +348,18 @@ static void find_classes(struct levels *levels)
 			keep_class(levels, i);
 }
 
+static void swap_again(struct levels *levels)
+{
+	const struct core *core = levels->core;
+
+	core_swap(core, &levels->limits, levels->sets);
+	for (size_t i = 0; i < core->n; i++)
+		if (!core->items[i].on_demand) {
+			keep_class(levels, i);
+			levels->limits.allowed[i] = levels->limits.must[i] = levels->sets[i];
+		}
+}
+
 static void find_lists(struct levels *levels)
 {
 	const struct core *core = levels->core;
@@ -358,10 +370,14 @@ static void find_lists(struct levels *levels)
 	if (core->n_classes > 1)
 		find_classes(levels);
 	for (size_t i = 0; i < core->n; i++)
+		if (!core->items[i].on_demand)
+			find_lowest(levels, i);
+	/* A lower index may have made room on a faster GPU. */
+	if (core->n_classes > 1)
+		swap_again(levels);
+	for (size_t i = 0; i < core->n; i++)
 		if (core->items[i].on_demand)
 			place_on_demand(levels, i);
-		else
-			find_lowest(levels, i);
 }
 
 /* --- all of it ----------------------------------------------------------------------------- */

@@ -367,18 +367,23 @@ static void add_sums(const struct search *s, uint64_t *to, size_t item)
 	}
 }
 
-void search_find_sums(struct search *s, const size_t *order, size_t n)
+void search_find_sums_at(const struct search *s, const size_t *order, size_t n, uint64_t *sums)
 {
 	size_t words = s->sums_words;
 
-	memset(s->sums + n * words, 0, words * sizeof *s->sums);
-	s->sums[n * words] = 1;
+	memset(sums + n * words, 0, words * sizeof *sums);
+	sums[n * words] = 1;
 	for (size_t a = n; a-- > 0;) {
-		uint64_t *to = s->sums + a * words;
+		uint64_t *to = sums + a * words;
 
 		memcpy(to, to + words, words * sizeof *to);
 		add_sums(s, to, order[a]);
 	}
+}
+
+void search_find_sums(struct search *s, const size_t *order, size_t n)
+{
+	search_find_sums_at(s, order, n, s->sums);
 }
 
 bool search_prepare(struct search *s)

@@ -26,7 +26,7 @@
 #include "place/plan_search.h"
 
 /* Nodes of the first searches when moves count, and how much more the next ones get. */
-#define NODES_AT_ONCE 5000
+#define NODES_AT_ONCE 2000
 #define NODES_MORE    4
 
 /* One item being placed: its GPUs in the order they are tried. */
@@ -75,7 +75,7 @@ uint64_t search_where_to(const struct search *s, size_t item)
 }
 
 /* Does nothing tell two GPUs apart, for all that is still to be placed? */
-static bool alike(const struct search *s, size_t a, size_t b)
+bool search_alike(const struct search *s, size_t a, size_t b)
 {
 	if (s->column[a] != s->column[b] || s->room[a] != s->room[b] ||
 	    (s->empty >> a & 1) != (s->empty >> b & 1) ||
@@ -126,7 +126,7 @@ static void list_gpus(struct search *s, struct choice *choice)
 		for (uint64_t rest = left; rest; rest &= rest - 1) {
 			size_t g = (size_t)__builtin_ctzll(rest);
 
-			if (g != best && (choice->at < s->n_forced || !alike(s, g, best)))
+			if (g != best && (choice->at < s->n_forced || !search_alike(s, g, best)))
 				continue;
 			choice->like_before[choice->n] = choice->n > n;
 			choice->gpus[choice->n++] = g;
@@ -135,7 +135,7 @@ static void list_gpus(struct search *s, struct choice *choice)
 	}
 }
 
-static void put(struct search *s, size_t item, size_t g)
+void search_put(struct search *s, size_t item, size_t g)
 {
 	const struct core_item *it = &s->core->items[item];
 
@@ -153,12 +153,7 @@ static void put(struct search *s, size_t item, size_t g)
 		s->preference += it->preference[g];
 }
 
-struct undo {
-	uint64_t empty, unused, sealed;
-	unsigned used;
-};
-
-static void take_back(struct search *s, size_t item, size_t g, const struct undo *undo)
+void search_take_back(struct search *s, size_t item, size_t g, const struct search_undo *undo)
 {
 	const struct core_item *it = &s->core->items[item];
 
@@ -172,8 +167,6 @@ static void take_back(struct search *s, size_t item, size_t g, const struct undo
 	if (!it->on_demand)
 		s->preference -= it->preference[g];
 }
-
-static enum core_found place_item(struct search *s, size_t k);
 
 /* Are two items that nothing tells apart in the order of their GPUs? Those aside come in the same
  * order as they would have. */
@@ -219,7 +212,7 @@ static enum core_found place_next_item(struct search *s, const struct choice *ch
 	}
 	moved = !it->on_demand && !s->is_aside[item] && core_has_moved(it, s->sets[item]);
 	s->moves += moved;
-	found = place_item(s, choice->at + 1);
+	found = search_go_on(s, choice->at + 1);
 	s->moves -= moved;
 	return found;
 }
@@ -228,7 +221,7 @@ static enum core_found place_copies(struct search *s, const struct choice *choic
 				    size_t from)
 {
 	size_t item = choice->item;
-	struct undo undo = {s->empty, s->unused, s->sealed, s->used};
+	struct search_undo undo = search_note(s);
 
 	if (left == 0)
 		return (s->limits->must[item] & ~s->sets[item]) ? CORE_NONE
@@ -242,11 +235,11 @@ static enum core_found place_copies(struct search *s, const struct choice *choic
 		if (s->core->items[item].size > 0 && s->unused >> g & 1 &&
 		    s->used >= s->limits->used_max)
 			continue;
-		put(s, item, g);
+		search_put(s, item, g);
 		found = place_copies(s, choice, left - 1, p + 1);
 		if (found == CORE_FOUND)
 			return found;
-		take_back(s, item, g, &undo);
+		search_take_back(s, item, g, &undo);
 		if (found == CORE_GAVE_UP)
 			return found;
 		if (s->limits->must[item] >> g & 1)
@@ -350,7 +343,7 @@ static enum core_found stay_or_leave(struct search *s, size_t item, size_t k)
 		if ((turn == 0) == leave_first) {
 			if (!may_leave || !put_aside(s, item, &aside))
 				continue;
-			found = place_item(s, k + 1);
+			found = search_go_on(s, k + 1);
 			if (found != CORE_FOUND)
 				bring_back(s, &aside);
 		} else if (may_stay)
@@ -369,7 +362,7 @@ struct group {
 /* All of the group that are not aside stay where they are. */
 static enum core_found let_stay(struct search *s, const struct group *group)
 {
-	struct undo undo = {s->empty, s->unused, s->sealed, s->used};
+	struct search_undo undo = search_note(s);
 	enum core_found found = CORE_NONE;
 	size_t k = group->from;
 
@@ -377,15 +370,15 @@ static enum core_found let_stay(struct search *s, const struct group *group)
 		if (!s->is_aside[s->order[k]]) {
 			if (!search_may_go(s, s->order[k], group->g))
 				break;
-			put(s, s->order[k], group->g);
+			search_put(s, s->order[k], group->g);
 		}
 	if (k == group->to)
-		found = place_item(s, k);
+		found = search_go_on(s, k);
 	if (found == CORE_FOUND)
 		return found;
 	while (k-- > group->from)
 		if (!s->is_aside[s->order[k]])
-			take_back(s, s->order[k], group->g, &undo);
+			search_take_back(s, s->order[k], group->g, &undo);
 	return found;
 }
 
@@ -472,7 +465,7 @@ static bool is_within(const struct search *s)
 	return s->moves <= s->limits->moves_max && s->preference >= s->limits->preference_min;
 }
 
-static enum core_found place_item(struct search *s, size_t k)
+enum core_found search_go_on(struct search *s, size_t k)
 {
 	struct choice choice;
 
@@ -486,6 +479,8 @@ static enum core_found place_item(struct search *s, size_t k)
 		search_find_later(s);
 	if (!search_is_hope(s, k))
 		return CORE_NONE;
+	if (s->fills && k == s->n_forced)
+		return search_fill(s);
 	if (k >= s->core->n)
 		return place_aside(s, k);
 	choice.at = k;
@@ -510,9 +505,16 @@ static void take_hints(struct search *s, const uint64_t *sets)
 		memcpy(s->hints, sets, s->core->n * sizeof *sets);
 }
 
+/* How a search goes about it. What one is at a loss with is often plain to the other, so they take
+ * turns, and each turn may take longer. */
+struct manner {
+	bool fills;
+	unsigned light_part;
+};
+
 /* One search, for at most so many nodes. */
 static enum core_found search_once(const struct core *core, const struct core_limits *limits,
-				   unsigned light_part, uint64_t nodes, uint64_t *work,
+				   const struct manner *manner, uint64_t nodes, uint64_t *work,
 				   uint64_t *sets)
 {
 	auto_free struct search *s = mem_calloc(1, sizeof *s);
@@ -520,12 +522,15 @@ static enum core_found search_once(const struct core *core, const struct core_li
 
 	s->core = core;
 	s->limits = limits;
-	s->light_part = light_part;
+	s->light_part = manner->light_part;
 	s->work_max = nodes;
 	s->empty = s->unused = core->m == 64 ? UINT64_MAX : bit(core->m) - 1;
 	memcpy(s->room, limits->room, sizeof s->room);
 	take_hints(s, sets);
-	found = search_prepare(s) ? place_item(s, 0) : CORE_NONE;
+	found = search_prepare(s) ? CORE_FOUND : CORE_NONE;
+	s->fills = manner->fills && search_can_fill(s);
+	if (found == CORE_FOUND)
+		found = manner->fills && !s->fills ? CORE_GAVE_UP : search_go_on(s, 0);
 	*work += core_work_of_begin(core) + s->work * core_work_of_node(core);
 	free(s->held);
 	free(s->sums);
@@ -537,7 +542,9 @@ static enum core_found search_once(const struct core *core, const struct core_li
 enum core_found core_find(const struct core *core, const struct core_limits *limits,
 			  uint64_t work_max, uint64_t *work, uint64_t *sets)
 {
-	static const unsigned light_parts[] = {2, 4};
+	static const struct manner plain[] = {{.light_part = 1}, {.fills = true}},
+				   moving[] = {{.light_part = 2}, {.light_part = 4}};
+	const struct manner *manners = limits->moves_max == UINT_MAX ? plain : moving;
 	const uint64_t begin = core_work_of_begin(core), end = *work + work_max;
 	enum core_found found = CORE_GAVE_UP;
 	uint64_t nodes = NODES_AT_ONCE;
@@ -545,12 +552,8 @@ enum core_found core_find(const struct core *core, const struct core_limits *lim
 	for (unsigned n = 0; found == CORE_GAVE_UP && *work + begin < end; n++) {
 		uint64_t left = (end - *work - begin) / core_work_of_node(core);
 
-		if (limits->moves_max == UINT_MAX)
-			return search_once(core, limits, 1, left, work, sets);
-		found = search_once(core, limits, light_parts[n % ARRAY_LEN(light_parts)],
-				    MIN_OF(nodes, left), work, sets);
-		if (n % ARRAY_LEN(light_parts) == ARRAY_LEN(light_parts) - 1)
-			nodes *= NODES_MORE;
+		found = search_once(core, limits, &manners[n % 2], MIN_OF(nodes, left), work, sets);
+		nodes *= n % 2 ? NODES_MORE : 1;
 	}
 	return found;
 }

@@ -37,6 +37,7 @@ struct search {
 	size_t n_single; /* and from this one on, all are on one GPU, which is their group */
 	size_t n_chosen; /* up to this one; then come those on demand */
 	size_t ranked[PLAN_GPUS_MAX], rank[PLAN_GPUS_MAX]; /* GPUs in the order of groups */
+	bool fills;                                        /* GPU by GPU, not item by item */
 	unsigned light_part; /* lighter than this part of a GPU, and it may be put aside */
 	uint64_t rest_bytes[PLAN_SERVICES_MAX + 1]; /* from this position on */
 	uint64_t rest_allowed[PLAN_SERVICES_MAX + 1];
@@ -106,8 +107,10 @@ bool search_same_item(const struct search *s, size_t a, size_t b);
 
 /* Everything above "The state". False: there is no placement. */
 bool search_prepare(struct search *s);
-/* All sums that can be made of `n` items in that order, of each position on. */
+/* All sums that can be made of `n` items in that order, of each position on: in s->sums; in `sums`,
+ * with room for one more than `n`. */
 void search_find_sums(struct search *s, const size_t *order, size_t n);
+void search_find_sums_at(const struct search *s, const size_t *order, size_t n, uint64_t *sums);
 /* The largest one of at most so many units. */
 static inline uint64_t search_largest_sum(const uint64_t *sums, uint64_t units)
 {
@@ -119,6 +122,29 @@ static inline uint64_t search_largest_sum(const uint64_t *sums, uint64_t units)
 		;
 	return w * 64 + 63 - (uint64_t)__builtin_clzll(sums[w]);
 }
+
+/* An item comes to a GPU; goes again, then all is as it was noted before. */
+struct search_undo {
+	uint64_t empty, unused, sealed;
+	unsigned used;
+};
+static inline struct search_undo search_note(const struct search *s)
+{
+	return (struct search_undo){s->empty, s->unused, s->sealed, s->used};
+}
+void search_put(struct search *s, size_t item, size_t g);
+void search_take_back(struct search *s, size_t item, size_t g, const struct search_undo *undo);
+
+/* Places what comes from a position on. */
+enum core_found search_go_on(struct search *s, size_t k);
+
+/* plan_fill.c: places all that is not forced, GPU by GPU, and goes on with those on demand. Can it?
+ */
+bool search_can_fill(const struct search *s);
+enum core_found search_fill(struct search *s);
+
+/* Does nothing tell two GPUs apart, for all that is still to be placed? */
+bool search_alike(const struct search *s, size_t a, size_t b);
 
 /* Is there a place for one more copy of an item on a GPU? On which is there, given that it has left
  * those it was on if it is aside? */

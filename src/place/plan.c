@@ -1,7 +1,7 @@
 /*
  * See plan.h. The planner's other files: plan_core.c puts the problem into a canonical form;
- * plan_search.c, with plan_prepare.c and plan_bounds.c, finds a placement within limits or proves
- * that there is none; plan_guess.c finds one by luck, plan_swap.c a better one by exchange;
+ * plan_search.c, with plan_prepare.c, plan_bounds.c and plan_fill.c, finds a placement within limits
+ * or proves that there is none; plan_guess.c finds one by luck, plan_swap.c a better one by exchange;
  * plan_levels.c turns the objective into a row of such questions; plan_ways.c looks for ways out
  * when nothing fits; plan_explain.c finds the words. Here: the answer as others read it.
  */

@@ -117,13 +117,12 @@ static bool are_numbers_enough(const struct search *s, const struct rest *left)
 
 uint64_t search_fewest_leaving(const struct search *s, size_t k, size_t g, uint64_t over)
 {
-	const struct residents *residents = &s->residents[g];
 	uint64_t n = 0;
 
-	for (size_t j = 0; j < residents->n_one && over > 0; j++) {
-		if (s->at[residents->one[j]] < k)
+	for (size_t i = s->first_held[g]; i != SIZE_MAX && over > 0; i = s->next_held[i]) {
+		if (s->at[i] < k)
 			continue;
-		over -= MIN_OF(over, s->core->items[residents->one[j]].size);
+		over -= MIN_OF(over, s->core->items[i].size);
 		n++;
 	}
 	return over > 0 ? PLAN_SERVICES_MAX + 1 : n;
@@ -151,17 +150,18 @@ void search_find_later(struct search *s)
 static uint64_t shares_leaving(const struct search *s, size_t k, size_t g)
 {
 	const struct held *held = &s->held[k][g];
-	const struct residents *residents = &s->residents[g];
 	uint64_t over, best, n = 0;
 
 	if (held->one + held->several <= s->room[g])
 		return 0;
 	over = held->one + held->several - s->room[g];
 	best = search_fewest_leaving(s, k, g, over) * MOVE_SHARES;
-	for (size_t j = 0; j < residents->n_several && over > 0; j++) {
-		if (s->at[residents->several[j]] < k)
+	for (size_t j = 0; j < s->n_several && over > 0; j++) {
+		const struct core_item *item = &s->core->items[s->several[j]];
+
+		if (s->at[s->several[j]] < k || !(item->today >> g & 1))
 			continue;
-		over -= MIN_OF(over, s->core->items[residents->several[j]].size);
+		over -= MIN_OF(over, item->size);
 		n++;
 		best = MIN_OF(best, n * (MOVE_SHARES / s->shared_by[g]) +
 					search_fewest_leaving(s, k, g, over) * MOVE_SHARES);

@@ -267,6 +267,22 @@ static void look_at_gains(struct search *s)
 	}
 }
 
+static void find_held(struct search *s)
+{
+	for (size_t g = 0; g < s->core->m; g++)
+		s->first_held[g] = SIZE_MAX;
+	for (size_t i = 0; i < s->core->n; i++)
+		if (is_held(s, i) && s->core->items[i].stay > 1)
+			s->several[s->n_several++] = i;
+	for (size_t i = s->core->n; i-- > 0;)
+		if (is_held(s, i) && s->core->items[i].stay == 1) {
+			size_t *first = &s->first_held[__builtin_ctzll(s->core->items[i].today)];
+
+			s->next_held[i] = *first;
+			*first = i;
+		}
+}
+
 static void look_at_moves(struct search *s)
 {
 	size_t n = s->core->n;
@@ -290,18 +306,7 @@ static void look_at_moves(struct search *s)
 			s->shared_by[g] = MAX_OF(s->shared_by[g], item->stay);
 		}
 	}
-	for (size_t i = 0; i < n; i++) {
-		const struct core_item *item = &s->core->items[i];
-
-		for (uint64_t rest = is_held(s, i) ? item->today : 0; rest; rest &= rest - 1) {
-			struct residents *at = &s->residents[__builtin_ctzll(rest)];
-
-			if (item->stay == 1)
-				at->one[at->n_one++] = (uint8_t)i;
-			else
-				at->several[at->n_several++] = (uint8_t)i;
-		}
-	}
+	find_held(s);
 }
 
 /* Items that could take each other's place, wherever they are: nothing but their size, and what

@@ -12,7 +12,15 @@
  *
  * When moves count, a lighter item first chooses only whether it stays where it is; those that
  * leave (or were nowhere) are put aside and get their GPUs when all have chosen. Which leave
- * decides about moves, and much less has to be tried than with all the GPUs they could go to.
+ * decides about moves, and much less has to be tried than with all the GPUs they could go to. They
+ * choose GPU by GPU, where most is too much first, and only who leaves is tried: the others stay
+ * all at once, when there is room for them.
+ *
+ * What is light is asked two ways in turn: where few have to move, it is best to say who stays of
+ * the heavy ones, too; where many have to, to give these their places at once. When moves do not
+ * count, a search item by item and one GPU by GPU (plan_fill.c) take turns. Each turn is four times
+ * as long as the last, so that the better one is not kept waiting for long; the idea is from Gomes
+ * and Selman, "Algorithm portfolios", Artificial Intelligence 126, 2001.
  *
  * Nothing comes to a GPU that something of the same kind and size has left: with the other one in
  * its place there was a move less, so such a placement is never one of the fewest moves.

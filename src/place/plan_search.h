@@ -6,20 +6,12 @@
 
 #include "place/plan_priv.h"
 
-#include <assert.h>
 #include <limits.h>
 
 /* Bytes of services on one GPU, and of those on several. */
 struct held {
 	uint64_t one, several;
 };
-
-/* Items that are held on a GPU, the heaviest first. */
-struct residents {
-	uint8_t one[PLAN_SERVICES_MAX], several[PLAN_SERVICES_MAX];
-	size_t n_one, n_several;
-};
-static_assert(PLAN_SERVICES_MAX <= 256, "an item is a byte");
 
 /* What leaving its GPU may gain in preference for the item at a position. */
 struct gain {
@@ -49,7 +41,10 @@ struct search {
 	bool choosy[PLAN_SERVICES_MAX]; /* likes some GPUs more than others */
 	/* Of each GPU, the items held there: the bytes from a position on. */
 	struct held (*held)[PLAN_GPUS_MAX];
-	struct residents residents[PLAN_GPUS_MAX];
+	/* Those held on one GPU, a list for each GPU; on several. The heaviest first; SIZE_MAX:
+	 * end. */
+	size_t first_held[PLAN_GPUS_MAX], next_held[PLAN_SERVICES_MAX];
+	size_t several[PLAN_SERVICES_MAX], n_several;
 	unsigned shared_by[PLAN_GPUS_MAX];
 	unsigned rest_moves[PLAN_SERVICES_MAX + 1]; /* of items that cannot stay */
 	struct gain gains[PLAN_SERVICES_MAX];       /* the largest first */

@@ -93,10 +93,10 @@ static bool are_numbers_enough(const struct search *s, const struct rest *left)
 	uint64_t wanted = 0;
 	unsigned checks = 0;
 
-	/* Those that wait are not in the order of their sizes until they have chosen. */
-	if (k >= s->n_heavy && k < s->n_chosen)
+	/* Groups are not in the order of sizes. */
+	if (s->groups && k >= s->n_heavy && k < s->n_chosen)
 		return true;
-	n = k < n ? s->n_heavy : n;
+	n = s->groups && k < n ? s->n_heavy : n;
 	while ((k < n || a < s->n_aside) && checks < 3) {
 		uint64_t of_k = k < n ? s->core->items[s->order[k]].size : 0;
 		uint64_t of_a = a < s->n_aside ? s->core->items[s->aside[a]].size : 0;

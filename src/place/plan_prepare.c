@@ -162,7 +162,6 @@ static void order_those_that_wait(struct search *s)
 	size_t group[PLAN_SERVICES_MAX];
 
 	rank_gpus(s);
-	s->n_single = s->n_chosen;
 	for (size_t k = s->n_heavy; k < s->n_chosen; k++) {
 		const struct core_item *item = &s->core->items[s->order[k]];
 		size_t i = s->order[k], at = k;
@@ -204,7 +203,9 @@ static void find_order(struct search *s)
 	s->n_forced = from[TURN_HEAVY];
 	s->n_heavy = from[TURN_WAITS];
 	s->n_chosen = from[TURN_ON_DEMAND];
-	order_those_that_wait(s);
+	s->n_single = s->n_chosen;
+	if (s->groups)
+		order_those_that_wait(s);
 	for (size_t k = 0; k < n; k++)
 		s->at[s->order[k]] = k;
 }

@@ -12,15 +12,15 @@
  *
  * When moves count, a lighter item first chooses only whether it stays where it is; those that
  * leave (or were nowhere) are put aside and get their GPUs when all have chosen. Which leave
- * decides about moves, and much less has to be tried than with all the GPUs they could go to. They
- * choose GPU by GPU, where most is too much first, and only who leaves is tried: the others stay
- * all at once, when there is room for them.
+ * decides about moves, and much less has to be tried than with all the GPUs they could go to.
  *
- * What is light is asked two ways in turn: where few have to move, it is best to say who stays of
- * the heavy ones, too; where many have to, to give these their places at once. When moves do not
- * count, a search item by item and one GPU by GPU (plan_fill.c) take turns. Each turn is four times
- * as long as the last, so that the better one is not kept waiting for long; the idea is from Gomes
- * and Selman, "Algorithm portfolios", Artificial Intelligence 126, 2001.
+ * This is done in two manners that take turns. Where few have to move, it is best to let heavy ones
+ * say the same, and to go GPU by GPU, where most is too much first: only who leaves it is tried,
+ * the others stay all at once. Where many have to, heavy ones get their places at once, and the
+ * light ones choose from the heaviest down. When moves do not count, a search item by item takes
+ * turns with one GPU by GPU (plan_fill.c). Each turn is four times as long as the last, so that the
+ * better one is not kept waiting for long; the idea is from Gomes and Selman, "Algorithm
+ * portfolios", Artificial Intelligence 126, 2001.
  *
  * Nothing comes to a GPU that something of the same kind and size has left: with the other one in
  * its place there was a move less, so such a placement is never one of the fewest moves.
@@ -516,7 +516,7 @@ static void take_hints(struct search *s, const uint64_t *sets)
 /* How a search goes about it. What one is at a loss with is often plain to the other, so they take
  * turns, and each turn may take longer. */
 struct manner {
-	bool fills;
+	bool fills, groups;
 	unsigned light_part;
 };
 
@@ -531,6 +531,7 @@ static enum core_found search_once(const struct core *core, const struct core_li
 	s->core = core;
 	s->limits = limits;
 	s->light_part = manner->light_part;
+	s->groups = manner->groups;
 	s->work_max = nodes;
 	s->empty = s->unused = core->m == 64 ? UINT64_MAX : bit(core->m) - 1;
 	memcpy(s->room, limits->room, sizeof s->room);
@@ -551,7 +552,8 @@ enum core_found core_find(const struct core *core, const struct core_limits *lim
 			  uint64_t work_max, uint64_t *work, uint64_t *sets)
 {
 	static const struct manner plain[] = {{.light_part = 1}, {.fills = true}},
-				   moving[] = {{.light_part = 2}, {.light_part = 4}};
+				   moving[] = {{.light_part = 2, .groups = true},
+					       {.light_part = 4}};
 	const struct manner *manners = limits->moves_max == UINT_MAX ? plain : moving;
 	const uint64_t begin = core_work_of_begin(core), end = *work + work_max;
 	enum core_found found = CORE_GAVE_UP;

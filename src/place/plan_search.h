@@ -30,6 +30,7 @@ struct search {
 	size_t n_chosen; /* up to this one; then come those on demand */
 	size_t ranked[PLAN_GPUS_MAX], rank[PLAN_GPUS_MAX]; /* GPUs in the order of groups */
 	bool fills;                                        /* GPU by GPU, not item by item */
+	bool groups;         /* those that wait choose GPU by GPU, not from the heaviest down */
 	unsigned light_part; /* lighter than this part of a GPU, and it may be put aside */
 	uint64_t rest_bytes[PLAN_SERVICES_MAX + 1]; /* from this position on */
 	uint64_t rest_allowed[PLAN_SERVICES_MAX + 1];

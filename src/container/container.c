@@ -87,18 +87,24 @@ static int refused(const struct container_engine *engine, long status, const str
 			 *message ? message : "refused without saying why", status);
 }
 
+static int call(struct container_engine *engine, const struct container_request *request,
+		struct text *ret_body, struct error *err)
+{
+	long status = 0;
+	int r = container_http_call(engine->http, request, ret_body, &status, err);
+
+	return r == 0 && status >= 400 ? refused(engine, status, ret_body, err) : r;
+}
+
 static int ask(struct container_engine *engine, const char *path, int64_t deadline_ms,
 	       json_t **ret_json, struct error *err)
 {
 	const struct container_request request = {"GET", path, deadline_ms};
 	auto_text struct text body = {};
-	long status = 0;
-	int r = container_http_call(engine->http, &request, &body, &status, err);
+	int r = call(engine, &request, &body, err);
 
 	if (r < 0)
 		return r;
-	if (status >= 400)
-		return refused(engine, status, &body, err);
 	r = jsonx_parse(body.data ? body.data : "", body.len, "the container engine's answer",
 			ret_json, err);
 	return r < 0 ? error_set(err, -EPROTO, "%s at %s does not answer with JSON",
@@ -400,15 +406,11 @@ int container_engine_logs(struct container_engine *engine, const char *id, unsig
 	const struct container_request request = {"GET", path, deadline_of(engine), LOG_BYTES_MAX,
 						  true};
 	auto_text struct text body = {};
-	long status = 0;
-	int r = container_http_call(engine->http, &request, &body, &status, err);
+	int r = call(engine, &request, &body, err);
 
-	if (r < 0)
-		return r;
-	if (status >= 400)
-		return refused(engine, status, &body, err);
-	container_parse_logs(body.data, body.len, ret_text);
-	return 0;
+	if (r == 0)
+		container_parse_logs(body.data, body.len, ret_text);
+	return r;
 }
 
 /* 304: it has stopped already. 404: it is gone. */

@@ -424,13 +424,15 @@ static int read_document(const struct yamlx *doc, const char *const *sections,
 		r = read_keys(doc, node, keep_keys, &config->keep, err);
 	if (r == 0 && (node = yamlx_get(root, "services")))
 		r = read_services(doc, node, config, err);
+	if (r == 0 && (node = yamlx_get(root, "oom")))
+		r = config_patterns_read(doc, node, &config->patterns, &config->n_patterns, err);
 	return r;
 }
 
 /* Files. */
 
 static const char *const all_sections[] = {"gpus", "users",    "queue", "limits",
-					   "keep", "services", NULL};
+					   "keep", "services", "oom",   NULL};
 
 int config_add(struct config *config, const struct yamlx *doc, const char *const *sections,
 	       struct error *err)
@@ -519,6 +521,7 @@ void config_destroy(struct config *config)
 		need_finish(&config->services[i].need);
 	}
 	free(config->guards.hami);
+	config_patterns_destroy(config->patterns, config->n_patterns);
 	free(config->services);
 	free(config->gpus);
 	free(config->users);

@@ -11,6 +11,7 @@
 
 #include "config/hours.h"
 #include "config/need.h"
+#include "config/patterns.h"
 
 #include <stddef.h>
 
@@ -76,6 +77,8 @@ struct config {
 		struct need need; /* of all files together, key by key */
 	} * services;
 	size_t n_services;
+	struct config_pattern *patterns; /* of all files, in their order */
+	size_t n_patterns;
 	char **files; /* that were there */
 	size_t n_files;
 };

@@ -7,6 +7,7 @@
 
 #include "config/rule.h"
 #include "daemon/clock.h"
+#include "daemon/runner.h"
 #include "daemon/submit_parse.h"
 #include "daemon/tick.h"
 #include "daemon/waiters.h"
@@ -230,6 +231,7 @@ static void on_hangup(uv_signal_t *handle, int number)
 	rules->config = config;
 	log_info("the configuration was read again");
 	configure(rules);
+	runner_configure(rules->daemon->runner, config);
 	free(TAKE(rules->gpus));
 	apply_again(rules);
 }

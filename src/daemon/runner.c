@@ -554,9 +554,7 @@ int runner_create(struct daemon *daemon, struct runner **ret_runner, struct erro
 	runner->daemon = daemon;
 	(void)uv_timer_init(&daemon->loop, &runner->look);
 	runner->look.data = runner;
-	if (oom_patterns_load(NULL, NULL, 0, &runner->patterns, err) < 0)
-		log_warning("out of memory cannot be told from other failures: %s",
-			    error_text(err));
+	runner_configure(runner, rules_config(daemon->rules));
 	log_folders_prepare(daemon);
 	r = supervisor_client_create(&daemon->loop, &options, &runner->client, err);
 	if (r < 0) {
@@ -565,6 +563,30 @@ int runner_create(struct daemon *daemon, struct runner **ret_runner, struct erro
 	}
 	*ret_runner = runner;
 	return 0;
+}
+
+void runner_configure(struct runner *runner, const struct config *config)
+{
+	auto_free struct oom_pattern_text *more = mem_calloc(config->n_patterns + 1, sizeof *more);
+	struct oom_patterns *patterns = NULL;
+	struct error err = {};
+
+	for (size_t i = 0; i < config->n_patterns; i++)
+		more[i] = (struct oom_pattern_text){
+		    .id = config->patterns[i].id,
+		    .kind = config->patterns[i].kind,
+		    .text = config->patterns[i].text,
+		    .where = config->patterns[i].where,
+		};
+	if (oom_patterns_load(NULL, more, config->n_patterns, &patterns, &err) < 0) {
+		log_warning(runner->patterns
+				? "the texts of out of memory stay as they were: %s"
+				: "out of memory cannot be told from other failures: %s",
+			    error_text(&err));
+		return;
+	}
+	oom_patterns_destroy(runner->patterns);
+	runner->patterns = patterns;
 }
 
 static void on_look_closed(uv_handle_t *handle)

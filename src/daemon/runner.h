@@ -9,6 +9,10 @@
 int runner_create(struct daemon *daemon, struct runner **ret_runner, struct error *err) MUST_CHECK;
 void runner_destroy(struct runner *runner);
 
+/* Its texts of out of memory, before the built-in ones, from now on. */
+struct config;
+void runner_configure(struct runner *runner, const struct config *config);
+
 /* May tasks be started: has the supervisor told what became of everything known to it? */
 bool runner_is_ready(const struct runner *runner);
 

@@ -149,7 +149,14 @@ static bool piece_matches(const struct tail *tail, const struct piece *piece,
 		return false;
 	if (only_first)
 		return true;
-	if (pattern->kind != OOM_KIND_IGNORE && pattern->kind != OOM_KIND_SIZE)
+	/* What decides and names a size has one. */
+	if (pattern->has_size && pattern->kind != OOM_KIND_SIZE) {
+		uint64_t bytes;
+
+		return oom_size_find(pattern, tail->lower + at, wrapped - at, &bytes);
+	}
+	if (pattern->kind != OOM_KIND_IGNORE && pattern->kind != OOM_KIND_ADVICE &&
+	    pattern->kind != OOM_KIND_SIZE)
 		wrapped = end;
 	return first_end <= wrapped &&
 	       oom_rest_follows(pattern->text + pattern->first_len + 1, tail->lower + first_end,
@@ -157,7 +164,7 @@ static bool piece_matches(const struct tail *tail, const struct piece *piece,
 }
 
 struct found {
-	bool ignored, ignored_by_own, own;
+	bool ignored, ignored_by_own, own, advice;
 };
 
 static void piece_note(struct tail *tail, struct piece *piece, int i, struct found *found)
@@ -169,6 +176,7 @@ static void piece_note(struct tail *tail, struct piece *piece, int i, struct fou
 		found->ignored = true;
 		found->ignored_by_own |= pattern->own;
 	}
+	found->advice |= pattern->kind == OOM_KIND_ADVICE;
 	piece->recovered |= pattern->kind == OOM_KIND_RECOVERED;
 	piece->gpu_word |= pattern->kind == OOM_KIND_GPU_WORD;
 	for (size_t step = 0; step < ARRAY_LEN(steps); step++) {
@@ -208,6 +216,8 @@ static void piece_match(struct tail *tail, size_t p)
 
 		/* What the people of the machine say about a line counts before the rest. */
 		if (found.ignored_by_own || (found.own ? !own : found.ignored))
+			piece->match[step] = -1;
+		else if (found.advice && !own && (steps[step] & OOM_BIT(OOM_KIND_WEAK)))
 			piece->match[step] = -1;
 	}
 }

@@ -23,6 +23,7 @@ static const char *const kind_names[] = {
     [OOM_KIND_SUSPECT] = "suspect",
     [OOM_KIND_HOST_SUSPECT] = "host-suspect",
     [OOM_KIND_IGNORE] = "ignore",
+    [OOM_KIND_ADVICE] = "advice",
     [OOM_KIND_RECOVERED] = "recovered",
     [OOM_KIND_GPU_WORD] = "gpu-word",
     [OOM_KIND_SIZE] = "size",
@@ -76,6 +77,7 @@ static const char *pattern_fill(struct oom_pattern *pattern, const char *id, con
 		i++;
 	if (i == OOM_KIND_COUNT)
 		return "is not host-sure, gpu, host, either, weak, suspect, host-suspect, ignore, "
+		       "advice, "
 		       "recovered, gpu-word or size";
 	if (!text[0])
 		return "\"text\" is empty";

@@ -12,6 +12,7 @@ enum oom_kind {
 	OOM_KIND_SUSPECT,      /* the GPU's when that was full */
 	OOM_KIND_HOST_SUSPECT, /* RAM when the kernel's killer struck */
 	OOM_KIND_IGNORE,
+	OOM_KIND_ADVICE,    /* no weak text counts in its line */
 	OOM_KIND_RECOVERED, /* the program got over what stands above */
 	OOM_KIND_GPU_WORD,  /* these lines speak of a GPU */
 	OOM_KIND_SIZE,      /* only says how much was asked for */

@@ -275,9 +275,48 @@ static void bad_hours_change_nothing(void **state)
 	}
 }
 
+static void patterns_are_read(void **state)
+{
+	auto_config struct config *c =
+	    parse("oom:\n"
+		  "  patterns:\n"
+		  "    - {id: arena, kind: gpu, text: 'arena wants {size} more'}\n"
+		  "    - {id: quiet, kind: ignore, text: 'arena full*going on'}\n");
+
+	(void)state;
+	assert_int_equal(c->n_patterns, 2);
+	assert_string_equal(c->patterns[0].id, "arena");
+	assert_string_equal(c->patterns[0].text, "arena wants {size} more");
+	assert_string_equal(c->patterns[1].kind, "ignore");
+	assert_string_equal(c->patterns[1].where, "p.yaml:4:7");
+}
+
+static void wrong_patterns_have_a_place(void **state)
+{
+	(void)state;
+	check_refused("oom: 3\n", "p.yaml:1:6: `oom` is");
+	check_refused("oom: {pattern: []}\n", "p.yaml:1:7: ");
+	check_refused("oom: {patterns: {}}\n", "p.yaml:1:17: `patterns`");
+	check_refused("oom:\n  patterns:\n    - x\n", "p.yaml:3:7: {id, kind, text}");
+	check_refused("oom: {patterns: [{id: a, kind: gpu}]}\n", "needs \"text\"");
+	check_refused("oom: {patterns: [{id: a, kind: vram, text: abc}]}\n",
+		      "p.yaml:1:32: `kind` is");
+	check_refused("oom: {patterns: [{id: a, kind: gpu, text: 'ab*c'}]}\n",
+		      "p.yaml:1:43: `text` does not begin");
+	check_refused("oom: {patterns: [{id: a, kind: gpu, text: 'x {size}'}]}\n",
+		      "`text` does not begin");
+	check_refused("oom: {patterns: [{id: a, kind: size, text: abc}]}\n",
+		      "`text` has no {size}");
+	check_refused("oom: {patterns: [{id: '', kind: gpu, text: abc}]}\n", "`id` has");
+	check_refused("oom: {patterns: [{id: a, kind: gpu, text: \"abc\\n\"}]}\n",
+		      "control characters");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(patterns_are_read),
+	    cmocka_unit_test(wrong_patterns_have_a_place),
 	    cmocka_unit_test(all_keys_are_read),
 	    cmocka_unit_test(defaults_of_all_files_hold_for_all),
 	    cmocka_unit_test(nothing_is_a_configuration_too),

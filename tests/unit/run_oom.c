@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -207,6 +208,60 @@ static void test_bad_pattern_files(void **state)
 	assert_int_equal(oom_patterns_load(path, NULL, 0, &none, &err), -ENOENT);
 }
 
+/* Those of plimsoll.yaml: before the built-in ones, be it that they ignore or do not. */
+static void test_own_patterns(void **state)
+{
+	static const struct oom_pattern_text more[] = {
+	    {"ours", "gpu", "arena wants {size} more", "p.yaml:3:7"},
+	    {"quiet", "ignore", "CUDA out of memory, as planned", "p.yaml:4:7"},
+	    {"loud", "gpu", "pool of pinned memory, failed to allocate", "p.yaml:5:7"},
+	};
+	static const struct oom_pattern_text wrong = {"bad", "vram", "abc", "p.yaml:6:7"};
+	struct oom_patterns *all = patterns, *none = NULL;
+	struct oom_evidence failed = {.exit_code = 1};
+	struct oom_verdict v;
+	struct error err;
+
+	(void)state;
+	assert_int_equal(oom_patterns_load(NULL, more, ARRAY_LEN(more), &patterns, NULL), 0);
+	v = classify("the arena wants 3 MiB more\n", failed);
+	assert_int_equal(v.outcome, OOM_GPU);
+	assert_string_equal(v.pattern, "ours");
+	assert_int_equal(v.requested_bytes, 3 * MIB);
+	assert_int_equal(classify("the arena wants much more\n", failed).outcome, OOM_ERROR);
+	assert_int_equal(classify("CUDA out of memory, as planned\n", failed).outcome, OOM_ERROR);
+	v = classify("failed: 3 MiB of pinned memory, pool of pinned memory, failed to allocate\n",
+		     failed);
+	assert_int_equal(v.outcome, OOM_GPU);
+	assert_string_equal(v.pattern, "loud");
+	oom_patterns_destroy(patterns);
+	patterns = all;
+	assert_int_equal(oom_patterns_load(NULL, &wrong, 1, &none, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "p.yaml:6:7: \"vram\" is not"));
+}
+
+/* However hostile the log, the time it takes grows with its length only. */
+static void test_hostile_logs(void **state)
+{
+	static const char *const units[] = {
+	    "cuda",  "out of memory", "failed to allocate ", "a", "cuda error ", "(", "\\n", "\r",
+	    "\x1b[", "\x1b]",         "tried to allocate 1"};
+	clock_t began = clock();
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(units); i++) {
+		auto_text struct text log = {};
+
+		while (log.len < OOM_LOG_BYTES)
+			text_add(&log, units[i]);
+		(void)classify(log.data, (struct oom_evidence){.exit_code = 1});
+	}
+	print_message("# %.1f ms a log of 64 KiB\n",
+		      1000.0 * (double)(clock() - began) / CLOCKS_PER_SEC / ARRAY_LEN(units));
+	/* Ten times what it takes under the sanitizers on a busy machine. */
+	assert_true((double)(clock() - began) / CLOCKS_PER_SEC < 20);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -214,6 +269,8 @@ int main(void)
 	    cmocka_unit_test(test_order),
 	    cmocka_unit_test(test_only_the_end_counts),
 	    cmocka_unit_test(test_file),
+	    cmocka_unit_test(test_own_patterns),
+	    cmocka_unit_test(test_hostile_logs),
 	    cmocka_unit_test(test_bad_pattern_files),
 	};
 

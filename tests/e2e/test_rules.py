@@ -220,6 +220,24 @@ def test_sighup_reads_it_again(two_gpus):
     wait_until(lambda: reserve() == before, what="the default reserve")
 
 
+def test_texts_of_out_of_memory_of_ones_own(two_gpus):
+    def first_end():
+        task = submit(two_gpus, "--vram", "1G", command=("--", "sh", "-c", "echo our arena wants 3 GiB; exit 1"))
+        outcome = lambda: two_gpus.json("show", task)["attempts"][:1]  # noqa: E731
+        wait_until(lambda: outcome() and outcome()[0]["outcome"], what="the end of the first attempt")
+        return outcome()[0]["outcome"]
+
+    assert first_end() == "error"
+    path = configure(two_gpus, "oom:\n  patterns:\n    - {id: ours, kind: gpu, text: 'our arena wants {size}'}\n")
+    os.kill(daemon_pid(two_gpus), signal.SIGHUP)
+    wait_until(lambda: "was read again" in daemon_log(two_gpus), what="the configuration is read again")
+    assert first_end() == "oom"
+    path.write_text("oom: {patterns: [{id: ours, kind: vram, text: abc}]}\n")
+    os.kill(daemon_pid(two_gpus), signal.SIGHUP)
+    wait_until(lambda: f"{path}:1:35: `kind`" in daemon_log(two_gpus), what="the refusal with its place")
+    assert first_end() == "oom"
+
+
 def test_a_gpu_that_is_not_there_is_mentioned(two_gpus):
     configure(two_gpus, "gpus:\n  - {gpu: 5, reserve: 3GiB}\n")
     two_gpus.plimsoll("run", "--vram", "1G", "--", "true", check=0)

@@ -396,7 +396,7 @@ static void peak_learn(struct sched *sched, struct task_node *t, unsigned g)
 	    .at_ms = sched->last_ms,
 	};
 
-	if (!t->run->ramps[g].settled || !sample.kind[0] || !sample.model[0] ||
+	if (!t->run->ramps[g].calm || !sample.kind[0] || !sample.model[0] ||
 	    attempt->peak_vram_bytes <= t->run->learned_bytes)
 		return;
 	t->run->learned_bytes = attempt->peak_vram_bytes + attempt->peak_vram_bytes / 20;
@@ -536,6 +536,7 @@ int sched_set_ram(struct sched *sched, uint64_t task, uint64_t ram_bytes, int64_
 	t->run->ram_used_bytes = ram_bytes;
 	t->run->ram_peak_bytes = MAX_OF(t->run->ram_peak_bytes, ram_bytes);
 	task_current(t)->peak_ram_bytes = t->run->ram_peak_bytes;
+	ram_note(sched, t);
 	sched_touch(sched);
 	return 0;
 }

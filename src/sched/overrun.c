@@ -10,6 +10,8 @@
  * the GPU has: where nothing but the excess takes the sum above it, they are stopped whatever else
  * there is.
  *
+ * Of the host's RAM the same is said, and nobody is stopped for it before the host runs short.
+ *
  * A task may catch SIGTERM and go on growing. So it gets that signal only while all that the others
  * were promised, and as much as it has lately grown in the time of the grace, is free on the GPU;
  * else SIGKILL.
@@ -23,6 +25,7 @@
 #include <string.h>
 
 #define TOLERANCE_BYTES (128 * MIB) /* or 5 %, whichever is more */
+#define RAM_SHORT_BYTES (512 * MIB) /* or 5 %: less than that available is short */
 #define GRACE_MS        2000 /* from SIGTERM to SIGKILL, and how far growth is looked ahead */
 /* Use that grew by no more than this, or 2 %, for so long has settled; where the GPU does not tell,
  * any that is so old has. */
@@ -56,14 +59,26 @@ int sched_on_overrun_parse(const char *name, enum sched_on_overrun *ret_on, stru
 }
 
 /* What it uses beyond its grant; 0 = nothing, or not worth speaking of, or nothing was promised. */
+static uint64_t beyond(uint64_t granted, uint64_t used)
+{
+	uint64_t slack = MAX_OF(granted / 20, TOLERANCE_BYTES);
+
+	return granted > 0 && used > granted && used - granted > slack ? used - granted : 0;
+}
+
 static uint64_t excess_of(const struct sched_grant *grant)
 {
-	uint64_t slack = MAX_OF(grant->vram_bytes / 20, TOLERANCE_BYTES);
+	return grant->used_known ? beyond(grant->vram_bytes, grant->used_bytes) : 0;
+}
 
-	if (!grant->used_known || grant->vram_bytes == 0 || grant->used_bytes < grant->vram_bytes)
-		return 0;
-	return grant->used_bytes - grant->vram_bytes > slack ? grant->used_bytes - grant->vram_bytes
-							     : 0;
+static uint64_t ram_granted(const struct task_node *t)
+{
+	return sched_task_attempt(&t->pub)->ram_bytes;
+}
+
+static uint64_t ram_excess(const struct task_node *t)
+{
+	return beyond(ram_granted(t), t->run->ram_used_bytes);
 }
 
 static void settle_note(struct ramp *ramp, const struct sched_grant *grant, int64_t started_at_ms,
@@ -114,6 +129,22 @@ void ramp_note(struct sched *sched, struct task_node *t, unsigned g, int64_t now
 	remark_add(sched, "task %llu uses %s of %s granted on GPU %u",
 		   (unsigned long long)t->pub.id, SIZE_TEXT(grant->used_bytes),
 		   SIZE_TEXT(grant->vram_bytes), grant->index);
+}
+
+void ram_note(struct sched *sched, struct task_node *t)
+{
+	struct sched_attempt *attempt = task_current(t);
+	struct run *run = t->run;
+
+	run->ram_over = ram_excess(t) > 0 ? run->ram_over + 1 : 0;
+	sched->watch_due = true;
+	if (run->ram_over < SCHED_OVERRUN_SAMPLES || attempt->overrun)
+		return;
+	attempt->overrun = attempt->changed = true;
+	task_changed(sched, t);
+	remark_add(sched, "task %llu uses %s of %s of host memory granted",
+		   (unsigned long long)t->pub.id, SIZE_TEXT(run->ram_used_bytes),
+		   SIZE_TEXT(ram_granted(t)));
 }
 
 /* Who shares a GPU, as far as it matters here. */
@@ -206,19 +237,26 @@ static void victim_name(const struct crowd *crowd, char *buf, size_t size)
 		(void)snprintf(buf, size, "task %llu", (unsigned long long)crowd->victim->pub.id);
 }
 
+static void stop_as(struct sched *sched, struct task_node *t, enum sched_outcome outcome,
+		    bool at_once, char *text_take)
+{
+	t->run->stop_text = text_take;
+	t->run->stop_outcome = outcome;
+	t->run->stop_at_once = at_once;
+	task_current(t)->overrun = task_current(t)->changed = true;
+	task_changed(sched, t);
+	remark_add(sched, "task %llu is %s", (unsigned long long)t->pub.id, t->run->stop_text);
+}
+
 static void stop(struct sched *sched, struct task_node *t, unsigned g, bool at_once,
 		 const char *why)
 {
 	const struct sched_grant *grant = &task_current(t)->gpus[g];
 
-	t->run->stop_text =
-	    mem_printf("stopped: used %s of %s granted on GPU %u%s", SIZE_TEXT(grant->used_bytes),
-		       SIZE_TEXT(grant->vram_bytes), grant->index, why);
-	t->run->stop_outcome = SCHED_OOM;
-	t->run->stop_at_once = at_once;
-	task_current(t)->overrun = task_current(t)->changed = true;
-	task_changed(sched, t);
-	remark_add(sched, "task %llu is %s", (unsigned long long)t->pub.id, t->run->stop_text);
+	stop_as(sched, t, SCHED_OOM, at_once,
+		mem_printf("stopped: used %s of %s granted on GPU %u%s",
+			   SIZE_TEXT(grant->used_bytes), SIZE_TEXT(grant->vram_bytes), grant->index,
+			   why));
 }
 
 static void stop_worst(struct sched *sched, const struct crowd *crowd, const struct ledger_gpu *gpu)
@@ -286,13 +324,41 @@ static void strict_watch(struct sched *sched)
 	}
 }
 
+/* The one with the largest excess, one at a time: what it holds has to come back first. */
+static void ram_watch(struct sched *sched)
+{
+	const struct ledger_host *host = &sched->host;
+	uint64_t short_bytes = MAX_OF(host->ram_total_bytes / 20, RAM_SHORT_BYTES);
+	struct task_node *worst = NULL;
+
+	if (!host->ram_known || host->ram_available_bytes >= short_bytes)
+		return;
+	for (struct task_node *t = sched->active; t; t = t->run->next) {
+		if (t->run->stop_text && t->run->stop_outcome == SCHED_HOST_OOM)
+			return;
+		if (may_be_stopped(t) && !is_ending(t) && ram_excess(t) > 0 &&
+		    (!worst || ram_excess(t) > ram_excess(worst)))
+			worst = t;
+	}
+	if (worst)
+		stop_as(sched, worst, SCHED_HOST_OOM, false,
+			mem_printf("stopped: used %s of %s of host memory granted while no more "
+				   "than %s is available",
+				   SIZE_TEXT(worst->run->ram_used_bytes),
+				   SIZE_TEXT(ram_granted(worst)),
+				   SIZE_TEXT(host->ram_available_bytes)));
+}
+
 void overrun_watch(struct sched *sched)
 {
 	struct ledger *ledger;
 
-	if (!sched->watch_due || !sched->active || !sched_gpus(sched))
+	if (!sched->watch_due || !sched->active)
 		return;
 	sched->watch_due = false;
+	ram_watch(sched);
+	if (!sched_gpus(sched))
+		return;
 	strict_watch(sched);
 	ledger = ledger_now(sched, NULL);
 	for (size_t i = 0; i < ledger->n_gpus; i++)

@@ -121,6 +121,7 @@ struct run {
 	double share_of_gpus; /* fair share's: whole GPUs it holds */
 	struct ramp *ramps;   /* one for each GPU */
 	uint64_t ram_used_bytes, ram_peak_bytes;
+	unsigned ram_over; /* measurements in a row above its grant */
 	uint64_t learned_bytes; /* the VRAM its kind has heard of while it runs, and a little */
 	bool gpu_lost;          /* a sample since its start said so */
 	int64_t fault_ms;     /* when one of its GPUs last reported an XID of its own; 0 = never */
@@ -379,6 +380,7 @@ void remark_add(struct sched *sched, const char *fmt, ...) PRINTF(2, 3);
 /* overrun.c: the watch over what they use. */
 /* Its grant g was measured. */
 void ramp_note(struct sched *sched, struct task_node *t, unsigned g, int64_t now_ms);
+void ram_note(struct sched *sched, struct task_node *t); /* its RAM was */
 void overrun_watch(struct sched *sched); /* stop whom the last measurements say so of */
 void overrun_signal(struct sched *sched, struct task_node *t, int64_t now_ms);
 /* The end of one that was stopped by it: what it is. False: it was not. */

@@ -36,6 +36,7 @@ enum type {
 	TYPE_ROLE,     /* enum config_role */
 	TYPE_HOURS,    /* struct hours */
 	TYPE_BOOL,     /* bool */
+	TYPE_OFF,      /* bool: true when it is off */
 };
 
 struct key {
@@ -79,6 +80,7 @@ static const struct key queue_keys[] = {
     KEY("fair_share", TYPE_DURATION, struct config_queue, fair_share_ms),
     KEY("reserve_after", TYPE_DURATION, struct config_queue, reserve_after_ms),
     KEY("stagger", TYPE_DURATION, struct config_queue, stagger_ms),
+    KEY("prove", TYPE_OFF, struct config_queue, take_at_word),
     KEY("vram_default", TYPE_SIZE, struct config_queue, vram_default_bytes),
     {},
 };
@@ -123,6 +125,17 @@ static int read_count(const struct yamlx *doc, const struct yamlx_node *node, ui
 		r = yamlx_error(doc, node, -EINVAL, err, "must be a whole number");
 	if (r == 0)
 		*ret_count = (uint64_t)value;
+	return r;
+}
+
+static int read_off(const struct yamlx *doc, const struct yamlx_node *node, bool *ret_off,
+		    struct error *err)
+{
+	bool on = false;
+	int r = yamlx_bool(doc, node, &on, err);
+
+	if (r == 0)
+		*ret_off = !on;
 	return r;
 }
 
@@ -220,6 +233,8 @@ static int read_value(const struct yamlx *doc, const struct yamlx_node *node, en
 		return read_hours(doc, node, at, err);
 	case TYPE_BOOL:
 		return yamlx_bool(doc, node, at, err);
+	case TYPE_OFF:
+		return read_off(doc, node, at, err);
 	}
 	return -EINVAL;
 }

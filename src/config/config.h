@@ -61,6 +61,7 @@ struct config {
 	struct config_queue {
 		/* 0 = the default; negative = off. See struct sched_config. */
 		int64_t ageing_ms, fair_share_ms, reserve_after_ms, stagger_ms;
+		bool take_at_word;           /* `prove: off`: also kinds that were never measured */
 		uint64_t vram_default_bytes; /* of tasks that say nothing; 0 = a GPU alone */
 	} queue;
 	/* `limits`: what holds tasks to their grants, beside what is always done. */

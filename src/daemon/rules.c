@@ -190,6 +190,7 @@ static void configure(struct rules *rules)
 	    .fair_half_life_ms = config->queue.fair_share_ms,
 	    .reserve_after_ms = config->queue.reserve_after_ms,
 	    .stagger_ms = (unsigned)MAX_OF(config->queue.stagger_ms, 0),
+	    .prove = !config->queue.take_at_word,
 	    .limits = limits_of(&config->limits),
 	    .users = users,
 	};

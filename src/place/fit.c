@@ -267,7 +267,7 @@ static enum fit fit_moment(const struct ledger *ledger, const struct place_reque
 
 	if (g->hold_closed)
 		return FIT_RETURNING;
-	if (request->unproven && is_doubtful(g, request))
+	if (ledger->prove && request->unproven && is_doubtful(g, request))
 		return FIT_UNPROVEN;
 	if (g->start_locked)
 		return FIT_START_LOCK;

@@ -219,6 +219,7 @@ struct ledger *ledger_create(const struct gpu_list *list,
 	struct ledger *ledger = mem_calloc(1, sizeof *ledger);
 
 	ledger->stagger_ms = options ? options->stagger_ms : 0;
+	ledger->prove = options && options->prove;
 	if (list) {
 		ledger->source = list->state;
 		snprintf(ledger->source_text, sizeof ledger->source_text, "%s", list->text);

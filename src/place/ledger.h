@@ -112,6 +112,7 @@ struct ledger_options {
 	const struct ledger_hold *holds;
 	size_t n_holds;
 	unsigned stagger_ms; /* between starts on one GPU, for every request; 0 = none */
+	bool prove;          /* kinds that were never measured do not start in a crowd (fit.h) */
 	/* Relative speed by GPU model; NULL or a return of 0 = unknown. */
 	double (*speed)(void *data, const char *model);
 	void *data;
@@ -126,6 +127,7 @@ struct ledger {
 	uint64_t ram_total_bytes, ram_room_bytes;
 	unsigned cpu_milli_total, cpu_milli_room; /* total 0 = unknown */
 	unsigned stagger_ms;
+	bool prove;
 	unsigned char *links; /* enum gpu_link, [a * n_gpus + b]; NULL: not known */
 };
 

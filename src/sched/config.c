@@ -24,6 +24,7 @@ void sched_configure(struct sched *sched, const struct sched_config *config, int
 	if (sched->config.reserve_after_ms == 0)
 		sched->config.reserve_after_ms = PATIENCE_MS;
 	sched->ledger_options.stagger_ms = sched->config.stagger_ms;
+	sched->ledger_options.prove = sched->config.prove;
 	users_configure(sched);
 	waiting_rank_all(sched);
 	sched_touch(sched);

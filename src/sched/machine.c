@@ -559,6 +559,7 @@ static void allocations_add(const struct sched *sched, const struct task_node *t
 		*a = (struct ledger_allocation){.exclusive = request->exclusive,
 						.start_lock = request->start_lock,
 						.settled = settled,
+						.unproven = t->run->unproven,
 						.seconds_since_start = since};
 		if (g == 0) {
 			a->ram_bytes = request->ram_bytes;

@@ -73,7 +73,7 @@ static uint64_t excess_of(const struct sched_grant *grant)
 
 static uint64_t ram_granted(const struct task_node *t)
 {
-	return sched_task_attempt(&t->pub)->ram_bytes;
+	return MAX_OF(sched_task_attempt(&t->pub)->ram_bytes, t->pub.spec.request.ram_bytes);
 }
 
 static uint64_t ram_excess(const struct task_node *t)
@@ -111,6 +111,19 @@ static void growth_note(struct ramp *ramp, uint64_t used_bytes, int64_t now_ms)
 	ramp->mark_ms = now_ms;
 }
 
+/* It has told what its kind needs: on all of its GPUs. */
+static void calm_note(struct sched *sched, struct task_node *t)
+{
+	bool calm = t->run->unproven;
+
+	for (unsigned g = 0; g < task_current(t)->n_gpus; g++)
+		calm &= t->run->ramps[g].calm;
+	if (!calm)
+		return;
+	t->run->unproven = false;
+	sched_touch(sched);
+}
+
 void ramp_note(struct sched *sched, struct task_node *t, unsigned g, int64_t now_ms)
 {
 	struct sched_attempt *attempt = task_current(t);
@@ -120,6 +133,8 @@ void ramp_note(struct sched *sched, struct task_node *t, unsigned g, int64_t now
 	settle_note(ramp, grant, attempt->started_at_ms, now_ms);
 	if (grant->used_known)
 		growth_note(ramp, grant->used_bytes, now_ms);
+	if (ramp->calm)
+		calm_note(sched, t);
 	ramp->over = excess_of(grant) > 0 ? ramp->over + 1 : 0;
 	sched->watch_due = true;
 	if (ramp->over < SCHED_OVERRUN_SAMPLES || attempt->overrun)

@@ -45,6 +45,7 @@ struct sched_config {
 	int64_t reserve_after_ms;  /* a task at the head of the queue that has waited this long gets
 				      a reservation; 0 = 5 min, negative = never */
 	unsigned stagger_ms;       /* between starts on one GPU, for all tasks */
+	bool prove; /* kinds that were never measured do not start in a crowd (place/fit.h) */
 	struct sched_user_limits limits; /* of users who are not in the list */
 	const struct sched_user_config {
 		uid_t uid;

@@ -121,7 +121,8 @@ struct run {
 	double share_of_gpus; /* fair share's: whole GPUs it holds */
 	struct ramp *ramps;   /* one for each GPU */
 	uint64_t ram_used_bytes, ram_peak_bytes;
-	unsigned ram_over; /* measurements in a row above its grant */
+	bool unproven;          /* nothing of its kind was ever measured, nor is of itself yet */
+	unsigned ram_over;      /* measurements in a row above its grant */
 	uint64_t learned_bytes; /* the VRAM its kind has heard of while it runs, and a little */
 	bool gpu_lost;          /* a sample since its start said so */
 	int64_t fault_ms;     /* when one of its GPUs last reported an XID of its own; 0 = never */

@@ -135,6 +135,7 @@ static void start(struct sched *sched, struct task_node *t, const struct place_d
 	}
 	task_reason(t, NULL);
 	(void)task_move(sched, t, SCHED_EV_PLACE, now_ms);
+	t->run->unproven = sched->view.view.waiting[decision->waiting].request->unproven;
 	if (t->batch->pub.first_start_ms == 0)
 		t->batch->pub.first_start_ms = now_ms;
 	action_add(sched, SCHED_START, t, 0);

@@ -229,6 +229,73 @@ static void test_stop_and_canceled(void **state)
 	assert_int_equal(attempt_of(b, other)->outcome, SCHED_OUTCOME_CANCELED);
 }
 
+/* Four of a kind nobody has measured: as many start as fit at two and a half times their word, the
+ * others when those have settled. */
+static void test_unproven_kinds_do_not_crowd(void **state)
+{
+	struct box *b = *state;
+	struct sched_spec spec = spec_of(2);
+	uint64_t ids[4], used[] = {gib(2.1), gib(2.1)};
+
+	sched_configure(b->sched, &(struct sched_config){.prove = true}, b->now);
+	spec.kind = "new";
+	spec.request.pin_uuid = GPU0;
+	spec.request.unproven = true;
+	for (size_t i = 0; i < ARRAY_LEN(ids); i++)
+		ids[i] = submit(b, spec);
+	assert_int_equal(step(b), 2);
+	assert_non_null(strstr(reason_of(b, ids[2]), "of kinds never measured"));
+	started(b, ids[0]);
+	started(b, ids[1]);
+	for (int i = 0; i < 4; i++, b->now += 300) {
+		assert_int_equal(step(b), 0);
+		sample(b, ids, used, 2, 0);
+	}
+	assert_int_equal(step(b), 0);
+	sample(b, ids, used, 2, 0);
+	assert_true(estimates_need_get(sched_estimates(b->sched), "new", "Model 0").proven);
+	assert_int_not_equal(step(b), 0);
+	assert_int_equal(state_of(b, ids[2]), SCHED_STARTING);
+	/* Whoever does not want it. */
+	sched_configure(b->sched, &(struct sched_config){}, b->now);
+	(void)step(b);
+	assert_int_equal(state_of(b, ids[3]), SCHED_STARTING);
+}
+
+static void test_ram(void **state)
+{
+	struct box *b = *state;
+	struct sched_spec spec = cpu_spec();
+	struct ledger_host host = {
+	    .ram_known = true, .ram_total_bytes = 32 * GIB, .ram_available_bytes = 20 * GIB};
+	uint64_t ids[2];
+
+	sched_set_host(b->sched, &host, b->now);
+	spec.request.ram_bytes = 4 * GIB;
+	for (size_t i = 0; i < 2; i++)
+		ids[i] = submit(b, spec);
+	(void)step(b);
+	for (size_t i = 0; i < 2; i++)
+		started(b, ids[i]);
+	for (int i = 0; i < 3; i++, b->now += 1000) {
+		assert_int_equal(sched_set_ram(b->sched, ids[0], 6 * GIB, b->now), 0);
+		assert_int_equal(sched_set_ram(b->sched, ids[1], 8 * GIB, b->now), 0);
+		assert_int_equal(signal_to(b, ids[1]), 0);
+	}
+	assert_true(attempt_of(b, ids[0])->overrun && attempt_of(b, ids[1])->overrun);
+	/* Less than 5 %: the larger excess, and one at a time. */
+	host.ram_available_bytes = GIB;
+	sched_set_host(b->sched, &host, b->now);
+	assert_int_equal(sched_set_ram(b->sched, ids[0], 6 * GIB, b->now), 0);
+	assert_int_equal(signal_to(b, ids[1]), SIGTERM);
+	assert_int_equal(sched_set_ram(b->sched, ids[0], 6 * GIB, b->now), 0);
+	assert_int_equal(signal_to(b, ids[0]), 0);
+	killed(b, ids[1], SIGTERM);
+	assert_int_equal(attempt_of(b, ids[1])->outcome, SCHED_HOST_OOM);
+	assert_int_equal(sched_set_ram(b->sched, ids[0], 6 * GIB, b->now), 0);
+	assert_int_equal(signal_to(b, ids[0]), SIGTERM);
+}
+
 static void test_names(void **state)
 {
 	struct error err;
@@ -344,6 +411,8 @@ int main(void)
 	    BOX_TEST(test_foreign_growth_is_not_theirs),
 	    BOX_TEST(test_alone),
 	    BOX_TEST(test_stop_and_canceled),
+	    BOX_TEST(test_unproven_kinds_do_not_crowd),
+	    BOX_TEST(test_ram),
 	    cmocka_unit_test(test_names),
 	    BOX_TEST(test_random_pairs),
 	};

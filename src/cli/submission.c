@@ -1,6 +1,7 @@
 /* See submission.h. */
 #include "cli/submission.h"
 
+#include "cli/kind.h"
 #include "cli/summary.h"
 #include "cli/template.h"
 #include "util/size.h"
@@ -112,7 +113,7 @@ int submission_shared(const struct options *options, json_t **ret_object, struct
 }
 
 /* `python3`, `python3.11`, `bash`: a name of the list, a version may follow. */
-static bool is_interpreter(const char *base)
+bool submission_is_interpreter(const char *base)
 {
 	static const char *const names[] = {"python",  "pypy",  "bash",    "sh",   "dash",
 					    "zsh",     "perl",  "ruby",    "node", "lua",
@@ -137,7 +138,7 @@ char *submission_program(char *const *command)
 {
 	const char *base = base_name(command[0]);
 
-	if (!is_interpreter(base))
+	if (!submission_is_interpreter(base))
 		return mem_strdup(base);
 	for (size_t i = 1; command[i]; i++) {
 		if (strcmp(command[i], "-c") == 0 || strcmp(command[i], "-e") == 0)
@@ -332,20 +333,29 @@ static int add_name(const struct options *options, const struct rows *rows, size
 	return 0;
 }
 
+/* Rows that say different sizes of themselves are not alike. */
+static bool has_vram_of_its_row(const struct options *options, const struct rows *rows)
+{
+	const struct option_value *vram = options_get(options, "vram");
+
+	return rows && vram->given && strchr(vram->text, '{');
+}
+
 static int add_kind(const struct options *options, const struct rows *rows, size_t i,
 		    uint64_t vram_bytes, json_t *task, struct error *err)
 {
 	auto_filled struct filled given = {};
-	auto_free char *program = NULL;
+	auto_free char *derived = NULL;
 	json_t *json;
 	int r = fill_option(options, "kind", rows, i, &given, err);
 
 	if (r < 0)
 		return r;
-	program = submission_program(options->command.items);
+	derived = kind_derive(options->command.items, json_object_get(task, "command"));
 	json = given.value.given ? json_string(given.value.text)
-	       : vram_bytes > 0  ? json_sprintf("%s@%s", program, SIZE_TEXT(vram_bytes))
-				 : json_string(program);
+	       : vram_bytes > 0 && has_vram_of_its_row(options, rows)
+		   ? json_sprintf("%s@%s", derived, SIZE_TEXT(vram_bytes))
+		   : json_string(derived);
 	if (!json)
 		return at_row(rows, i, error_set(err, -EINVAL, "--kind is not UTF-8"), err);
 	(void)json_object_set_new(task, "kind", json);

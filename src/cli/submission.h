@@ -103,9 +103,8 @@ extern const char *const submission_on_overrun[];
 	     OPTION_STRING,                                                                        \
 	     "TEXT",                                                                               \
 	     .placeholders = true,                                                                 \
-	     .help =                                                                               \
-		 "tasks of one kind take equally long: what durations are learned by (default: "   \
-		 "program and VRAM)"},                                                             \
+	     .help = "tasks of one kind are alike: what time and memory are learned by (default: " \
+		     "program, its model and batch size; plimsoll profile)"},                      \
 	    {"on-overrun",                                                                         \
 	     0,                                                                                    \
 	     OPTION_CHOICE,                                                                        \
@@ -155,6 +154,9 @@ void submission_warn(const json_t *answer);
 /* The program a command is about: its base name, or the script's when it is an interpreter (python3
  * transcribe.py, bash run.sh, python3 -m module). The caller frees. */
 char *submission_program(char *const *command);
+
+/* `base` is the name of one that runs scripts; a version may follow. */
+bool submission_is_interpreter(const char *base);
 
 /* 128 bits over folder and argv, as 32 hex digits; the same on every machine. The caller frees. */
 char *submission_fingerprint(const char *cwd, const json_t *command);

@@ -85,11 +85,101 @@ static void test_one(void **state)
 	assert_int_equal(jsonx_get_u64(request, "gpus", 0), 1);
 	assert_string_equal(jsonx_get_string(request, "cpu", ""), "never");
 	assert_string_equal(jsonx_get_string(request, "pin", ""), "cuda:1");
-	assert_string_equal(jsonx_get_string(task, "kind", ""), "train.py@2.5 GiB");
+	assert_string_equal(jsonx_get_string(task, "kind", ""), "train.py");
 	assert_string_equal(jsonx_get_string(task, "name", ""), "train.py");
 	assert_string_equal(json_string_value(json_array_get(json_object_get(task, "command"), 3)),
 			    "{gpu}");
 	assert_null(json_object_get(task, "row"));
+}
+
+static void check_kind(const struct options *options, const struct rows *rows, size_t i,
+		       const char *wanted)
+{
+	auto_json json_t *task = task_of(options, rows, i);
+
+	assert_string_equal(jsonx_get_string(task, "kind", ""), wanted);
+}
+
+/* What decides the memory counts, in whatever spelling and order; what is asked for, inputs and
+ * seeds do not. */
+static void test_kinds(void **state)
+{
+	const struct {
+		struct options options;
+		const char *kind;
+	} cases[] = {
+	    {PARSE("--vram", "9G", "whisper", "a.wav", "--model", "large-v3", "--fp16", "False"),
+	     "whisper model=large-v3 fp16=False"},
+	    {PARSE("--vram", "2G", "/opt/bin/whisper", "--fp16", "b.wav", "--model=large-v3"),
+	     "whisper model=large-v3 fp16"},
+	    {PARSE("python3", "-m", "whisper", "-m", "small", "x.wav"), "whisper model=small"},
+	    {PARSE("python3", "train.py", "--lr", "1e-3", "--seed=7", "data/x.csv"), "train.py"},
+	    {PARSE("python3", "train.py", "--batch_size", "8", "--Model-Path", "/m/llama/"),
+	     "train.py model=/m/llama/ batch=8"},
+	    {PARSE("python3", "train.py", "--model-path", "/m/llama", "-b", "8"),
+	     "train.py model=llama batch=8"},
+	    {PARSE("./x", "--batch-size", "{batch_size}", "--", "--model", "no"), "x"},
+	    {PARSE("./x", "--model"), "x"},
+	    {PARSE("bash", "run.sh", "-c", "x"), "run.sh"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+		check_kind(&cases[i].options, NULL, 0, cases[i].kind);
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+		options_finish((struct options *)(uintptr_t)&cases[i].options);
+}
+
+static const char *kind_of(const struct options *options, char kind[160])
+{
+	auto_json json_t *task = task_of(options, NULL, 0);
+
+	(void)snprintf(kind, 160, "%s", jsonx_get_string(task, "kind", ""));
+	return kind;
+}
+
+/* What starts other programs says nothing of them: its whole command is the kind. */
+static void test_kinds_of_scripts(void **state)
+{
+	auto_options struct options a = PARSE("sh", "-c", "train --model x"),
+				    b = PARSE("sh", "-c", "train --model y"),
+				    docker = PARSE("docker", "run", "--gpus", "all", "image"),
+				    same = PARSE("--vram", "1G", "sh", "-c", "train --model x"),
+				    lengthy =
+					PARSE("x", "--model",
+					      "\303\244\303\244\303\244\303\244\303\244\303\244"
+					      "\303\244\303\244\303\244\303\244\303\244\303\244"
+					      "x\303\244\303\244\303\244\303\244\303\244\303\244"
+					      "\303\244\303\244\303\244\303\244\303\244\303\244");
+	char one[160], two[160];
+
+	(void)state;
+	assert_string_not_equal(kind_of(&a, one), kind_of(&b, two));
+	assert_string_equal(kind_of(&a, one), kind_of(&same, two));
+	assert_int_equal(strncmp(one, "sh #", 4), 0);
+	assert_int_equal(strncmp(kind_of(&docker, one), "docker #", 8), 0);
+	/* Cut between characters, else JSON could not carry it. */
+	assert_int_equal(strlen(kind_of(&lengthy, one)), strlen("x model=") + 47);
+}
+
+static void test_kinds_of_rows(void **state)
+{
+	auto_rows struct rows *rows = rows_of("[{\"f\": \"a\", \"m\": \"small\", \"v\": \"1G\"}, "
+					      "{\"f\": \"b\", \"m\": \"large\", \"v\": \"2G\"}]");
+	auto_options struct options plain = PARSE("--vram", "3G", "w", "--in", "{f}"),
+				    model = PARSE("w", "--model", "{m}", "{f}"),
+				    vram = PARSE("--vram", "{v}", "w", "{f}"),
+				    script = PARSE("sh", "-c", "w {f}");
+	auto_json json_t *first = task_of(&script, rows, 0), *second = task_of(&script, rows, 1);
+
+	(void)state;
+	check_kind(&plain, rows, 0, "w");
+	check_kind(&plain, rows, 1, "w");
+	check_kind(&model, rows, 0, "w model=small");
+	check_kind(&model, rows, 1, "w model=large");
+	check_kind(&vram, rows, 1, "w@2 GiB");
+	assert_string_equal(jsonx_get_string(first, "kind", ""),
+			    jsonx_get_string(second, "kind", "-"));
 }
 
 static void test_unsaid_is_null(void **state)
@@ -235,13 +325,11 @@ static void test_fingerprint(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_one),
-	    cmocka_unit_test(test_unsaid_is_null),
-	    cmocka_unit_test(test_rows),
-	    cmocka_unit_test(test_refused),
-	    cmocka_unit_test(test_weight_needs_balance),
-	    cmocka_unit_test(test_explained),
-	    cmocka_unit_test(test_program),
+	    cmocka_unit_test(test_one),           cmocka_unit_test(test_unsaid_is_null),
+	    cmocka_unit_test(test_kinds),         cmocka_unit_test(test_kinds_of_scripts),
+	    cmocka_unit_test(test_kinds_of_rows), cmocka_unit_test(test_rows),
+	    cmocka_unit_test(test_refused),       cmocka_unit_test(test_weight_needs_balance),
+	    cmocka_unit_test(test_explained),     cmocka_unit_test(test_program),
 	    cmocka_unit_test(test_fingerprint),
 	};
 

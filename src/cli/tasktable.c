@@ -281,7 +281,7 @@ static void add_attempt(struct text *text, const json_t *attempt, bool foreign)
 		add_line(text, "  granted", "%.0f MiB of VRAM%s%s%s%s",
 			 (double)granted / (double)MIB,
 			 json_array_size(json_object_get(attempt, "gpus")) > 1 ? " on each" : "",
-			 *limits ? " (" : "", limits, *limits ? ")" : "");
+			 " (", *limits ? limits : "watched", ")");
 	add_line(text, "  peak", "%s of VRAM, %s of RAM", size_or(attempt, "peak_vram_bytes", peak),
 		 size_or(attempt, "peak_ram_bytes", ram));
 }

@@ -6,6 +6,7 @@
 
 #include "daemon/clock.h"
 #include "daemon/expand.h"
+#include "daemon/guards.h"
 #include "daemon/outcome.h"
 #include "daemon/owner.h"
 #include "daemon/rules.h"
@@ -164,6 +165,46 @@ static int log_folder_create(const struct daemon *daemon, const struct sched_spe
 	return r < 0 ? r : dir_create(*folder ? folder : "/", err);
 }
 
+/* A user who wants his task to be let be when it takes more than it was granted is taken at his
+ * word; and nobody holds a task to what nobody promised it. */
+static void bound_fill(const struct daemon *daemon, const struct sched_task *task,
+		       const struct sched_attempt *attempt, struct bound *ret_bound)
+{
+	const struct gpu_list *list = gpu_sampler_list(daemon->sampler);
+
+	*ret_bound = (struct bound){.ram_bytes = attempt->ram_bytes ? attempt->ram_bytes
+								    : task->spec.request.ram_bytes};
+	for (unsigned i = 0; i < attempt->n_gpus && i < BOUND_GPUS_MAX; i++) {
+		const struct gpu *gpu = gpu_list_find(list, attempt->gpus[i].uuid);
+
+		if (!gpu || attempt->gpus[i].vram_bytes == 0 ||
+		    task->spec.on_overrun == SCHED_OVERRUN_WARN)
+			continue;
+		(void)snprintf(ret_bound->gpus[ret_bound->n_gpus].pci, BOUND_PCI_MAX, "%s",
+			       gpu->pci_bus_id);
+		ret_bound->gpus[ret_bound->n_gpus++].bytes = attempt->gpus[i].vram_bytes;
+	}
+}
+
+/* What its environment can do about it; the supervisor does the rest and says so once it runs. */
+static void guard(struct runner *runner, const struct sched_task *task, uid_t uid,
+		  const struct expand_grant *grant, struct strings *env)
+{
+	const struct guards guards = {
+	    .root = "",
+	    .hami = rules_config(runner->daemon->rules)->guards.hami,
+	    .uid = uid,
+	};
+	auto_text struct text words = {};
+
+	if (task->spec.on_overrun == SCHED_OVERRUN_WARN)
+		return;
+	guards_add(&guards, grant, env, &words);
+	if (words.len > 0)
+		(void)sched_set_limits(runner->daemon->sched, task->id, grant->attempt, words.data,
+				       clock_now_ms(runner->daemon->clock));
+}
+
 /* `ret_as_task`: it failed with its user's rights. */
 static int start_send(struct runner *runner, const struct sched_task *task, unsigned number,
 		      bool *ret_as_task, struct error *err)
@@ -174,6 +215,7 @@ static int start_send(struct runner *runner, const struct sched_task *task, unsi
 	auto_free char *log_path = runner_log_path(runner->daemon, task, number);
 	uint64_t cap = runner->daemon->options.log_cap_bytes;
 	struct expand_grant grant;
+	struct bound bound;
 	auto_owner_user struct owner_user owner = {};
 	bool has_user = false;
 	int r = environment_load(runner, &task->spec, err);
@@ -196,6 +238,8 @@ static int start_send(struct runner *runner, const struct sched_task *task, unsi
 		strings_take(&argv, text);
 	}
 	expand_environment(runner->env.items, &grant, &env);
+	guard(runner, task, has_user ? owner.user.uid : geteuid(), &grant, &env);
+	bound_fill(runner->daemon, task, attempt, &bound);
 	return supervisor_client_start(runner->client,
 				       &(struct supervisor_start){
 					   .attempt = id.text,
@@ -206,6 +250,7 @@ static int start_send(struct runner *runner, const struct sched_task *task, unsi
 					   .log_path = task->spec.tty ? NULL : log_path,
 					   .tty = task->spec.tty,
 					   .log_is_private = !task->spec.log_path,
+					   .bound = &bound,
 					   .user = has_user ? &owner.user : NULL,
 					   /* In a file of his own choice he may have more
 					    * than this. */
@@ -371,6 +416,9 @@ static void on_started(void *arg, const struct supervisor_started *started)
 	usage_set_leader(daemon->usage, id, started->pid, started->start_time);
 	(void)sched_started(daemon->sched, id, attempt,
 			    clock_now_ms(daemon->clock)); /* may be known */
+	if (started->bounds)
+		(void)sched_set_limits(daemon->sched, id, attempt, started->bounds,
+				       clock_now_ms(daemon->clock));
 	if (current->n_gpus > 0)
 		look_at_gpus(runner);
 	tick_request(daemon->tick);
@@ -449,6 +497,8 @@ static void on_ended(void *arg, const struct supervisor_ended *ended)
 		    },
 		    clock_now_ms(runner->daemon->clock)); /* -ESTALE: reported before */
 	}
+	if (rules_config(daemon->rules)->guards.hami)
+		guards_sweep(id, attempt);
 	usage_remove(daemon->usage, id);
 	ack_later(runner, ended->attempt);
 }

@@ -59,6 +59,7 @@ void attempt_destroy(struct attempt *attempt)
 	free(attempt->id);
 	free(attempt->fail_text);
 	free(attempt->log_path);
+	free(attempt->bounds);
 	free(attempt->cgroup);
 	free(attempt);
 }
@@ -94,10 +95,11 @@ json_t *attempt_event(const struct attempt *attempt)
 	switch (attempt->state) {
 	case ATTEMPT_RUNNING:
 	case ATTEMPT_ENDING:
-		return json_pack("{s:s, s:s, s:i, s:o, s:I, s:b}", "event", "started", "attempt",
-				 attempt->id, "pid", (int)attempt->pid, "start_time",
+		return json_pack("{s:s, s:s, s:i, s:o, s:I, s:b, s:o}", "event", "started",
+				 "attempt", attempt->id, "pid", (int)attempt->pid, "start_time",
 				 jsonx_u64(attempt->start_time), "started_at",
-				 (json_int_t)attempt->started_at, "adopted", attempt->adopted);
+				 (json_int_t)attempt->started_at, "adopted", attempt->adopted,
+				 "bounds", jsonx_string_if(attempt->bounds));
 	case ATTEMPT_ENDED:
 		return ended_event(attempt);
 	case ATTEMPT_FAILED:

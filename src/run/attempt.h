@@ -71,6 +71,7 @@ struct attempt {
 	bool has_cgroup_peak;
 	uint64_t cgroup_peak_bytes;
 
+	char *bounds;   /* what of its cgroup holds it to its grant; NULL: nothing, or not known */
 	char *cgroup;   /* its path; NULL: it has none, or it is empty and gone */
 	char *log_path; /* NULL: none */
 	uint64_t log_cap_bytes;

@@ -139,6 +139,23 @@ char *cgroup_outside_task(const char *path)
 	return found ? mem_strndup(path, (size_t)(found - path)) : NULL;
 }
 
+char *cgroup_base(const char *own)
+{
+	const char *last = strrchr(own, '/');
+
+	return last && last > own && strcmp(last + 1, CGROUP_LEAF) == 0
+		   ? mem_strndup(own, (size_t)(last - own))
+		   : mem_strdup(own);
+}
+
+/* Into a cgroup, or into the leaf of one that may hold no process itself. */
+static int move_into(const char *path)
+{
+	auto_free char *leaf = mem_printf("%s/" CGROUP_LEAF, path);
+
+	return file_write(access(leaf, F_OK) == 0 ? leaf : path, "cgroup.procs", "0");
+}
+
 /* Our own cgroup, once we are out of that of a task; NULL: there is none, or we cannot get out. */
 static char *own_path(void)
 {
@@ -152,7 +169,7 @@ static char *own_path(void)
 	outside = own ? cgroup_outside_task(own) : NULL;
 	if (!outside)
 		return TAKE(own);
-	return file_write(outside, "cgroup.procs", "0") < 0 ? NULL : TAKE(outside);
+	return move_into(outside) < 0 ? NULL : TAKE(outside);
 }
 
 void cgroup_leave_task(void)
@@ -187,6 +204,13 @@ static bool folder_sweep(const char *path)
 	return all;
 }
 
+/* What is not there, or may not be, is left out: each by itself. */
+static void hand_down(const char *path)
+{
+	(void)file_write(path, "cgroup.subtree_control", "+memory");
+	(void)file_write(path, "cgroup.subtree_control", "+dmem");
+}
+
 /* The lock says that a supervisor lives which may just be about to fork into one that is empty. */
 static int folder_lock(const char *path)
 {
@@ -204,15 +228,18 @@ static bool stranger_sweep(const char *path)
 
 void cgroups_init(struct cgroups *cgroups, const char *state_dir)
 {
-	auto_free char *own = own_path(), *path = NULL;
+	auto_free char *own = own_path(), *base = NULL, *path = NULL;
 	struct stat st;
 
 	*cgroups = (struct cgroups){.lock_fd = -1};
 	if (!own || stat(state_dir, &st) < 0)
 		return;
-	path = mem_printf("%s/" FOLDER_PREFIX "%jx.%jx", own, (uintmax_t)st.st_dev,
+	base = cgroup_base(own);
+	if (strcmp(base, own) != 0)
+		hand_down(base);
+	path = mem_printf("%s/" FOLDER_PREFIX "%jx.%jx", base, (uintmax_t)st.st_dev,
 			  (uintmax_t)st.st_ino);
-	(void)folders_each(own, FOLDER_PREFIX, stranger_sweep);
+	(void)folders_each(base, FOLDER_PREFIX, stranger_sweep);
 	if (mkdir(path, 0755) < 0 && errno != EEXIST)
 		return;
 	cgroups->path = TAKE(path);
@@ -255,8 +282,8 @@ static void parent_make(struct cgroups *cgroups)
 	if (mkdir(cgroups->path, 0755) < 0 && errno != EEXIST)
 		return;
 	cgroups->lock_fd = folder_lock(cgroups->path);
-	/* Only where it was handed down to our folder; nobody is in there, so it may be. */
-	(void)file_write(cgroups->path, "cgroup.subtree_control", "+memory");
+	/* Only where they were handed down to our folder; nobody is in there, so it may be. */
+	hand_down(cgroups->path);
 }
 
 static int folder_make(struct cgroups *cgroups, const char *path)

@@ -10,7 +10,13 @@
  * supervisor on it finds the same), the third is found again through the journal.
  *
  * No controller is needed for any of this; where the memory controller is handed down to us, its
- * peak and its out-of-memory kills are read as well.
+ * peak and its out-of-memory kills are read as well, and attempts are held to what they were
+ * granted (bound.h).
+ *
+ * A cgroup that hands controllers down may hold no process itself. Where the one we were started in
+ * is called CGROUP_LEAF, the folder is made beside it and not in it, and the one above both hands
+ * memory and dmem down, if it has them: systemd does that for a unit that says
+ * DelegateSubgroup=plimsoll.leaf (254 and later).
  */
 #pragma once
 
@@ -21,11 +27,16 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#define CGROUP_LEAF "plimsoll.leaf"
+
 struct cgroups {
 	char *path;  /* of our folder, there while an attempt needs it; NULL: no cgroups here */
 	int lock_fd; /* on our folder, locked: in use; -1: it is not there */
 	bool swept;  /* no folder is known to be left over because somebody was still in it */
 };
+
+/* Of the path of our own cgroup: that of the one our folder goes into. The caller frees it. */
+char *cgroup_base(const char *own);
 
 /* The path in the file system of our own cgroup, or NULL. The arguments are the texts of
  * /proc/self/cgroup and /proc/self/mountinfo. The caller frees it. */

@@ -272,6 +272,7 @@ static void event_started(struct supervisor_client *client, const json_t *event)
 	    .start_time = jsonx_get_u64(event, "start_time", 0),
 	    .started_at = jsonx_get_i64(event, "started_at", 0),
 	    .adopted = jsonx_get_bool(event, "adopted", false),
+	    .bounds = jsonx_get_string(event, "bounds", NULL),
 	};
 
 	entry_confirm(client, started.attempt);

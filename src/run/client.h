@@ -18,6 +18,7 @@
  */
 #pragma once
 
+#include "run/bound.h"
 #include "util/error.h"
 #include "util/limits.h"
 
@@ -40,6 +41,8 @@ struct supervisor_started {
 	uint64_t start_time; /* as in struct pidref */
 	int64_t started_at;  /* ms since 1970 */
 	bool adopted;        /* started by an earlier supervisor */
+	const char
+	    *bounds; /* what of its cgroup holds it to its grant; NULL: nothing, or adopted */
 };
 
 struct supervisor_ended {
@@ -131,6 +134,7 @@ struct supervisor_start {
 	const char *tty; /* "/dev/pts/N", its terminal, for `run -t`; NULL: none. Excludes a log */
 	const struct supervisor_user *user; /* NULL: as the supervisor itself */
 	int nice;                           /* added to the supervisor's own */
+	const struct bound *bound;          /* NULL: none */
 };
 
 /* Connects as soon as `loop` runs. Options are copied. */

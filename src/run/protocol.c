@@ -143,6 +143,35 @@ static int user_decode(const json_t *json, const char *attempt, struct protocol_
 	return 0;
 }
 
+static json_t *bound_encode(const struct bound *bound)
+{
+	json_t *gpus = json_array();
+
+	for (size_t i = 0; i < bound->n_gpus; i++)
+		(void)json_array_append_new(gpus,
+					    json_pack("{s:s, s:o}", "pci", bound->gpus[i].pci,
+						      "bytes", jsonx_u64(bound->gpus[i].bytes)));
+	return json_pack("{s:o, s:o}", "ram_bytes", jsonx_u64(bound->ram_bytes), "gpus", gpus);
+}
+
+/* What of it cannot be read is no bound: a task is not refused for want of one. */
+static void bound_decode(const json_t *json, struct bound *bound)
+{
+	const json_t *gpu;
+	size_t i;
+
+	bound->ram_bytes = jsonx_get_u64(json, "ram_bytes", 0);
+	json_array_foreach (json_object_get(json, "gpus"), i, gpu) {
+		uint64_t bytes = jsonx_get_u64(gpu, "bytes", 0);
+
+		if (bound->n_gpus == BOUND_GPUS_MAX || bytes == 0)
+			continue;
+		(void)snprintf(bound->gpus[bound->n_gpus].pci, BOUND_PCI_MAX, "%s",
+			       jsonx_get_string(gpu, "pci", ""));
+		bound->gpus[bound->n_gpus++].bytes = bytes;
+	}
+}
+
 static bool is_tty_path(const char *path)
 {
 	return text_starts_with(path, "/dev/") && strlen(path) < 128 && !strstr(path, "..");
@@ -195,6 +224,8 @@ int protocol_start_encode(const struct supervisor_start *start, char **ret_line,
 		(void)json_object_set_new(json, "tty", json_string(start->tty));
 	if (start->user)
 		(void)json_object_set_new(json, "user", user_encode(start->user));
+	if (start->bound && (start->bound->ram_bytes > 0 || start->bound->n_gpus > 0))
+		(void)json_object_set_new(json, "bound", bound_encode(start->bound));
 	line = jsonx_dump(json);
 	if (strlen(line) + 1 > PROTOCOL_LINE_MAX)
 		return error_set(
@@ -261,6 +292,7 @@ static int start_decode(const json_t *json, struct protocol_request *request, st
 		if (r < 0)
 			return r;
 	}
+	bound_decode(json_object_get(json, "bound"), &request->bound);
 	request->umask = (mode_t)jsonx_get_u64(json, "umask", 022) & 0777;
 	request->log_cap_bytes = jsonx_get_u64(json, "log_cap_bytes", 0);
 	request->nice = (int)jsonx_get_i64(json, "nice", 0);

@@ -17,7 +17,8 @@
  *		"usage": true adds a `usage` event at each sample.
  *	{"op": "start", "attempt", "argv": [...], "env": ["K=V"...], "cwd": "/", "umask": 18,
  *	 "log": "/path", "log_owner": "user", "log_cap_bytes": 0, "nice": 0, "tty": "/dev/pts/N",
- *	 "user": {"uid", "gid", "groups": [...], "limits": {"nofile": [soft, hard], ...}}}
+ *	 "user": {"uid", "gid", "groups": [...], "limits": {"nofile": [soft, hard], ...}},
+ *	 "bound": {"ram_bytes": 0, "gpus": [{"pci": "00000000:65:00.0", "bytes": 4829741056}]}}
  *		Start it, once: when the id is known, nothing is started and its state is answered.
  *		"log": where standard output and error go (appended, created 0600; absent =
  *		/dev/null). "log_cap_bytes": 0 = no cap. Standard input is /dev/null. Strings that
@@ -32,6 +33,9 @@
  *		nobody but the supervisor's user may enter: there it is opened as the supervisor,
  *		through no symbolic link, and given to the user, who needs to own it for
  *		/dev/stdout to be opened anew.
+ *
+ *		"bound": what was granted, to be held to in its cgroup as far as that can be done
+ *		(bound.h); absent = nothing.
  *
  *		"tty": standard input, output and error are this terminal, which becomes the
  *		controlling terminal of the task's session; there is no log then. It must be nobody
@@ -49,8 +53,11 @@
  *	{"event": "hello", "version": 1, "pid", "start_time", "records_lost": bool}
  *		"records_lost": attempts may be running that are not reported; said to the first
  *		that connects.
- *	{"event": "started", "attempt", "pid", "start_time", "started_at", "adopted": bool}
+ *	{"event": "started", "attempt", "pid", "start_time", "started_at", "adopted": bool,
+ *	 "bounds"}
  *		The command is running: exec has succeeded. start_time as in struct pidref.
+ *"bounds": what of its cgroup holds it to its grant, in words; null when nothing does, or it was
+ *adopted.
  *	{"event": "failed", "attempt", "errno", "text", "transient": bool, "as_task": bool,
  *	 "never_ran": bool, "ended_at"}
  *		Not started, and nothing of it ever ran. Sent instead of `started`. "transient":
@@ -75,6 +82,7 @@
  */
 #pragma once
 
+#include "run/bound.h"
 #include "util/error.h"
 #include "util/jsonx.h"
 #include "util/limits.h"
@@ -131,6 +139,7 @@ struct protocol_request {
 	mode_t umask;
 	uint64_t log_cap_bytes;
 	int nice;
+	struct bound bound;
 	int signal;
 	bool wants_usage;
 };

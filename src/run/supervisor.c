@@ -15,6 +15,8 @@
 
 #include "run/log.h"
 #include "run/spawn.h"
+#include "util/cleanup.h"
+#include "util/file.h"
 #include "util/pidref.h"
 #include "util/timestamp.h"
 
@@ -25,7 +27,8 @@
 #include <sys/resource.h>
 
 /* Children forked before the loop gets to see its other events: about 30 ms of forking. */
-#define BATCH_MAX 128
+#define BATCH_MAX   128
+#define MEMINFO_MAX ((size_t)64 << 10)
 /* Forks in a row; each holds a descriptor of its cgroup. */
 #define FORKS_AT_ONCE 16
 
@@ -151,12 +154,29 @@ struct fork {
 	struct spawned spawned;
 };
 
+/* Before anything of it runs. Swap comes and goes: it is asked for each time there is a bound. */
+static void bound(struct attempt *attempt)
+{
+	const struct bound *bound = &attempt->request->bound;
+	auto_text struct text words = {}, meminfo = {};
+
+	if (bound->ram_bytes == 0 && bound->n_gpus == 0)
+		return;
+	(void)!file_read("/proc/meminfo", MEMINFO_MAX, false, &meminfo, NULL);
+	bound_apply(attempt->cgroup, bound, bound_has_swap(meminfo.data ? meminfo.data : ""),
+		    &words);
+	if (words.len > 0)
+		attempt->bounds = text_take(&words);
+}
+
 /* In a cgroup of its own where that can be had: a task is not refused for want of one. */
 static void fork_prepare(struct supervisor *supervisor, struct attempt *attempt, struct fork *fork)
 {
 	*fork = (struct fork){.attempt = attempt, .cgroup_fd = -1};
 	if (cgroups_add(&supervisor->cgroups, attempt->id, &attempt->cgroup, &fork->cgroup_fd) < 0)
 		fork->cgroup_fd = -1;
+	else
+		bound(attempt);
 }
 
 static void fork_child(const struct supervisor *supervisor, const struct gate *gate,
@@ -182,6 +202,7 @@ static int fork_finish(struct supervisor *supervisor, struct fork *fork)
 	if (attempt->cgroup && (fork->code < 0 || spawned->cgroup_code != 0)) {
 		(void)cgroup_remove(attempt->cgroup);
 		free(TAKE(attempt->cgroup));
+		free(TAKE(attempt->bounds));
 	}
 	if (fork->code < 0)
 		return fork->code;

@@ -73,6 +73,28 @@ int task_move(struct sched *sched, struct task_node *t, enum sched_event event, 
 	return 0;
 }
 
+int sched_set_limits(struct sched *sched, uint64_t task, unsigned attempt, const char *words,
+		     int64_t now_ms)
+{
+	struct task_node *t = task_find(sched, task);
+	struct sched_attempt *current;
+	char *before;
+
+	time_seen(sched, now_ms);
+	if (!t || !t->run || task_current(t)->number != attempt)
+		return -ESTALE;
+	current = task_current(t);
+	before = current->limits;
+	/* The supervisor says it again on each connection. */
+	if (before && strstr(before, words))
+		return 0;
+	current->limits = before ? mem_printf("%s; %s", before, words) : mem_strdup(words);
+	free(before);
+	current->changed = true;
+	task_changed(sched, t);
+	return 0;
+}
+
 int sched_started(struct sched *sched, uint64_t task, unsigned attempt, int64_t now_ms)
 {
 	struct task_node *t = task_find(sched, task);

@@ -199,6 +199,11 @@ void sched_restore_ids(struct sched *sched, uint64_t last_task, uint64_t last_ba
  * report): ignore. `sched_ended` may come without `sched_started`. */
 int sched_started(struct sched *sched, uint64_t task, unsigned attempt, int64_t now_ms);
 
+/* Something more holds the attempt to its grants: `words` go behind what its `limits` say already,
+ * once each. */
+int sched_set_limits(struct sched *sched, uint64_t task, unsigned attempt, const char *words,
+		     int64_t now_ms);
+
 /* It could not be started, and whose fault is that? */
 enum sched_fault {
 	/* The task's own (no such command): it has failed. */

@@ -1,0 +1,154 @@
+/* MPS and HAMi-core by a task's environment, on trees as machines with and without them have. */
+#include "daemon/guards.h"
+
+#include "util/file.h"
+#include "util/size.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static const struct expand_grant GRANT = {
+    .task = 17,
+    .attempt = 2,
+    .n_gpus = 1,
+    .gpus = {{.uuid = "GPU-aa"}},
+    .vram_bytes = 4606 * MIB,
+};
+
+static void put(const char *root, const char *name, const char *text)
+{
+	auto_free char *path = mem_printf("%s/%s", root, name);
+	struct error err = {};
+
+	for (char *slash = strchr(path + strlen(root) + 1, '/'); slash;
+	     slash = strchr(slash + 1, '/')) {
+		*slash = '\0';
+		(void)mkdir(path, 0755);
+		*slash = '/';
+	}
+	if (file_replace(path, text, strlen(text), 0600, &err) < 0)
+		fail_msg("%s", error_text(&err));
+}
+
+static const char *env_get(const struct strings *env, const char *name)
+{
+	size_t len = strlen(name);
+
+	for (size_t i = 0; i < env->n; i++)
+		if (strncmp(env->items[i], name, len) == 0 && env->items[i][len] == '=')
+			return env->items[i] + len + 1;
+	return NULL;
+}
+
+static char *root_make(void)
+{
+	char name[] = "/tmp/plimsoll-guards-XXXXXX";
+
+	assert_non_null(mkdtemp(name));
+	return mem_strdup(name);
+}
+
+static void root_remove(char *root)
+{
+	auto_free char *command = mem_printf("rm -r '%s'", root);
+
+	assert_int_equal(system(command), 0);
+	free(root);
+}
+
+#define LIMIT "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"
+
+/* The variable as it is for such a grant and such an environment; NULL: it is not set by us. */
+static void check_mps(const char *root, const char *entry, const struct expand_grant *grant,
+		      uid_t uid, const char *want)
+{
+	struct guards guards = {.root = root, .uid = uid};
+	auto_strings struct strings env = {};
+	auto_text struct text words = {};
+	const char *is;
+
+	strings_add(&env, "PATH=/bin");
+	if (entry)
+		strings_add(&env, entry);
+	guards_add(&guards, grant, &env, &words);
+	is = env_get(&env, LIMIT);
+	if (!is != !want || (is && strcmp(is, want) != 0))
+		fail_msg("%s: %s", entry ? entry : "-", is ? is : "not set");
+	assert_int_equal(words.len > 0, want && strcmp(want, "0=1G") != 0);
+	if (words.len > 0)
+		assert_string_equal(words.data, "MPS pinned-memory limit (for each process)");
+}
+
+static void test_mps(void **state)
+{
+	char *root = root_make();
+	struct expand_grant two = GRANT, none = GRANT;
+
+	(void)state;
+	two.n_gpus = 2;
+	none.vram_bytes = 0;
+	check_mps(root, NULL, &GRANT, getuid(), NULL);
+	/* A socket folder left over, its daemon gone; then its number somebody else's. */
+	put(root, "tmp/nvidia-mps/nvidia-cuda-mps-control.pid", "4711\n");
+	check_mps(root, NULL, &GRANT, getuid(), NULL);
+	put(root, "proc/4711/comm", "bash\n");
+	check_mps(root, NULL, &GRANT, getuid(), NULL);
+	put(root, "proc/4711/comm", "nvidia-cuda-mps\n");
+	check_mps(root, NULL, &GRANT, getuid(), "0=4606M");
+	check_mps(root, LIMIT "=0=1G", &GRANT, getuid(), "0=1G");
+	check_mps(root, NULL, &two, getuid(), NULL);
+	check_mps(root, NULL, &none, getuid(), NULL);
+	/* It serves its own user and, where it is root's, everybody. */
+	check_mps(root, NULL, &GRANT, getuid() + 1, getuid() == 0 ? "0=4606M" : NULL);
+	check_mps(root, "CUDA_MPS_PIPE_DIRECTORY=/run/mps", &GRANT, getuid(), NULL);
+	put(root, "run/mps/nvidia-cuda-mps-control.pid", "4711\n");
+	check_mps(root, "CUDA_MPS_PIPE_DIRECTORY=/run/mps", &GRANT, getuid(), "0=4606M");
+	put(root, "run/mps/nvidia-cuda-mps-control.pid", "what\n");
+	check_mps(root, "CUDA_MPS_PIPE_DIRECTORY=/run/mps", &GRANT, getuid(), NULL);
+	root_remove(root);
+}
+
+static void test_hami(void **state)
+{
+	char *root = root_make();
+	struct guards guards = {.root = root, .hami = "/opt/libvgpu.so", .uid = getuid()};
+	auto_strings struct strings absent = {}, plain = {}, before = {}, own = {};
+	auto_text struct text words = {}, more = {};
+	struct expand_grant two = GRANT;
+
+	(void)state;
+	guards_add(&guards, &GRANT, &absent, &words);
+	assert_int_equal(absent.n, 0);
+	assert_int_equal(words.len, 0);
+	put(root, "opt/libvgpu.so", "ELF");
+	guards_add(&guards, &GRANT, &plain, &words);
+	assert_string_equal(words.data, "HAMi-core");
+	assert_string_equal(env_get(&plain, "LD_PRELOAD"), "/opt/libvgpu.so");
+	assert_string_equal(env_get(&plain, "CUDA_DEVICE_MEMORY_LIMIT_0"), "4606m");
+	assert_string_equal(env_get(&plain, "CUDA_DEVICE_MEMORY_SHARED_CACHE"),
+			    "/tmp/plimsoll-hami.17.2");
+	two.n_gpus = 2;
+	strings_add(&before, "LD_PRELOAD=/usr/lib/libjemalloc.so");
+	guards_add(&guards, &two, &before, &more);
+	assert_string_equal(env_get(&before, "LD_PRELOAD"),
+			    "/opt/libvgpu.so:/usr/lib/libjemalloc.so");
+	assert_string_equal(env_get(&before, "CUDA_DEVICE_MEMORY_LIMIT_1"), "4606m");
+	strings_add(&own, "CUDA_DEVICE_MEMORY_LIMIT=1g");
+	guards_add(&guards, &GRANT, &own, &more);
+	assert_int_equal(own.n, 1);
+	root_remove(root);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_mps), cmocka_unit_test(test_hami)};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -44,7 +44,7 @@ def service(box, engine, name, vram, request, more=""):
       PLIMSOLL_SIM_STATE: {box.env['PLIMSOLL_SIM_STATE']}
       ASAN_OPTIONS: detect_leaks=0
     volumes: ["{pathlib.Path(box.env['PLIMSOLL_SIM_STATE']).parent}:{pathlib.Path(box.env['PLIMSOLL_SIM_STATE']).parent}"]
-    x-plimsoll: {{vram: {vram}}}
+    x-plimsoll: {{vram: {vram}, ram: 1G}}
 {request}{more}"""
 
 
@@ -156,6 +156,9 @@ def test_a_service_is_moved(project):
         found = {a["service"]: ([g["index"] for g in a["today"]], a["measured_bytes"] >> 20) for a in plan["assignments"]}
         assert found == {"llm": ([0], 18 << 10), "clip": ([0], 1200)}
         assert [gpu["foreign_bytes"] for gpu in plan["gpus"]] == [0, 0]
+        # RAM is measured where the containers are, and nowhere else.
+        used = {s["service"]: s["ram_used_bytes"] for s in plan["host"]["services"]}
+        assert set(used) == {"llm", "clip"} and all(bytes is None if inventory else 0 < bytes < 1 << 30 for bytes in used.values()), used
     before = project.ids()
     told = project.box.plimsoll("apply", "--dry-run", "--up", cwd=project.dir, check=0)
     assert "--up would make anew: clip, then web" in " ".join(told.stderr.split()) and project.ids() == before, told.stderr
@@ -176,11 +179,14 @@ def test_a_service_is_moved(project):
 
 
 def test_what_fails_is_put_back(project):
-    """clip's health check passes on GPU 0 only: moved, it never does, and everything is as it was."""
+    """clip's health check passes on GPU 0 only: moved, it never does, and everything is as it was; what was stopped stays so."""
     text = (project.dir / "docker-compose.yml").read_text()
     check = '    healthcheck: {test: ["CMD-SHELL", "grep -qx 0 /tmp/gpu"], interval: 1s, retries: 30}\n'
     (project.dir / "docker-compose.yml").write_text(text.replace("\n  web:", f"\n{check}\n  web:"))
     project.up()
+    stopped = project.engine.kind == "podman"
+    if stopped:
+        project.engine.run(project.engine.client, "stop", "-t", "0", "shop_web_1")
     before, files = project.ids(), project.files()
     done = project.apply("--health-timeout", "2s", check=3)
     assert re.search(r"clip: not up and healthy within 2", done.stderr), done.stderr
@@ -189,6 +195,7 @@ def test_what_fails_is_put_back(project):
     project.wait_for({"shop/llm": [0], "shop/clip": [0]})
     after = project.ids()
     assert after["llm"] == before["llm"] and all(after.values())
+    assert project.engine.inspect("shop_web_1")["State"]["Running"] == (not stopped)
     assert not (project.dir / ".plimsoll-apply").exists()
 
 

@@ -3,13 +3,15 @@
 import http.server
 import json
 import os
+import re
+import shutil
 import signal
 import socketserver
 import threading
 import time
 
 import pytest
-from conftest import SANITIZED, wait_until
+from conftest import ROOT, SANITIZED, wait_until
 
 SERVICE = """
   {name}:
@@ -30,6 +32,7 @@ exec {first}
 
 class Engine(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     daemon_threads = True
+    project = "shop"
 
     def __init__(self, path, running, calls):
         self.running, self.calls = running, calls
@@ -49,7 +52,8 @@ class Engine(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        labels = lambda name: {"com.docker.compose.project": "shop", "com.docker.compose.service": name}
+        project = self.server.project
+        labels = lambda name: {"com.docker.compose.project": project, "com.docker.compose.service": name}
         here = {id: (name, runs, given) for id, name, runs, given in self.server.containers()}
         path = self.path.split("?")[0]
         answer = {"message": "no"}
@@ -57,13 +61,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
             answer = {"Version": "20.10.24", "ApiVersion": "1.41"}
         elif path == "/containers/json":
             answer = [
-                {"Id": id, "Names": [f"/shop_{name}_1"], "State": "running" if runs else "exited", "Labels": labels(name)}
+                {"Id": id, "Names": [f"/{project}_{name}_1"], "State": "running" if runs else "exited", "Labels": labels(name)}
                 for id, (name, runs, _) in here.items()
             ]
         elif path.startswith("/containers/") and path.split("/")[2] in here:
             name, runs, given = here[path.split("/")[2]]
             answer = {
-                "Id": path.split("/")[2], "Name": f"/shop_{name}_1", "Config": {"Labels": labels(name)},
+                "Id": path.split("/")[2], "Name": f"/{project}_{name}_1", "Config": {"Labels": labels(name)},
                 "State": {"Running": runs, "Pid": 0},
                 "HostConfig": {"DeviceRequests": [{"Driver": "nvidia", "DeviceIDs": given}]},
             }
@@ -221,3 +225,35 @@ def test_a_gpu_that_others_had_above_its_line(simulated):
         shop.engine.shutdown()
         shop.engine.server_close()
         other.kill()
+
+
+STORY = ROOT / "docs" / "stories" / "s1-idle-gpu.md"
+
+
+@pytest.mark.skipif(SANITIZED, reason="the plain build waits ten seconds for what the services would load")
+def test_the_story_to_its_end(simulated):
+    """Story S1 as its page tells it, every command in its order, on its two cards, up to the containers."""
+    box = simulated(gpus="rtx-a5500,rtx-a400")
+    shutil.copytree(ROOT / "examples", box.dir / "examples")
+    blocks = re.findall(r"^```sh (run|up)\n(.*?)^```$", STORY.read_text(), re.M | re.S)
+    assert [kind for kind, _ in blocks].count("up") == 1 and blocks[-1][0] == "up"
+    shop = Shop(box)
+    shop.program("true")
+    compose = (box.dir / "examples/nem-3900/compose.yaml").read_text()
+    names = re.findall(r"^  ([a-z0-9-]+):$", compose[compose.index("\nservices:"):], re.M)
+    today = {"ai-enrichment": "1", "ai-enrichment-light": "1"}  # as it was found
+    planned = {"ai-clip": "1", "ai-yolo26": "1", "ai-enrichment-light": "1"}
+    shop.engine.project, shop.engine.running = "nem-3900", {name: True for name in names if "volume" not in name}
+    shop.engine.given = lambda name, times, seconds: [(planned if times else today).get(name, "0")] if name.startswith("ai-") else []
+    box.env["PATH"] = f"{box.build}:{box.env['PATH']}"
+    try:
+        for number, (kind, block) in enumerate(blocks, 1):
+            done = box.run("sh", "-euc", block, timeout=120)
+            said = (box.dir / "examples/nem-3900/rollout.txt").read_text() if kind == "up" else ""
+            assert done.returncode == 0, f"block {number}:\n{block}\n{done.stdout}\n{done.stderr}\n{said}"
+        made = shop.made()
+        assert set(made[0].split()) == {"ai-clip", "ai-enrichment", "ai-yolo26"} and "backend" in made[1].split(), made
+        assert not any(word in call.split() for call in made for word in ("ai-llm", "ai-florence", "ai-enrichment-light", "postgres"))
+    finally:
+        shop.engine.shutdown()
+        shop.engine.server_close()

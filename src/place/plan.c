@@ -1,9 +1,10 @@
 /*
  * See plan.h. The planner's other files: plan_core.c puts the problem into a canonical form;
- * plan_search.c, with plan_prepare.c, plan_bounds.c and plan_fill.c, finds a placement within limits
- * or proves that there is none; plan_guess.c finds one by luck, plan_swap.c a better one by exchange;
- * plan_levels.c turns the objective into a row of such questions; plan_ways.c looks for ways out
- * when nothing fits; plan_explain.c finds the words. Here: the answer as others read it.
+ * plan_search.c, with plan_prepare.c, plan_bounds.c, plan_leave.c and plan_fill.c, finds a
+ * placement within limits or proves that there is none; plan_guess.c finds one by luck, plan_swap.c
+ * a better one by exchange; plan_levels.c turns the objective into a row of such questions;
+ * plan_ways.c looks for ways out when nothing fits; plan_explain.c finds the words. Here: the
+ * answer as others read it.
  */
 #include "place/plan.h"
 

@@ -29,7 +29,7 @@ struct number {
 };
 
 /* No single question may use up more than this part of the work that is left. */
-#define WORK_PART 4
+#define WORK_PART 2
 /* Nodes before luck is tried. */
 #define WORK_SOON 60000
 /* Nodes for the lists: for one question, for all. */

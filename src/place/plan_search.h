@@ -134,6 +134,23 @@ void search_take_back(struct search *s, size_t item, size_t g, const struct sear
 /* Places what comes from a position on. */
 enum core_found search_go_on(struct search *s, size_t k);
 
+/* One item being placed: its GPUs in the order they are tried. */
+struct search_choice {
+	size_t item, at; /* position in the order, or beyond it in `aside` */
+	size_t gpus[PLAN_GPUS_MAX];
+	bool like_before[PLAN_GPUS_MAX]; /* nothing tells it from the one before in `gpus` */
+	size_t n;
+};
+
+/* Places so many copies of an item on the GPUs of its choice from one on, and goes on. */
+enum core_found search_place_copies(struct search *s, const struct search_choice *choice,
+				    unsigned left, size_t from);
+
+/* plan_leave.c: the item at position `k` stays or leaves; all of the group that begins there. Then
+ * it goes on. */
+enum core_found search_stay_or_leave(struct search *s, size_t item, size_t k);
+enum core_found search_choose_group(struct search *s, size_t k);
+
 /* plan_fill.c: places all that is not forced, GPU by GPU, and goes on with those on demand. Can it?
  */
 bool search_can_fill(const struct search *s);

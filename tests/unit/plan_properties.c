@@ -316,30 +316,53 @@ static void check_speeds(const struct plan_problem *problem, uint64_t *sets,
 }
 
 /* The rules hold on larger ones, too, where not all placements can be looked at, and no step to a
- * faster GPU is left. */
+ * faster GPU is left. False: nothing fits. */
+static bool check_rules(struct plan_world *world)
+{
+	auto_plan struct plan *plan = NULL;
+	uint64_t sets[PLAN_SERVICES_MAX];
+	struct plan_worth worth;
+
+	world->problem.work_max = 20000;
+	plan = solve(&world->problem);
+	if (!plan->feasible)
+		return false;
+	for (size_t i = 0; i < world->problem.n_services; i++)
+		sets[i] = set_of(&plan->places[i]);
+	plan_worth(&world->problem, sets, &worth);
+	assert_true(worth.allowed);
+	check_speeds(&world->problem, sets, &worth);
+	return true;
+}
+
+static void make_large(struct plan_world *world, uint64_t *seed, uint64_t round)
+{
+	plan_world_real(world, seed, 2 + round % 6, 5 + round % 30,
+			&(struct plan_world_real){.load = 0.8, .all_alike = round % 2});
+}
+
 static void rules_hold(void **state)
 {
 	static struct plan_world world;
-	uint64_t seed = 3, sets[PLAN_SERVICES_MAX], feasible = 0;
+	uint64_t seed = 3, feasible = 0;
 
 	for (uint64_t round = 0; round < rounds(40); round++) {
-		auto_plan struct plan *plan = NULL;
-		struct plan_worth worth;
-
-		plan_world_real(&world, &seed, 2 + round % 6, 5 + round % 30,
-				&(struct plan_world_real){.load = 0.8, .all_alike = round % 2});
-		world.problem.work_max = 20000;
-		plan = solve(&world.problem);
-		if (!plan->feasible)
-			continue;
-		feasible++;
-		for (size_t i = 0; i < world.problem.n_services; i++)
-			sets[i] = set_of(&plan->places[i]);
-		plan_worth(&world.problem, sets, &worth);
-		assert_true(worth.allowed);
-		check_speeds(&world.problem, sets, &worth);
+		make_large(&world, &seed, round);
+		feasible += check_rules(&world);
 	}
 	assert_true(feasible > rounds(40) / 2);
+}
+
+/* One in thousands: when services went to GPUs of a lower index, a faster one came to have room for
+ * another. */
+static void lower_index_leaves_no_faster_gpu(void **state)
+{
+	static struct plan_world world;
+	uint64_t seed = 3;
+
+	for (uint64_t round = 0; round <= 3083; round++)
+		make_large(&world, &seed, round);
+	assert_true(check_rules(&world));
 }
 
 int main(void)
@@ -349,6 +372,7 @@ int main(void)
 	    cmocka_unit_test(order_changes_nothing),
 	    cmocka_unit_test(ways_are_the_smallest),
 	    cmocka_unit_test(rules_hold),
+	    cmocka_unit_test(lower_index_leaves_no_faster_gpu),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

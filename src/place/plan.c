@@ -12,7 +12,7 @@
 
 #include <errno.h>
 
-/* About a second on a core of 2020. */
+/* Half a second to two on a core of 2020. */
 #define WORK_DEFAULT 8000000
 
 static const char *const objectives[PLAN_OBJECTIVE_COUNT] = {

@@ -90,7 +90,7 @@ struct plan_problem {
 	unsigned use_steps; /* in how many steps of the total use is compared; 0: 100 */
 	/* What may be spent, in search nodes of a small problem; those of a larger one, and what is
 	 * made before each search, count for more, so that it bounds the time: a million is 0.05 to
-	 * 0.2 s on a core of 2020. 0: the default, 8 million. When it is used up the best found is
+	 * 0.25 s on a core of 2020. 0: the default, 8 million. When it is used up the best found is
 	 * the answer, and not proved. Ties are broken with a little more, and ways out may
 	 * take as much again. */
 	uint64_t work_max;

@@ -7,6 +7,9 @@
 /* Sums of sizes are looked up when they come to no more units than this. */
 #define UNITS_MAX 32768
 
+/* Words of sums that take as long as a node. */
+#define WORDS_A_NODE 256
+
 bool search_same_item(const struct search *s, size_t a, size_t b)
 {
 	const struct core_item *x = &s->core->items[a], *y = &s->core->items[b];
@@ -373,10 +376,11 @@ static void add_sums(const struct search *s, uint64_t *to, size_t item)
 	}
 }
 
-void search_find_sums_at(const struct search *s, const size_t *order, size_t n, uint64_t *sums)
+void search_find_sums_at(struct search *s, const size_t *order, size_t n, uint64_t *sums)
 {
 	size_t words = s->sums_words;
 
+	s->work += n * words / WORDS_A_NODE;
 	memset(sums + n * words, 0, words * sizeof *sums);
 	sums[n * words] = 1;
 	for (size_t a = n; a-- > 0;) {

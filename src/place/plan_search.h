@@ -106,7 +106,7 @@ bool search_prepare(struct search *s);
 /* All sums that can be made of `n` items in that order, of each position on: in s->sums; in `sums`,
  * with room for one more than `n`. */
 void search_find_sums(struct search *s, const size_t *order, size_t n);
-void search_find_sums_at(const struct search *s, const size_t *order, size_t n, uint64_t *sums);
+void search_find_sums_at(struct search *s, const size_t *order, size_t n, uint64_t *sums);
 /* The largest one of at most so many units. */
 static inline uint64_t search_largest_sum(const uint64_t *sums, uint64_t units)
 {

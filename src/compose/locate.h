@@ -122,12 +122,8 @@ static inline void compose_sharing_cleanup(struct compose_sharing **sharing)
 	compose_sharing_destroy(*sharing);
 }
 #define auto_compose_sharing CLEANUP(compose_sharing_cleanup)
-/* Do these two, by their number? */
+/* Do the requests in force of these two, by their number? */
 bool compose_shares(const struct compose_sharing *sharing, size_t one, size_t other);
-/* Names of the other services whose requests in force share with those of this one (of the same
- * array), each once, in order. */
-void compose_sharers(const struct compose_sharing *sharing, const struct compose_gpus *of,
-		     struct strings *ret_names);
 
 /* Which GPUs of a machine that means, after CUDA_VISIBLE_DEVICES: indices into `list`, each once,
  * n = 0 for none. Numbers are NVML's, as docker's and the default CDI names are. -ENODEV: one it

@@ -272,13 +272,3 @@ bool compose_shares(const struct compose_sharing *sharing, size_t one, size_t ot
 		return names_share(&a->variables, &b->variables);
 	return share(a, b);
 }
-
-void compose_sharers(const struct compose_sharing *sharing, const struct compose_gpus *of,
-		     struct strings *ret_names)
-{
-	size_t own = (size_t)(of - sharing->gpus);
-
-	for (size_t i = 0; i < sharing->n; i++)
-		if (i != own && share(&sharing->touched[own], &sharing->touched[i]))
-			strings_add(ret_names, sharing->gpus[i].service->name);
-}

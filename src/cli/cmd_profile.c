@@ -41,8 +41,9 @@ static void add_clean(struct table *table, const char *s)
 	table_add(table, "%s", clean.data ? clean.data : "");
 }
 
-/* What a kind measured on one GPU model. */
-static void add_gpu(struct table *table, const json_t *gpu)
+/* What a kind measured on one GPU model. On a narrow terminal the name of the kind is worth more
+ * than what it is not asked for by. */
+static void add_gpu(struct table *table, const json_t *gpu, bool narrow)
 {
 	const json_t *need = json_object_get(gpu, "need");
 	const char *name = jsonx_get_string(gpu, "gpu", NULL);
@@ -50,9 +51,11 @@ static void add_gpu(struct table *table, const json_t *gpu)
 	add_clean(table, name ? summary_short_name(name) : "cpu");
 	table_add(table, "%llu", (unsigned long long)jsonx_get_u64(gpu, "runs", 0));
 	add_size(table, need, "p95_vram_bytes");
+	add_seconds(table, gpu, "mean_seconds");
+	if (narrow)
+		return;
 	add_size(table, need, "max_vram_bytes");
 	add_size(table, need, "p95_ram_bytes");
-	add_seconds(table, gpu, "mean_seconds");
 	if (jsonx_has(gpu, "utilization_percent"))
 		table_add(table, "%.0f %%", jsonx_get_real(gpu, "utilization_percent", 0));
 	else
@@ -64,22 +67,28 @@ static void add_gpu(struct table *table, const json_t *gpu)
 	add_time(table, gpu, "last_seen_at");
 }
 
-#define GPU_COLUMNS                                                                                \
-	{.title = "GPU", .shrinks = true}, {.title = "runs", .right = true},                       \
-	    {.title = "VRAM p95", .right = true},                                                  \
-	    {.title = "max", .right = true, .wide_only = true},                                    \
-	    {.title = "RAM p95", .right = true, .wide_only = true},                                \
-	    {.title = "time", .right = true}, {.title = "util", .right = true, .wide_only = true}, \
-	    {.title = "batch size", .right = true, .wide_only = true},                             \
-	{                                                                                          \
-		.title = "last seen", .wide_only = true                                            \
-	}
+#define NARROW 120
+static const struct table_column columns[] = {
+    {.title = "kind", .shrinks = true},
+    {.title = "asks", .right = true},
+    {.title = "GPU"},
+    {.title = "runs", .right = true},
+    {.title = "VRAM p95", .right = true},
+    {.title = "time", .right = true},
+    {.title = "VRAM max", .right = true},
+    {.title = "RAM p95", .right = true},
+    {.title = "util", .right = true},
+    {.title = "batch size", .right = true},
+    {.title = "last seen"},
+};
+#define COLUMNS_NARROW  6
+#define COLUMNS_OF_KIND 2
 
 static int list(struct api_client *client, bool as_json)
 {
-	static const struct table_column columns[] = {
-	    {.title = "kind", .shrinks = true}, {.title = "asks", .right = true}, GPU_COLUMNS};
-	auto_table struct table *table = table_create(columns, ARRAY_LEN(columns));
+	bool narrow = term_table_width(stdout) < NARROW;
+	auto_table struct table *table =
+	    table_create(columns, narrow ? COLUMNS_NARROW : ARRAY_LEN(columns));
 	auto_json json_t *answer = NULL;
 	auto_text struct text text = {};
 	const json_t *profile, *gpu;
@@ -99,7 +108,7 @@ static int list(struct api_client *client, bool as_json)
 				table_add(table, "%s", "");
 			else
 				add_size(table, profile, "default_vram_bytes");
-			add_gpu(table, gpu);
+			add_gpu(table, gpu, narrow);
 		}
 	}
 	table_render(table, term_table_width(stdout), &text);
@@ -126,8 +135,10 @@ static void add_peaks(const json_t *gpu, const char *key, const char *label, uns
 
 static void render_profile(const json_t *profile, unsigned width, struct text *text)
 {
-	static const struct table_column columns[] = {GPU_COLUMNS};
-	auto_table struct table *table = table_create(columns, ARRAY_LEN(columns));
+	bool narrow = width < NARROW;
+	auto_table struct table *table =
+	    table_create(columns + COLUMNS_OF_KIND,
+			 (narrow ? COLUMNS_NARROW : ARRAY_LEN(columns)) - COLUMNS_OF_KIND);
 	const json_t *gpus = json_object_get(profile, "gpus"), *gpu;
 	auto_text struct text why = {};
 	size_t i;
@@ -136,18 +147,23 @@ static void render_profile(const json_t *profile, unsigned width, struct text *t
 	term_add_clean(text, jsonx_get_string(profile, "kind", ""), KIND_COLUMNS);
 	text_add(text, "\n\n");
 	json_array_foreach (gpus, i, gpu)
-		add_gpu(table, gpu);
+		add_gpu(table, gpu, narrow);
 	table_render(table, width, text);
 	text_printf(&why, "without --vram the next one gets %s: %s",
 		    jsonx_has(profile, "default_vram_bytes")
 			? SIZE_TEXT(jsonx_get_u64(profile, "default_vram_bytes", 0))
-			: "no learned size",
+			: "a GPU alone, or what --vram-default says",
 		    jsonx_get_string(profile, "default_reason", ""));
 	text_add(text, "\n");
 	term_add_wrapped(text, why.data, 2, width);
 	json_array_foreach (gpus, i, gpu) {
 		const char *name = jsonx_get_string(gpu, "gpu", NULL);
 
+		if (json_array_size(json_object_get(gpu, "vram_peaks")) +
+			    json_array_size(json_object_get(gpu, "ram_peaks")) ==
+			0 &&
+		    !jsonx_has(gpu, "running_peak_vram_bytes"))
+			continue;
 		text_add(text, "\nlast peaks on ");
 		term_add_clean(text, name ? name : "the CPU", KIND_COLUMNS);
 		text_add(text, ", the oldest first\n");

@@ -15,6 +15,10 @@
 #define WASTE_MIN GIB
 /* Of one batch. */
 #define WARNED_KINDS_MAX 256
+/* The newest of all users' tasks, in which those of one are looked for. */
+#define OWN_TASKS_MAX 5000
+/* Bytes of a kind's name that are kept (struct estimates_row). */
+#define KIND_TOLD_APART 127
 
 struct profiles {
 	struct daemon *daemon;
@@ -259,12 +263,10 @@ static void set_default(json_t *json, const struct estimates_need *need)
 
 	add_measured(need, &text);
 	if (need->known && need->vram_bytes > 0)
-		text_printf(&text, ": with its margin %s", SIZE_TEXT(need->vram_bytes));
+		text_add(&text, ", and a margin");
 	else
-		text_printf(&text,
-			    "%s%d runs have to be measured first: till then a GPU alone, or what "
-			    "--vram-default says",
-			    text.len > 0 ? "; " : "", ESTIMATES_FEW);
+		text_printf(&text, "%s%d runs have to be measured first", text.len > 0 ? "; " : "",
+			    ESTIMATES_FEW);
 	(void)json_object_set_new(
 	    json, "default_vram_bytes",
 	    jsonx_u64_if(need->known && need->vram_bytes > 0, need->vram_bytes));
@@ -306,21 +308,73 @@ static int compare_rows(const void *a, const void *b)
 	return order ? order : strcmp(x->model, y->model);
 }
 
+/* What others call their work is theirs: who is no ADMIN sees the kinds he has tasks of. */
+struct own_kinds {
+	bool all;
+	struct strings kinds;
+};
+
+static int own_kind_add(void *data, const struct store_task *task)
+{
+	struct strings *kinds = data;
+
+	for (size_t i = 0; i < kinds->n; i++)
+		if (strcmp(kinds->items[i], task->kind) == 0)
+			return 0;
+	strings_add(kinds, task->kind);
+	return 0;
+}
+
+static int own_kinds_find(const struct daemon *daemon, const struct api_peer *peer,
+			  struct own_kinds *ret_own, struct error *err)
+{
+	struct store_query query = {.has_uid = true, .uid = peer->uid, .archived = true};
+	uint64_t last_task, last_batch;
+	int r;
+
+	ret_own->all = peer->role >= API_ROLE_ADMIN;
+	if (ret_own->all)
+		return 0;
+	r = store_last_ids(daemon->store, &last_task, &last_batch, err);
+	if (r < 0)
+		return r;
+	query.above_id = last_task > OWN_TASKS_MAX ? last_task - OWN_TASKS_MAX : 0;
+	return store_each_task(daemon->store, &query, own_kind_add, &ret_own->kinds, err);
+}
+
+static bool own_kinds_have(const struct own_kinds *own, const char *kind)
+{
+	for (size_t i = 0; i < own->kinds.n && !own->all; i++)
+		if (strncmp(own->kinds.items[i], kind, KIND_TOLD_APART) == 0)
+			return true;
+	return own->all;
+}
+
 void handle_profiles(void *data, struct api_request *request)
 {
 	struct daemon *daemon = data;
 	auto_free struct estimates_row *rows = NULL;
 	size_t n = estimates_rows(sched_estimates(daemon->sched), false, &rows);
 	json_t *profiles = json_array();
+	struct own_kinds own = {};
+	struct error err = {};
+	int r = own_kinds_find(daemon, api_request_peer(request), &own, &err);
 
 	qsort(rows, n, sizeof *rows, compare_rows);
 	for (size_t i = 0, end; i < n; i = end) {
 		for (end = i + 1; end < n && strcmp(rows[i].kind, rows[end].kind) == 0;)
 			end++;
-		(void)json_array_append_new(profiles,
-					    profile_to_json(daemon, rows + i, end - i, false));
+		if (own_kinds_have(&own, rows[i].kind))
+			(void)json_array_append_new(
+			    profiles, profile_to_json(daemon, rows + i, end - i, false));
 	}
-	api_reply(request, 200, json_pack("{s:o}", "profiles", profiles));
+	strings_finish(&own.kinds);
+	if (r == 0) {
+		api_reply(request, 200, json_pack("{s:o}", "profiles", profiles));
+		return;
+	}
+	json_decref(profiles);
+	api_reply_error(request, r, &err);
 }
 
 static void reply_unknown(struct api_request *request, const char *kind)
@@ -340,13 +394,19 @@ void handle_profile(void *data, struct api_request *request)
 	const char *kind = api_request_name(request);
 	auto_free struct estimates_row *rows = NULL;
 	size_t n = estimates_kind_rows(sched_estimates(daemon->sched), kind, &rows);
+	struct own_kinds own = {};
+	struct error err = {};
+	int r = own_kinds_find(daemon, api_request_peer(request), &own, &err);
 
 	qsort(rows, n, sizeof *rows, compare_rows);
-	if (n == 0)
+	if (r < 0)
+		api_reply_error(request, r, &err);
+	else if (n == 0 || !own_kinds_have(&own, kind))
 		reply_unknown(request, kind);
 	else
 		api_reply(request, 200,
 			  json_pack("{s:o}", "profile", profile_to_json(daemon, rows, n, true)));
+	strings_finish(&own.kinds);
 }
 
 static void reply_forgotten(struct daemon *daemon, struct api_request *request, unsigned n)

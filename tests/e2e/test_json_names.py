@@ -61,7 +61,7 @@ def check(value, name):
     assert not found, "\n".join(found)
 
 
-@pytest.mark.parametrize("shape", ["gpus", "task", "attempt", "queue", "batch", "plan", "plan-explained", "check", "apply"])
+@pytest.mark.parametrize("shape", ["gpus", "task", "attempt", "queue", "batch", "plan", "plan-explained", "check", "apply", "profile"])
 def test_the_check_finds_what_is_wrong(shape):
     assert list(faults({}, load(shape)))
     assert list(faults(None, load(shape)))
@@ -108,6 +108,14 @@ def test_of_every_verb_that_prints_facts(two_gpus):
     for one in ended["tasks"]:
         check(one, "task")
     assert [one["state"] for one in ended["tasks"]] == ["canceled", "done"]
+    profiles = box.json("profile", "list")["profiles"]
+    assert {p["kind"]: p["runs"] for p in profiles}["true"] == 1 and len(profiles) >= 2
+    for profile in profiles:
+        check(profile, "profile")
+        (shown,) = box.json("profile", "show", profile["kind"])["profiles"]
+        check(shown, "profile")
+        peaks = [peak for gpu in shown["gpus"] for peak in gpu["vram_peaks"] + gpu["ram_peaks"]]
+        assert not list(faults(peaks, [{"bytes": "int", "out_of_memory": "bool"}]))
     tasks = box.json("queue")
     check(tasks, "queue")
     states = {t["id"]: t["state"] for t in tasks["tasks"]}

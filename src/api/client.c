@@ -275,7 +275,7 @@ static int client_perform(struct api_client *client, const struct call *call, st
 	(void)curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
 	(void)curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_data);
 	(void)curl_easy_setopt(easy, CURLOPT_WRITEDATA, &t);
-	if (strcmp(call->method, "POST") == 0) {
+	if (strcmp(call->method, "POST") == 0 || strcmp(call->method, "PUT") == 0) {
 		const char *data = payload ? payload : "";
 
 		(void)curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)strlen(data));

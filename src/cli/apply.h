@@ -66,6 +66,9 @@ int apply_write(struct apply *apply, struct error *err) MUST_CHECK;
  * -EBADE: it does not, and what it says. */
 int apply_check_written(struct apply *apply, struct error *err) MUST_CHECK;
 
+/* A daemon that runs keeps the VRAM of the services where they are now. */
+void apply_tell_daemon(const struct apply *apply);
+
 /* From here on signals are read from apply->interrupt_fd; an apply that rolls out is not to be torn
  * apart between files and containers. */
 void apply_signals_catch(struct apply *apply);

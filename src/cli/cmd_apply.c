@@ -173,6 +173,8 @@ static int do_it(struct apply *apply)
 	code = write_and_roll_out(apply);
 	if (apply->interrupt_fd >= 0)
 		apply_signals_release(apply);
+	if (code == EXIT_DONE)
+		apply_tell_daemon(apply);
 	return code;
 }
 

@@ -89,3 +89,14 @@ size_t container_names_count(const struct container_names *names)
 {
 	return names ? names->n : 0;
 }
+
+bool container_names_has_project(const struct container_names *names, const char *project)
+{
+	size_t len = strlen(project);
+
+	for (size_t i = 0; names && i < names->n; i++)
+		if (strncmp(names->items[i].name, project, len) == 0 &&
+		    names->items[i].name[len] == '/')
+			return true;
+	return false;
+}

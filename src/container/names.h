@@ -6,6 +6,7 @@
 
 #include "util/error.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct container_names;
@@ -23,4 +24,6 @@ static inline void container_names_cleanup(struct container_names **names)
 /* "PROJECT/SERVICE", of a second replica "PROJECT/SERVICE 2", of what no compose program made the
  * container's name; NULL: no engine knows it. `id` in full; names may be NULL. */
 const char *container_names_find(const struct container_names *names, const char *id);
+/* Is there a container of that project among them, running or not? */
+bool container_names_has_project(const struct container_names *names, const char *project);
 size_t container_names_count(const struct container_names *names);

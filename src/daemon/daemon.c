@@ -18,6 +18,7 @@
 #include "daemon/listing.h"
 #include "daemon/logs.h"
 #include "daemon/notify.h"
+#include "daemon/placed.h"
 #include "daemon/profiles.h"
 #include "daemon/restore.h"
 #include "daemon/rules.h"
@@ -86,6 +87,7 @@ static void on_gpus(void *data, const struct gpu_list *list)
 	sched_set_gpus(daemon->sched, list, now);
 	rules_gpus(daemon->rules, list);
 	usage_sample(daemon->usage, list, now);
+	placed_sample(daemon->placed, list);
 	pace_set(daemon);
 	hub_gpus(daemon->hub, list);
 	parked_release(daemon->parked);
@@ -273,6 +275,8 @@ static int modules_create(struct daemon *daemon, struct error *err)
 	if (r == 0)
 		r = rules_create(daemon, &daemon->rules, err);
 	if (r == 0)
+		r = placed_create(daemon, &daemon->placed, err);
+	if (r == 0)
 		r = fairshare_create(daemon, &daemon->fairshare, err);
 	if (r == 0)
 		daemon->keeper = keeper_create(daemon);
@@ -301,6 +305,7 @@ static void modules_destroy(struct daemon *daemon)
 	hub_destroy(daemon->hub);
 	fairshare_destroy(daemon->fairshare);
 	rules_destroy(daemon->rules);
+	placed_destroy(daemon->placed);
 	tick_destroy(daemon->tick);
 	services_destroy(daemon->services);
 	usage_destroy(daemon->usage);

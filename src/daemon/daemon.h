@@ -29,6 +29,7 @@ struct listings;
 struct logs;
 struct parked;
 struct profiles;
+struct placed;
 struct rules;
 struct runner;
 struct services;
@@ -51,6 +52,7 @@ struct daemon {
 	struct runner *runner;       /* the tasks' processes */
 	struct usage *usage;         /* whose is a process on a GPU */
 	struct services *services;   /* names of containers */
+	struct placed *placed;       /* services that hold their place */
 	struct rules *rules;         /* configuration, drained GPUs, the pause */
 	struct fairshare *fairshare; /* what users had lately */
 	struct tick *tick;           /* decide, store, act */

@@ -4,6 +4,7 @@
 
 #include "daemon/access.h"
 #include "daemon/daemon.h"
+#include "daemon/placed.h"
 #include "daemon/rules.h"
 #include "daemon/services.h"
 #include "daemon/usage.h"
@@ -119,8 +120,23 @@ static json_t *host_to_json(const struct daemon *daemon, const struct ledger *le
 	return json;
 }
 
+static struct gpus_json_hold *holds_list(const struct asker *asker, size_t *ret_n)
+{
+	const struct placed_hold *from = placed_holds(asker->daemon->placed, ret_n);
+	struct gpus_json_hold *holds = mem_calloc(*ret_n + 1, sizeof *holds);
+
+	for (size_t i = 0; i < *ret_n; i++) {
+		holds[i].name = asker->sees_services ? from[i].name : NULL;
+		holds[i].allocated_bytes = from[i].hold.bytes;
+		memcpy(holds[i].uuid, from[i].hold.uuid, sizeof holds[i].uuid);
+	}
+	return holds;
+}
+
 void handle_gpus(void *data, struct api_request *request)
 {
+	auto_free struct gpus_json_hold *holds = NULL;
+	size_t n_holds;
 	struct daemon *daemon = data;
 	struct asker asker = {daemon, access_is_open(api_request_peer(request), geteuid())};
 	struct task_list tasks = {};
@@ -139,10 +155,14 @@ void handle_gpus(void *data, struct api_request *request)
 	for (const struct sched_task *task = sched_first_active(daemon->sched); task;
 	     task = sched_next_active(task))
 		task_list_add(&tasks, task, access_sees_name(api_request_peer(request), task));
-	json = gpus_to_json(
-	    sched_gpus(daemon->sched), ledger,
-	    &(struct gpus_json_options){
-		.tasks = tasks.items, .n_tasks = tasks.n, .owner = owner, .data = &asker});
+	holds = holds_list(&asker, &n_holds);
+	json = gpus_to_json(sched_gpus(daemon->sched), ledger,
+			    &(struct gpus_json_options){.holds = holds,
+							.n_holds = n_holds,
+							.tasks = tasks.items,
+							.n_tasks = tasks.n,
+							.owner = owner,
+							.data = &asker});
 	rules_mark_gpus(daemon->rules, json);
 	(void)json_object_set_new(json, "host", host_to_json(daemon, ledger));
 	api_reply(request, 200, json);

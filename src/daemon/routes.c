@@ -4,6 +4,7 @@
 #include "daemon/gpus.h"
 #include "daemon/hub.h"
 #include "daemon/logs.h"
+#include "daemon/placed.h"
 #include "daemon/profiles.h"
 #include "daemon/queries.h"
 #include "daemon/record.h"
@@ -86,6 +87,9 @@ const struct api_route ROUTES[] = {
 	{"POST", "/v1/batches/{id}/release", OPERATE, API_OWN_BATCH, NULL, 0, handle_batch_release},
 	{"POST", "/v1/batches/{id}/retry", OPERATE, API_OWN_BATCH, NULL, 0, handle_batch_retry},
 	{"POST", "/v1/batches/{id}/priority", OPERATE, API_OWN_BATCH, NULL, API_BODY_SMALL, handle_batch_priority},
+	{"GET",  "/v1/services", ADMIN, API_OPEN, NULL, 0, handle_services},
+	{"PUT",  "/v1/services/{name}", ADMIN, API_OPEN, NULL, API_BODY_SMALL, handle_services_put},
+	{"DELETE", "/v1/services/{name}", ADMIN, API_OPEN, NULL, 0, handle_services_delete},
 	{"GET",  "/v1/profiles", VIEW, API_OPEN, NULL, 0, handle_profiles},
 	{"DELETE", "/v1/profiles", ADMIN, API_OPEN, NULL, 0, handle_profiles_forget},
 	{"GET",  "/v1/profiles/{name}", VIEW, API_OPEN, NULL, 0, handle_profile},

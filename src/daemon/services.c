@@ -6,6 +6,7 @@
 #include "daemon/services.h"
 
 #include "container/names.h"
+#include "daemon/placed.h"
 #include "host/process.h"
 #include "util/timestamp.h"
 
@@ -13,6 +14,7 @@
 
 #define DEADLINE_MS 1000
 #define ASK_MS      15000
+#define LOOK_MS     60000 /* and anyway, while anything is placed */
 #define PARKED_MAX  64
 
 /* What the thread works on: its own, so that it does not matter when services are destroyed. */
@@ -94,6 +96,7 @@ static void on_done(uv_work_t *work, int status)
 		if (container_names_count(job->names) > 0) {
 			container_names_destroy(services->names);
 			services->names = TAKE(job->names);
+			placed_names(services->daemon->placed, services->names);
 		}
 		services->job = NULL;
 		release_parked(services);
@@ -138,6 +141,16 @@ static bool has_unknown(const struct services *services)
 			if (is_unknown(services, list->gpus[g].processes[i].pid))
 				return true;
 	return false;
+}
+
+void services_look(struct services *services)
+{
+	int64_t since_ms = monotonic_now_ms() - services->asked_ms;
+
+	if (services->job || (services->asked_ms > 0 && since_ms < ASK_MS))
+		return;
+	if (services->asked_ms == 0 || since_ms >= LOOK_MS || has_unknown(services))
+		(void)ask(services);
 }
 
 static void on_gone(void *data, struct api_request *request)

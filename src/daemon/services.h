@@ -15,5 +15,8 @@ void services_destroy(struct services *services);
 bool services_park(struct services *services, struct api_request *request,
 		   void (*handle)(void *data, struct api_request *request));
 
+/* For who needs the names with each sample: asked now and then, and when one is unknown. */
+void services_look(struct services *services);
+
 /* "PROJECT/SERVICE" or the container's name; NULL: not known. */
 const char *services_name(const struct services *services, const char *container);

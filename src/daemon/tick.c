@@ -9,6 +9,7 @@
 #include "daemon/fairshare.h"
 #include "daemon/hub.h"
 #include "daemon/keeper.h"
+#include "daemon/placed.h"
 #include "daemon/profiles.h"
 #include "daemon/queries.h"
 #include "daemon/record.h"
@@ -104,8 +105,9 @@ static int commit(struct daemon *daemon, bool in_trouble, struct error *err)
 	int r;
 
 	if (changes.n_tasks == 0 && changes.n_batches == 0 && !store_in_unit(daemon->store) &&
-	    !rules_are_new(daemon->rules) && !fairshare_is_due(daemon->fairshare) &&
-	    !clock_is_due(daemon->clock) && !profiles_are_due(daemon->profiles) && !in_trouble)
+	    !placed_is_new(daemon->placed) && !rules_are_new(daemon->rules) &&
+	    !fairshare_is_due(daemon->fairshare) && !clock_is_due(daemon->clock) &&
+	    !profiles_are_due(daemon->profiles) && !in_trouble)
 		return 0;
 	if (!store_in_unit(daemon->store)) {
 		r = store_begin(daemon->store, err);
@@ -117,6 +119,8 @@ static int commit(struct daemon *daemon, bool in_trouble, struct error *err)
 		r = put_all(daemon, &changes, err);
 	if (r == 0 && rules_are_new(daemon->rules))
 		r = rules_put(daemon->rules, err);
+	if (r == 0 && placed_is_new(daemon->placed))
+		r = placed_put(daemon->placed, err);
 	if (r == 0 && fairshare_is_due(daemon->fairshare))
 		r = fairshare_put(daemon->fairshare, err);
 	if (r == 0 && clock_is_due(daemon->clock))
@@ -149,6 +153,10 @@ static void reply_good(struct daemon *daemon, const struct tick_reply *reply)
 
 	if (!reply->request)
 		return;
+	if (reply->type == TICK_SERVICES) {
+		api_reply(reply->request, 200, placed_to_json(daemon->placed));
+		return;
+	}
 	if (reply->type == TICK_RULES) {
 		api_reply(reply->request, 200, rules_to_json(daemon->rules));
 		return;
@@ -285,6 +293,7 @@ static void turn_failed(struct tick *tick, int code, struct error *err)
 		log_error("state cannot be written, nothing new is started: %s", error_text(err));
 	tick->in_trouble = true;
 	rules_take_back(tick->daemon->rules);
+	placed_take_back(tick->daemon->placed);
 	tick->n_replies = 0;
 	/* The newest first, so that their ids are free again. */
 	for (size_t i = n; i-- > 0;)
@@ -312,6 +321,7 @@ static void turn(struct tick *tick)
 		log_info("state can be written again");
 	tick->in_trouble = false;
 	rules_stored(daemon->rules);
+	placed_stored(daemon->placed);
 	clock_stored(daemon->clock);
 	profiles_stored(daemon->profiles);
 	runner_committed(daemon->runner);

@@ -21,7 +21,14 @@ void tick_request(struct tick *tick);
 bool tick_is_moving(const struct tick *tick);
 
 /* An answer that has to wait for the commit. */
-enum tick_reply_type { TICK_TASK, TICK_BATCH, TICK_RULES, TICK_CANCELED, TICK_FORGOTTEN };
+enum tick_reply_type {
+	TICK_TASK,
+	TICK_BATCH,
+	TICK_RULES,
+	TICK_CANCELED,
+	TICK_FORGOTTEN,
+	TICK_SERVICES
+};
 struct tick_reply {
 	struct api_request *request;
 	enum tick_reply_type type;

@@ -94,6 +94,14 @@ static json_t *holders_to_json(const struct gpu *gpu, const struct gpus_json_opt
 		if (!gpu_has(gpu, GPU_PROCESSES))
 			(void)json_object_set_new(holder, "used_bytes", json_null());
 	}
+	for (size_t i = 0; i < options->n_holds; i++) {
+		const struct gpus_json_hold *hold = &options->holds[i];
+
+		if (strcmp(hold->uuid, gpu->uuid) == 0)
+			(void)json_object_set_new(
+			    holder_add(&h, "service", hold->name ? hold->name : "a service"),
+			    "allocated_bytes", jsonx_u64(hold->allocated_bytes));
+	}
 	for (size_t i = 0; i < gpu->n_processes; i++) {
 		json_t *holder = holder_of(&h, &gpu->processes[i]);
 

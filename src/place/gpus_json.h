@@ -18,7 +18,16 @@ struct gpus_json_task {
 	uint64_t allocated_bytes;
 };
 
+/* What a service keeps on a GPU. */
+struct gpus_json_hold {
+	const char *name; /* "shop/clip"; NULL: not for the reader's eyes */
+	char uuid[GPU_UUID_MAX];
+	uint64_t allocated_bytes;
+};
+
 struct gpus_json_options {
+	const struct gpus_json_hold *holds;
+	size_t n_holds;
 	const struct gpus_json_task *tasks; /* one for each (task, GPU) */
 	size_t n_tasks;
 	/* Whose is a process: the id of a task, else 0 and, when it belongs to a service (container

@@ -368,6 +368,17 @@ void sched_set_gpus(struct sched *sched, const struct gpu_list *list, int64_t no
 	loss_judge(sched, now_ms);
 }
 
+void sched_set_holds(struct sched *sched, const struct ledger_hold *holds, size_t n)
+{
+	free(sched->holds);
+	sched->holds = mem_calloc(n + 1, sizeof *sched->holds);
+	for (size_t i = 0; i < n; i++)
+		sched->holds[i] = holds[i];
+	sched->n_holds = n;
+	sched->watch_due = true;
+	sched_touch(sched);
+}
+
 void sched_set_host(struct sched *sched, const struct ledger_host *host, int64_t now_ms)
 {
 	time_seen(sched, now_ms);
@@ -587,7 +598,8 @@ static double since_start(const struct sched *sched, const char *uuid)
 
 static struct ledger_hold *holds_make(const struct sched *sched, size_t *ret_n)
 {
-	struct ledger_hold *holds = mem_calloc(sched->n_leaving + 1, sizeof *holds);
+	size_t n = sched->n_leaving;
+	struct ledger_hold *holds = mem_calloc(n + sched->n_holds + 1, sizeof *holds);
 
 	for (size_t i = 0; i < sched->n_leaving; i++) {
 		const struct leaving *leaving = &sched->leaving[i];
@@ -597,7 +609,9 @@ static struct ledger_hold *holds_make(const struct sched *sched, size_t *ret_n)
 						.is_closed = leaving->out_of_memory};
 		(void)snprintf(holds[i].uuid, sizeof holds[i].uuid, "%s", leaving->uuid);
 	}
-	*ret_n = sched->n_leaving;
+	for (size_t i = 0; i < sched->n_holds; i++)
+		holds[n++] = sched->holds[i];
+	*ret_n = n;
 	return holds;
 }
 

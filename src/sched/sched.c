@@ -53,6 +53,7 @@ void sched_destroy(struct sched *sched)
 	estimates_destroy(sched->estimates);
 	free(sched->rules);
 	free(sched->leaving);
+	free(sched->holds);
 	free(sched->actions);
 	free(sched->changed_tasks);
 	free(sched->changed_batches);

@@ -116,6 +116,8 @@ void sched_set_gpus(struct sched *sched, const struct gpu_list *list, int64_t no
  * within SCHED_XID_WINDOW_MS; one that a program causes does not. */
 #define SCHED_XID_WINDOW_MS 10000
 void sched_gpu_event(struct sched *sched, const struct gpu_event *event, int64_t now_ms);
+/* What is kept on GPUs for others, as of the last sample; replaces what was said before. */
+void sched_set_holds(struct sched *sched, const struct ledger_hold *holds, size_t n);
 void sched_set_host(struct sched *sched, const struct ledger_host *host, int64_t now_ms);
 const struct gpu_list *sched_gpus(const struct sched *sched); /* the last, NULL before the first */
 

@@ -203,6 +203,8 @@ struct sched {
 	struct estimates *estimates;
 	struct leaving *leaving;
 	size_t n_leaving, leaving_room;
+	struct ledger_hold *holds; /* of services */
+	size_t n_holds;
 	uint64_t round_robin;
 	int64_t stop_grace_ms;
 	int64_t last_ms;         /* time of the last call */

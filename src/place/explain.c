@@ -6,6 +6,7 @@
 #include "place/fit.h"
 #include "place/forecast.h"
 #include "place/policies.h"
+#include "place/saturate.h"
 #include "util/duration.h"
 #include "util/size.h"
 
@@ -86,6 +87,9 @@ static void say_rule(const struct ledger_gpu *g, const struct place_request *req
 	}
 	if (fit == FIT_CAPABILITY)
 		say_compute(g, request->wishes, reason);
+	if (fit == FIT_TOO_SMALL)
+		reason_add(reason, "takes %s, and it ran out of memory on one that takes as much",
+			   SIZE_TEXT(g->load_line_bytes));
 	if (fit == FIT_TOO_LARGE)
 		reason_add(reason, "takes requests up to %s%s", SIZE_TEXT(g->max_request_bytes),
 			   !place_request_is_sized(request) ? " (this one promises none)" : "");
@@ -204,12 +208,56 @@ static int too_large(const struct ledger *ledger, const struct place_request *re
 			 rules_text);
 }
 
+bool place_has_gpus_for(const struct ledger *ledger, const struct place_request *request)
+{
+	struct capacity c = capacity_for(ledger, request);
+
+	if (c.pinned == 0 && ledger->n_gpus == 0 &&
+	    (ledger->source == GPU_SOURCE_UNKNOWN || ledger->source == GPU_SOURCE_STALE))
+		return true;
+	return request->gpus > 0 && c.able + c.unknown >= request->gpus;
+}
+
+static uint64_t most_on(const struct ledger_gpu *g, const struct place_request *request, bool now)
+{
+	uint64_t most =
+	    now ? saturate_sub(g->load_line_bytes, g->foreign_bytes) : g->load_line_bytes;
+
+	if (!g->vram_known || fit_rules(g, request) != FIT_OK)
+		return 0;
+	return g->max_request_bytes > 0 ? MIN_OF(most, g->max_request_bytes) : most;
+}
+
+uint64_t place_most(const struct ledger *ledger, const struct place_request *request, bool now)
+{
+	struct place_request least = *request;
+	uint64_t most[PLACE_GPUS_MAX] = {};
+	size_t want = MIN_OF(request->gpus, (unsigned)PLACE_GPUS_MAX);
+
+	/* Whatever its size: one that is too large for a GPU's rule can be made smaller. */
+	least.vram_bytes = 1;
+	least.fraction_milli = 0;
+	for (size_t i = 0; i < ledger->n_gpus && want > 0; i++) {
+		uint64_t bytes = most_on(&ledger->gpus[i], &least, now);
+
+		/* The largest come first. */
+		for (size_t k = 0; k < want; k++)
+			if (bytes > most[k]) {
+				uint64_t smaller = most[k];
+
+				most[k] = bytes;
+				bytes = smaller;
+			}
+	}
+	return want > 0 ? most[want - 1] : 0;
+}
+
 int place_check(const struct ledger *ledger, const struct place_request *request, struct error *err)
 {
 	struct capacity c;
 	int r = check_host(ledger, request, err);
 
-	if (r < 0 || fit_is_cpu_only(request))
+	if (r < 0 || request->cpu != PLACE_CPU_NEVER)
 		return r;
 	c = capacity_for(ledger, request);
 	if (c.pinned == 0) {
@@ -406,6 +454,7 @@ static void explain_gpu(const struct place_view *view, const struct fit_counts *
 	case FIT_FORBIDDEN:
 	case FIT_MODEL:
 	case FIT_CAPABILITY:
+	case FIT_TOO_SMALL:
 	case FIT_TOO_LARGE:
 		say_rule(g, task->request, fit, reason);
 		break;
@@ -498,6 +547,21 @@ static void explain_user(const struct ledger *ledger, const struct fit_counts *c
 			   SIZE_TEXT(user.limits->max_vram_bytes));
 }
 
+/* Of one that would start without a GPU if the host had something to spare. */
+static void say_no_cpu(const struct ledger *ledger, const struct place_request *request,
+		       struct reason *reason)
+{
+	reason_add(reason, "; on the CPU it needs %.10g CPUs", request->cpu_milli / 1000.0);
+	if (request->ram_bytes > 0)
+		reason_add(reason, " and %s", SIZE_TEXT(request->ram_bytes));
+	if (ledger->cpu_milli_total > 0)
+		reason_add(reason, ", %.10g are left", ledger->cpu_milli_room / 1000.0);
+	else
+		reason_add(reason, ", how many there are is not known");
+	if (request->ram_bytes > 0 && ledger->ram_known)
+		reason_add(reason, " with %s", SIZE_TEXT(ledger->ram_room_bytes));
+}
+
 static void explain_gpus(const struct place_view *view, const struct fit_counts *counts,
 			 const struct place_task *task, struct reason *reason)
 {
@@ -538,6 +602,8 @@ static void explain_gpus(const struct place_view *view, const struct fit_counts 
 	if (ruled_out > 0)
 		say_ruled_out(ledger, task->request, reason);
 	say_ends(&ends, reason);
+	if (task->on_cpu)
+		say_no_cpu(ledger, task->on_cpu, reason);
 }
 
 static void explain_host_reserved(const struct place_view *view, const struct fit_counts *counts,

@@ -221,6 +221,9 @@ enum fit fit_rules(const struct ledger_gpu *g, const struct place_request *reque
 		return FIT_PINNED;
 	if (request->wishes)
 		fit = fit_wishes(g, request->wishes);
+	if (fit == FIT_OK && request->line_above_bytes > 0 && (g->vram_known || g->usable) &&
+	    g->load_line_bytes <= request->line_above_bytes)
+		fit = FIT_TOO_SMALL;
 	if (fit == FIT_OK && g->max_request_bytes > 0 &&
 	    (!place_request_is_sized(request) || fit_vram(g, request) > g->max_request_bytes))
 		fit = FIT_TOO_LARGE;
@@ -345,10 +348,10 @@ static bool user_is_full(const struct ledger *ledger, const struct fit_user *use
 		vram > limits->max_vram_bytes);
 }
 
-enum fit fit_host(const struct ledger *ledger, const struct fit_counts *counts,
-		  const struct place_task *task)
+/* The host, the batch and the user, for what the task asks of them here. */
+static enum fit fit_host_for(const struct ledger *ledger, const struct fit_counts *counts,
+			     const struct place_task *task, const struct place_request *request)
 {
-	const struct place_request *request = task->request;
 	const struct fit_user *user = find_user(counts, task->uid);
 
 	if (request->threads > 0 && fit_counts_running(counts, task->batch) >= request->threads)
@@ -362,7 +365,21 @@ enum fit fit_host(const struct ledger *ledger, const struct fit_counts *counts,
 	if (is_cpu_unsized(request) && counts->cpu_unsized >= fit_cpu_unsized_max(ledger))
 		return FIT_CPU_UNSIZED;
 	if (counts->reserved &&
-	    reserve_host_verdict(&counts->reserve, counts->view, task) != RESERVE_ALLOWS)
+	    reserve_host_verdict(&counts->reserve, counts->view, task, request) != RESERVE_ALLOWS)
 		return FIT_RESERVED;
 	return FIT_OK;
+}
+
+enum fit fit_host(const struct ledger *ledger, const struct fit_counts *counts,
+		  const struct place_task *task)
+{
+	return fit_host_for(ledger, counts, task, task->request);
+}
+
+bool fit_on_cpu(const struct ledger *ledger, const struct fit_counts *counts,
+		const struct place_task *task)
+{
+	return task->on_cpu && ledger->cpu_milli_total > 0 &&
+	       (task->on_cpu->ram_bytes == 0 || ledger->ram_known) &&
+	       fit_host_for(ledger, counts, task, task->on_cpu) == FIT_OK;
 }

@@ -16,6 +16,7 @@ enum fit {
 	FIT_FORBIDDEN,    /* its wishes exclude this one ... */
 	FIT_MODEL,        /* ... or its model */
 	FIT_CAPABILITY,   /* ... or its compute capability, or that is not known */
+	FIT_TOO_SMALL,    /* its load line is not above what the request wants it to be */
 	FIT_TOO_LARGE,    /* the GPU's rule takes smaller requests only */
 	FIT_CLOSED,       /* its rule lets nothing start: drained, outside its hours */
 	FIT_HELD,         /* held exclusively, or wanted exclusively and not empty */
@@ -113,3 +114,7 @@ enum fit fit_gpu(const struct ledger *ledger, const struct fit_counts *counts,
 		 const struct place_task *task, size_t gpu);
 enum fit fit_host(const struct ledger *ledger, const struct fit_counts *counts,
 		  const struct place_task *task);
+/* May a waiting task that has an `on_cpu` start without a GPU? Only where the host is known to have
+ * what it asks for to spare. */
+bool fit_on_cpu(const struct ledger *ledger, const struct fit_counts *counts,
+		const struct place_task *task);

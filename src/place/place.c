@@ -21,24 +21,42 @@ bool place_runs_on(const struct place_task *task, size_t gpu)
 	return false;
 }
 
+/* `why` it is not on a GPU. */
 static void choose_cpu(const struct place_view *view, size_t waiting,
+		       const struct place_request *request, const char *why,
 		       struct place_decision *ret_decision)
 {
 	const struct ledger *ledger = view->ledger;
-	const struct place_request *request = view->waiting[waiting].request;
 	struct reason reason = {.text = ret_decision->reason, .room = sizeof ret_decision->reason};
 
 	*ret_decision = (struct place_decision){
 	    .waiting = waiting,
 	    .policy = view->waiting[waiting].policy,
 	};
-	reason_add(&reason, "CPU: asks for no GPU");
+	reason_add(&reason, "CPU: %s", why);
 	if (request->ram_bytes > 0 && ledger->ram_known)
 		reason_add(&reason, ", %s RAM of %s free", SIZE_TEXT(request->ram_bytes),
 			   SIZE_TEXT(ledger->ram_room_bytes));
 	if (request->cpu_milli > 0 && ledger->cpu_milli_total > 0)
 		reason_add(&reason, ", %.10g CPUs of %.10g free", request->cpu_milli / 1000.0,
 			   ledger->cpu_milli_room / 1000.0);
+}
+
+/* Those that may do without a GPU when none would start them now. */
+static bool choose_idle_cpu(const struct place_view *view, const struct fit_counts *counts,
+			    struct place_decision *ret_decision)
+{
+	for (size_t i = 0; i < view->n_waiting; i++) {
+		const struct place_task *task = &view->waiting[i];
+
+		if (!task->on_cpu || (view->taken && view->taken[i]) ||
+		    !fit_on_cpu(view->ledger, counts, task))
+			continue;
+		choose_cpu(view, i, task->on_cpu, "no GPU takes it now (--cpu when-idle)",
+			   ret_decision);
+		return true;
+	}
+	return false;
 }
 
 int place_next(const struct place_view *view, struct place_decision *ret_decision)
@@ -61,13 +79,14 @@ int place_next(const struct place_view *view, struct place_decision *ret_decisio
 		if (fit_host(view->ledger, counts, task) != FIT_OK)
 			continue;
 		if (!on_gpu) {
-			choose_cpu(view, i, ret_decision);
+			choose_cpu(view, i, task->request,
+				   task->cpu_why ? task->cpu_why : "asks for no GPU", ret_decision);
 			return 1;
 		}
 		if (policy_choose(view, counts, i, task->policy, ret_decision))
 			return 1;
 	}
-	return 0;
+	return choose_idle_cpu(view, counts, ret_decision);
 }
 
 double place_wake_seconds(const struct place_view *view)
@@ -99,12 +118,16 @@ double place_wake_seconds(const struct place_view *view)
 void place_book(struct place_view *view, const struct place_decision *decision)
 {
 	const struct place_task *task = &view->waiting[decision->waiting];
+	const struct place_request *request =
+	    decision->n_gpus == 0 && task->on_cpu ? task->on_cpu : task->request;
 	struct place_task *running;
 
-	ledger_book(view->ledger, decision->gpus, decision->n_gpus, task->request);
+	ledger_book(view->ledger, decision->gpus, decision->n_gpus, request);
 	ARRAY_GROW(view->running, view->n_running, view->running_room);
 	running = &view->running[view->n_running++];
 	*running = *task;
+	running->request = request;
+	running->on_cpu = NULL;
 	running->n_gpus = decision->n_gpus;
 	memcpy(running->gpus, decision->gpus, sizeof running->gpus);
 	running->elapsed_seconds = running->work_done_seconds = 0;

@@ -49,6 +49,11 @@ struct place_task {
 	int priority;     /* higher first; waiting tasks come sorted by the queue */
 	const char *kind; /* what durations are learned by; "" = unknown */
 	const struct place_request *request;
+	/* Waiting ones that may do without a GPU when none would start them now
+	 * (PLACE_CPU_WHEN_IDLE): what they ask of the host then, gpus 0; NULL = it needs a GPU. */
+	const struct place_request *on_cpu;
+	const char
+	    *cpu_why; /* why a request that wanted a GPU asks for none; NULL = it never did */
 	enum place_policy policy;
 	double weight_memory; /* of balance; 0 = the plain score */
 	double work_hint;  /* its size relative to others of its kind (bytes of its input file, say;
@@ -117,11 +122,22 @@ double place_wake_seconds(const struct place_view *view);
 /* Book a decision into the view: ledger, running, taken, round-robin turn. */
 void place_book(struct place_view *view, const struct place_decision *decision);
 
+/*
+ * The most VRAM that each of the GPUs it asks for can give it: of the GPUs that its pin, wishes and
+ * the rules leave it, the smallest load line (or limit of a request) it has to do with. 0: there
+ * are too few, or that is not known. `now`: less what is used there by others than us.
+ */
+uint64_t place_most(const struct ledger *ledger, const struct place_request *request, bool now);
+
+/* Is there a GPU, or are there as many as it asks for, that can ever hold it, or of which that
+ * cannot be said now? */
+bool place_has_gpus_for(const struct ledger *ledger, const struct place_request *request);
+
 /* Can it ever run on this machine? 0; -E2BIG when no GPU, all of it free of ours, could hold it, or
  * its own wishes or the rules for GPUs leave too few; -ENODEV when it needs a GPU and there is
- * none, or the pinned one is not there. The text names the largest room there is and what the
- * others are ruled out by. Says nothing against a GPU that is only stale, lost or closed for the
- * moment. */
+ * none, or the pinned one is not there; neither of what may fall back to the CPU. The text names
+ * the largest room there is and what the others are ruled out by. Says nothing against a GPU that
+ * is only stale, lost or closed for the moment. */
 int place_check(const struct ledger *ledger, const struct place_request *request,
 		struct error *err) MUST_CHECK;
 

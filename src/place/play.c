@@ -343,8 +343,9 @@ static bool is_allowed(const struct model *m, size_t class, size_t lane)
 
 	if (*known == 0) {
 		enum reserve_verdict verdict =
-		    lane == m->n_gpus ? reserve_host_verdict(m->reserve, m->view, task)
-				      : reserve_gpu_verdict(m->reserve, m->view, task, lane);
+		    lane == m->n_gpus
+			? reserve_host_verdict(m->reserve, m->view, task, task->request)
+			: reserve_gpu_verdict(m->reserve, m->view, task, lane);
 
 		*known = verdict == RESERVE_ALLOWS ? 1 : 2;
 	}

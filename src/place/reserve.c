@@ -663,16 +663,18 @@ enum reserve_verdict reserve_gpu_verdict(const struct reserve *reserve,
 
 enum reserve_verdict reserve_host_verdict(const struct reserve *reserve,
 					  const struct place_view *view,
-					  const struct place_task *task)
+					  const struct place_task *task,
+					  const struct place_request *request)
 {
-	const struct place_request *request = task->request;
+	double latest;
 	bool ram = reserve->ram && request->ram_bytes > reserve->spare_ram;
 	bool cpus = reserve->cpus && request->cpu_milli > reserve->spare_cpu;
 
 	if ((!ram && !cpus) || !is_behind(reserve, view, task))
 		return RESERVE_ALLOWS;
-	return latest_anywhere(reserve, view, task) <= reserve->safe_seconds ? RESERVE_ALLOWS
-									     : RESERVE_ENDS_LATER;
+	latest = request == task->on_cpu ? latest_on(reserve, view, task, FORECAST_CPU)
+					 : latest_anywhere(reserve, view, task);
+	return latest <= reserve->safe_seconds ? RESERVE_ALLOWS : RESERVE_ENDS_LATER;
 }
 
 bool reserve_is_end_known(const struct place_view *view, const struct place_task *task)

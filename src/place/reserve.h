@@ -58,9 +58,11 @@ void reserve_finish(struct reserve *reserve);
 enum reserve_verdict reserve_gpu_verdict(const struct reserve *reserve,
 					 const struct place_view *view,
 					 const struct place_task *task, size_t gpu);
+/* `request`: what it asks for as it would start now, its own or its on_cpu. */
 enum reserve_verdict reserve_host_verdict(const struct reserve *reserve,
 					  const struct place_view *view,
-					  const struct place_task *task);
+					  const struct place_task *task,
+					  const struct place_request *request);
 
 /* Can it be said how long a task takes at the most: by its limit, or by what was learned? */
 bool reserve_is_end_known(const struct place_view *view, const struct place_task *task);

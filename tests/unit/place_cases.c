@@ -11,7 +11,8 @@
  *	estimates	[{kind, model, speed, vram, work, utilization, samples}]
  *	running, waiting [{id, batch, kind, policy, vram, fraction, ram, cpus, gpus, exclusive, pin,
  *cpu_only, max_per_gpu, threads, weight_memory, hint, prefer, avoid, forbid, models
- *[...], compute_min, compute_max, start_lock, stagger, uid, waited, hard_limit; running: on
+ *[...], compute_min, compute_max, start_lock, stagger, line_above, fallback, on_cpu {ram, cpus},
+ *uid, waited, hard_limit; running: on
  *[index], used, done, settled}] expect		[{task, gpus [index], reason [text...]}]: all
  *starts, in order, and no more explain		{id: [text...]}: after the starts check
  *{id: {code: 0 | "E2BIG" | "ENODEV", text [text...]}}: before them room [size...]: of
@@ -160,6 +161,18 @@ static const struct place_wishes *read_wishes(struct scene *scene, const json_t 
 	return wishes;
 }
 
+static const struct place_request *read_on_cpu(struct scene *scene, const json_t *json)
+{
+	struct place_request *request = &scene->requests[scene->n_requests++];
+
+	*request = (struct place_request){
+	    .cpu = PLACE_CPU_ONLY,
+	    .ram_bytes = get_size(json, "ram", 0),
+	    .cpu_milli = (unsigned)(jsonx_get_real(json, "cpus", 0) * 1000),
+	};
+	return request;
+}
+
 static void read_task(struct scene *scene, struct place_task *task, const json_t *json)
 {
 	struct place_request *request = &scene->requests[scene->n_requests++];
@@ -178,6 +191,9 @@ static void read_task(struct scene *scene, struct place_task *task, const json_t
 	    .start_lock = jsonx_get_bool(json, "start_lock", false),
 	    .stagger_ms = (unsigned)(jsonx_get_real(json, "stagger", 0) * 1000),
 	};
+	request->line_above_bytes = get_size(json, "line_above", 0);
+	if (jsonx_has(json, "fallback"))
+		request->cpu = PLACE_CPU_FALLBACK;
 	request->wishes = read_wishes(scene, json);
 	request->gpus =
 	    request->cpu == PLACE_CPU_ONLY ? 0 : (unsigned)jsonx_get_u64(json, "gpus", 1);
@@ -194,6 +210,8 @@ static void read_task(struct scene *scene, struct place_task *task, const json_t
 	    .waited_seconds = jsonx_get_real(json, "waited", 0),
 	    .hard_limit_seconds = jsonx_get_real(json, "hard_limit", 0),
 	};
+	if (jsonx_has(json, "on_cpu"))
+		task->on_cpu = read_on_cpu(scene, json_object_get(json, "on_cpu"));
 	if (place_policy_parse(jsonx_get_string(json, "policy", "auto"), &task->policy, &err) < 0)
 		fail_msg("%s", error_text(&err));
 }

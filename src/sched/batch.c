@@ -3,7 +3,7 @@
  * needs is added up as tasks end and samples come, so that a batch can be summed up however large
  * it is.
  */
-#include "sched/sched_priv.h"
+#include "sched/ask.h"
 
 #include <errno.h>
 #include <string.h>
@@ -281,12 +281,34 @@ static double work_scale(const struct sched *sched, const struct task_node *t)
 	return (double)t->work_seconds / estimate.work_seconds;
 }
 
+/* What it asks for, or asked for last. */
+static const struct place_request *yardstick_ask(struct asker *asker, const struct task_node *t,
+						 struct place_request *asks, size_t *n)
+{
+	struct ask ask = {};
+
+	if (t->run)
+		ask.request = t->run->ask;
+	else if (sched_state_is_final(t->pub.state) && t->pub.n_attempts > 0)
+		ask.request = ask_granted(t);
+	else
+		ask_now(asker, t, &ask);
+	if (*n == 0 || !place_request_is_same(&asks[*n - 1], &ask.request))
+		asks[(*n)++] = ask.request;
+	return &asks[*n - 1];
+}
+
 /* All tasks of the batch as the placer's yardsticks want them. */
 static void yardsticks_work_out(struct sched *sched, struct batch_node *b)
 {
 	struct ledger *ledger = ledger_now(sched, b);
 	auto_free struct place_task *tasks = mem_calloc(b->pub.total + 1, sizeof *tasks);
-	size_t n = 0;
+	/* Most ask for alike and share one: what is not touched costs nothing. */
+	auto_free struct place_request *asks = mem_calloc(b->pub.total + 1, sizeof *asks);
+	auto_asker struct asker asker = {};
+	size_t n = 0, n_asks = 0;
+
+	asker_init(&asker, sched, ledger);
 
 	for (const struct task_node *t = b->first; t && n < b->pub.total; t = t->batch_next) {
 		if (t->pub.state == SCHED_CANCELED)
@@ -296,7 +318,7 @@ static void yardsticks_work_out(struct sched *sched, struct batch_node *b)
 		    .batch = b->pub.id,
 		    .priority = t->pub.spec.priority,
 		    .kind = t->pub.spec.kind,
-		    .request = &t->pub.spec.request,
+		    .request = yardstick_ask(&asker, t, asks, &n_asks),
 		    .policy = t->pub.spec.policy,
 		    .weight_memory = t->pub.spec.weight_memory,
 		    .work_hint = t->pub.spec.work_hint,

@@ -3,6 +3,7 @@
  * effect is done, counts and lists follow. The functions here only find out which event a report
  * or a wish is.
  */
+#include "sched/ladder.h"
 #include "sched/sched_priv.h"
 
 #include "util/duration.h"
@@ -208,10 +209,11 @@ static int64_t retry_at(const struct task_node *t, int64_t now_ms)
 				 t->pub.failures);
 }
 
-/* The event an unsuccessful end is, counting it. May correct the outcome. */
+/* The event an unsuccessful end is, counting it. May correct the outcome. `said`: what its ladder
+ * made of it. */
 static enum sched_event failure_event(struct sched *sched, struct task_node *t,
 				      const struct sched_end *end, enum sched_outcome *outcome,
-				      int64_t now_ms)
+				      char said[LADDER_TEXT_MAX], int64_t now_ms)
 {
 	bool repeat = may_repeat(sched, t) && !end->may_run_on;
 
@@ -222,6 +224,9 @@ static enum sched_event failure_event(struct sched *sched, struct task_node *t,
 		t->pub.requeues++;
 		return SCHED_EV_AGAIN;
 	}
+	/* The ladder has the last word on it: what it gives up is not tried again. */
+	if ((*outcome == SCHED_OOM || *outcome == SCHED_HOST_OOM) && repeat)
+		return climb(sched, t, end, *outcome, said) ? SCHED_EV_AGAIN : SCHED_EV_FAIL;
 	if (*outcome != SCHED_GPU_LOST && repeat && t->pub.failures < t->pub.spec.retries) {
 		t->pub.failures++;
 		t->pub.not_before_ms = retry_at(t, now_ms);
@@ -241,6 +246,25 @@ static void end_how(const struct sched_end *end, char *buf, size_t size)
 		(void)snprintf(buf, size, "exit code %d", end->exit_code);
 }
 
+/* "out of GPU memory on GPU 1, granted 6 GiB, asked for 8.84 GiB more (exit code 1)" */
+static void oom_text(const struct sched_attempt *attempt, const struct sched_end *end,
+		     const char *how, char *text, size_t size)
+{
+	uint64_t granted = attempt->n_gpus > 0 ? attempt->gpus[0].vram_bytes : 0;
+	char more[64] = "", had[64] = "";
+
+	if (granted > 0)
+		(void)snprintf(had, sizeof had, ", granted %s", SIZE_TEXT(granted));
+	if (end->oom_requested_bytes > 0)
+		(void)snprintf(more, sizeof more, ", asked for %s more",
+			       SIZE_TEXT(end->oom_requested_bytes));
+	if (attempt->n_gpus == 0)
+		(void)snprintf(text, size, "out of GPU memory without a GPU (%s)", how);
+	else
+		(void)snprintf(text, size, "out of GPU memory on GPU %u%s%s (%s)",
+			       attempt->gpus[0].index, had, more, how);
+}
+
 /* What an attempt died of, in words. */
 static void outcome_text(const struct task_node *t, const struct sched_end *end,
 			 enum sched_outcome outcome, char *text, size_t size)
@@ -256,8 +280,7 @@ static void outcome_text(const struct task_node *t, const struct sched_end *end,
 	}
 	switch (outcome) {
 	case SCHED_OOM:
-		(void)snprintf(text, size, "out of GPU memory on GPU %u, granted %s (%s)", gpu,
-			       SIZE_TEXT(attempt->n_gpus ? attempt->gpus[0].vram_bytes : 0), how);
+		oom_text(attempt, end, how, text, size);
 		break;
 	case SCHED_HOST_OOM:
 		(void)snprintf(text, size, "out of host memory (%s)", how);
@@ -281,7 +304,7 @@ static void outcome_text(const struct task_node *t, const struct sched_end *end,
 }
 
 static void end_reason(struct task_node *t, const struct sched_end *end, enum sched_outcome outcome,
-		       enum sched_event event)
+		       enum sched_event event, const char *rung)
 {
 	char text[384], again[64] = "";
 	/* What it said explains its end only where that is its own. */
@@ -303,15 +326,19 @@ static void end_reason(struct task_node *t, const struct sched_end *end, enum sc
 	}
 	if (event == SCHED_EV_AGAIN && outcome == SCHED_GPU_LOST)
 		(void)snprintf(again, sizeof again, "; put back into the queue");
-	task_reason(t, "%s%s%s%s", text, *said ? ": " : "", said, again);
+	/* The rung is not to be lost behind a long line of a log. */
+	task_reason(t, "%s%s%s%s%.140s%s", text, *rung ? "; " : "", rung, *said ? ": " : "", said,
+		    again);
 }
 
 int end_apply(struct sched *sched, struct task_node *t, const struct sched_end *end, int64_t now_ms)
 {
 	enum sched_outcome outcome = end->outcome;
 	struct sched_attempt *attempt = task_current(t);
+	char said[LADDER_TEXT_MAX] = "";
 	enum sched_event event;
 
+	attempt->oom_requested_bytes = end->oom_requested_bytes;
 	attempt->exit_known = end->exit_known;
 	attempt->exit_code = end->exit_code;
 	attempt->signal = end->signal;
@@ -323,11 +350,11 @@ int end_apply(struct sched *sched, struct task_node *t, const struct sched_end *
 	} else if (outcome == SCHED_OK) {
 		event = SCHED_EV_OK;
 	} else {
-		event = failure_event(sched, t, end, &outcome, now_ms);
+		event = failure_event(sched, t, end, &outcome, said, now_ms);
 	}
 	attempt_close(t, outcome, end->ended_at_ms > 0 ? end->ended_at_ms : now_ms);
 	run_leave(sched, t);
-	end_reason(t, end, outcome, event);
+	end_reason(t, end, outcome, event, said);
 	t->pub.start_failures = t->pub.start_refusals = 0;
 	t->pub.overtime = false;
 	return task_move(sched, t, event, now_ms);

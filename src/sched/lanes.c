@@ -9,7 +9,7 @@
  * The window takes a share from every lane that may start something, then goes by the common order.
  * A task that waits for its time, or after others, is in no lane.
  */
-#include "sched/sched_priv.h"
+#include "sched/ask.h"
 
 #include <math.h>
 
@@ -75,9 +75,9 @@ static unsigned vram_step(const struct place_request *request)
 					   : log2_of(request->vram_bytes);
 }
 
-static struct lane *lane_create(struct sched *sched, struct task_node *t, struct lane **slot)
+static struct lane *lane_create(struct sched *sched, const struct task_node *t,
+				const struct place_request *request, struct lane **slot)
 {
-	const struct place_request *request = &t->pub.spec.request;
 	struct lane *lane = mem_calloc(1, sizeof *lane);
 
 	lane->batch = t->batch;
@@ -87,6 +87,7 @@ static struct lane *lane_create(struct sched *sched, struct task_node *t, struct
 	lane->vram_step = vram_step(request);
 	lane->exclusive = request->exclusive;
 	lane->start_lock = request->start_lock;
+	lane->line_above_bytes = request->line_above_bytes;
 	lane->pin_uuid = request->pin_uuid;
 	lane->wishes = request->wishes;
 	lane->slot = slot;
@@ -103,7 +104,7 @@ static struct lane *lane_create(struct sched *sched, struct task_node *t, struct
 
 static struct lane *lane_get(struct sched *sched, struct task_node *t)
 {
-	const struct place_request *request = &t->pub.spec.request;
+	const struct place_request said = ask_said(t), *request = &said;
 	unsigned step = vram_step(request);
 	struct lane **slot = t->pub.batch ? &t->batch->lanes : &t->user->singles;
 
@@ -112,10 +113,11 @@ static struct lane *lane_get(struct sched *sched, struct task_node *t)
 		    lane->gpus == request->gpus && lane->vram_step == step &&
 		    lane->exclusive == request->exclusive &&
 		    lane->start_lock == request->start_lock &&
+		    lane->line_above_bytes == request->line_above_bytes &&
 		    lane->pin_uuid == request->pin_uuid && lane->wishes == request->wishes)
 			return lane;
 	}
-	return lane_create(sched, t, slot);
+	return lane_create(sched, t, request, slot);
 }
 
 void waiting_add(struct sched *sched, struct task_node *t)
@@ -228,6 +230,15 @@ static struct head *heads_list(const struct sched *sched, size_t *ret_n)
 	return heads;
 }
 
+/* As far as its user's limits go. What may do without a GPU needs none of his. */
+static bool may_start(const struct sched *sched, const struct user_node *user,
+		      const struct place_request *request)
+{
+	enum user_limit met = user_limit_met(sched, user, request);
+
+	return met == USER_FREE || (request->cpu == PLACE_CPU_WHEN_IDLE && met != USER_RUNNING);
+}
+
 /*
  * Those of a lane's first `share` that their user's limits let start now. One that has waited long
  * for its user's own limit keeps his later ones from using up what gets free: else his small tasks
@@ -241,10 +252,11 @@ static size_t lane_take(const struct sched *sched, struct lane *lane, size_t sha
 
 	for (size_t i = 0; i < n; i++) {
 		const struct task_node *t = task_of_order(nodes[i]);
+		const struct place_request said = ask_said(t);
 
 		if (lane->user->blocked && lane->gpus > 0)
 			break;
-		if (user_limit_met(sched, lane->user, &t->pub.spec.request) == USER_FREE)
+		if (may_start(sched, lane->user, &said))
 			to[kept++] =
 			    (struct head){lane, nodes[i], nodes[i]->rank + lane->user->offset_ms};
 		else if (patience >= 0 && sched->last_ms - t->pub.queued_at_ms >= patience)

@@ -10,7 +10,7 @@
  * time, a zombie may hold it. So what an attempt held stays held until a sample that began after
  * its end; from then on what is still there is in the device's use, and nobody's of ours.
  */
-#include "sched/sched_priv.h"
+#include "sched/ask.h"
 
 #include "util/size.h"
 
@@ -162,6 +162,7 @@ void run_begin(struct sched *sched, struct task_node *t, int64_t now_ms)
 	active_add(sched, t, now_ms);
 	if (attempt->n_gpus > 0)
 		load_ask_kind(sched, t, model);
+	t->run->ask = ask_granted(t);
 	t->run->work_known = true;
 	t->run->ramps = mem_calloc(attempt->n_gpus + 1, sizeof *t->run->ramps);
 	for (unsigned g = 0; g < attempt->n_gpus; g++) {
@@ -557,7 +558,7 @@ static void allocations_add(const struct sched *sched, const struct task_node *t
 			    struct ledger_allocation **allocations, size_t *n, size_t *room)
 {
 	const struct sched_attempt *attempt = &t->pub.attempts[t->pub.n_attempts - 1];
-	const struct place_request *request = &t->pub.spec.request;
+	const struct place_request *request = &t->run->ask;
 	double since = (double)MAX_OF(sched->last_ms - attempt->started_at_ms, 0) / 1000;
 	bool settled = run_is_settled(t);
 	unsigned g = 0;

@@ -3,7 +3,7 @@
  * in the order in which they are looked at: what it waits for, its time, the queue, its batch, its
  * user, the machine, those before it; and last what the placer says about the GPUs.
  */
-#include "sched/sched_priv.h"
+#include "sched/ask.h"
 
 #include "util/duration.h"
 #include "util/size.h"
@@ -62,7 +62,7 @@ static bool reason_of_user(const struct sched *sched, const struct task_node *t,
 			   char reason[SCHED_REASON_MAX])
 {
 	const struct user_node *user = t->user;
-	const struct place_request *request = &t->pub.spec.request;
+	const struct place_request said = ask_said(t), *request = &said;
 	unsigned uid = (unsigned)user->uid;
 
 	switch (user_limit_met(sched, user, request)) {

@@ -131,6 +131,10 @@ int sched_restore_task(struct sched *sched, const struct sched_task *task, struc
 	t->pub.start_refusals = task->start_refusals;
 	t->pub.stopping = task->stopping;
 	t->pub.overtime = task->overtime;
+	if (task->ladder) {
+		t->pub.ladder = mem_alloc(sizeof *t->pub.ladder);
+		*t->pub.ladder = *task->ladder;
+	}
 	queued_restore(sched, t, task);
 	if (task->n_after > 0 && t->pub.spec.after) {
 		t->pub.after = mem_alloc(task->n_after * sizeof *t->pub.after);

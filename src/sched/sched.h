@@ -328,6 +328,14 @@ const struct sched_task *sched_first_active(const struct sched *sched);
 const struct sched_task *sched_next_active(const struct sched_task *task);
 const unsigned *sched_counts(const struct sched *sched); /* [SCHED_STATE_COUNT], all in memory */
 
+/* What it asks for now, by what it said, its ladder and what was learned of its kind; of one that
+ * runs, what it was granted. Before the first GPU list as it said. */
+struct sched_ask {
+	struct place_request request; /* its texts are the task's */
+	enum sched_vram_source source;
+};
+void sched_ask(struct sched *sched, const struct sched_task *task, struct sched_ask *ret_ask);
+
 /* Why it is in its state: of a waiting task in numbers, worked out now. Returns `reason`. */
 const char *sched_reason(struct sched *sched, const struct sched_task *task,
 			 char reason[SCHED_REASON_MAX]);

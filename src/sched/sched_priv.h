@@ -9,6 +9,7 @@
 #include "sched/strings.h"
 #include "util/text.h"
 
+struct ask;
 struct task_node;
 
 /*
@@ -24,6 +25,7 @@ struct lane {
 	enum place_cpu_mode cpu;
 	bool exclusive, start_lock;
 	unsigned gpus, vram_step;
+	uint64_t line_above_bytes;
 	const char *pin_uuid; /* its tasks' own, as are the wishes: the pool has each but once */
 	const struct place_wishes *wishes;
 	struct order order;
@@ -101,6 +103,7 @@ struct ramp {
 /* A task that holds an allocation. */
 struct run {
 	struct task_node *next, *prev; /* all there are */
+	struct place_request ask;      /* what it was granted (ask.h) */
 	double work_seconds;           /* done, contention taken out */
 	bool work_known;               /* false after a restart: part of it was not watched */
 	int64_t accounted_ms;          /* up to which work_seconds goes */
@@ -164,6 +167,7 @@ struct step_view {
 	struct place_view view;
 	struct place_task *waiting;
 	struct task_node **nodes; /* of `waiting` */
+	struct ask *asks; /* of `waiting` */
 	struct place_user *users;
 	bool *taken;
 };
@@ -408,6 +412,11 @@ void loss_judge(struct sched *sched, int64_t now_ms);
 /* events.c: the end, judged now. */
 int end_apply(struct sched *sched, struct task_node *t, const struct sched_end *end,
 	      int64_t now_ms);
+
+/* climb.c: it ran out of memory: onto the next rung that can help, said in words of at most
+ * LADDER_TEXT_MAX bytes. False: there is none. */
+bool climb(struct sched *sched, struct task_node *t, const struct sched_end *end,
+	   enum sched_outcome outcome, char *said);
 
 /* batch.c */
 void batch_task_ended(struct sched *sched, struct task_node *t, int64_t now_ms);

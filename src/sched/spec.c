@@ -121,6 +121,10 @@ void spec_keep(struct sched *sched, struct task_node *t, const struct sched_spec
 	own->rlimits = pool_or_null(sched, spec->rlimits);
 	own->request.pin_uuid = pool_or_null(sched, spec->request.pin_uuid);
 	own->request.wishes = wishes_keep(sched, spec->request.wishes);
+	own->on_oom = spec->on_oom && spec->n_on_oom > 0
+			  ? string_pool_get_bytes(&sched->strings, spec->on_oom,
+						  spec->n_on_oom * sizeof *spec->on_oom)
+			  : NULL;
 }
 
 void spec_drop(struct sched *sched, struct task_node *t)
@@ -133,6 +137,7 @@ void spec_drop(struct sched *sched, struct task_node *t)
 	string_pool_put(&sched->strings, own->rlimits);
 	string_pool_put(&sched->strings, own->request.pin_uuid);
 	string_pool_put(&sched->strings, own->request.wishes);
+	string_pool_put(&sched->strings, own->on_oom);
 	if (own->after)
 		string_pool_put(&sched->strings, own->after->items);
 	/* What spec_keep() put first. */

@@ -4,7 +4,8 @@
  * each start: who has just got something stands further back. The view it worked with is kept until
  * something happens: a question "why does it wait" is answered from it.
  */
-#include "sched/sched_priv.h"
+#include "sched/ask.h"
+#include "sched/ladder.h"
 
 #include "util/duration.h"
 
@@ -20,6 +21,7 @@ void view_drop(struct sched *sched)
 	free(v->view.running);
 	free(v->waiting);
 	free(v->nodes);
+	free(v->asks);
 	free(v->taken);
 	free(v->users);
 	*v = (struct step_view){};
@@ -35,7 +37,6 @@ static struct place_task place_task_of(const struct sched *sched, const struct t
 	    .batch = t->pub.batch,
 	    .priority = waiting_level(sched, t, now_ms),
 	    .kind = spec->kind,
-	    .request = &spec->request,
 	    .policy = spec->policy,
 	    .weight_memory = spec->weight_memory,
 	    .work_hint = spec->work_hint,
@@ -51,6 +52,7 @@ static struct place_task running_of(const struct sched *sched, const struct task
 	const struct sched_attempt *attempt = &t->pub.attempts[t->pub.n_attempts - 1];
 	struct place_task running = place_task_of(sched, t, now_ms);
 
+	running.request = &t->run->ask;
 	for (unsigned g = 0; g < attempt->n_gpus; g++) {
 		size_t i = gpu_position(sched, attempt->gpus[g].uuid);
 
@@ -62,10 +64,22 @@ static struct place_task running_of(const struct sched *sched, const struct task
 	return running;
 }
 
+static struct place_task waiting_of(const struct sched *sched, const struct task_node *t,
+				    const struct ask *ask, int64_t now_ms)
+{
+	struct place_task waiting = place_task_of(sched, t, now_ms);
+
+	waiting.request = &ask->request;
+	waiting.on_cpu = ask->may_cpu ? &ask->on_cpu : NULL;
+	waiting.cpu_why = ask->cpu_why;
+	return waiting;
+}
+
 static void view_build(struct sched *sched, int64_t now_ms)
 {
 	struct step_view *v = &sched->view;
 	size_t n_active = sched->counts[SCHED_STARTING] + sched->counts[SCHED_RUNNING];
+	auto_asker struct asker asker = {};
 
 	view_drop(sched);
 	work_account(sched, now_ms);
@@ -75,8 +89,12 @@ static void view_build(struct sched *sched, int64_t now_ms)
 	v->view.n_waiting = waiting_window(sched, v->nodes);
 	v->waiting = mem_calloc(v->view.n_waiting + 1, sizeof *v->waiting);
 	v->taken = mem_calloc(v->view.n_waiting + 1, sizeof *v->taken);
-	for (size_t i = 0; i < v->view.n_waiting; i++)
-		v->waiting[i] = place_task_of(sched, v->nodes[i], now_ms);
+	v->asks = mem_calloc(v->view.n_waiting + 1, sizeof *v->asks);
+	asker_init(&asker, sched, v->ledger);
+	for (size_t i = 0; i < v->view.n_waiting; i++) {
+		ask_now(&asker, v->nodes[i], &v->asks[i]);
+		v->waiting[i] = waiting_of(sched, v->nodes[i], &v->asks[i], now_ms);
+	}
 	v->view.running_room = n_active + 8;
 	v->view.running = mem_calloc(v->view.running_room, sizeof *v->view.running);
 	for (const struct task_node *t = sched->active; t; t = t->run->next)
@@ -115,8 +133,18 @@ static void start(struct sched *sched, struct task_node *t, const struct place_d
 		  int64_t now_ms)
 {
 	const struct ledger *ledger = sched->view.ledger;
+	const struct ask *ask = &sched->view.asks[decision->waiting];
+	const struct place_request *request =
+	    decision->n_gpus == 0 && ask->may_cpu ? &ask->on_cpu : &ask->request;
 	struct sched_attempt *attempt = task_add_attempt(t);
 
+	attempt->ram_bytes = request->ram_bytes;
+	attempt->batch_size = t->pub.ladder && t->pub.ladder->batch_size ? t->pub.ladder->batch_size
+									 : t->pub.spec.batch_size;
+	if (t->pub.ladder)
+		attempt->rung = ladder_text(
+		    &t->pub.spec, t->pub.ladder,
+		    t->pub.n_attempts > 1 ? &t->pub.attempts[t->pub.n_attempts - 2] : NULL);
 	attempt->policy = decision->policy;
 	attempt->reason = mem_strdup(decision->reason);
 	attempt->started_at_ms = now_ms;
@@ -129,7 +157,7 @@ static void start(struct sched *sched, struct task_node *t, const struct place_d
 		attempt->gpus[g] = (struct sched_grant){
 		    .uuid = string_pool_get(&sched->strings, gpu->uuid),
 		    .index = gpu->index,
-		    .vram_bytes = place_request_vram(&t->pub.spec.request, gpu->load_line_bytes),
+		    .vram_bytes = place_request_vram(request, gpu->load_line_bytes),
 		    .used_known = true,
 		};
 	}

@@ -167,6 +167,19 @@ struct sched_spec {
 	unsigned workers, worker_rank;
 };
 
+/* Where the VRAM a task asks for comes from. */
+enum sched_vram_source {
+	SCHED_VRAM_NONE,     /* it asks for none: no GPU, or max_per_gpu on one */
+	SCHED_VRAM_SAID,     /* request.vram_bytes */
+	SCHED_VRAM_LEARNED,  /* what others of its kind were measured to need */
+	SCHED_VRAM_DEFAULT,  /* vram_default_bytes */
+	SCHED_VRAM_ALONE,    /* nothing is known: a GPU for itself */
+	SCHED_VRAM_LADDER,   /* it ran out of memory */
+	SCHED_VRAM_FRACTION, /* request.fraction_milli */
+	SCHED_VRAM_SOURCE_COUNT,
+};
+const char *sched_vram_source_name(enum sched_vram_source source); /* "said" ...; NULL for NONE */
+
 /* One GPU of an attempt. */
 struct sched_grant {
 	const char *uuid;

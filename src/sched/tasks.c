@@ -150,6 +150,7 @@ void task_destroy(struct sched *sched, struct task_node *t)
 	spec_drop(sched, t);
 	t->user->tasks--;
 	free(t->pub.reason);
+	free(t->pub.ladder);
 	free(t);
 }
 

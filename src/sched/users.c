@@ -145,7 +145,7 @@ static double share_of_gpu(const struct sched *sched, const struct place_request
 
 static double share_of_gpus(const struct sched *sched, struct task_node *t)
 {
-	const struct place_request *request = &t->pub.spec.request;
+	const struct place_request *request = &t->run->ask;
 	const struct sched_attempt *attempt = task_current(t);
 	double share = 0;
 

@@ -1,0 +1,263 @@
+/*
+ * VRAM, in this order: the ladder's, when the task ran out of memory; what it said, unless others
+ * of its kind were measured above that; what was learned of its kind; its default; and when nothing
+ * at all is known it gets a GPU for itself, and is measured there. Only what Plimsoll made up
+ * itself is bounded, by the largest load line and by what its user may hold: what somebody said is
+ * taken at its word, however large.
+ *
+ * A bound that no GPU meets while others use a part of it (a desktop, a service) would have the
+ * task wait for ever. So a request of our own that is above what all GPUs can give now comes down
+ * to that, as long as it stays above what was seen not to be enough.
+ */
+#include "sched/ask.h"
+
+#include <string.h>
+
+/* Of one that says nothing of CPUs and runs where it was not made for. */
+#define CPU_MILLI_DEFAULT 1000
+
+static const char *const source_names[SCHED_VRAM_SOURCE_COUNT] = {
+    [SCHED_VRAM_NONE] = NULL,           [SCHED_VRAM_SAID] = "said",
+    [SCHED_VRAM_LEARNED] = "learned",   [SCHED_VRAM_DEFAULT] = "default",
+    [SCHED_VRAM_ALONE] = "alone",       [SCHED_VRAM_LADDER] = "ladder",
+    [SCHED_VRAM_FRACTION] = "fraction",
+};
+
+const char *sched_vram_source_name(enum sched_vram_source source)
+{
+	return (unsigned)source < SCHED_VRAM_SOURCE_COUNT ? source_names[source] : NULL;
+}
+
+void asker_init(struct asker *asker, const struct sched *sched, const struct ledger *ledger)
+{
+	*asker = (struct asker){.sched = sched, .ledger = ledger};
+}
+
+void asker_finish(struct asker *asker)
+{
+	free(asker->needs);
+	*asker = (struct asker){};
+}
+
+/* ---- what was learned ---- */
+
+static void need_join(struct estimates_need *to, const struct estimates_need *from)
+{
+	to->peaks = MAX_OF(to->peaks, from->peaks);
+	to->known |= from->known;
+	to->proven |= from->proven;
+	to->vram_bytes = MAX_OF(to->vram_bytes, from->vram_bytes);
+	to->p95_vram_bytes = MAX_OF(to->p95_vram_bytes, from->p95_vram_bytes);
+	to->max_vram_bytes = MAX_OF(to->max_vram_bytes, from->max_vram_bytes);
+	to->oom_vram_bytes = MAX_OF(to->oom_vram_bytes, from->oom_vram_bytes);
+}
+
+static bool model_seen_before(const struct ledger *ledger, size_t gpu)
+{
+	for (size_t i = 0; i < gpu; i++)
+		if (strcmp(ledger->gpus[i].model, ledger->gpus[gpu].model) == 0)
+			return true;
+	return false;
+}
+
+/* On whichever GPU it may be. */
+static struct estimates_need need_look_up(const struct asker *asker, const char *kind,
+					  const struct place_request *request)
+{
+	const struct ledger *ledger = asker->ledger;
+	struct estimates_need need = {};
+
+	for (size_t i = 0; i < ledger->n_gpus; i++) {
+		struct estimates_need one;
+
+		if (place_is_pinned_elsewhere(request, ledger->gpus[i].uuid) ||
+		    (!request->pin_uuid && model_seen_before(ledger, i)))
+			continue;
+		one = estimates_need_get(asker->sched->estimates, kind, ledger->gpus[i].model);
+		need_join(&need, &one);
+	}
+	return need;
+}
+
+static const struct estimates_need *need_of(struct asker *asker, const struct task_node *t)
+{
+	static const struct estimates_need none = {};
+	const char *kind = t->pub.spec.kind, *pin = t->pub.spec.request.pin_uuid;
+	struct ask_need *found;
+
+	if (!kind[0])
+		return &none;
+	for (size_t i = asker->n_needs; i-- > 0;)
+		if (asker->needs[i].kind == kind && asker->needs[i].pin == pin)
+			return &asker->needs[i].need;
+	ARRAY_GROW(asker->needs, asker->n_needs, asker->needs_room);
+	found = &asker->needs[asker->n_needs++];
+	*found = (struct ask_need){
+	    .kind = kind, .pin = pin, .need = need_look_up(asker, kind, &t->pub.spec.request)};
+	return &found->need;
+}
+
+/* ---- putting it together ---- */
+
+/* The same work without a GPU. */
+static struct place_request without_gpu(const struct place_request *request)
+{
+	return (struct place_request){
+	    .ram_bytes = request->ram_bytes,
+	    .cpu_milli = request->cpu_milli ? request->cpu_milli : CPU_MILLI_DEFAULT,
+	    .cpu = PLACE_CPU_ONLY,
+	    .threads = request->threads,
+	};
+}
+
+/* It wanted a GPU, and may do without. */
+static bool may_do_without(const struct place_request *request)
+{
+	return request->cpu == PLACE_CPU_FALLBACK || request->cpu == PLACE_CPU_WHEN_IDLE;
+}
+
+struct place_request ask_said(const struct task_node *t)
+{
+	struct place_request request = t->pub.spec.request;
+	const struct sched_ladder *ladder = t->pub.ladder;
+
+	if (!ladder)
+		return request;
+	request.ram_bytes = MAX_OF(request.ram_bytes, ladder->ram_bytes);
+	if (ladder->cpu && may_do_without(&request))
+		return without_gpu(&request);
+	if (request.cpu == PLACE_CPU_ONLY)
+		return request;
+	request.exclusive |= ladder->alone;
+	request.line_above_bytes = ladder->line_above_bytes;
+	if (ladder->vram_bytes > 0) {
+		request.vram_bytes = ladder->vram_bytes;
+		request.fraction_milli = 0;
+	}
+	return request;
+}
+
+/* What is known not to be enough, or to be needed at least. */
+static uint64_t floor_of(const struct task_node *t, const struct estimates_need *need)
+{
+	const struct sched_attempt *last = sched_task_attempt(&t->pub);
+	uint64_t floor = MAX_OF(t->pub.spec.request.vram_bytes, need->p95_vram_bytes);
+
+	if (t->pub.ladder && last && last->n_gpus > 0)
+		floor = MAX_OF(floor, last->gpus[0].vram_bytes);
+	return MAX_OF(floor, need->oom_vram_bytes);
+}
+
+/* Of a size that nobody said. */
+static uint64_t bounded(const struct asker *asker, const struct task_node *t,
+			const struct place_request *request, const struct estimates_need *need,
+			uint64_t vram)
+{
+	uint64_t most = place_most(asker->ledger, request, false), now;
+	uint64_t limit = t->user->limits.max_vram_bytes;
+
+	if (most > 0)
+		vram = MIN_OF(vram, most);
+	if (limit > 0)
+		vram = MIN_OF(vram, limit / MAX_OF(request->gpus, 1U));
+	now = place_most(asker->ledger, request, true);
+	if (vram > now && now > floor_of(t, need))
+		vram = now;
+	return MAX_OF(vram, t->pub.spec.request.vram_bytes);
+}
+
+/* Were others of its kind measured above what it says, or did they run out of memory with as much?
+ */
+static bool is_too_small(const struct estimates_need *need, uint64_t said)
+{
+	return need->vram_bytes > said &&
+	       (need->oom_vram_bytes >= said || (need->proven && need->p95_vram_bytes > said));
+}
+
+static void ask_vram(const struct asker *asker, const struct task_node *t,
+		     const struct estimates_need *need, struct ask *ask)
+{
+	struct place_request *request = &ask->request;
+	uint64_t said = t->pub.spec.request.vram_bytes;
+	uint64_t spare = t->pub.spec.vram_default_bytes;
+
+	if (t->pub.ladder && t->pub.ladder->vram_bytes > 0) {
+		ask->source = SCHED_VRAM_LADDER;
+		request->vram_bytes =
+		    bounded(asker, t, request, need,
+			    need->known ? MAX_OF(request->vram_bytes, need->vram_bytes)
+					: request->vram_bytes);
+	} else if (request->fraction_milli > 0) {
+		ask->source = SCHED_VRAM_FRACTION;
+	} else if (said > 0 ? is_too_small(need, said) : need->known && need->vram_bytes > 0) {
+		ask->source = SCHED_VRAM_LEARNED;
+		request->vram_bytes = bounded(asker, t, request, need, need->vram_bytes);
+	} else if (said > 0) {
+		ask->source = SCHED_VRAM_SAID;
+	} else if (spare > 0) {
+		ask->source = SCHED_VRAM_DEFAULT;
+		request->vram_bytes =
+		    need->oom_vram_bytes >= spare
+			? bounded(asker, t, request, need, MAX_OF(spare, need->vram_bytes))
+			: spare;
+	} else if (request->max_per_gpu == 0) {
+		ask->source = SCHED_VRAM_ALONE;
+		request->exclusive = true;
+	}
+}
+
+void ask_now(struct asker *asker, const struct task_node *t, struct ask *ret_ask)
+{
+	struct ask ask = {.request = ask_said(t)};
+	const struct place_request *said = &t->pub.spec.request;
+	const struct estimates_need *need;
+
+	if (ask.request.cpu == PLACE_CPU_ONLY) {
+		if (said->cpu != PLACE_CPU_ONLY)
+			ask.cpu_why = "it ran out of GPU memory (rung cpu)";
+		*ret_ask = ask;
+		return;
+	}
+	need = need_of(asker, t);
+	ask_vram(asker, t, need, &ask);
+	ask.request.unproven = t->pub.spec.kind[0] && !need->proven;
+	if (may_do_without(said)) {
+		ask.on_cpu = without_gpu(&ask.request);
+		ask.may_cpu = said->cpu == PLACE_CPU_WHEN_IDLE;
+		if (!place_has_gpus_for(asker->ledger, &ask.request)) {
+			ask.request = ask.on_cpu;
+			ask.may_cpu = false;
+			ask.cpu_why = "no GPU here can ever hold it (--cpu fallback)";
+		}
+	}
+	*ret_ask = ask;
+}
+
+struct place_request ask_granted(const struct task_node *t)
+{
+	const struct sched_attempt *attempt = sched_task_attempt(&t->pub);
+	struct place_request request = ask_said(t);
+
+	if (attempt->n_gpus == 0 && request.cpu != PLACE_CPU_ONLY)
+		request = without_gpu(&request);
+	request.ram_bytes = MAX_OF(request.ram_bytes, attempt->ram_bytes);
+	if (attempt->n_gpus == 0)
+		return request;
+	if (request.fraction_milli == 0)
+		request.vram_bytes = attempt->gpus[0].vram_bytes;
+	request.exclusive |= !place_request_is_sized(&request) && request.max_per_gpu == 0;
+	return request;
+}
+
+void sched_ask(struct sched *sched, const struct sched_task *task, struct sched_ask *ret_ask)
+{
+	const struct task_node *t = task_of(task);
+	auto_asker struct asker asker = {};
+	struct ask ask;
+
+	view_refresh(sched, sched->last_ms);
+	asker_init(&asker, sched, sched->view.ledger);
+	ask_now(&asker, t, &ask);
+	*ret_ask =
+	    (struct sched_ask){.request = t->run ? t->run->ask : ask.request, .source = ask.source};
+}

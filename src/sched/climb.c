@@ -13,6 +13,10 @@ static void fall_gpus(struct sched *sched, const struct task_node *t, struct lad
 	struct ledger *ledger = ledger_now(sched, NULL);
 
 	fall->most_bytes = place_most(ledger, &request, false);
+	if (t->user->limits.max_vram_bytes > 0)
+		fall->most_bytes =
+		    MIN_OF(fall->most_bytes ? fall->most_bytes : UINT64_MAX,
+			   t->user->limits.max_vram_bytes / MAX_OF(request.gpus, 1U));
 	for (unsigned g = 0; g < attempt->n_gpus; g++) {
 		const struct sched_grant *grant = &attempt->gpus[g];
 		size_t i = gpu_position(sched, grant->uuid);
@@ -28,7 +32,7 @@ static void fall_gpus(struct sched *sched, const struct task_node *t, struct lad
 }
 
 bool climb(struct sched *sched, struct task_node *t, const struct sched_end *end,
-	   enum sched_outcome outcome, char said[LADDER_TEXT_MAX])
+	   enum sched_outcome outcome, char *said)
 {
 	const struct sched_attempt *attempt = task_current(t);
 	struct ladder_fall fall = {

@@ -232,11 +232,11 @@ static struct head *heads_list(const struct sched *sched, size_t *ret_n)
 
 /* As far as its user's limits go. What may do without a GPU needs none of his. */
 static bool may_start(const struct sched *sched, const struct user_node *user,
-		      const struct place_request *request)
+		      const struct ask *ask)
 {
-	enum user_limit met = user_limit_met(sched, user, request);
+	enum user_limit met = user_limit_met(sched, user, &ask->request);
 
-	return met == USER_FREE || (request->cpu == PLACE_CPU_WHEN_IDLE && met != USER_RUNNING);
+	return met == USER_FREE || (ask->may_cpu && met != USER_RUNNING);
 }
 
 /*
@@ -244,19 +244,21 @@ static bool may_start(const struct sched *sched, const struct user_node *user,
  * for its user's own limit keeps his later ones from using up what gets free: else his small tasks
  * would keep his large one waiting for ever.
  */
-static size_t lane_take(const struct sched *sched, struct lane *lane, size_t share, struct head *to)
+static size_t lane_take(struct asker *asker, struct lane *lane, size_t share, struct head *to)
 {
+	const struct sched *sched = asker->sched;
 	struct order_node *nodes[PLACE_WINDOW];
 	int64_t patience = sched->config.reserve_after_ms;
 	size_t n = order_take(&lane->order, nodes, share), kept = 0;
 
 	for (size_t i = 0; i < n; i++) {
 		const struct task_node *t = task_of_order(nodes[i]);
-		const struct place_request said = ask_said(t);
+		struct ask ask;
 
+		ask_now(asker, t, &ask);
 		if (lane->user->blocked && lane->gpus > 0)
 			break;
-		if (may_start(sched, lane->user, &said))
+		if (may_start(sched, lane->user, &ask))
 			to[kept++] =
 			    (struct head){lane, nodes[i], nodes[i]->rank + lane->user->offset_ms};
 		else if (patience >= 0 && sched->last_ms - t->pub.queued_at_ms >= patience)
@@ -265,8 +267,9 @@ static size_t lane_take(const struct sched *sched, struct lane *lane, size_t sha
 	return kept;
 }
 
-size_t waiting_window(const struct sched *sched, struct task_node **ret_nodes)
+size_t waiting_window(struct asker *asker, struct task_node **ret_nodes)
 {
+	const struct sched *sched = asker->sched;
 	struct head taken[PLACE_WINDOW];
 	size_t n_heads, n = 0;
 	auto_free struct head *heads = heads_list(sched, &n_heads);
@@ -275,7 +278,7 @@ size_t waiting_window(const struct sched *sched, struct task_node **ret_nodes)
 	for (size_t i = 0; i < n_heads && n < PLACE_WINDOW; i++) {
 		size_t share = (PLACE_WINDOW - n) / (n_heads - i);
 
-		n += lane_take(sched, heads[i].lane, MAX_OF(share, 1), taken + n);
+		n += lane_take(asker, heads[i].lane, MAX_OF(share, 1), taken + n);
 	}
 	if (n > 0)
 		qsort(taken, n, sizeof *taken, compare_heads);

@@ -3,7 +3,7 @@
  * in the order in which they are looked at: what it waits for, its time, the queue, its batch, its
  * user, the machine, those before it; and last what the placer says about the GPUs.
  */
-#include "sched/ask.h"
+#include "sched/sched_priv.h"
 
 #include "util/duration.h"
 #include "util/size.h"
@@ -58,13 +58,15 @@ static bool reason_of_batch(const struct task_node *t, char reason[SCHED_REASON_
 	return false;
 }
 
-static bool reason_of_user(const struct sched *sched, const struct task_node *t,
+static bool reason_of_user(struct sched *sched, const struct task_node *t,
 			   char reason[SCHED_REASON_MAX])
 {
 	const struct user_node *user = t->user;
-	const struct place_request said = ask_said(t), *request = &said;
+	struct sched_ask ask;
+	const struct place_request *request = &ask.request;
 	unsigned uid = (unsigned)user->uid;
 
+	sched_ask(sched, &t->pub, &ask);
 	switch (user_limit_met(sched, user, request)) {
 	case USER_FREE:
 		return false;

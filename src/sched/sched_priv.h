@@ -10,6 +10,7 @@
 #include "util/text.h"
 
 struct ask;
+struct asker;
 struct task_node;
 
 /*
@@ -312,7 +313,7 @@ void waiting_rank_all(struct sched *sched);             /* by a new configuratio
 /* Set queued_at_ms: a clock set back puts nobody before those who are there. */
 void waiting_queue(struct sched *sched, struct task_node *t, int64_t now_ms);
 /* The window, in queue order; returns how many. After users_weigh(). */
-size_t waiting_window(const struct sched *sched, struct task_node **ret_nodes);
+size_t waiting_window(struct asker *asker, struct task_node **ret_nodes);
 /* How many waiting tasks come before it; and of those, how many are of other users and come first
  * only because of their users' shares. */
 size_t waiting_before(const struct sched *sched, const struct task_node *t,

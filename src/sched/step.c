@@ -86,11 +86,11 @@ static void view_build(struct sched *sched, int64_t now_ms)
 	users_weigh(sched, now_ms);
 	v->ledger = ledger_now(sched, NULL);
 	v->nodes = mem_alloc(PLACE_WINDOW * sizeof(struct task_node *));
-	v->view.n_waiting = waiting_window(sched, v->nodes);
+	asker_init(&asker, sched, v->ledger);
+	v->view.n_waiting = waiting_window(&asker, v->nodes);
 	v->waiting = mem_calloc(v->view.n_waiting + 1, sizeof *v->waiting);
 	v->taken = mem_calloc(v->view.n_waiting + 1, sizeof *v->taken);
 	v->asks = mem_calloc(v->view.n_waiting + 1, sizeof *v->asks);
-	asker_init(&asker, sched, v->ledger);
 	for (size_t i = 0; i < v->view.n_waiting; i++) {
 		ask_now(&asker, v->nodes[i], &v->asks[i]);
 		v->waiting[i] = waiting_of(sched, v->nodes[i], &v->asks[i], now_ms);

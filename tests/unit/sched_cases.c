@@ -132,6 +132,7 @@ struct asked {
 	struct sched_after after;
 	struct sched_after_item items[8];
 	enum sched_on_failure on_failure;
+	struct sched_rung rungs[SCHED_RUNGS_MAX];
 };
 
 static int64_t duration_of(struct story *s, const char *text)
@@ -237,6 +238,45 @@ static void opt_stagger(struct story *s, struct asked *a, char *value)
 	a->spec.request.stagger_ms = (unsigned)duration_of(s, value);
 }
 
+static void opt_oom(struct story *s, struct asked *a, char *value)
+{
+	struct error err = {};
+	int n = sched_rungs_parse(value, a->rungs, &err);
+
+	if (n < 0)
+		STORY_FAIL(s, "%s", err.text);
+	a->spec.on_oom = a->rungs;
+	a->spec.n_on_oom = (size_t)n;
+}
+
+static void opt_kind(struct story *s, struct asked *a, char *value)
+{
+	(void)s;
+	a->spec.kind = value;
+}
+
+static void opt_cpu(struct story *s, struct asked *a, char *value)
+{
+	a->spec.request.cpu = strcmp(value, "fallback") == 0    ? PLACE_CPU_FALLBACK
+			      : strcmp(value, "when-idle") == 0 ? PLACE_CPU_WHEN_IDLE
+								: PLACE_CPU_NEVER;
+	if (a->spec.request.cpu == PLACE_CPU_NEVER)
+		STORY_FAIL(s, "unknown mode %s", value);
+}
+
+static void opt_batch_size(struct story *s, struct asked *a, char *value)
+{
+	a->spec.batch_size = number(s, value);
+}
+
+static void opt_default(struct story *s, struct asked *a, char *value)
+{
+	struct error err = {};
+
+	if (size_parse(value, &a->spec.vram_default_bytes, &err) < 0)
+		STORY_FAIL(s, "%s", err.text);
+}
+
 static void opt_lock(struct story *s, struct asked *a, char *value)
 {
 	(void)s, (void)value;
@@ -283,7 +323,9 @@ static const struct {
     {"policy", opt_policy},       {"on", opt_on},           {"soft", opt_soft},
     {"hard", opt_hard},           {"at", opt_at},           {"user", opt_user},
     {"stagger", opt_stagger},     {"lock", opt_lock},       {"after", opt_after},
-    {"when", opt_when},           {"any", opt_any},
+    {"when", opt_when},           {"any", opt_any},         {"oom", opt_oom},
+    {"kind", opt_kind},           {"cpu", opt_cpu},         {"batch-size", opt_batch_size},
+    {"default", opt_default},
 };
 
 static void option_set(struct story *s, struct asked *a, char *key)
@@ -453,6 +495,8 @@ static void cmd_end(struct story *s)
 	} else {
 		end.exit_code = end.outcome != SCHED_OK;
 	}
+	if (s->n_words > 3)
+		end.oom_requested_bytes = size_at(s, 3);
 	if (sched_ended(s->sched, &end, s->now) < 0)
 		STORY_FAIL(s, "%s was not running", word(s, 1));
 	/* The daemon asks for a sample at each end. */
@@ -600,6 +644,64 @@ static void cmd_use(struct story *s)
 
 	if (sched_set_usage(s->sched, &usage, s->now) < 0)
 		STORY_FAIL(s, "%s is not there", word(s, 1));
+}
+
+/* What the last attempt stands on and was granted, as people read it. */
+static const struct sched_attempt *attempt_at(struct story *s)
+{
+	const struct sched_attempt *a =
+	    sched_task_attempt(sched_find(s->sched, id_at(s, 1, false)));
+
+	if (!a)
+		STORY_FAIL(s, "%s was never started", word(s, 1));
+	return a;
+}
+
+static void cmd_rung(struct story *s)
+{
+	const struct sched_attempt *a = attempt_at(s);
+	const char *words = s->rest;
+
+	if (strcmp(a->rung ? a->rung : "none", words) != 0)
+		STORY_FAIL(s, "%s stands on '%s'", word(s, 1), a->rung ? a->rung : "none");
+}
+
+static void cmd_granted(struct story *s)
+{
+	const struct sched_attempt *a = attempt_at(s);
+	const char *words = s->rest;
+	const char *is = a->n_gpus > 0 ? SIZE_TEXT(a->gpus[0].vram_bytes) : "cpu";
+
+	if (strcmp(is, words) != 0)
+		STORY_FAIL(s, "%s was granted %s", word(s, 1), is);
+}
+
+static void cmd_batch_size(struct story *s)
+{
+	if (attempt_at(s)->batch_size != number(s, word(s, 2)))
+		STORY_FAIL(s, "%s has %u", word(s, 1), attempt_at(s)->batch_size);
+}
+
+static void cmd_asks(struct story *s)
+{
+	const struct sched_task *task = sched_find(s->sched, id_at(s, 1, false));
+	const char *source;
+	struct sched_ask ask;
+
+	sched_ask(s->sched, task, &ask);
+	source = sched_vram_source_name(ask.source);
+	if (ask.request.vram_bytes != size_at(s, 2) ||
+	    strcmp(source ? source : "none", word(s, 3)) != 0)
+		STORY_FAIL(s, "%s asks for %s (%s)", word(s, 1), SIZE_TEXT(ask.request.vram_bytes),
+			   source ? source : "none");
+}
+
+static void cmd_host(struct story *s)
+{
+	struct ledger_host host = {.ram_known = true, .cpu_milli = number(s, word(s, 2)) * 1000};
+
+	host.ram_total_bytes = host.ram_available_bytes = size_at(s, 1);
+	sched_set_host(s->sched, &host, s->now);
 }
 
 /* The daemon dies and comes back; all it has is what was stored. */
@@ -751,6 +853,11 @@ static const struct {
     {"drain", cmd_drain},
     {"use", cmd_use},
     {"crash", cmd_crash},
+    {"rung", cmd_rung},
+    {"granted", cmd_granted},
+    {"batch-size", cmd_batch_size},
+    {"asks", cmd_asks},
+    {"host", cmd_host},
     {"deadline", cmd_deadline},
     {"state", cmd_state},
     {"batch-state", cmd_batch_state},

@@ -76,34 +76,46 @@ void check_users(struct world *w)
 	}
 }
 
+static struct sched_ask asked(struct world *w, const struct sched_task *t)
+{
+	struct sched_ask ask;
+
+	sched_ask(w->sched, t, &ask);
+	return ask;
+}
+
 /* Could it start on GPU i, as far as the rules that can be told from outside go? */
 static bool gpu_takes(struct world *w, const struct ledger_gpu *g, const struct sched_task *t)
 {
-	const struct place_request *request = &t->spec.request;
+	struct sched_ask ask = asked(w, t);
+	const struct place_request *request = &ask.request;
 	unsigned of_batch = 0;
 
 	for (const struct sched_task *o = sched_first_active(w->sched); o;
 	     o = sched_next_active(o)) {
 		const struct sched_attempt *a = sched_task_attempt(o);
+		struct sched_ask other = asked(w, o);
 
 		for (unsigned k = 0; k < a->n_gpus; k++) {
 			if (strcmp(a->gpus[k].uuid, g->uuid) != 0)
 				continue;
 			of_batch += t->batch && o->batch == t->batch;
-			if (o->spec.request.start_lock || o->spec.request.vram_bytes == 0)
+			if (other.request.start_lock || other.request.vram_bytes == 0)
 				return false;
 		}
 	}
 	return g->usable && g->vram_known && !g->closed && !g->hold_closed && !g->held_exclusive &&
 	       request->vram_bytes <= g->room_bytes && (!request->exclusive || g->n_tasks == 0) &&
 	       (request->max_per_gpu == 0 || of_batch < request->max_per_gpu) &&
+	       g->load_line_bytes > request->line_above_bytes &&
 	       (!request->pin_uuid || strcmp(request->pin_uuid, g->uuid) == 0);
 }
 
 /* Nothing that is known here keeps it from starting: and yet it waits. */
 static bool could_start(struct world *w, const struct ledger *ledger, const struct sched_task *t)
 {
-	const struct place_request *request = &t->spec.request;
+	struct sched_ask ask = asked(w, t);
+	const struct place_request *request = &ask.request;
 	unsigned able = 0;
 
 	/* Where the placer may have its own reasons to wait. */
@@ -121,7 +133,8 @@ static const char *reason_wanted(struct world *w, const struct sched_task *t)
 {
 	const struct sched_batch *b = t->batch ? sched_find_batch(w->sched, t->batch) : NULL;
 	const struct sched_user_limits *limits = &w->users[t->spec.uid - 1000].limits;
-	const struct place_request *request = &t->spec.request;
+	struct sched_ask ask = asked(w, t);
+	const struct place_request *request = &ask.request;
 	struct holding h = holding_of(w, t->spec.uid);
 
 	if (!after_was_met(w, t) || t->n_after > 0)
@@ -199,7 +212,7 @@ void check_gpus(struct world *w, const bool *started_on)
 
 			c->tasks++;
 			c->granted += a->gpus[g].vram_bytes;
-			c->exclusive += t->spec.request.exclusive;
+			c->exclusive += asked(w, t).request.exclusive;
 			for (const struct sched_task *o = sched_first_active(w->sched);
 			     t->batch && o; o = sched_next_active(o)) {
 				const struct sched_attempt *b = sched_task_attempt(o);

@@ -176,6 +176,11 @@ static struct sched_spec random_spec(struct world *w)
 {
 	static const char *const argv[] = {"true", "{device}", NULL};
 	static const char *const kinds[] = {"", "tiny", "large"};
+	static const struct sched_rung ladders[][3] = {
+	    {{SCHED_RUNG_RETRY, 3}, {SCHED_RUNG_CPU, 1}, {SCHED_RUNG_FAIL, 1}},
+	    {{SCHED_RUNG_ALONE, 1}, {SCHED_RUNG_SMALLER_BATCH, 4}, {SCHED_RUNG_FAIL, 1}},
+	    {{SCHED_RUNG_BIGGER_GPU, 2}, {SCHED_RUNG_RETRY, 1}, {SCHED_RUNG_FAIL, 1}},
+	};
 	static struct sched_after after;
 	static struct sched_after_item items[4];
 	struct sched_spec spec = {
@@ -206,6 +211,14 @@ static struct sched_spec random_spec(struct world *w)
 		spec.request.vram_bytes = 0;
 		return spec;
 	}
+	if (rnd(w, 6) == 0)
+		spec.request.cpu = rnd(w, 2) ? PLACE_CPU_FALLBACK : PLACE_CPU_WHEN_IDLE;
+	if (rnd(w, 3) == 0) {
+		spec.on_oom = ladders[rnd(w, ARRAY_LEN(ladders))];
+		spec.n_on_oom = ARRAY_LEN(ladders[0]);
+	}
+	spec.batch_size = rnd(w, 3) ? 0 : (unsigned)rnd(w, 100);
+	spec.vram_default_bytes = rnd(w, 4) ? 0 : rnd(w, 12) * GIB / 2;
 	spec.request.exclusive = rnd(w, 12) == 0;
 	spec.request.gpus = rnd(w, 10) ? 1 : 2;
 	spec.request.start_lock = rnd(w, 20) == 0;
@@ -335,6 +348,7 @@ static void op_ended(struct world *w)
 	end.attempt = t->n_attempts;
 	end.outcome = rnd(w, 3) ? SCHED_OK : (enum sched_outcome)(SCHED_OK + rnd(w, 8));
 	end.exit_code = end.outcome != SCHED_OK;
+	end.oom_requested_bytes = rnd(w, 2) ? 0 : rnd(w, 20) * GIB / 2;
 	w->tasks[t->id].truth = ENDED;
 	w->tasks[t->id].signaled = 0;
 	w->tasks[t->id].ended_ms = w->now_ms;
@@ -525,16 +539,21 @@ static bool same_text(const char *a, const char *b)
 }
 
 /* Would the placer not tell them apart but by their order? */
-static bool alike(const struct sched_task *a, const struct sched_task *b)
+static bool alike(struct world *w, const struct sched_task *a, const struct sched_task *b)
 {
-	const struct place_request *x = &a->spec.request, *y = &b->spec.request;
+	struct sched_ask of_a, of_b;
+	const struct place_request *x = &of_a.request, *y = &of_b.request;
+
+	sched_ask(w->sched, a, &of_a);
+	sched_ask(w->sched, b, &of_b);
 
 	return a->spec.uid == b->spec.uid && a->batch == b->batch &&
 	       a->spec.policy == b->spec.policy && a->spec.policy != PLACE_AUTO &&
 	       a->spec.hard_limit_ms == b->spec.hard_limit_ms && x->gpus == y->gpus &&
 	       x->vram_bytes == y->vram_bytes && x->cpu == y->cpu && x->exclusive == y->exclusive &&
 	       x->threads == y->threads && x->max_per_gpu == y->max_per_gpu &&
-	       x->start_lock == y->start_lock && x->stagger_ms == y->stagger_ms &&
+	       x->start_lock == y->start_lock && x->line_above_bytes == y->line_above_bytes &&
+	       a->spec.request.cpu == b->spec.request.cpu && x->stagger_ms == y->stagger_ms &&
 	       strcmp(a->spec.kind, b->spec.kind) == 0 && same_text(x->pin_uuid, y->pin_uuid);
 }
 
@@ -547,11 +566,29 @@ static void check_order(struct world *w, const struct sched_task *started)
 		int64_t other;
 
 		if (t->state != SCHED_WAITING || t->n_after > 0 || t->not_before_ms > 0 ||
-		    !alike(t, started))
+		    !alike(w, t, started))
 			continue;
 		other = rank_of(w, t);
 		assert_true(other > rank || (other == rank && t->id > started->id));
 	}
+}
+
+/* Each rung as often as it may be stood on, and what it made of the attempt is said. */
+static void check_ladder(const struct sched_task *t)
+{
+	struct sched_rung rungs[SCHED_RUNGS_MAX];
+	size_t n =
+	    t->spec.on_oom ? t->spec.n_on_oom : sched_rungs_default(t->spec.request.cpu, rungs);
+	unsigned most = 0;
+
+	if (t->spec.on_oom)
+		memcpy(rungs, t->spec.on_oom, n * sizeof *rungs);
+	assert_true(t->ladder->rung < n);
+	assert_true(t->ladder->times <= rungs[t->ladder->rung].times);
+	for (size_t i = 0; i <= t->ladder->rung; i++)
+		most += rungs[i].times;
+	assert_true(t->ladder->climbs <= most);
+	assert_int_equal(t->ladder->climbs > 0, sched_task_attempt(t)->rung != NULL);
 }
 
 static void check_start(struct world *w, const struct sched_action *action)
@@ -566,7 +603,12 @@ static void check_start(struct world *w, const struct sched_action *action)
 	assert_int_equal(task->truth, QUIET); /* no process, none on its way */
 	assert_int_equal(action->attempt, task->attempt + 1);
 	assert_int_equal(a->number, action->attempt);
-	assert_int_equal(a->n_gpus, t->spec.request.gpus);
+	if (a->n_gpus == 0)
+		assert_int_not_equal(t->spec.request.cpu, PLACE_CPU_NEVER);
+	else
+		assert_int_equal(a->n_gpus, t->spec.request.gpus);
+	if (t->ladder)
+		check_ladder(t);
 	assert_true(a->reason && a->reason[0]);
 	for (unsigned g = 0; g < a->n_gpus; g++) {
 		const struct gpu *gpu = &w->list->gpus[a->gpus[g].index];

@@ -18,6 +18,8 @@ static void task_free(struct sched_task *task)
 			free((char *)(uintptr_t)task->attempts[i].gpus[g].uuid);
 		free(task->attempts[i].gpus);
 		free(task->attempts[i].reason);
+		free(task->attempts[i].rung);
+		free(task->attempts[i].limits);
 	}
 	if (task->spec.after)
 		free((void *)(uintptr_t)task->spec.after->items);
@@ -26,6 +28,8 @@ static void task_free(struct sched_task *task)
 	free(task->attempts);
 	free(task->after);
 	free(task->reason);
+	free(task->ladder);
+	free((void *)(uintptr_t)task->spec.on_oom);
 	free(task);
 }
 
@@ -45,6 +49,8 @@ static void attempts_copy(struct sched_task *to, const struct sched_task *from)
 		struct sched_attempt *a = &to->attempts[i];
 
 		a->reason = a->reason ? mem_strdup(a->reason) : NULL;
+		a->rung = a->rung ? mem_strdup(a->rung) : NULL;
+		a->limits = a->limits ? mem_strdup(a->limits) : NULL;
 		a->gpus = copy_of(a->gpus, a->n_gpus * sizeof *a->gpus);
 		for (unsigned g = 0; g < a->n_gpus; g++)
 			a->gpus[g].uuid = mem_strdup(a->gpus[g].uuid);
@@ -74,6 +80,11 @@ static struct sched_task *task_copy(const struct sched_task *from)
 	to->after =
 	    from->n_after ? copy_of(from->after, from->n_after * sizeof *from->after) : NULL;
 	to->reason = from->reason ? mem_strdup(from->reason) : NULL;
+	if (from->ladder)
+		to->ladder = copy_of(from->ladder, sizeof *from->ladder);
+	if (from->spec.on_oom)
+		to->spec.on_oom =
+		    copy_of(from->spec.on_oom, from->spec.n_on_oom * sizeof *from->spec.on_oom);
 	attempts_copy(to, from);
 	return to;
 }

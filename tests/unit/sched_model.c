@@ -119,7 +119,7 @@ static bool could_start(struct world *w, const struct ledger *ledger, const stru
 	unsigned able = 0;
 
 	/* Where the placer may have its own reasons to wait. */
-	if (t->spec.policy == PLACE_AUTO || w->config.reserve_after_ms >= 0 ||
+	if (request->unproven || t->spec.policy == PLACE_AUTO || w->config.reserve_after_ms >= 0 ||
 	    w->config.stagger_ms > 0 || request->stagger_ms > 0 || request->start_lock ||
 	    (request->gpus > 0 && request->vram_bytes == 0))
 		return false;

@@ -78,10 +78,19 @@ static void test_window_takes_from_each_batch(void **state)
 	assert_non_null(strstr(reason_of(b, first + 2), "limit 2"));
 }
 
+/* Of no kind that something could be learned of. */
+static struct sched_spec unknown_of(double vram_gib)
+{
+	struct sched_spec spec = spec_of(vram_gib);
+
+	spec.kind = "";
+	return spec;
+}
+
 static void test_failure_stops(void **state)
 {
 	struct box *b = *state;
-	uint64_t first, batch = submit_batch(b, spec_of(5), 5, SCHED_STOP, &first);
+	uint64_t first, batch = submit_batch(b, unknown_of(5), 5, SCHED_STOP, &first);
 
 	assert_int_equal(step(b), 3);
 	started(b, first);
@@ -320,7 +329,7 @@ static void test_nothing_starts_into_an_out_of_memory(void **state)
 static void test_loss_seen_after_the_end(void **state)
 {
 	struct box *b = *state;
-	uint64_t first, batch = submit_batch(b, spec_of(3), 3, SCHED_ASK, &first);
+	uint64_t first, batch = submit_batch(b, unknown_of(3), 3, SCHED_ASK, &first);
 	struct sched_end end;
 	struct ledger *ledger;
 
@@ -627,7 +636,7 @@ static void test_empty_batch_is_done(void **state)
 static void test_summary(void **state)
 {
 	struct box *b = *state;
-	struct sched_spec spec = spec_of(5);
+	struct sched_spec spec = unknown_of(5);
 	uint64_t first, batch;
 	struct sched_summary s;
 

@@ -20,7 +20,7 @@ extern char **environ;
 
 const char *const submission_policies[] = {"auto",   "balance",     "best-fit",  "earliest-finish",
 					   "spread", "round-robin", "first-fit", NULL};
-const char *const submission_cpu_modes[] = {"never", "only", NULL};
+const char *const submission_cpu_modes[] = {"never", "only", "fallback", "when-idle", NULL};
 
 const char *const submission_on_overrun[] = {"auto", "warn", "stop", NULL};
 
@@ -388,7 +388,8 @@ static int cpu_mode(const struct options *options, const struct request_values *
 	if (values->device.value.given && !*values->device.value.text)
 		return error_set(err, -EINVAL, "--device \"\" names no GPU");
 	if (on_cpu && values->cpu.value.given && !only)
-		return error_set(err, -EINVAL, "--device cpu contradicts --cpu never");
+		return error_set(err, -EINVAL, "--device cpu contradicts --cpu %s",
+				 submission_cpu_modes[values->cpu.value.choice]);
 	if (only && values->device.value.given && !on_cpu)
 		return error_set(err, -EINVAL, "--cpu only contradicts --device %s",
 				 values->device.value.text);
@@ -459,13 +460,15 @@ static int add_request(const struct options *options, struct request_values *val
 	if (!only && pinned && values->gpus > 1)
 		return error_set(err, -EINVAL, "--device names one GPU, --gpus asks for %u",
 				 values->gpus);
-	request =
-	    json_pack("{s:o, s:o, s:o, s:I, s:s, s:b}", "vram_bytes",
-		      jsonx_u64_if(values->vram.value.given && !only, values->vram.value.bytes),
-		      "ram_bytes", jsonx_u64_if(values->ram.value.given, values->ram.value.bytes),
-		      "cpus", jsonx_real_if(values->cpus.value.given, values->cpus.value.real, 3),
-		      "gpus", (json_int_t)(only ? 0 : values->gpus), "cpu", only ? "only" : "never",
-		      "exclusive", options_flag(options, "exclusive"));
+	request = json_pack(
+	    "{s:o, s:o, s:o, s:I, s:s, s:b}", "vram_bytes",
+	    jsonx_u64_if(values->vram.value.given && !only, values->vram.value.bytes), "ram_bytes",
+	    jsonx_u64_if(values->ram.value.given, values->ram.value.bytes), "cpus",
+	    jsonx_real_if(values->cpus.value.given, values->cpus.value.real, 3), "gpus",
+	    (json_int_t)(only ? 0 : values->gpus), "cpu",
+	    only ? "only"
+		 : submission_cpu_modes[values->cpu.value.given ? values->cpu.value.choice : 0],
+	    "exclusive", options_flag(options, "exclusive"));
 	if (pinned && !only)
 		(void)json_object_set_new(request, "pin", json_string(values->device.value.text));
 	if (values->share > 0)
@@ -504,6 +507,30 @@ static int add_on_overrun(const struct options *options, const struct rows *rows
 		(void)json_object_set_new(task, "on_overrun",
 					  json_string(submission_on_overrun[given.value.choice]));
 	return r;
+}
+
+/* What it does when it runs out of memory, and the batch that is made smaller then. */
+static int add_on_oom(const struct options *options, const struct rows *rows, size_t i,
+		      json_t *task, struct error *err)
+{
+	auto_filled struct filled rungs = {}, batch_size = {};
+	json_t *json;
+	int r = fill_option(options, "on-oom", rows, i, &rungs, err);
+
+	if (r == 0)
+		r = fill_option(options, "batch-size", rows, i, &batch_size, err);
+	if (r < 0)
+		return r;
+	if (batch_size.value.given)
+		(void)json_object_set_new(task, "batch_size",
+					  json_integer((json_int_t)batch_size.value.integer));
+	if (!rungs.value.given)
+		return 0;
+	json = json_string(rungs.value.text);
+	if (!json)
+		return at_row(rows, i, error_set(err, -EINVAL, "--on-oom is not UTF-8"), err);
+	(void)json_object_set_new(task, "on_oom", json);
+	return 0;
 }
 
 static int add_log(const struct options *options, const struct rows *rows, size_t i,
@@ -552,6 +579,8 @@ int submission_task(const struct options *options, const struct rows *rows, size
 		r = add_log(options, rows, i, cwd, task, err);
 	if (r == 0)
 		r = add_on_overrun(options, rows, i, task, err);
+	if (r == 0)
+		r = add_on_oom(options, rows, i, task, err);
 	if (r < 0)
 		return r;
 	if (rows) {
@@ -593,6 +622,8 @@ void submission_explain(struct error *err)
 	    {"request: gpus: ", "--gpus: "},
 	    {"request: fraction: ", "--fraction: "},
 	    {"workers_per_gpu: ", "--workers-per-gpu: "},
+	    {"on_oom: ", "--on-oom: "},
+	    {"batch_size: ", "--batch-size: "},
 	    {},
 	};
 	static const struct conditions_name rest[] = {{"request: ", ""}, {}};

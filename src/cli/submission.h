@@ -29,6 +29,25 @@ extern const char *const submission_on_overrun[];
 	     .help = "host memory the task will hold at most"},                                    \
 	    {"cpus",   0,           OPTION_REAL,          "N",                                     \
 	     .min = 0, .max = 4096, .placeholders = true, .help = "CPUs the task keeps busy"},     \
+	    {"on-oom",                                                                             \
+	     0,                                                                                    \
+	     OPTION_STRING,                                                                        \
+	     "LIST",                                                                               \
+	     .placeholders = true,                                                                 \
+	     .help =                                                                               \
+		 "what to do when it runs out of memory, one after the other: retry (a larger "    \
+		 "request), bigger-gpu, alone (nobody else on its GPU), smaller-batch (half of "   \
+		 "--batch-size), cpu (with --cpu fallback), fail; retry:3 is three times "         \
+		 "(retry:2,bigger-gpu,alone,fail)"},                                               \
+	    {"batch-size",                                                                         \
+	     0,                                                                                    \
+	     OPTION_INT,                                                                           \
+	     "N",                                                                                  \
+	     .min = 1,                                                                             \
+	     .max = 1000000000,                                                                    \
+	     .placeholders = true,                                                                 \
+	     .help = "its batch size, {batch_size} in the command and PLIMSOLL_BATCH_SIZE in its " \
+		     "environment"},                                                               \
 	    {"vram-default", 0, OPTION_SIZE, "SIZE",                                               \
 	     .help = "its VRAM while nothing is known of its kind (it gets a GPU alone)"},         \
 	    {"gpus",                                                                               \
@@ -66,7 +85,12 @@ extern const char *const submission_on_overrun[];
 	     "MODE",                                                                               \
 	     .choices = submission_cpu_modes,                                                      \
 	     .placeholders = true,                                                                 \
-	     .help = "never: it needs a GPU (the default); only: it runs without one"},            \
+	     .help =                                                                               \
+		 "never: it needs a GPU (the default); fallback: it may run without one when no "  \
+		 "GPU "                                                                            \
+		 "here can ever hold it, or its --on-oom has come to cpu; when-idle: also when "   \
+		 "no GPU takes it now and the machine has CPUs to spare; only: it runs without "   \
+		 "one"},                                                                           \
 	    {"exclusive", 0, OPTION_FLAG, NULL, .help = "no other task of ours on its GPU"},       \
 	    {"policy",                                                                             \
 	     0,                                                                                    \

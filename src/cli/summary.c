@@ -222,6 +222,35 @@ static void render_failed(const json_t *result, unsigned width, struct text *tex
 		text_printf(text, "... and %u more\n", failed - FAILED_SHOWN);
 }
 
+/* "  3 tasks ran out of memory and were recovered: 2 by retry, 1 on the CPU" */
+static void render_recovered(const json_t *summary, struct text *text)
+{
+	static const struct {
+		const char *rung, *how;
+	} ways[] = {{"retry", "by retry"},
+		    {"bigger-gpu", "on a bigger GPU"},
+		    {"alone", "alone on a GPU"},
+		    {"smaller-batch", "with a smaller batch"},
+		    {"cpu", "on the CPU"}};
+	unsigned long long n = jsonx_get_u64(summary, "oom_recovered", 0);
+	const json_t *by = json_object_get(summary, "oom_recovered_by");
+	bool first = true;
+
+	if (n == 0)
+		return;
+	text_printf(text, "  %llu task%s ran out of memory and %s recovered", n, PLURAL(n),
+		    n == 1 ? "was" : "were");
+	for (size_t i = 0; i < ARRAY_LEN(ways); i++) {
+		unsigned long long some = jsonx_get_u64(by, ways[i].rung, 0);
+
+		if (some == 0)
+			continue;
+		text_printf(text, "%s%llu %s", first ? ": " : ", ", some, ways[i].how);
+		first = false;
+	}
+	text_add(text, "\n");
+}
+
 /* Where nothing failed, why something was canceled. */
 static void render_canceled(const json_t *result, struct text *text)
 {
@@ -277,7 +306,6 @@ void summary_render(const json_t *result, unsigned width, struct text *text)
 		      {"canceled", "canceled"},
 		      {"running", "running"},
 		      {"waiting", "waiting"},
-		      {"oom_recovered", "recovered from out of memory"},
 		      {"on_cpu", "on the CPU"}};
 
 	render_gpus(summary, width, text);
@@ -294,6 +322,7 @@ void summary_render(const json_t *result, unsigned width, struct text *text)
 			text_printf(text, " (%zu of them " SUMMARY_LOST ")", lost_count(result));
 	}
 	text_add(text, "\n");
+	render_recovered(summary, text);
 	render_canceled(result, text);
 	if (json_is_object(summary))
 		render_times(summary, text);

@@ -18,11 +18,22 @@
 #include <errno.h>
 #include <unistd.h>
 
+static json_t *with_ask(struct daemon *daemon, const struct sched_task *task, json_t *json)
+{
+	struct sched_ask ask;
+
+	sched_ask(daemon->sched, task, &ask);
+	task_json_add_ask(&ask, json);
+	return json;
+}
+
 json_t *query_live(struct daemon *daemon, uint64_t id, unsigned *reasons_left)
 {
 	const struct sched_task *task = sched_find(daemon->sched, id);
 	char reason[SCHED_REASON_MAX];
 
+	if (task->state == SCHED_STARTING || task->state == SCHED_RUNNING)
+		return with_ask(daemon, task, task_to_json(task, NULL));
 	if (task->state != SCHED_WAITING && task->state != SCHED_HELD)
 		return task_to_json(task, NULL);
 	if (*reasons_left == 0)
@@ -30,7 +41,8 @@ json_t *query_live(struct daemon *daemon, uint64_t id, unsigned *reasons_left)
 	--*reasons_left;
 	sched_time(daemon->sched, clock_now_ms(daemon->clock));
 	(void)sched_reason(daemon->sched, task, reason);
-	return task_to_json(sched_find(daemon->sched, id), reason);
+	task = sched_find(daemon->sched, id);
+	return with_ask(daemon, task, task_to_json(task, reason));
 }
 
 json_t *query_record(const struct records *records, size_t i)

@@ -7,6 +7,8 @@
 #include "daemon/after.h"
 #include "daemon/task_json.h"
 
+#include "util/text.h"
+
 #include <errno.h>
 #include <string.h>
 
@@ -31,6 +33,7 @@ static void terms_dump(const struct sched_spec *spec, json_t *json)
 	    {"soft_signal", spec->soft_signal},
 	    {"retry_delay_ms", spec->retry_delay_ms},
 	    {"vram_default_bytes", (int64_t)spec->vram_default_bytes},
+	    {"batch_size", spec->batch_size},
 	    {"workers", spec->workers},
 	    {"worker_rank", spec->worker_rank},
 	};
@@ -41,6 +44,9 @@ static void terms_dump(const struct sched_spec *spec, json_t *json)
 						  json_integer(numbers[i].value));
 	if (spec->after)
 		(void)json_object_set_new(json, "after", after_to_json(spec->after));
+	if (spec->on_oom)
+		(void)json_object_set_new(json, "on_oom",
+					  rungs_to_json(spec->on_oom, spec->n_on_oom));
 	if (spec->on_overrun != SCHED_OVERRUN_AUTO)
 		(void)json_object_set_new(json, "on_overrun",
 					  json_string(sched_on_overrun_name(spec->on_overrun)));
@@ -90,6 +96,22 @@ static char *spec_dump(const struct sched_spec *spec)
 	return text;
 }
 
+static json_t *ladder_dump(const struct sched_ladder *ladder)
+{
+	json_t *json = json_object();
+
+	set_count(json, "rung", ladder->rung);
+	set_count(json, "times", ladder->times);
+	set_count(json, "climbs", ladder->climbs);
+	set_count(json, "vram_bytes", ladder->vram_bytes);
+	set_count(json, "ram_bytes", ladder->ram_bytes);
+	set_count(json, "line_above_bytes", ladder->line_above_bytes);
+	set_count(json, "alone", ladder->alone);
+	set_count(json, "cpu", ladder->cpu);
+	set_count(json, "batch_size", ladder->batch_size);
+	return json;
+}
+
 static char *more_dump(const struct sched_task *task)
 {
 	json_t *json = json_object();
@@ -107,6 +129,8 @@ static char *more_dump(const struct sched_task *task)
 		(void)json_object_set_new(json, "stopping", json_true());
 	if (task->overtime)
 		(void)json_object_set_new(json, "overtime", json_true());
+	if (task->ladder)
+		(void)json_object_set_new(json, "ladder", ladder_dump(task->ladder));
 	if (task->n_after > 0)
 		(void)json_object_set_new(json, "after_left",
 					  after_items_to_json(task->after, task->n_after));
@@ -295,14 +319,20 @@ static void request_load(const json_t *json, struct wishes_list *list,
 			 struct place_request *request)
 {
 	struct place_wishes wishes;
-	bool cpu_only = strcmp(jsonx_get_string(json, "cpu", "never"), "only") == 0;
+	enum place_cpu_mode cpu = PLACE_CPU_NEVER;
+	bool cpu_only;
+
+	/* A mode of a later version: it waits for a GPU. */
+	if (place_cpu_mode_parse(jsonx_get_string(json, "cpu", "never"), &cpu, NULL) < 0)
+		cpu = PLACE_CPU_NEVER;
+	cpu_only = cpu == PLACE_CPU_ONLY;
 
 	request->vram_bytes = jsonx_get_u64(json, "vram_bytes", 0);
 	request->fraction_milli = (unsigned)(jsonx_get_real(json, "fraction", 0) * 1000 + 0.5);
 	request->ram_bytes = jsonx_get_u64(json, "ram_bytes", 0);
 	request->cpu_milli = (unsigned)(jsonx_get_real(json, "cpus", 0) * 1000 + 0.5);
 	request->gpus = (unsigned)jsonx_get_u64(json, "gpus", cpu_only ? 0 : 1);
-	request->cpu = cpu_only ? PLACE_CPU_ONLY : PLACE_CPU_NEVER;
+	request->cpu = cpu;
 	request->exclusive = jsonx_get_bool(json, "exclusive", false);
 	request->max_per_gpu = (unsigned)jsonx_get_u64(json, "max_per_gpu", 0);
 	request->threads = (unsigned)jsonx_get_u64(json, "threads", 0);
@@ -322,6 +352,7 @@ static void terms_load(const json_t *json, struct sched_spec *spec)
 	spec->soft_signal = (int)jsonx_get_i64(json, "soft_signal", 0);
 	spec->retry_delay_ms = jsonx_get_i64(json, "retry_delay_ms", 0);
 	spec->vram_default_bytes = jsonx_get_u64(json, "vram_default_bytes", 0);
+	spec->batch_size = (unsigned)jsonx_get_u64(json, "batch_size", 0);
 	spec->workers = (unsigned)jsonx_get_u64(json, "workers", 0);
 	spec->worker_rank = (unsigned)jsonx_get_u64(json, "worker_rank", 0);
 	spec->held = jsonx_get_bool(json, "held", false);
@@ -347,6 +378,30 @@ static int argv_load(const json_t *command, bool may_be_empty, const char *const
 		}
 	*ret_argv = argv;
 	return 0;
+}
+
+/* Of a later version, with rungs that are not known here: the default. */
+static void on_oom_load(const json_t *list, struct sched_spec *spec)
+{
+	auto_free struct sched_rung *rungs = NULL;
+	auto_text struct text text = {};
+	const json_t *rung;
+	int n = 0;
+	size_t i;
+
+	if (!json_is_array(list))
+		return;
+	rungs = mem_calloc(SCHED_RUNGS_MAX, sizeof *rungs);
+
+	json_array_foreach (list, i, rung)
+		text_printf(&text, "%s%s", i > 0 ? "," : "",
+			    json_is_string(rung) ? json_string_value(rung) : "?");
+	if (text.len > 0)
+		n = sched_rungs_parse(text.data, rungs, NULL);
+	if (n > 0) {
+		spec->on_oom = TAKE(rungs);
+		spec->n_on_oom = (size_t)n;
+	}
 }
 
 /* `json` holds the strings of the spec; those of the row's own columns are put into it too. */
@@ -381,11 +436,31 @@ static int spec_load(const struct store_task *row, json_t *json, struct wishes_l
 	};
 	request_load(json_object_get(json, "request"), wishes, &spec->request);
 	terms_load(json, spec);
+	on_oom_load(json_object_get(json, "on_oom"), spec);
 	r = place_policy_parse(policy, &spec->policy, err);
 	if (row->archived)
 		(void)json_object_set_new(json, "archived", json_true());
 	return r < 0 ? r
 		     : argv_load(json_object_get(json, "command"), row->archived, &spec->argv, err);
+}
+
+static struct sched_ladder *ladder_load(const json_t *json)
+{
+	struct sched_ladder *ladder;
+
+	if (!json_is_object(json))
+		return NULL;
+	ladder = mem_calloc(1, sizeof *ladder);
+	ladder->rung = (unsigned)jsonx_get_u64(json, "rung", 0);
+	ladder->times = (unsigned)jsonx_get_u64(json, "times", 0);
+	ladder->climbs = (unsigned)jsonx_get_u64(json, "climbs", 0);
+	ladder->vram_bytes = jsonx_get_u64(json, "vram_bytes", 0);
+	ladder->ram_bytes = jsonx_get_u64(json, "ram_bytes", 0);
+	ladder->line_above_bytes = jsonx_get_u64(json, "line_above_bytes", 0);
+	ladder->alone = jsonx_get_u64(json, "alone", 0) > 0;
+	ladder->cpu = jsonx_get_u64(json, "cpu", 0) > 0;
+	ladder->batch_size = (unsigned)jsonx_get_u64(json, "batch_size", 0);
+	return ladder;
 }
 
 static int more_load(const struct store_task *row, struct sched_task *task, struct error *err)
@@ -403,6 +478,7 @@ static int more_load(const struct store_task *row, struct sched_task *task, stru
 	task->queued_at_ms = jsonx_get_i64(more, "queued_at_ms", 0);
 	task->stopping = jsonx_get_bool(more, "stopping", false);
 	task->overtime = jsonx_get_bool(more, "overtime", false);
+	task->ladder = ladder_load(json_object_get(more, "ladder"));
 	task->n_after = after_items_load(json_object_get(more, "after_left"), &task->after);
 	return 0;
 }
@@ -441,7 +517,9 @@ static int task_load(void *data, const struct store_task *row)
 		r = spec_load(row, spec, &records->wishes, &task->spec, load->err);
 	if (r < 0) {
 		free(task->after);
+		free(task->ladder);
 		free((void *)(uintptr_t)task->spec.after);
+		free((void *)(uintptr_t)task->spec.on_oom);
 		return error_prefix(load->err, r, "task %llu in the store",
 				    (unsigned long long)row->id);
 	}
@@ -580,7 +658,9 @@ static void task_finish(struct sched_task *task)
 	free(task->attempts);
 	free(task->reason);
 	free(task->after);
+	free(task->ladder);
 	free((void *)(uintptr_t)task->spec.after);
+	free((void *)(uintptr_t)task->spec.on_oom);
 	free((void *)(uintptr_t)task->spec.argv);
 }
 

@@ -226,7 +226,8 @@ static const struct sched_spec SPEC_DEFAULT = {
 	    {"private", read_private}, {"retries", read_retries},                                 \
 	    {"retry_delay_seconds", read_retry_delay}, {"soft_limit_seconds", read_soft_limit},   \
 	    {"time_limit_seconds", read_time_limit}, {"on_overrun", read_on_overrun},             \
-	    {"vram_default_bytes", read_vram_default},                                            \
+	    {"vram_default_bytes", read_vram_default}, {"on_oom", read_on_oom},                   \
+	    {"batch_size", read_batch_size},                                                      \
 	{                                                                                         \
 		"soft_signal", read_soft_signal                                                   \
 	}
@@ -340,6 +341,9 @@ void submit_finish(struct submit *submit)
 	/* Each begins with what is pointed to. */
 	for (size_t i = 0; i < submit->n_afters; i++)
 		free(submit->afters[i]);
+	for (size_t i = 0; i < submit->n_rungs; i++)
+		free(submit->rungs[i]);
+	free(submit->rungs);
 	wishes_list_finish(&submit->wishes);
 	free(submit->afters);
 	free(submit->specs);

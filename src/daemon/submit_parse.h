@@ -30,9 +30,9 @@ struct submit {
 	enum sched_on_failure on_failure;
 	bool resume;
 	unsigned workers_per_gpu; /* 0 = they are not workers (workers.h) */
-	bool is_private;   /* one of its specs is */
-	const char *key;   /* the client's name for this submit, or NULL */
-	const json_t *env; /* array of "K=V", or NULL */
+	bool is_private;          /* one of its specs is */
+	const char *key;          /* the client's name for this submit, or NULL */
+	const json_t *env;        /* array of "K=V", or NULL */
 	struct sched_spec *specs;
 	size_t n;
 	struct strings scoped; /* texts of the specs that are not in the body */
@@ -41,6 +41,11 @@ struct submit {
 	 * is there, nor whether it has ended. */
 	struct sched_after **afters;
 	size_t n_afters, room_afters, n_after_items;
+	struct submit_rungs {
+		struct sched_rung rungs[SCHED_RUNGS_MAX];
+		size_t n;
+	} * *rungs;
+	size_t n_rungs, room_rungs;
 	struct wishes_list wishes;
 	struct place_wishes wish; /* being read */
 	bool has_wish;

@@ -46,6 +46,8 @@ int read_retry_delay(const json_t *value, struct target *target, struct error *e
 int read_soft_limit(const json_t *value, struct target *target, struct error *err) MUST_CHECK;
 int read_time_limit(const json_t *value, struct target *target, struct error *err) MUST_CHECK;
 int read_soft_signal(const json_t *value, struct target *target, struct error *err) MUST_CHECK;
+int read_on_oom(const json_t *value, struct target *target, struct error *err) MUST_CHECK;
+int read_batch_size(const json_t *value, struct target *target, struct error *err) MUST_CHECK;
 int read_on_overrun(const json_t *value, struct target *target, struct error *err) MUST_CHECK;
 int read_tty(const json_t *value, struct target *target, struct error *err) MUST_CHECK;
 int terms_settle(const struct sched_spec *spec, struct error *err) MUST_CHECK;

@@ -52,12 +52,7 @@ static int read_cpu_mode(const json_t *value, struct target *t, struct error *er
 	const char *text;
 	int r = read_string(value, SUBMIT_NAME_MAX, &text, err);
 
-	if (r < 0)
-		return r;
-	if (strcmp(text, "never") != 0 && strcmp(text, "only") != 0)
-		return error_set(err, -EINVAL, "must be \"never\" or \"only\", not \"%s\"", text);
-	t->spec->request.cpu = strcmp(text, "only") == 0 ? PLACE_CPU_ONLY : PLACE_CPU_NEVER;
-	return 0;
+	return r < 0 ? r : place_cpu_mode_parse(text, &t->spec->request.cpu, err);
 }
 
 static int read_exclusive(const json_t *value, struct target *t, struct error *err)

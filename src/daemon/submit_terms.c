@@ -12,8 +12,9 @@
 #include <signal.h>
 #include <string.h>
 
-#define RETRIES_MAX 100
-#define TTY_MAX     64
+#define RETRIES_MAX    100
+#define BATCH_SIZE_MAX 1000000000
+#define TTY_MAX        64
 /* From now on nobody means a later time, and no sum with it overflows: the year 9999. */
 #define AT_MAX_MS INT64_C(253402300799999)
 
@@ -189,6 +190,61 @@ int read_soft_signal(const json_t *value, struct target *t, struct error *err)
 	if (r == 0)
 		t->spec->soft_signal = number;
 	return r;
+}
+
+/* ["retry:2", "alone"] or "retry:2,alone". */
+static int rungs_text(const json_t *value, struct text *text, struct error *err)
+{
+	const json_t *item;
+	size_t i;
+
+	if (json_is_string(value)) {
+		text_add(text, json_string_value(value));
+		return 0;
+	}
+	if (!json_is_array(value) || json_array_size(value) > SCHED_RUNGS_MAX)
+		return error_set(err, -EINVAL, "must be an array of at most %d rungs, or a text",
+				 SCHED_RUNGS_MAX);
+	json_array_foreach (value, i, item) {
+		if (!json_is_string(item) || strchr(json_string_value(item), ','))
+			return error_set(err, -EINVAL, "rung %zu must be a text with one rung", i);
+		text_printf(text, "%s%s", i > 0 ? "," : "", json_string_value(item));
+	}
+	return 0;
+}
+
+/* Rows nearly always have the same one, which is kept once. */
+int read_on_oom(const json_t *value, struct target *t, struct error *err)
+{
+	struct submit *submit = t->submit;
+	struct submit_rungs *last = submit->n_rungs > 0 ? submit->rungs[submit->n_rungs - 1] : NULL;
+	struct submit_rungs rungs = {};
+	auto_text struct text text = {};
+	int r = rungs_text(value, &text, err);
+
+	if (r == 0)
+		r = sched_rungs_parse(text.data ? text.data : "", rungs.rungs, err);
+	if (r < 0)
+		return r;
+	rungs.n = (size_t)r;
+	if (!last || memcmp(last, &rungs, sizeof rungs) != 0) {
+		ARRAY_GROW(submit->rungs, submit->n_rungs, submit->room_rungs);
+		last = mem_alloc(sizeof *last);
+		*last = rungs;
+		submit->rungs[submit->n_rungs++] = last;
+	}
+	t->spec->on_oom = last->rungs;
+	t->spec->n_on_oom = last->n;
+	return 0;
+}
+
+int read_batch_size(const json_t *value, struct target *t, struct error *err)
+{
+	int r = read_unsigned(value, BATCH_SIZE_MAX, &t->spec->batch_size, err);
+
+	return r == 0 && t->spec->batch_size == 0
+		   ? error_set(err, -EINVAL, "must be from 1 to %d", BATCH_SIZE_MAX)
+		   : r;
 }
 
 int read_on_overrun(const json_t *value, struct target *t, struct error *err)

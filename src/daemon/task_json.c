@@ -17,6 +17,29 @@ static json_t *argv_to_json(const char *const *argv)
 	return array;
 }
 
+json_t *rungs_to_json(const struct sched_rung *rungs, size_t n)
+{
+	json_t *array = json_array();
+
+	for (size_t i = 0; i < n; i++)
+		(void)json_array_append_new(
+		    array,
+		    rungs[i].times > 1
+			? json_sprintf("%s:%u", sched_rung_name(rungs[i].type), rungs[i].times)
+			: json_string(sched_rung_name(rungs[i].type)));
+	return array;
+}
+
+/* What happens to it out of memory; the default when it did not say. */
+static json_t *on_oom_to_json(const struct sched_spec *spec)
+{
+	struct sched_rung rungs[SCHED_RUNGS_MAX];
+
+	if (spec->on_oom)
+		return rungs_to_json(spec->on_oom, spec->n_on_oom);
+	return rungs_to_json(rungs, sched_rungs_default(spec->request.cpu, rungs));
+}
+
 json_t *request_to_json(const struct place_request *request, bool all)
 {
 	bool cpu_only = request->cpu == PLACE_CPU_ONLY;
@@ -38,8 +61,9 @@ json_t *request_to_json(const struct place_request *request, bool all)
 		    jsonx_real_if(request->cpu_milli > 0, (double)request->cpu_milli / 1000, 3));
 	if (all || request->gpus != (cpu_only ? 0 : 1))
 		(void)json_object_set_new(json, "gpus", jsonx_u64(request->gpus));
-	if (all || cpu_only)
-		(void)json_object_set_new(json, "cpu", json_string(cpu_only ? "only" : "never"));
+	if (all || request->cpu != PLACE_CPU_NEVER)
+		(void)json_object_set_new(json, "cpu",
+					  json_string(place_cpu_mode_name(request->cpu)));
 	if (all || request->exclusive)
 		(void)json_object_set_new(json, "exclusive", json_boolean(request->exclusive));
 	if (all || request->pin_uuid)
@@ -92,6 +116,14 @@ static json_t *attempt_to_json(const struct sched_attempt *attempt)
 	(void)json_object_set_new(
 	    json, "peak_ram_bytes",
 	    jsonx_u64_if(attempt->peak_ram_bytes > 0, attempt->peak_ram_bytes));
+	(void)json_object_set_new(json, "rung", jsonx_string_if(attempt->rung));
+	(void)json_object_set_new(json, "batch_size",
+				  jsonx_u64_if(attempt->batch_size > 0, attempt->batch_size));
+	(void)json_object_set_new(json, "ram_bytes",
+				  jsonx_u64_if(attempt->ram_bytes > 0, attempt->ram_bytes));
+	(void)json_object_set_new(
+	    json, "oom_requested_bytes",
+	    jsonx_u64_if(attempt->oom_requested_bytes > 0, attempt->oom_requested_bytes));
 	(void)json_object_set_new(json, "overrun", json_boolean(attempt->overrun));
 	(void)json_object_set_new(json, "limits", jsonx_string_if(attempt->limits));
 	return json;
@@ -133,6 +165,9 @@ static void set_terms(json_t *json, const struct sched_task *task)
 	(void)json_object_set_new(json, "worker_rank",
 				  jsonx_u64_if(spec->workers > 0, spec->worker_rank));
 	(void)json_object_set_new(json, "workers", jsonx_u64_if(spec->workers > 0, spec->workers));
+	(void)json_object_set_new(json, "batch_size",
+				  jsonx_u64_if(spec->batch_size > 0, spec->batch_size));
+	(void)json_object_set_new(json, "on_oom", on_oom_to_json(spec));
 	(void)json_object_set_new(json, "on_overrun",
 				  json_string(sched_on_overrun_name(spec->on_overrun)));
 	(void)json_object_set_new(json, "private", json_boolean(spec->is_private));
@@ -170,6 +205,16 @@ json_t *task_to_json(const struct sched_task *task, const char *reason)
 	(void)json_object_set_new(json, "archived", json_false());
 	(void)json_object_set_new(json, "attempts", attempts);
 	return json;
+}
+
+void task_json_add_ask(const struct sched_ask *ask, json_t *task)
+{
+	json_t *request = json_object_get(task, "request");
+	uint64_t bytes = ask->request.vram_bytes;
+
+	(void)json_object_set_new(request, "vram_source",
+				  jsonx_string_if(sched_vram_source_name(ask->source)));
+	(void)json_object_set_new(request, "asks_vram_bytes", jsonx_u64_if(bytes > 0, bytes));
 }
 
 json_t *batch_to_json(const struct sched_batch *batch, double eta_seconds)
@@ -229,6 +274,18 @@ static void set_seconds(json_t *json, const char *name, double seconds)
 	(void)json_object_set_new(json, name, jsonx_real_if(seconds >= 0, seconds, 3));
 }
 
+/* {"retry": 2, "cpu": 1}: rungs that helped nobody are left out. */
+static json_t *recovered_to_json(const struct sched_summary *summary)
+{
+	json_t *json = json_object();
+
+	for (unsigned i = 0; i < SCHED_RUNG_COUNT; i++)
+		if (summary->recovered_by[i] > 0)
+			(void)json_object_set_new(json, sched_rung_name((enum sched_rung_type)i),
+						  jsonx_u64(summary->recovered_by[i]));
+	return json;
+}
+
 json_t *summary_to_json(const struct sched_summary *summary)
 {
 	double rate = tasks_per_hour(summary->done, summary->wall_seconds);
@@ -242,6 +299,7 @@ json_t *summary_to_json(const struct sched_summary *summary)
 	(void)json_object_set_new(json, "failed", jsonx_u64(summary->failed));
 	(void)json_object_set_new(json, "canceled", jsonx_u64(summary->canceled));
 	(void)json_object_set_new(json, "oom_recovered", jsonx_u64(summary->oom_recovered));
+	(void)json_object_set_new(json, "oom_recovered_by", recovered_to_json(summary));
 	(void)json_object_set_new(json, "on_cpu", jsonx_u64(summary->on_cpu));
 	set_seconds(json, "wall_seconds", summary->wall_seconds);
 	set_seconds(json, "lower_bound_seconds", summary->yardsticks.lower_bound_seconds);

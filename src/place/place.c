@@ -11,7 +11,32 @@
 #include "place/policies.h"
 #include "util/size.h"
 
+#include <errno.h>
 #include <string.h>
+
+static const char *const cpu_modes[] = {
+    [PLACE_CPU_NEVER] = "never",
+    [PLACE_CPU_ONLY] = "only",
+    [PLACE_CPU_FALLBACK] = "fallback",
+    [PLACE_CPU_WHEN_IDLE] = "when-idle",
+};
+
+const char *place_cpu_mode_name(enum place_cpu_mode mode)
+{
+	return cpu_modes[mode];
+}
+
+int place_cpu_mode_parse(const char *name, enum place_cpu_mode *ret_mode, struct error *err)
+{
+	for (size_t i = 0; i < ARRAY_LEN(cpu_modes); i++)
+		if (strcmp(name, cpu_modes[i]) == 0) {
+			*ret_mode = (enum place_cpu_mode)i;
+			return 0;
+		}
+	return error_set(
+	    err, -EINVAL,
+	    "must be \"never\", \"fallback\", \"when-idle\" or \"only\", not \"%.64s\"", name);
+}
 
 bool place_runs_on(const struct place_task *task, size_t gpu)
 {

@@ -38,6 +38,10 @@ enum place_policy {
 	PLACE_POLICY_COUNT,
 };
 
+const char *place_cpu_mode_name(enum place_cpu_mode mode); /* "never", "only", "fallback" ... */
+int place_cpu_mode_parse(const char *name, enum place_cpu_mode *ret_mode,
+			 struct error *err) MUST_CHECK;
+
 const char *place_policy_name(enum place_policy policy); /* "auto", "best-fit", ... */
 int place_policy_parse(const char *name, enum place_policy *ret_policy,
 		       struct error *err) MUST_CHECK;

@@ -4,6 +4,7 @@
  * it is.
  */
 #include "sched/ask.h"
+#include "sched/ladder.h"
 
 #include <errno.h>
 #include <string.h>
@@ -134,6 +135,23 @@ struct batch_gpu *batch_gpu_get(struct sched *sched, struct batch_node *b, const
 	return gpu;
 }
 
+void batch_recovered(struct task_node *t)
+{
+	struct sched_rung rungs[SCHED_RUNGS_MAX];
+	const struct sched_ladder *ladder = t->pub.ladder;
+	size_t n = ladder_rungs(&t->pub.spec, rungs);
+
+	for (unsigned i = 0; i + 1 < t->pub.n_attempts; i++) {
+		if (t->pub.attempts[i].outcome != SCHED_OOM &&
+		    t->pub.attempts[i].outcome != SCHED_HOST_OOM)
+			continue;
+		t->batch->oom_recovered++;
+		if (ladder && ladder->climbs > 0 && ladder->rung < n)
+			t->batch->recovered_by[rungs[ladder->rung].type]++;
+		return;
+	}
+}
+
 /* A task that ended well, into the sums. */
 static void sums_add(struct sched *sched, struct task_node *t)
 {
@@ -141,12 +159,7 @@ static void sums_add(struct sched *sched, struct task_node *t)
 	struct batch_node *b = t->batch;
 
 	b->on_cpu += last->n_gpus == 0;
-	for (unsigned i = 0; i + 1 < t->pub.n_attempts; i++) {
-		if (t->pub.attempts[i].outcome == SCHED_OOM) {
-			b->oom_recovered++;
-			break;
-		}
-	}
+	batch_recovered(t);
 	for (unsigned g = 0; g < last->n_gpus; g++)
 		batch_gpu_get(sched, b, last->gpus[g].uuid, last->gpus[g].index)->tasks++;
 }
@@ -389,6 +402,7 @@ int sched_summarize(struct sched *sched, uint64_t batch, int64_t now_ms,
 	s.failed = b->pub.counts[SCHED_FAILED] + b->pub.counts[SCHED_LOST];
 	s.canceled = b->pub.counts[SCHED_CANCELED];
 	s.oom_recovered = b->oom_recovered;
+	memcpy(s.recovered_by, b->recovered_by, sizeof s.recovered_by);
 	s.on_cpu = b->on_cpu;
 	s.wall_seconds = (double)((b->pub.ended_at_ms > 0 ? b->pub.ended_at_ms : now_ms) -
 				  b->pub.submitted_at_ms) /

@@ -62,12 +62,7 @@ static void sums_restore(struct sched *sched, struct task_node *t)
 		gpu->tasks++;
 		gpu->peak_vram_bytes = MAX_OF(gpu->peak_vram_bytes, last->peak_vram_bytes);
 	}
-	for (unsigned i = 0; i + 1 < t->pub.n_attempts; i++) {
-		if (t->pub.attempts[i].outcome == SCHED_OOM) {
-			t->batch->oom_recovered++;
-			break;
-		}
-	}
+	batch_recovered(t);
 }
 
 static bool state_is_active(enum sched_state state)

@@ -361,7 +361,8 @@ struct sched_summary_gpu {
 };
 struct sched_summary {
 	unsigned total, done, failed, canceled; /* failed: with the lost ones */
-	unsigned oom_recovered;                 /* done after an attempt ran out of memory */
+	unsigned oom_recovered;                 /* done after an attempt ran out of memory ... */
+	unsigned recovered_by[SCHED_RUNG_COUNT]; /* ... by the rung of its ladder it stood on */
 	unsigned on_cpu;
 	double wall_seconds;                /* from the submit to the last end, or to now; */
 	struct place_yardsticks yardsticks; /* negative = cannot be said */

@@ -80,7 +80,7 @@ struct batch_node {
 	struct lane *lanes;
 	struct watch *watchers;
 	unsigned active; /* starting or running */
-	unsigned oom_recovered, on_cpu;
+	unsigned oom_recovered, on_cpu, recovered_by[SCHED_RUNG_COUNT];
 	struct batch_gpu *gpus;
 	size_t n_gpus, gpus_room;
 	int64_t sampled_ms; /* up to which the integrals go; 0 = not begun */
@@ -168,7 +168,7 @@ struct step_view {
 	struct place_view view;
 	struct place_task *waiting;
 	struct task_node **nodes; /* of `waiting` */
-	struct ask *asks; /* of `waiting` */
+	struct ask *asks;         /* of `waiting` */
 	struct place_user *users;
 	bool *taken;
 };
@@ -421,6 +421,8 @@ bool climb(struct sched *sched, struct task_node *t, const struct sched_end *end
 
 /* batch.c */
 void batch_task_ended(struct sched *sched, struct task_node *t, int64_t now_ms);
+/* It ended well: was that after running out of memory? Into the sums. */
+void batch_recovered(struct task_node *t);
 void batch_settle(struct sched *sched, struct batch_node *b, int64_t now_ms);
 void batch_sample(struct sched *sched, int64_t now_ms);
 struct batch_gpu *batch_gpu_get(struct sched *sched, struct batch_node *b, const char *uuid,

@@ -197,6 +197,7 @@ static void test_summary(void **state)
 	    " \"attempts\": [{\"gpus\": [{\"index\": 1}], \"exit_code\": 1, \"outcome\": "
 	    "\"error\"}]}],"
 	    " \"summary\": {\"done\": 99, \"failed\": 1, \"canceled\": 0, \"oom_recovered\": 2, "
+	    "\"oom_recovered_by\": {\"retry\": 1, \"cpu\": 1}, "
 	    "\"wall_seconds\": 100,"
 	    " \"lower_bound_seconds\": 98, \"even_split_seconds\": 150, \"one_gpu_seconds\": null, "
 	    "\"tasks_per_hour\": 3600,"
@@ -207,7 +208,8 @@ static void test_summary(void **state)
 	auto_text struct text text = {};
 	static const char *const lines[] = {
 	    "  0  RTX 5070 Ti     60       81 %      1 GiB          -        2160\n",
-	    "batch b12: 99 done, 1 failed, 2 recovered from out of memory\n",
+	    "batch b12: 99 done, 1 failed\n",
+	    "  2 tasks ran out of memory and were recovered: 1 by retry, 1 on the CPU\n",
 	    "1 min 40 s   3600 tasks/hour\n",
 	    "1 min 38 s   1.02x of it was needed\n",
 	    "2 min 30 s   1.50x as long\n",

@@ -207,6 +207,7 @@ static void add_command(struct text *text, const json_t *command)
 
 static void add_request(struct text *text, const json_t *request)
 {
+	const char *source = jsonx_get_string(request, "vram_source", "");
 	auto_text struct text line = {};
 	const char *pin = jsonx_get_string(request, "pin", "");
 
@@ -220,6 +221,11 @@ static void add_request(struct text *text, const json_t *request)
 			    SIZE_TEXT(jsonx_get_u64(request, "vram_bytes", 0)));
 	if (jsonx_has(request, "fraction"))
 		text_printf(&line, ", %.10g of its VRAM", jsonx_get_real(request, "fraction", 0));
+	if (*source && strcmp(source, "said") != 0 && jsonx_has(request, "asks_vram_bytes"))
+		text_printf(&line, ", now %s (%s)",
+			    SIZE_TEXT(jsonx_get_u64(request, "asks_vram_bytes", 0)), source);
+	else if (strcmp(source, "alone") == 0)
+		text_add(&line, ", alone on it until its kind is known");
 	if (jsonx_has(request, "ram_bytes"))
 		text_printf(&line, ", %s of RAM",
 			    SIZE_TEXT(jsonx_get_u64(request, "ram_bytes", 0)));
@@ -251,6 +257,11 @@ static void add_attempt(struct text *text, const json_t *attempt, bool foreign)
 	if (!foreign)
 		add_line(text, "  chosen by", "%s: %s", jsonx_get_string(attempt, "policy", ""),
 			 jsonx_get_string(attempt, "reason", ""));
+	if (!foreign && jsonx_has(attempt, "rung"))
+		add_line(text, "  rung", "%s", jsonx_get_string(attempt, "rung", ""));
+	if (!foreign && jsonx_has(attempt, "batch_size"))
+		add_line(text, "  batch size", "%llu",
+			 (unsigned long long)jsonx_get_u64(attempt, "batch_size", 0));
 	add_line(text, "  started", "%s",
 		 when_or_not(attempt, "started_at", (char[WHEN_TEXT_MAX]){0}));
 	if (jsonx_has(attempt, "ended_before"))

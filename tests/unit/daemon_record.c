@@ -192,6 +192,20 @@ static const struct place_wishes WISHES = {.prefer = {"GPU-bb", "GPU-aa"},
 					   .compute_max = 121};
 
 /* A task with all there is for a night. */
+static const struct sched_rung RUNGS[] = {{SCHED_RUNG_RETRY, 7},
+					  {SCHED_RUNG_SMALLER_BATCH, 1},
+					  {SCHED_RUNG_CPU, 1},
+					  {SCHED_RUNG_FAIL, 1}};
+static const struct sched_ladder LADDER = {.rung = 1,
+					   .times = 2,
+					   .climbs = 3,
+					   .vram_bytes = UINT64_C(9876543210987),
+					   .ram_bytes = 5,
+					   .line_above_bytes = 6,
+					   .alone = true,
+					   .cpu = true,
+					   .batch_size = 16};
+
 static struct sched_task night_task(struct sched_attempt *attempt, struct sched_grant *grant)
 {
 	struct sched_task task = task_make(attempt, grant);
@@ -205,6 +219,14 @@ static struct sched_task night_task(struct sched_attempt *attempt, struct sched_
 	task.spec.soft_signal = SIGUSR1;
 	task.spec.retry_delay_ms = 2500;
 	task.spec.on_overrun = SCHED_OVERRUN_STOP;
+	task.spec.on_oom = RUNGS;
+	task.spec.n_on_oom = ARRAY_LEN(RUNGS);
+	task.spec.batch_size = 64;
+	task.spec.request.cpu = PLACE_CPU_WHEN_IDLE;
+	task.ladder = (struct sched_ladder *)(uintptr_t)&LADDER;
+	attempt->rung = (char *)(uintptr_t) "retry: 3 GiB instead of 2 GiB";
+	attempt->batch_size = 32;
+	attempt->oom_requested_bytes = 1234567890123;
 	task.spec.not_before_ms = 3000;
 	task.spec.held = task.spec.is_private = true;
 	task.spec.tty = "/dev/pts/3";
@@ -246,6 +268,11 @@ static void test_night_through_the_store(void **state)
 	assert_true(spec->held && spec->is_private && spec->after->any);
 	assert_string_equal(spec->rlimits, "{}");
 	assert_int_equal(spec->soft_signal, SIGUSR1);
+	assert_memory_equal(records.tasks[0].ladder, &LADDER, sizeof LADDER);
+	assert_int_equal(spec->n_on_oom, ARRAY_LEN(RUNGS));
+	assert_memory_equal(spec->on_oom, RUNGS, sizeof RUNGS);
+	assert_int_equal(spec->request.cpu, PLACE_CPU_WHEN_IDLE);
+	assert_int_equal(records.tasks[0].attempts[0].oom_requested_bytes, 1234567890123);
 	assert_int_equal(records.tasks[0].n_after, 2);
 	assert_true(records.tasks[0].after[1].is_batch);
 	assert_memory_equal(spec->request.wishes, &WISHES, sizeof WISHES);

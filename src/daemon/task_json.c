@@ -274,15 +274,14 @@ static void set_seconds(json_t *json, const char *name, double seconds)
 	(void)json_object_set_new(json, name, jsonx_real_if(seconds >= 0, seconds, 3));
 }
 
-/* {"retry": 2, "cpu": 1}: rungs that helped nobody are left out. */
+/* {"retry": 2, "bigger-gpu": 0, ...} */
 static json_t *recovered_to_json(const struct sched_summary *summary)
 {
 	json_t *json = json_object();
 
-	for (unsigned i = 0; i < SCHED_RUNG_COUNT; i++)
-		if (summary->recovered_by[i] > 0)
-			(void)json_object_set_new(json, sched_rung_name((enum sched_rung_type)i),
-						  jsonx_u64(summary->recovered_by[i]));
+	for (unsigned i = 0; i < SCHED_RUNG_FAIL; i++)
+		(void)json_object_set_new(json, sched_rung_name((enum sched_rung_type)i),
+					  jsonx_u64(summary->recovered_by[i]));
 	return json;
 }
 

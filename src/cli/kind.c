@@ -109,6 +109,7 @@ static void shape_add(const struct shape *shape, const json_t *command, size_t f
 		      struct text *kind)
 {
 	const char *value = NULL, *slash;
+	size_t len;
 
 	for (size_t i = first; i < json_array_size(command); i++) {
 		const char *word = json_string_value(json_array_get(command, i));
@@ -123,10 +124,16 @@ static void shape_add(const struct shape *shape, const json_t *command, size_t f
 	if (!value || strpbrk(value, "{}"))
 		return;
 	/* A model's folder may be anywhere. */
-	slash = strrchr(value, '/');
-	value = slash && slash[1] ? slash + 1 : value;
+	len = strlen(value);
+	while (len > 1 && value[len - 1] == '/')
+		len--;
+	slash = memrchr(value, '/', len > 0 ? len - 1 : 0);
+	if (slash) {
+		len -= (size_t)(slash + 1 - value);
+		value = slash + 1;
+	}
 	text_printf(kind, " %s%s%.*s", shape->label, *value ? "=" : "",
-		    (int)cut_length(value, VALUE_BYTES_MAX), value);
+		    (int)cut_length(value, MIN_OF(len, (size_t)VALUE_BYTES_MAX)), value);
 }
 
 static bool is_starter(const char *program)

@@ -12,7 +12,8 @@
 #include <string.h>
 
 /* A request above what is needed by a half and by this is a waste worth a word. */
-#define WASTE_MIN GIB
+#define WASTE_MIN   GIB
+#define WARNING_MAX 256
 /* Of one batch. */
 #define WARNED_KINDS_MAX 256
 /* The newest of all users' tasks, in which those of one are looked for. */
@@ -76,7 +77,8 @@ static void need_join(struct estimates_need *to, const struct estimates_need *fr
 	to->ram_bytes = MAX_OF(to->ram_bytes, smaller.ram_bytes);
 }
 
-struct estimates_need profiles_need(const struct daemon *daemon, const char *kind)
+/* What the next task of this kind needs, on whichever GPU of the machine it lands. */
+static struct estimates_need need_here(const struct daemon *daemon, const char *kind)
 {
 	const struct estimates *estimates = sched_estimates(daemon->sched);
 	const struct gpu_list *gpus = gpu_sampler_list(daemon->sampler);
@@ -103,8 +105,10 @@ static void add_measured(const struct estimates_need *need, struct text *text)
 			    SIZE_TEXT(need->oom_vram_bytes));
 }
 
-bool profiles_check(const struct estimates_need *need, const struct place_request *request,
-		    char text[PROFILES_WARNING_MAX])
+/* Is what it asks for wrong, by what was measured? "says 12 GiB; 14 runs peaked at 6.1 GiB (p95): 7
+ * GiB would do"; false: it is not, or nothing is known. */
+static bool request_check(const struct estimates_need *need, const struct place_request *request,
+			  char text[WARNING_MAX])
 {
 	uint64_t said = request->vram_bytes, wanted = need->vram_bytes;
 	bool small = (need->proven && said < need->p95_vram_bytes) || said < need->oom_vram_bytes;
@@ -114,8 +118,8 @@ bool profiles_check(const struct estimates_need *need, const struct place_reques
 	if (said == 0 || wanted == 0 || request->cpu == PLACE_CPU_ONLY || (!small && !waste))
 		return false;
 	add_measured(need, &measured);
-	(void)snprintf(text, PROFILES_WARNING_MAX, "says %s; %s: %s %s", SIZE_TEXT(said),
-		       measured.data, SIZE_TEXT(wanted), small ? "is needed" : "would do");
+	(void)snprintf(text, WARNING_MAX, "says %s; %s: %s %s", SIZE_TEXT(said), measured.data,
+		       SIZE_TEXT(wanted), small ? "is needed" : "would do");
 	return true;
 }
 
@@ -125,7 +129,7 @@ struct warned_kind {
 	const char *kind;
 	struct estimates_need need;
 	unsigned tasks;
-	char text[PROFILES_WARNING_MAX]; /* of the first */
+	char text[WARNING_MAX]; /* of the first */
 };
 
 struct warned {
@@ -144,16 +148,16 @@ static struct warned_kind *warned_find(struct warned *warned, const char *kind)
 		return NULL;
 	ARRAY_GROW(warned->kinds, warned->n, warned->room);
 	warned->kinds[warned->n] =
-	    (struct warned_kind){.kind = kind, .need = profiles_need(warned->daemon, kind)};
+	    (struct warned_kind){.kind = kind, .need = need_here(warned->daemon, kind)};
 	return &warned->kinds[warned->n++];
 }
 
 static void warned_add(struct warned *warned, const struct sched_task *task)
 {
-	char text[PROFILES_WARNING_MAX];
+	char text[WARNING_MAX];
 	struct warned_kind *kind = task->spec.kind[0] ? warned_find(warned, task->spec.kind) : NULL;
 
-	if (!kind || !profiles_check(&kind->need, &task->spec.request, text))
+	if (!kind || !request_check(&kind->need, &task->spec.request, text))
 		return;
 	if (kind->tasks++ == 0)
 		memcpy(kind->text, text, sizeof text);
@@ -277,7 +281,7 @@ static void set_default(json_t *json, const struct estimates_need *need)
 static json_t *profile_to_json(const struct daemon *daemon, const struct estimates_row *rows,
 			       size_t n, bool all)
 {
-	struct estimates_need need = profiles_need(daemon, rows[0].kind);
+	struct estimates_need need = need_here(daemon, rows[0].kind);
 	json_t *json = json_object(), *models = json_array();
 	int64_t first = 0, last = 0;
 	uint64_t runs = 0;

@@ -23,15 +23,6 @@ void handle_profile(void *data, struct api_request *request);
 void handle_profile_forget(void *data, struct api_request *request);
 void handle_profiles_forget(void *data, struct api_request *request);
 
-/* What the next task of this kind needs, on whichever GPU of the machine it lands. */
-struct estimates_need profiles_need(const struct daemon *daemon, const char *kind);
-
-/* Is what it asks for wrong, by what was measured? In words: "says 12 GiB; 14 runs peaked at 6.1
- * GiB (p95): 7 GiB would do"; false: it is not, or nothing is known. */
-#define PROFILES_WARNING_MAX 256
-bool profiles_check(const struct estimates_need *need, const struct place_request *request,
-		    char text[PROFILES_WARNING_MAX]);
-
 /* [{"kind", "tasks", "text"}]: of a task, or of the tasks of a batch that are in memory, one for
  * each kind, of which `tasks` say what is wrong. No batch, no task: []. */
 #define PROFILES_WARNINGS_MAX 20

@@ -12,6 +12,7 @@ static const struct api_route ROUTES[] = {
     {"POST", "/v1/tasks", API_ROLE_OPERATE, API_OPEN, NULL, 100, NULL},
     {"GET", "/v1/tasks/{id}", API_ROLE_VIEW, API_OPEN, NULL, 0, NULL},
     {"GET", "/v1/tasks/{id}/log", API_ROLE_VIEW, API_OPEN, NULL, 0, NULL},
+    {"DELETE", "/v1/kinds/{name}", API_ROLE_ADMIN, API_OPEN, NULL, 0, NULL},
 };
 
 static void test_find(void **state)
@@ -36,6 +37,12 @@ static void test_find(void **state)
 	    {"GET", "/v1/tasks/111111111111111111111111111111", -ENOENT, 0, 0},
 	    {"GET", "/v1/tasks/17/logs", -ENOENT, 0, 0},
 	    {"GET", "/v1/tasks/17/log/x", -ENOENT, 0, 0},
+	    {"DELETE", "/v1/kinds/a", 0, 4, 0},
+	    {"DELETE", "/v1/kinds/a b/c{}/../", 0, 4, 0},
+	    {"GET", "/v1/kinds/a", -ENOTSUP, 0, 0},
+	    {"DELETE", "/v1/kinds/", -ENOENT, 0, 0},
+	    {"DELETE", "/v1/kinds", -ENOENT, 0, 0},
+	    {"DELETE", "/v1/kindsa", -ENOENT, 0, 0},
 	    {"GET", "/v1", -ENOENT, 0, 0},
 	    {"GET", "", -ENOENT, 0, 0},
 	    {"GET", "v1/tasks", -ENOENT, 0, 0},

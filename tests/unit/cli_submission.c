@@ -115,7 +115,7 @@ static void test_kinds(void **state)
 	    {PARSE("python3", "-m", "whisper", "-m", "small", "x.wav"), "whisper model=small"},
 	    {PARSE("python3", "train.py", "--lr", "1e-3", "--seed=7", "data/x.csv"), "train.py"},
 	    {PARSE("python3", "train.py", "--batch_size", "8", "--Model-Path", "/m/llama/"),
-	     "train.py model=/m/llama/ batch=8"},
+	     "train.py model=llama batch=8"},
 	    {PARSE("python3", "train.py", "--model-path", "/m/llama", "-b", "8"),
 	     "train.py model=llama batch=8"},
 	    {PARSE("./x", "--batch-size", "{batch_size}", "--", "--model", "no"), "x"},

@@ -3,6 +3,7 @@
 PLIMSOLL_OVERRUN_ROUNDS=50 plays more of the pairs (`make soak` does).
 """
 
+import datetime
 import os
 import random
 
@@ -13,6 +14,10 @@ from conftest import wait_until
 GIB = 1 << 30
 ROUNDS = int(os.environ.get("PLIMSOLL_OVERRUN_ROUNDS", "5"))
 AT_ONCE = 5
+
+
+def timestamp(text):
+    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
 
 
 def attempt(daemon, task):
@@ -77,3 +82,27 @@ def test_what_its_owner_wants(two_gpus, how):
     else:
         assert ended["attempts"][0]["outcome"] == "oom"
         assert 3 * GIB < ended["attempts"][0]["peak_vram_bytes"] <= 4 * GIB
+
+
+def test_kinds_never_measured_do_not_start_in_a_crowd(two_gpus):
+    """Four that would fit at once by their word: two run, the others when what those use has settled."""
+    daemon = Daemon(two_gpus)
+    tasks = [
+        daemon.task(SIMTASK, "--vram", "2G", "--seconds", "6", "--util", "5", kind="new", request={"vram_bytes": 2 * GIB, "pin": "0"})
+        for _ in range(4)
+    ]
+    wait_until(lambda: attempt(daemon, tasks[1]), what="the second")
+    assert "of kinds never measured" in str(daemon.get(f"/v1/tasks/{tasks[3]}/why"))
+    ended = [daemon.wait(task)["attempts"] for task in tasks]
+    started = [timestamp(one[0]["started_at"]) for one in ended]
+    first_end = min(timestamp(one[0]["ended_at"]) for one in ended)
+    assert all(len(one) == 1 for one in ended)
+    assert started[1] - started[0] < 1 <= started[2] - started[0] + 0.1
+    assert max(started) < first_end, "they wait until it has settled, not until it has ended"
+    # From now on the kind is known.
+    crowd = [
+        daemon.task(SIMTASK, "--vram", "2G", "--seconds", "2", "--util", "5", kind="new", request={"vram_bytes": 2 * GIB, "pin": "0"})
+        for _ in range(4)
+    ]
+    again = [timestamp(daemon.wait(task)["attempts"][0]["started_at"]) for task in crowd]
+    assert max(again) - min(again) < 1

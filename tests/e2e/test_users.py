@@ -581,7 +581,9 @@ def test_the_units_are_right(sandbox):
         unit = sandbox.dir / kind / "plimsoll.service"
         unit.write_text(re.sub(r"ExecStart=\S+", f"ExecStart={BUILD}/plimsoll", text))
         done = sandbox.run("systemd-analyze", *bus, "verify", "--man=no", unit, check=0)
-        assert "plimsoll" not in done.stderr, done.stderr
+        # Known from systemd 254 on; before that it is passed over, with this warning.
+        said = [line for line in done.stderr.splitlines() if "Unknown key 'DelegateSubgroup'" not in line]
+        assert not any("plimsoll" in line for line in said), done.stderr
 
 
 def test_a_service_manager_is_told_when_it_is_ready(sandbox):

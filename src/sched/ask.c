@@ -220,7 +220,10 @@ void ask_now(struct asker *asker, const struct task_node *t, struct ask *ret_ask
 	}
 	need = need_of(asker, t);
 	ask_vram(asker, t, need, &ask);
-	ask.request.unproven = t->pub.spec.kind[0] && !need->proven;
+	/* A share is no guess of what it needs but what it is to get; and workers may wait for each
+	 * other before they take anything. */
+	ask.request.unproven = t->pub.spec.kind[0] && !need->proven && said->fraction_milli == 0 &&
+			       t->pub.spec.workers == 0;
 	if (may_do_without(said)) {
 		ask.on_cpu = without_gpu(&ask.request);
 		ask.may_cpu = said->cpu == PLACE_CPU_WHEN_IDLE;

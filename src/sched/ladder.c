@@ -49,7 +49,9 @@ static uint64_t more_by(uint64_t bytes, unsigned percent)
 	return saturate_add(bytes, bytes / 100 * percent);
 }
 
-uint64_t ladder_needed(const struct ladder_fall *fall)
+/* The VRAM it takes by how it fell: what it had and what it asked for then, with a margin, and more
+ * than it was granted; 0 = nothing is known. */
+static uint64_t needed_by(const struct ladder_fall *fall)
 {
 	uint64_t had = fall->used_bytes ? fall->used_bytes : fall->granted_bytes, needed;
 
@@ -72,7 +74,7 @@ static bool is_of_host(const struct step *step)
 /* A larger request for whatever GPU comes next, as far as any can give it. */
 static void request_raise(const struct step *step)
 {
-	uint64_t needed = ladder_needed(step->fall), most = step->fall->most_bytes;
+	uint64_t needed = needed_by(step->fall), most = step->fall->most_bytes;
 
 	if (most > 0)
 		needed = MIN_OF(needed, most);
@@ -104,7 +106,7 @@ static bool take_retry(const struct step *step)
 		return take_retry_ram(step);
 	if (fall->on_cpu)
 		return pass(step, "it had no GPU");
-	if (ladder_needed(fall) == 0)
+	if (needed_by(fall) == 0)
 		return pass(step, "how much it had is not known");
 	if (fall->most_bytes > 0 && fall->granted_bytes >= fall->most_bytes)
 		return pass(step, "it was granted the most there is");

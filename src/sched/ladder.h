@@ -34,10 +34,6 @@ size_t ladder_rungs(const struct sched_spec *spec, struct sched_rung rungs[SCHED
 bool ladder_climb(const struct sched_spec *spec, struct sched_ladder *ladder,
 		  const struct ladder_fall *fall, char text[LADDER_TEXT_MAX]);
 
-/* The VRAM it takes by how it fell: what it had and what it asked for then, with a margin, and more
- * than it was granted; 0 = nothing is known. */
-uint64_t ladder_needed(const struct ladder_fall *fall);
-
 /* What the rung it stands on makes of the attempt that starts, in words: "retry: 15.6 GiB instead
  * of 6 GiB"; `last` is the attempt it fell from (NULL: not known). The caller frees; NULL on the
  * ground. */

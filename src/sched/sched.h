@@ -328,7 +328,7 @@ const struct sched_task *sched_first_active(const struct sched *sched);
 const struct sched_task *sched_next_active(const struct sched_task *task);
 const unsigned *sched_counts(const struct sched *sched); /* [SCHED_STATE_COUNT], all in memory */
 
-/* What it asks for now, by what it said, its ladder and what was learned of its kind; of one that
+/* What it asks for at this moment, by what it said, its ladder and what was learned of its kind; of one that
  * runs, what it was granted. Before the first GPU list as it said. */
 struct sched_ask {
 	struct place_request request; /* its texts are the task's */

@@ -322,51 +322,6 @@ size_t waiting_before(const struct sched *sched, const struct task_node *t,
 int waiting_level(const struct sched *sched, const struct task_node *t, int64_t now_ms);
 void lanes_destroy(struct sched *sched, struct lane **lanes);
 
-/* users.c: shares and limits. */
-struct user_node *user_get(struct sched *sched, uid_t uid);
-void users_weigh(struct sched *sched, int64_t now_ms); /* offsets, as of now */
-bool users_compete(const struct sched *sched);         /* two or more have something waiting */
-void users_configure(struct sched *sched);
-void users_forget(struct sched *sched);
-/* Those with limits, for the placer; the caller frees the array. */
-struct place_user *users_limited(const struct sched *sched, size_t *ret_n);
-void users_destroy(struct sched *sched);
-void users_clock_moved(struct sched *sched, int64_t by);
-void users_clock_clamp(struct sched *sched, int64_t now_ms); /* nothing is of later */
-/* Of a task that comes to or leaves its GPUs: `by` is 1 or -1. */
-void user_run(struct sched *sched, struct task_node *t, int by, int64_t now_ms);
-void users_weigh_runs(struct sched *sched, int64_t now_ms); /* sizes of GPUs got known */
-/* Which limit of his keeps a task from starting now; and how it is said. */
-enum user_limit { USER_FREE, USER_RUNNING, USER_GPUS, USER_VRAM };
-/* The VRAM it may take at most, on all its GPUs together, wherever it lands. */
-uint64_t request_vram_most(const struct sched *sched, const struct place_request *request);
-enum user_limit user_limit_met(const struct sched *sched, const struct user_node *user,
-			       const struct place_request *request);
-int user_check(const struct sched *sched, const struct user_node *user,
-	       const struct place_request *request, size_t n, struct error *err);
-
-/* after.c: what waits for what. */
-int after_check(const struct sched *sched, const struct sched_after *after, struct error *err);
-/* What is still to come of spec.after goes into pub.after. False: it can never come. */
-bool after_begin(struct sched *sched, struct task_node *t, bool again, char *ret_why, size_t size);
-/* Watch what pub.after holds, at the next after_settle(). */
-void after_link(struct sched *sched, struct task_node *t);
-void after_unlink(struct sched *sched, struct task_node *t); /* it waits for nothing any more */
-void after_task_ended(struct sched *sched, struct task_node *t);
-void after_batch_ended(struct sched *sched, struct batch_node *b);
-/* Tell those who wait for what has ended. No recursion, however long the chain. */
-void after_settle(struct sched *sched, int64_t now_ms);
-void after_forget_task(struct sched *sched, struct task_node *t); /* it goes away */
-void after_forget_batch(struct sched *sched, struct batch_node *b);
-void after_reason(const struct sched *sched, const struct task_node *t, char *buf, size_t size);
-void after_finish(struct sched *sched);
-
-/* limits.c: of time. */
-void limits_signal(struct sched *sched, struct task_node *t, int64_t now_ms);
-int64_t limits_deadline(const struct task_node *t); /* 0 = none */
-/* An error that is the end of its time becomes a timeout; the text says which. */
-bool limits_judge(const struct task_node *t, const struct sched_end *end, char *text, size_t size);
-
 /* clock.c: every call that is given a time says so, before it uses it. */
 void time_seen(struct sched *sched, int64_t now_ms);
 
@@ -402,22 +357,9 @@ void action_add(struct sched *sched, enum sched_action_type type, const struct t
 /* events.c: one move of the table with its effects. -EALREADY when it is not in the table. */
 int task_move(struct sched *sched, struct task_node *t, enum sched_event event, int64_t now_ms);
 
-/* loss.c: was it the GPU? */
-bool loss_seen(const struct task_node *t, const struct sched_end *end);
-/* Keep the end until a sample can tell. False: there is nothing to wait for. */
-bool loss_await(struct sched *sched, struct task_node *t, const struct sched_end *end,
-		int64_t now_ms);
-/* Judge the ends that have waited long enough. */
-void loss_judge(struct sched *sched, int64_t now_ms);
-
 /* events.c: the end, judged now. */
 int end_apply(struct sched *sched, struct task_node *t, const struct sched_end *end,
 	      int64_t now_ms);
-
-/* climb.c: it ran out of memory: onto the next rung that can help, said in words of at most
- * LADDER_TEXT_MAX bytes. False: there is none. */
-bool climb(struct sched *sched, struct task_node *t, const struct sched_end *end,
-	   enum sched_outcome outcome, char *said);
 
 /* batch.c */
 void batch_task_ended(struct sched *sched, struct task_node *t, int64_t now_ms);
@@ -444,3 +386,8 @@ static inline void sched_touch(struct sched *sched)
 	sched->dirty = true;
 	sched->view.valid = false;
 }
+
+/* The parts of this header that are files of their own. */
+#include "sched/after_priv.h"
+#include "sched/ends_priv.h"
+#include "sched/users_priv.h"

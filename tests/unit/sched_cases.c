@@ -160,43 +160,6 @@ static void opt_pin(struct story *s, struct asked *a, char *value)
 	a->spec.request.pin_uuid = gpu_name(number(s, value));
 }
 
-static void opt_gpus(struct story *s, struct asked *a, char *value)
-{
-	a->spec.request.gpus = number(s, value);
-}
-
-static void opt_exclusive(struct story *s, struct asked *a, char *value)
-{
-	(void)s, (void)value;
-	a->spec.request.exclusive = true;
-}
-
-static void opt_retries(struct story *s, struct asked *a, char *value)
-{
-	a->spec.retries = number(s, value);
-}
-
-static void opt_delay(struct story *s, struct asked *a, char *value)
-{
-	a->spec.retry_delay_ms = duration_of(s, value);
-}
-
-static void opt_held(struct story *s, struct asked *a, char *value)
-{
-	(void)s, (void)value;
-	a->spec.held = true;
-}
-
-static void opt_threads(struct story *s, struct asked *a, char *value)
-{
-	a->spec.request.threads = number(s, value);
-}
-
-static void opt_max(struct story *s, struct asked *a, char *value)
-{
-	a->spec.request.max_per_gpu = number(s, value);
-}
-
 static void opt_policy(struct story *s, struct asked *a, char *value)
 {
 	struct error err = {};
@@ -213,24 +176,9 @@ static void opt_on(struct story *s, struct asked *a, char *value)
 		STORY_FAIL(s, "%s", err.text);
 }
 
-static void opt_soft(struct story *s, struct asked *a, char *value)
-{
-	a->spec.soft_limit_ms = duration_of(s, value);
-}
-
-static void opt_hard(struct story *s, struct asked *a, char *value)
-{
-	a->spec.hard_limit_ms = duration_of(s, value);
-}
-
 static void opt_at(struct story *s, struct asked *a, char *value)
 {
 	a->spec.not_before_ms = s->now + duration_of(s, value);
-}
-
-static void opt_user(struct story *s, struct asked *a, char *value)
-{
-	a->spec.uid = (uid_t)number(s, value);
 }
 
 static void opt_stagger(struct story *s, struct asked *a, char *value)
@@ -257,16 +205,8 @@ static void opt_kind(struct story *s, struct asked *a, char *value)
 
 static void opt_cpu(struct story *s, struct asked *a, char *value)
 {
-	a->spec.request.cpu = strcmp(value, "fallback") == 0    ? PLACE_CPU_FALLBACK
-			      : strcmp(value, "when-idle") == 0 ? PLACE_CPU_WHEN_IDLE
-								: PLACE_CPU_NEVER;
-	if (a->spec.request.cpu == PLACE_CPU_NEVER)
+	if (place_cpu_mode_parse(value, &a->spec.request.cpu, NULL) < 0)
 		STORY_FAIL(s, "unknown mode %s", value);
-}
-
-static void opt_batch_size(struct story *s, struct asked *a, char *value)
-{
-	a->spec.batch_size = number(s, value);
 }
 
 static void opt_default(struct story *s, struct asked *a, char *value)
@@ -275,12 +215,6 @@ static void opt_default(struct story *s, struct asked *a, char *value)
 
 	if (size_parse(value, &a->spec.vram_default_bytes, &err) < 0)
 		STORY_FAIL(s, "%s", err.text);
-}
-
-static void opt_lock(struct story *s, struct asked *a, char *value)
-{
-	(void)s, (void)value;
-	a->spec.request.start_lock = true;
 }
 
 /* a,b,@batch; an unknown name becomes an id that is not there. */
@@ -307,24 +241,64 @@ static void opt_when(struct story *s, struct asked *a, char *value)
 		STORY_FAIL(s, "%s", err.text);
 }
 
-static void opt_any(struct story *s, struct asked *a, char *value)
+/* Those that are a number, a duration, or are there or not. */
+static const struct {
+	const char *name;
+	size_t at;
+	enum { NUMBER, SPAN, FLAG } type;
+} plain[] = {
+#define PLAIN(name, member, type)                          \
+	{                                                  \
+		name, offsetof(struct asked, member), type \
+	}
+    PLAIN("gpus", spec.request.gpus, NUMBER),
+    PLAIN("retries", spec.retries, NUMBER),
+    PLAIN("threads", spec.request.threads, NUMBER),
+    PLAIN("max", spec.request.max_per_gpu, NUMBER),
+    PLAIN("user", spec.uid, NUMBER),
+    PLAIN("batch-size", spec.batch_size, NUMBER),
+    PLAIN("exclusive", spec.request.exclusive, FLAG),
+    PLAIN("held", spec.held, FLAG),
+    PLAIN("lock", spec.request.start_lock, FLAG),
+    PLAIN("delay", spec.retry_delay_ms, SPAN),
+    PLAIN("soft", spec.soft_limit_ms, SPAN),
+    PLAIN("hard", spec.hard_limit_ms, SPAN),
+    PLAIN("any", after.any, FLAG),
+};
+
+static bool plain_set(struct story *s, struct asked *a, const char *key, const char *value)
 {
-	(void)s, (void)value;
-	a->after.any = true;
+	for (size_t i = 0; i < ARRAY_LEN(plain); i++) {
+		void *to = (char *)a + plain[i].at;
+
+		if (strcmp(plain[i].name, key) != 0)
+			continue;
+		if (plain[i].type == FLAG)
+			*(bool *)to = true;
+		else if (plain[i].type == SPAN)
+			*(int64_t *)to = duration_of(s, value);
+		else
+			*(unsigned *)to = number(s, value);
+		return true;
+	}
+	return false;
 }
 
 static const struct {
 	const char *name;
 	void (*set)(struct story *s, struct asked *a, char *value);
 } options[] = {
-    {"priority", opt_priority},   {"pin", opt_pin},         {"gpus", opt_gpus},
-    {"exclusive", opt_exclusive}, {"retries", opt_retries}, {"delay", opt_delay},
-    {"held", opt_held},           {"threads", opt_threads}, {"max", opt_max},
-    {"policy", opt_policy},       {"on", opt_on},           {"soft", opt_soft},
-    {"hard", opt_hard},           {"at", opt_at},           {"user", opt_user},
-    {"stagger", opt_stagger},     {"lock", opt_lock},       {"after", opt_after},
-    {"when", opt_when},           {"any", opt_any},         {"oom", opt_oom},
-    {"kind", opt_kind},           {"cpu", opt_cpu},         {"batch-size", opt_batch_size},
+    {"priority", opt_priority},
+    {"pin", opt_pin},
+    {"policy", opt_policy},
+    {"on", opt_on},
+    {"at", opt_at},
+    {"stagger", opt_stagger},
+    {"after", opt_after},
+    {"when", opt_when},
+    {"oom", opt_oom},
+    {"kind", opt_kind},
+    {"cpu", opt_cpu},
     {"default", opt_default},
 };
 
@@ -335,6 +309,8 @@ static void option_set(struct story *s, struct asked *a, char *key)
 
 	if (value)
 		*value++ = '\0';
+	if (plain_set(s, a, key, value ? value : empty))
+		return;
 	for (size_t i = 0; i < ARRAY_LEN(options); i++) {
 		if (strcmp(options[i].name, key) == 0) {
 			options[i].set(s, a, value ? value : empty);
@@ -646,40 +622,21 @@ static void cmd_use(struct story *s)
 		STORY_FAIL(s, "%s is not there", word(s, 1));
 }
 
-/* What the last attempt stands on and was granted, as people read it. */
-static const struct sched_attempt *attempt_at(struct story *s)
+/* rung|granted|batch-size TASK WORDS: of its last attempt, as people read it */
+static void cmd_attempt(struct story *s)
 {
-	const struct sched_attempt *a =
-	    sched_task_attempt(sched_find(s->sched, id_at(s, 1, false)));
+	const struct sched_task *task = sched_find(s->sched, id_at(s, 1, false));
+	const struct sched_attempt *a = sched_task_attempt(task);
+	const char *what = word(s, 0), *is = a->rung ? a->rung : "none";
+	char number_text[16];
 
-	if (!a)
-		STORY_FAIL(s, "%s was never started", word(s, 1));
-	return a;
-}
-
-static void cmd_rung(struct story *s)
-{
-	const struct sched_attempt *a = attempt_at(s);
-	const char *words = s->rest;
-
-	if (strcmp(a->rung ? a->rung : "none", words) != 0)
-		STORY_FAIL(s, "%s stands on '%s'", word(s, 1), a->rung ? a->rung : "none");
-}
-
-static void cmd_granted(struct story *s)
-{
-	const struct sched_attempt *a = attempt_at(s);
-	const char *words = s->rest;
-	const char *is = a->n_gpus > 0 ? SIZE_TEXT(a->gpus[0].vram_bytes) : "cpu";
-
-	if (strcmp(is, words) != 0)
-		STORY_FAIL(s, "%s was granted %s", word(s, 1), is);
-}
-
-static void cmd_batch_size(struct story *s)
-{
-	if (attempt_at(s)->batch_size != number(s, word(s, 2)))
-		STORY_FAIL(s, "%s has %u", word(s, 1), attempt_at(s)->batch_size);
+	if (strcmp(what, "granted") == 0)
+		is = a->n_gpus > 0 ? SIZE_TEXT(a->gpus[0].vram_bytes) : "cpu";
+	(void)snprintf(number_text, sizeof number_text, "%u", a->batch_size);
+	if (strcmp(what, "batch-size") == 0)
+		is = number_text;
+	if (strcmp(is, s->rest) != 0)
+		STORY_FAIL(s, "%s of %s is '%s'", what, word(s, 1), is);
 }
 
 static void cmd_asks(struct story *s)
@@ -853,9 +810,9 @@ static const struct {
     {"drain", cmd_drain},
     {"use", cmd_use},
     {"crash", cmd_crash},
-    {"rung", cmd_rung},
-    {"granted", cmd_granted},
-    {"batch-size", cmd_batch_size},
+    {"rung", cmd_attempt},
+    {"granted", cmd_attempt},
+    {"batch-size", cmd_attempt},
     {"asks", cmd_asks},
     {"host", cmd_host},
     {"deadline", cmd_deadline},

@@ -533,30 +533,6 @@ static int64_t rank_of(const struct world *w, const struct sched_task *t)
 	return t->queued_at_ms - t->spec.priority * (ageing < 0 ? (int64_t)1 << 40 : ageing);
 }
 
-static bool same_text(const char *a, const char *b)
-{
-	return a == b || (a && b && strcmp(a, b) == 0);
-}
-
-/* Would the placer not tell them apart but by their order? */
-static bool alike(struct world *w, const struct sched_task *a, const struct sched_task *b)
-{
-	struct sched_ask of_a, of_b;
-	const struct place_request *x = &of_a.request, *y = &of_b.request;
-
-	sched_ask(w->sched, a, &of_a);
-	sched_ask(w->sched, b, &of_b);
-
-	return a->spec.uid == b->spec.uid && a->batch == b->batch &&
-	       a->spec.policy == b->spec.policy && a->spec.policy != PLACE_AUTO &&
-	       a->spec.hard_limit_ms == b->spec.hard_limit_ms && x->gpus == y->gpus &&
-	       x->vram_bytes == y->vram_bytes && x->cpu == y->cpu && x->exclusive == y->exclusive &&
-	       x->threads == y->threads && x->max_per_gpu == y->max_per_gpu &&
-	       x->start_lock == y->start_lock && x->line_above_bytes == y->line_above_bytes &&
-	       a->spec.request.cpu == b->spec.request.cpu && x->stagger_ms == y->stagger_ms &&
-	       strcmp(a->spec.kind, b->spec.kind) == 0 && same_text(x->pin_uuid, y->pin_uuid);
-}
-
 /* Nobody who is alike and comes first was passed by. */
 static void check_order(struct world *w, const struct sched_task *started)
 {
@@ -571,24 +547,6 @@ static void check_order(struct world *w, const struct sched_task *started)
 		other = rank_of(w, t);
 		assert_true(other > rank || (other == rank && t->id > started->id));
 	}
-}
-
-/* Each rung as often as it may be stood on, and what it made of the attempt is said. */
-static void check_ladder(const struct sched_task *t)
-{
-	struct sched_rung rungs[SCHED_RUNGS_MAX];
-	size_t n =
-	    t->spec.on_oom ? t->spec.n_on_oom : sched_rungs_default(t->spec.request.cpu, rungs);
-	unsigned most = 0;
-
-	if (t->spec.on_oom)
-		memcpy(rungs, t->spec.on_oom, n * sizeof *rungs);
-	assert_true(t->ladder->rung < n);
-	assert_true(t->ladder->times <= rungs[t->ladder->rung].times);
-	for (size_t i = 0; i <= t->ladder->rung; i++)
-		most += rungs[i].times;
-	assert_true(t->ladder->climbs <= most);
-	assert_int_equal(t->ladder->climbs > 0, sched_task_attempt(t)->rung != NULL);
 }
 
 static void check_start(struct world *w, const struct sched_action *action)

@@ -66,3 +66,7 @@ void check_reasons(struct world *w);
 /* Nothing is granted twice; what just started on a GPU keeps within its load line. */
 void check_gpus(struct world *w, const bool *started_on);
 void check_batches(struct world *w);
+/* Would the placer not tell them apart but by their order? */
+bool alike(struct world *w, const struct sched_task *a, const struct sched_task *b);
+/* Each rung as often as it may be stood on, and what it made of the attempt is said. */
+void check_ladder(const struct sched_task *t);

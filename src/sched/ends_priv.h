@@ -1,0 +1,24 @@
+/* What an end is made of: limits of time, lost GPUs, the ladder. A part of sched_priv.h, which
+ * includes it last. */
+#pragma once
+
+#include "sched/sched_priv.h"
+
+/* limits.c: of time. */
+void limits_signal(struct sched *sched, struct task_node *t, int64_t now_ms);
+int64_t limits_deadline(const struct task_node *t); /* 0 = none */
+/* An error that is the end of its time becomes a timeout; the text says which. */
+bool limits_judge(const struct task_node *t, const struct sched_end *end, char *text, size_t size);
+
+/* loss.c: was it the GPU? */
+bool loss_seen(const struct task_node *t, const struct sched_end *end);
+/* Keep the end until a sample can tell. False: there is nothing to wait for. */
+bool loss_await(struct sched *sched, struct task_node *t, const struct sched_end *end,
+		int64_t now_ms);
+/* Judge the ends that have waited long enough. */
+void loss_judge(struct sched *sched, int64_t now_ms);
+
+/* climb.c: it ran out of memory: onto the next rung that can help, said in words of at most
+ * LADDER_TEXT_MAX bytes. False: there is none. */
+bool climb(struct sched *sched, struct task_node *t, const struct sched_end *end,
+	   enum sched_outcome outcome, char *said);

@@ -622,19 +622,17 @@ static void cmd_use(struct story *s)
 		STORY_FAIL(s, "%s is not there", word(s, 1));
 }
 
-/* rung|granted|batch-size TASK WORDS: of its last attempt, as people read it */
 static void cmd_attempt(struct story *s)
 {
 	const struct sched_task *task = sched_find(s->sched, id_at(s, 1, false));
 	const struct sched_attempt *a = sched_task_attempt(task);
 	const char *what = word(s, 0), *is = a->rung ? a->rung : "none";
-	char number_text[16];
+	char text[SIZE_TEXT_MAX];
 
 	if (strcmp(what, "granted") == 0)
-		is = a->n_gpus > 0 ? SIZE_TEXT(a->gpus[0].vram_bytes) : "cpu";
-	(void)snprintf(number_text, sizeof number_text, "%u", a->batch_size);
-	if (strcmp(what, "batch-size") == 0)
-		is = number_text;
+		is = a->n_gpus > 0 ? size_format(text, a->gpus[0].vram_bytes) : "cpu";
+	if (strcmp(what, "batch-size") == 0 && snprintf(text, sizeof text, "%u", a->batch_size) > 0)
+		is = text;
 	if (strcmp(is, s->rest) != 0)
 		STORY_FAIL(s, "%s of %s is '%s'", what, word(s, 1), is);
 }

@@ -26,6 +26,7 @@ void outcome_classify(const struct oom_patterns *patterns, const struct supervis
 	    .exit_code = ended->exit_code,
 	    .signal = ended->how == SUPERVISOR_SIGNALED ? ended->signal : 0,
 	    .oom_kills = ended->oom_kills,
+	    .oom_kills_known = ended->has_oom_kills,
 	    .on_cpu = facts->on_cpu,
 	    .gpu_peak_bytes = facts->gpu_peak_bytes,
 	    .gpu_total_bytes = facts->gpu_total_bytes,

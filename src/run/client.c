@@ -305,6 +305,7 @@ static void event_ended(struct supervisor_client *client, const json_t *event)
 	    .cpu_seconds = jsonx_get_real(event, "cpu_seconds", 0),
 	    .stragglers = (unsigned)jsonx_get_u64(event, "stragglers", 0),
 	    .oom_kills = (unsigned)jsonx_get_u64(event, "oom_kills", 0),
+	    .has_oom_kills = jsonx_has(event, "oom_kills"),
 	};
 
 	if (jsonx_has(event, "exit_code"))

@@ -63,6 +63,7 @@ struct supervisor_ended {
 	    stragglers; /* processes of its session or cgroup that outlived it and were ended */
 	/* Kills by the kernel's out-of-memory killer, in the attempt's own cgroup where that is
 	 * counted, else in ours meanwhile: evidence for host-oom. */
+	bool has_oom_kills; /* somebody counted them */
 	unsigned oom_kills;
 };
 

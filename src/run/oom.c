@@ -32,6 +32,7 @@ static const unsigned steps[] = {
     OOM_BIT(OOM_KIND_HOST_SURE), OOM_BIT(OOM_KIND_GPU) | OOM_BIT(OOM_KIND_EITHER),
     OOM_BIT(OOM_KIND_HOST),      OOM_BIT(OOM_KIND_WEAK),
     OOM_BIT(OOM_KIND_SUSPECT),   OOM_BIT(OOM_KIND_HOST_SUSPECT),
+    OOM_BIT(OOM_KIND_PROBE),
 };
 
 struct piece {
@@ -148,7 +149,7 @@ static bool piece_matches(const struct tail *tail, const struct piece *piece,
 	if (first_end > wrapped || memcmp(tail->lower + at, pattern->text, pattern->first_len) != 0)
 		return false;
 	if (only_first)
-		return true;
+		return !pattern->at_end || first_end == end + 1;
 	/* What decides and names a size has one. */
 	if (pattern->has_size && pattern->kind != OOM_KIND_SIZE) {
 		uint64_t bytes;
@@ -164,7 +165,7 @@ static bool piece_matches(const struct tail *tail, const struct piece *piece,
 }
 
 struct found {
-	bool ignored, ignored_by_own, own, advice;
+	bool ignored, ignored_by_own, own, advice, probe;
 };
 
 static void piece_note(struct tail *tail, struct piece *piece, int i, struct found *found)
@@ -177,6 +178,7 @@ static void piece_note(struct tail *tail, struct piece *piece, int i, struct fou
 		found->ignored_by_own |= pattern->own;
 	}
 	found->advice |= pattern->kind == OOM_KIND_ADVICE;
+	found->probe |= pattern->kind == OOM_KIND_PROBE;
 	piece->recovered |= pattern->kind == OOM_KIND_RECOVERED;
 	piece->gpu_word |= pattern->kind == OOM_KIND_GPU_WORD;
 	for (size_t step = 0; step < ARRAY_LEN(steps); step++) {
@@ -213,9 +215,10 @@ static void piece_match(struct tail *tail, size_t p)
 	}
 	for (size_t step = 0; step < ARRAY_LEN(steps); step++) {
 		bool own = piece->match[step] >= 0 && patterns->items[piece->match[step]].own;
+		bool probe = found.probe && !(steps[step] & OOM_BIT(OOM_KIND_PROBE));
 
 		/* What the people of the machine say about a line counts before the rest. */
-		if (found.ignored_by_own || (found.own ? !own : found.ignored))
+		if (found.ignored_by_own || (found.own ? !own : found.ignored || probe))
 			piece->match[step] = -1;
 		else if (found.advice && !own && (steps[step] & OOM_BIT(OOM_KIND_WEAK)))
 			piece->match[step] = -1;
@@ -233,6 +236,20 @@ static bool gpu_was_full(const struct oom_evidence *evidence)
 {
 	return !evidence->on_cpu && (near(evidence->gpu_peak_bytes, evidence->gpu_total_bytes) ||
 				     near(evidence->own_peak_bytes, evidence->own_limit_bytes));
+}
+
+/*
+ * It aborted without a word: the GPU's memory was full, and not of what it held itself. TensorFlow,
+ * JAX and vLLM take three quarters and more of a GPU by design: that it was full says nothing about
+ * why such a program ended. (Nor does it for a segmentation fault: whoever gets no memory and looks
+ * at the error aborts, and who does not look is wrong in other ways, too.)
+ */
+static bool died_of_full_gpu(const struct oom_evidence *evidence)
+{
+	if (near(evidence->own_peak_bytes, evidence->own_limit_bytes))
+		return !evidence->on_cpu;
+	return gpu_was_full(evidence) &&
+	       evidence->own_peak_bytes < evidence->gpu_total_bytes / 4 * 3;
 }
 
 static bool speaks_of_gpu(const struct tail *tail)
@@ -258,7 +275,12 @@ static enum oom_outcome outcome_of(const struct tail *tail, const struct oom_evi
 		if (!full)
 			return OOM_ERROR;
 		gpu = *ret_gpu_full = true;
-	} else if (kind == OOM_KIND_HOST_SUSPECT && evidence->oom_kills == 0) {
+	} else if (kind == OOM_KIND_PROBE) {
+		if (evidence->on_cpu)
+			return OOM_ERROR;
+		gpu = true;
+	} else if (kind == OOM_KIND_HOST_SUSPECT && evidence->oom_kills_known &&
+		   evidence->oom_kills == 0) {
 		return OOM_ERROR;
 	}
 	return gpu ? OOM_GPU : OOM_HOST;
@@ -302,6 +324,9 @@ static bool step_decides(const struct tail *tail, const struct oom_evidence *evi
 		const struct oom_pattern *pattern = i < 0 ? NULL : &tail->patterns->items[i];
 		enum oom_outcome outcome;
 
+		/* A program that got over its probe wrote something behind it. */
+		if (!pattern && (steps[step] & OOM_BIT(OOM_KIND_PROBE)))
+			break;
 		if (!pattern)
 			continue;
 		outcome = outcome_of(tail, evidence, pattern->kind, &verdict->gpu_full);
@@ -362,9 +387,7 @@ void oom_classify(const struct oom_patterns *patterns, const struct oom_evidence
 		log_search(patterns, evidence, ret_verdict);
 	if (ret_verdict->outcome != OOM_ERROR)
 		return;
-	/* Died without a word, its GPU's memory full. */
-	if ((ended_by(evidence, SIGABRT) || ended_by(evidence, SIGSEGV)) &&
-	    gpu_was_full(evidence)) {
+	if (ended_by(evidence, SIGABRT) && died_of_full_gpu(evidence)) {
 		ret_verdict->outcome = OOM_GPU;
 		ret_verdict->gpu_full = true;
 	}

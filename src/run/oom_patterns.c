@@ -22,6 +22,7 @@ static const char *const kind_names[] = {
     [OOM_KIND_WEAK] = "weak",
     [OOM_KIND_SUSPECT] = "suspect",
     [OOM_KIND_HOST_SUSPECT] = "host-suspect",
+    [OOM_KIND_PROBE] = "probe",
     [OOM_KIND_IGNORE] = "ignore",
     [OOM_KIND_ADVICE] = "advice",
     [OOM_KIND_RECOVERED] = "recovered",
@@ -67,6 +68,18 @@ static char *text_compile(const char *text, bool *ret_has_size)
 	return compiled;
 }
 
+/* The end of a line is the blank behind it (oom.c writes one). */
+static bool text_end(char *compiled)
+{
+	static const char end[] = "{end}";
+	size_t len = strlen(compiled);
+
+	if (len < sizeof end - 1 || strcmp(compiled + len - (sizeof end - 1), end) != 0)
+		return false;
+	strcpy(compiled + len - (sizeof end - 1), " ");
+	return true;
+}
+
 /* What is wrong with it, or NULL. */
 static const char *pattern_fill(struct oom_pattern *pattern, const char *id, const char *kind,
 				const char *text)
@@ -76,9 +89,8 @@ static const char *pattern_fill(struct oom_pattern *pattern, const char *id, con
 	while (i < OOM_KIND_COUNT && strcmp(kind_names[i], kind) != 0)
 		i++;
 	if (i == OOM_KIND_COUNT)
-		return "is not host-sure, gpu, host, either, weak, suspect, host-suspect, ignore, "
-		       "advice, "
-		       "recovered, gpu-word or size";
+		return "is not host-sure, gpu, host, either, weak, suspect, host-suspect, probe, "
+		       "ignore, advice, recovered, gpu-word or size";
 	if (!text[0])
 		return "\"text\" is empty";
 	if (strlen(text) > TEXT_MAX)
@@ -87,9 +99,12 @@ static const char *pattern_fill(struct oom_pattern *pattern, const char *id, con
 		return "\"text\" holds control characters";
 	*pattern = (struct oom_pattern){.kind = (enum oom_kind)i, .next = -1};
 	pattern->text = text_compile(text, &pattern->has_size);
+	pattern->at_end = text_end(pattern->text);
 	pattern->first_len = strcspn(pattern->text, OOM_MARKS);
 	if (pattern->first_len < OOM_FIRST_MIN)
 		return "\"text\" does not begin with three characters that are no placeholder";
+	if (pattern->at_end && pattern->text[pattern->first_len] != '\0')
+		return "\"text\" has {end} behind a placeholder";
 	if (pattern->kind == OOM_KIND_SIZE && !pattern->has_size)
 		return "\"text\" has no {size} or {shape}";
 	pattern->id = mem_strdup(id);

@@ -11,6 +11,7 @@ enum oom_kind {
 	OOM_KIND_WEAK,         /* somebody's memory; whose, the lines around say */
 	OOM_KIND_SUSPECT,      /* the GPU's when that was full */
 	OOM_KIND_HOST_SUSPECT, /* RAM when the kernel's killer struck */
+	OOM_KIND_PROBE,        /* tries and goes on; the GPU's where the log ends with it */
 	OOM_KIND_IGNORE,
 	OOM_KIND_ADVICE,    /* no weak text counts in its line */
 	OOM_KIND_RECOVERED, /* the program got over what stands above */
@@ -28,6 +29,7 @@ struct oom_pattern {
 	size_t first_len; /* of its first part, at least OOM_FIRST_MIN */
 	enum oom_kind kind;
 	bool has_size, own;
+	bool at_end; /* its last blank is the end of a line */
 	int next; /* in the chain of its first bytes */
 };
 

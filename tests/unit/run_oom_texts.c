@@ -81,6 +81,7 @@ static unsigned check_case(const struct yamlx *doc, const struct yamlx_node *nod
 	    .exit_code = (int)case_number(doc, node, "exit", 1),
 	    .signal = (int)case_number(doc, node, "signal", 0),
 	    .oom_kills = (unsigned)case_number(doc, node, "oom-kills", 0),
+	    .oom_kills_known = yamlx_get(node, "oom-kills"),
 	    .on_cpu = yamlx_get(node, "on-cpu"),
 	    .gpu_peak_bytes = case_number(doc, node, "gpu-peak", 0),
 	    .gpu_total_bytes = case_number(doc, node, "gpu-total", 0),

@@ -12,11 +12,11 @@
  *	5. one of them says that RAM was short: host-oom.
  *	6. one of them says "out of memory" and not whose: the GPU's when the lines speak of one or
  *	   its memory was full, else host-oom.
- *	7. what often is out of memory and often is not (CUDNN_STATUS_NOT_INITIALIZED): oom only when
- *	   the GPU's memory was full, or the task's limit reached. An abort without a word: only when
+ *	7. what often is out of memory and often is not (CUDNN_STATUS_NOT_INITIALIZED): oom only
+ *when the GPU's memory was full, or the task's limit reached. An abort without a word: only when
  *	   most of what filled the GPU was not its own, or its own limit was reached. A process that
- *	   it started was killed ("Killed", exit status 137): host-oom when the kernel's killer struck
- *	   in its cgroup, or where nobody counts that.
+ *	   it started was killed ("Killed", exit status 137): host-oom when the kernel's killer
+ *struck in its cgroup, or where nobody counts that.
  *	8. the log ends with an allocation that failed and that programs may get over: oom.
  *	9. otherwise error; lost when nobody knows how it ended and nothing of 3 to 8 matched.
  *
@@ -57,7 +57,7 @@ struct oom_evidence {
 	int signal;         /* 0: it exited */
 	unsigned oom_kills; /* see struct supervisor_ended */
 	bool oom_kills_known;
-	bool on_cpu;        /* it had no GPU */
+	bool on_cpu; /* it had no GPU */
 	/* Of the fullest of its GPUs, by NVML; 0 = unknown. Full is what comes within 3 % or 256
 	 * MiB of the end, whichever is more. */
 	uint64_t gpu_peak_bytes, gpu_total_bytes;

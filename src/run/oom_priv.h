@@ -30,7 +30,7 @@ struct oom_pattern {
 	enum oom_kind kind;
 	bool has_size, own;
 	bool at_end; /* its last blank is the end of a line */
-	int next; /* in the chain of its first bytes */
+	int next;    /* in the chain of its first bytes */
 };
 
 #define OOM_SIZE_MARK  '\1'

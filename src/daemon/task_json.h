@@ -7,7 +7,8 @@
 /* `reason` is shown for it (a waiting task's is worked out elsewhere); NULL = the task's own. */
 json_t *task_to_json(const struct sched_task *task, const char *reason);
 
-/* Beside what it said, what it asks for at this moment: request.vram_source and request.asks_vram_bytes. */
+/* Beside what it said, what it asks for at this moment: request.vram_source and
+ * request.asks_vram_bytes. */
 void task_json_add_ask(const struct sched_ask *ask, json_t *task);
 
 /* ["retry:2", "alone", "fail"] */

@@ -1,7 +1,8 @@
 /*
- * What a task asks for at this moment: what it said (spec.request), raised by its ladder, by what was learned
- * of its kind, and bounded by what the machine has. Worked out anew for each view of the window, so
- * that a hundred thousand waiting tasks carry nothing of it; kept in struct run once it runs.
+ * What a task asks for at this moment: what it said (spec.request), raised by its ladder, by what
+ * was learned of its kind, and bounded by what the machine has. Worked out anew for each view of
+ * the window, so that a hundred thousand waiting tasks carry nothing of it; kept in struct run once
+ * it runs.
  */
 #pragma once
 

@@ -328,8 +328,8 @@ const struct sched_task *sched_first_active(const struct sched *sched);
 const struct sched_task *sched_next_active(const struct sched_task *task);
 const unsigned *sched_counts(const struct sched *sched); /* [SCHED_STATE_COUNT], all in memory */
 
-/* What it asks for at this moment, by what it said, its ladder and what was learned of its kind; of one that
- * runs, what it was granted. Before the first GPU list as it said. */
+/* What it asks for at this moment, by what it said, its ladder and what was learned of its kind; of
+ * one that runs, what it was granted. Before the first GPU list as it said. */
 struct sched_ask {
 	struct place_request request; /* its texts are the task's */
 	enum sched_vram_source source;
@@ -360,8 +360,8 @@ struct sched_summary_gpu {
 	uint64_t load_line_bytes;        /* 0 = unknown */
 };
 struct sched_summary {
-	unsigned total, done, failed, canceled; /* failed: with the lost ones */
-	unsigned oom_recovered;                 /* done after an attempt ran out of memory ... */
+	unsigned total, done, failed, canceled;  /* failed: with the lost ones */
+	unsigned oom_recovered;                  /* done after an attempt ran out of memory ... */
 	unsigned recovered_by[SCHED_RUNG_COUNT]; /* ... by the rung of its ladder it stood on */
 	unsigned on_cpu;
 	double wall_seconds;                /* from the submit to the last end, or to now; */

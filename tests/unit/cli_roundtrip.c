@@ -177,7 +177,8 @@ static void test_arguments(void **state)
 			text_printf(&wanted, "--%u=%s:{x}:1 ", c, sheet.values[0][c]);
 		}
 		if (template_fill(template.data, TEMPLATE_COMMAND, rows, 0, &sent, &err) < 0 ||
-		    expand_check(sent, false, &err) < 0 || expand_argument(sent, &grant, &is, &err) < 0)
+		    expand_check(sent, false, &err) < 0 ||
+		    expand_argument(sent, &grant, &is, &err) < 0)
 			fail_msg("%d: %s", (int)seed, err.text);
 		if (strcmp(is, wanted.data) != 0)
 			fail_msg("%d: \"%s\", not \"%s\"", (int)seed, is, wanted.data);

@@ -5,6 +5,7 @@
 #include "daemon/record.h"
 
 #include "daemon/after.h"
+#include "daemon/peaks_json.h"
 #include "daemon/task_json.h"
 
 #include "util/text.h"
@@ -248,34 +249,9 @@ int record_put_batch(struct store *store, const struct sched_batch *batch, const
 	return store_put_batch(store, &row, err);
 }
 
-/* Floors are negative. */
-static json_t *peaks_dump(const struct estimates_peaks *peaks)
-{
-	json_t *array = json_array();
-
-	for (unsigned i = 0; i < peaks->n; i++) {
-		json_int_t bytes = (json_int_t)MIN_OF(peaks->bytes[i], (uint64_t)INT64_MAX);
-
-		(void)json_array_append_new(
-		    array, json_integer(peaks->floors & (UINT32_C(1) << i) ? -bytes : bytes));
-	}
-	return array;
-}
-
-static char *profile_peaks_dump(const struct estimates_row *row)
-{
-	auto_json json_t *json =
-	    json_pack("{s:o, s:o}", "vram", peaks_dump(&row->vram), "ram", peaks_dump(&row->ram));
-
-	set_count(json, "open_vram", row->vram.open_bytes);
-	set_count(json, "open_ram", row->ram.open_bytes);
-	set_count(json, "enough_vram", row->enough_vram_bytes);
-	return jsonx_dump(json);
-}
-
 static int put_profile(struct store *store, const struct estimates_row *row, struct error *err)
 {
-	auto_free char *peaks = profile_peaks_dump(row);
+	auto_free char *peaks = peaks_json_dump(row);
 
 	return store_put_profile(store,
 				 &(struct store_profile){
@@ -754,35 +730,6 @@ void record_batches_finish(struct record_batches *batches)
 	*batches = (struct record_batches){};
 }
 
-static void peaks_load(const json_t *array, struct estimates_peaks *peaks)
-{
-	size_t size = json_array_size(array);
-
-	for (size_t i = size > ESTIMATES_PEAKS ? size - ESTIMATES_PEAKS : 0; i < size; i++) {
-		json_int_t bytes = json_integer_value(json_array_get(array, i));
-
-		if (bytes == 0 || bytes == INT64_MIN)
-			continue;
-		if (bytes < 0)
-			peaks->floors |= UINT32_C(1) << peaks->n;
-		peaks->bytes[peaks->n++] = (uint64_t)(bytes < 0 ? -bytes : bytes);
-	}
-}
-
-/* What cannot be read is measured again. */
-static void profile_peaks_load(const char *text, struct estimates_row *row)
-{
-	auto_json json_t *json = NULL;
-
-	if (!text || jsonx_parse(text, strlen(text), "peaks", &json, NULL) < 0)
-		return;
-	peaks_load(json_object_get(json, "vram"), &row->vram);
-	peaks_load(json_object_get(json, "ram"), &row->ram);
-	row->vram.open_bytes = jsonx_get_u64(json, "open_vram", 0);
-	row->ram.open_bytes = jsonx_get_u64(json, "open_ram", 0);
-	row->enough_vram_bytes = jsonx_get_u64(json, "enough_vram", 0);
-}
-
 static int profile_load(void *data, const struct store_profile *profile)
 {
 	struct estimates_row row = {
@@ -805,7 +752,7 @@ static int profile_load(void *data, const struct store_profile *profile)
 	    .last_at_ms = profile->last_at_ms,
 	};
 
-	profile_peaks_load(profile->peaks, &row);
+	peaks_json_load(profile->peaks, &row);
 	(void)snprintf(row.kind, sizeof row.kind, "%s", profile->kind);
 	(void)snprintf(row.model, sizeof row.model, "%s", profile->model);
 	estimates_load(data, &row, 1);

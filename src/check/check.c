@@ -51,8 +51,9 @@ const struct check_rule check_rules[] = {
 	 "are looked at, not of an --inventory."},
     RULE(IDLE_GPU) =
 	{"idle-gpu", FINDING_WARNING, false, "GPU idle while another is shared",
-	 "Two services or more are pinned to one GPU while no service is assigned to another one "
-	 "that has room for one of them. A GPU that is kept free on purpose can be said so: "
+	 "Two services or more are pinned to one GPU while no service is assigned to another one, "
+	 "and one of them there would lower the highest use of any GPU, which is what `plan` goes "
+	 "by. A GPU that is kept free on purpose can be said so: "
 	 "`avoid` or `forbid` under x-plimsoll."},
     RULE(GPU_NOT_THERE) =
 	{"gpu-not-there", FINDING_ERROR, false, "GPU that does not exist",

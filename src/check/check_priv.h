@@ -6,11 +6,6 @@
 
 #include "check/check.h"
 
-/* How a service asks for a GPU so that all programs understand it; for fixes. */
-#define CHECK_RESERVATION                                                                    \
-	"deploy: {resources: {reservations: {devices: [{driver: nvidia, device_ids: ['0'], " \
-	"capabilities: [gpu]}]}}}"
-
 /* In the order of check_rules[]. */
 enum check_code {
 	CHECK_OVER_GPU_SIZE,
@@ -138,5 +133,13 @@ bool check_devices(const struct check *check, const struct compose_gpus *like, c
 const char *check_assignment(const struct check *check, const struct compose_value *value);
 /* As x-plimsoll takes it, up to the next MiB: "6G", "666M"; arena memory. */
 const char *check_size(const struct check *check, uint64_t bytes);
+/* A GPU for it, to be named in a fix: the one it is assigned to, where it is one; else where it
+ * would go; else the first. Arena memory. */
+const char *check_some_device(const struct check *check, const struct stack_service *service);
+/* What its files name, as they would in a list: "'0', '1'"; else some device, quoted. Arena memory.
+ */
+const char *check_some_ids(const struct check *check, const struct stack_service *service);
+/* How a service asks for what it asks for so that all programs understand it; arena memory. */
+const char *check_reservation(const struct check *check, const struct stack_service *service);
 /* "FILE:LINE". */
 const char *check_place(const struct check *check, const struct compose_span *span);

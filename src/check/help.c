@@ -162,6 +162,46 @@ size_t check_better_gpu(const struct check *check, const struct stack_service *s
 	return beside != SIZE_MAX ? beside : alone;
 }
 
+const char *check_some_device(const struct check *check, const struct stack_service *service)
+{
+	bool alone;
+	size_t g = SIZE_MAX;
+
+	if (service->assigned_known && service->n_assigned == 1)
+		g = service->assigned[0];
+	else if (service->vram_known)
+		g = check_better_gpu(check, service, &alone);
+	/* Nothing there is to be named where there is no GPU. */
+	if (check->stack->list->n == 0)
+		return "0";
+	return check_device(check, g == SIZE_MAX ? 0 : g, NULL);
+}
+
+const char *check_some_ids(const struct check *check, const struct stack_service *service)
+{
+	auto_text struct text text = {};
+
+	for (size_t i = 0; service->assigned_known && i < service->n_assigned; i++)
+		text_printf(&text, "%s'%s'", i ? ", " : "",
+			    check_device(check, service->assigned[i], check_value(service)));
+	if (text.len == 0)
+		text_printf(&text, "'%s'", check_some_device(check, service));
+	return arena_strdup(arena_of(check), text.data);
+}
+
+const char *check_reservation(const struct check *check, const struct stack_service *service)
+{
+	const struct compose_request *decides = service->gpus->decides;
+	const bool all = decides && decides->all;
+
+	return arena_printf(
+	    arena_of(check),
+	    "deploy: {resources: {reservations: {devices: [{driver: nvidia, %s%s%s, "
+	    "capabilities: [gpu]}]}}}",
+	    all ? "count: all" : "device_ids: [", all ? "" : check_some_ids(check, service),
+	    all ? "" : "]");
+}
+
 const struct compose_value *check_value(const struct stack_service *service)
 {
 	const struct compose_request *decides = service->gpus->decides;

@@ -131,8 +131,8 @@ static void no_request(struct check *check, const struct stack_service *service)
 		.service = service->service->name,
 		.message = mem_printf("%s says it needs %s of VRAM, and asks for no GPU",
 				      service->service->name, SIZE_TEXT(service->need.vram_bytes)),
-		.fix =
-		    mem_strdup("add `" CHECK_RESERVATION "`; `plimsoll plan` then says which GPU"),
+		.fix = mem_printf("add `%s`; `plimsoll plan` then says which GPU",
+				  check_reservation(check, service)),
 	    });
 }
 

@@ -6,6 +6,7 @@
 
 #include "util/size.h"
 
+#include <math.h>
 #include <string.h>
 
 static bool has_instances(const struct gpu_list *list)
@@ -220,6 +221,7 @@ static bool avoids(const struct check *check, const struct stack_service *servic
 struct sharing {
 	unsigned n[PLAN_GPUS_MAX];   /* services that have it and no other */
 	bool is_over[PLAN_GPUS_MAX]; /* its line: told elsewhere, with what is to be done */
+	uint64_t load[PLAN_GPUS_MAX];
 };
 
 static void sharing_of(const struct check *check, struct sharing *sharing)
@@ -230,16 +232,47 @@ static void sharing_of(const struct check *check, struct sharing *sharing)
 		if (service->wants_gpu && service->n_assigned == 1)
 			sharing->n[service->assigned[0]]++;
 	}
-	for (size_t g = 0; g < check->stack->list->n; g++)
+	for (size_t g = 0; g < check->stack->list->n; g++) {
+		sharing->load[g] = check_load_on(check, g, NULL);
 		sharing->is_over[g] = check_capacity_known(check, g) &&
-				      check_load_on(check, g, NULL) > check_capacity_of(check, g);
+				      sharing->load[g] > check_capacity_of(check, g);
+	}
 }
 
-/* The largest that would fit there and shares its GPU now. */
+/* As the planner counts it: of the GPUs that get something, in percent, rounded up. */
+static uint64_t highest_use(const struct check *check, const struct sharing *sharing)
+{
+	uint64_t highest = 0;
+
+	for (size_t g = 0; g < check->stack->list->n; g++) {
+		const uint64_t total = check->stack->ledger->gpus[g].total_bytes;
+		const uint64_t used = sharing->load[g] + check->stack->foreign_bytes[g];
+
+		if (check_capacity_known(check, g) && total > 0 && sharing->load[g] > 0)
+			highest =
+			    MAX_OF(highest, (uint64_t)ceil(100.0 * (double)used / (double)total));
+	}
+	return highest;
+}
+
+static uint64_t use_after(const struct check *check, const struct sharing *sharing,
+			  const struct stack_service *service, size_t gpu)
+{
+	const uint64_t load = check_load_of(service);
+	struct sharing after = *sharing;
+
+	after.load[service->assigned[0]] -= MIN_OF(load, after.load[service->assigned[0]]);
+	after.load[gpu] += load;
+	return highest_use(check, &after);
+}
+
+/* Of those that would fit there and share their GPU now, the one that lowers the highest use most;
+ * of several the largest. A GPU that the planner would leave empty, too, is not idle. */
 static const struct stack_service *who_moves(const struct check *check,
 					     const struct sharing *sharing, size_t gpu)
 {
 	const struct stack_service *best = NULL;
+	uint64_t lowest = highest_use(check, sharing), after;
 
 	for (size_t i = 0; i < check->stack->n; i++) {
 		const struct stack_service *service = &check->stack->services[i];
@@ -250,8 +283,12 @@ static const struct stack_service *who_moves(const struct check *check,
 		    sharing->is_over[from] || service->vram_bytes > check_capacity_of(check, gpu) ||
 		    !check_may_use(check, service, gpu, NULL) || avoids(check, service, gpu))
 			continue;
-		if (!best || service->vram_bytes > best->vram_bytes)
-			best = service;
+		after = use_after(check, sharing, service, gpu);
+		if (after > lowest ||
+		    (after == lowest && (!best || service->vram_bytes <= best->vram_bytes)))
+			continue;
+		lowest = after;
+		best = service;
 	}
 	return best;
 }

@@ -17,15 +17,6 @@ static const char *name_of(const struct asked *asked)
 	return asked->service->service->name;
 }
 
-/* Where it could go, for "say device_ids: ['1']": the one with room, else the first. */
-static const char *some_gpu(const struct check *check, const struct stack_service *service)
-{
-	bool alone;
-	size_t g = service->vram_known ? check_better_gpu(check, service, &alone) : SIZE_MAX;
-
-	return check_device(check, g == SIZE_MAX ? 0 : g, NULL);
-}
-
 static void count_all(struct check *check, const struct asked *asked)
 {
 	const struct compose_request *request = asked->request;
@@ -48,10 +39,10 @@ static void count_all(struct check *check, const struct asked *asked)
 		.fix = request->how == COMPOSE_RUNTIME || request->how == COMPOSE_ENVIRONMENT
 			   ? mem_printf("write NVIDIA_VISIBLE_DEVICES=%s under environment, or "
 					"another one",
-					some_gpu(check, service))
+					check_some_device(check, service))
 			   : mem_printf("write device_ids: ['%s'], or another one; `gpus: %zu` "
 					"under x-plimsoll when it does use them all",
-					some_gpu(check, service), service->n_assigned),
+					check_some_device(check, service), service->n_assigned),
 	    });
 }
 
@@ -75,7 +66,7 @@ static void count_first(struct check *check, const struct asked *asked)
 		    name_of(asked), (uintmax_t)request->count, (uintmax_t)request->count - 1, n);
 	finding.fix =
 	    mem_printf("write device_ids: ['%s'%s], which says which",
-		       some_gpu(check, asked->service), request->count > 1 ? ", ..." : "");
+		       check_some_device(check, asked->service), request->count > 1 ? ", ..." : "");
 	check_add(check, CHECK_COUNT_FIRST, &finding);
 }
 
@@ -159,7 +150,8 @@ static void portable(struct check *check, const struct asked *asked)
 		    mem_printf("%s asks with `gpus:`, which podman-compose and docker "
 			       "compose before 2.30 do not know",
 			       name_of(asked));
-		finding.fix = mem_strdup("write `" CHECK_RESERVATION "`, which works with all");
+		finding.fix = mem_printf("write `%s`, which works with all",
+					 check_reservation(check, asked->service));
 		check_add(check, CHECK_GPUS_KEY, &finding);
 		return;
 	}
@@ -214,6 +206,16 @@ static void one_string(struct check *check, const struct asked *asked)
 	}
 }
 
+/* Lists are merged key by key: only a list of the same key can be replaced by a later file. New. */
+static char *fix_of_duplicate(const struct compose_request *first,
+			      const struct compose_request *later)
+{
+	if (first->span.file == later->span.file || first->how != later->how)
+		return mem_strdup("take one of the two out");
+	return mem_printf("write `%s: !override` in the later file, which replaces the list",
+			  later->how == COMPOSE_GPUS ? "gpus" : "devices");
+}
+
 static void duplicates(struct check *check, const struct stack_service *service)
 {
 	const struct compose_request *first = NULL;
@@ -242,10 +244,7 @@ static void duplicates(struct check *check, const struct stack_service *service)
 			.message = mem_printf("%s asks here and at %s, too: the container "
 					      "gets the devices of both",
 					      service->service->name, check_place(check, &place)),
-			.fix = mem_strdup(place.file != request->span.file
-					      ? "write `devices: !override` in the later "
-						"file, which replaces the list"
-					      : "take one of the two out"),
+			.fix = fix_of_duplicate(first, request),
 		    });
 		return;
 	}
@@ -265,8 +264,9 @@ static void device_node(struct check *check, const struct stack_service *service
 			      .message = mem_printf("%s gets a bare device node, and none of the "
 						    "driver's libraries",
 						    service->service->name),
-			      .fix = mem_strdup("write `" CHECK_RESERVATION
-						"`, or the CDI device nvidia.com/gpu=0"),
+			      .fix = mem_printf("write `%s`, or the CDI device nvidia.com/gpu=%s",
+						check_reservation(check, service),
+						request->values[0].device),
 			  });
 		return;
 	}

@@ -70,6 +70,28 @@ static char *wrong_because(const struct check *check, const struct stack_service
 	return NULL;
 }
 
+/* Another service for which the variable stands for something else today: setting it would move
+ * that one, or this one; NULL: there is none. */
+static const char *who_differs(const struct check *check, const struct stack_service *service,
+			       const struct compose_value *value)
+{
+	for (size_t i = 0; i < check->stack->n; i++) {
+		const struct stack_service *other = &check->stack->services[i];
+
+		for (size_t r = 0; other->wants_gpu && other != service && r < other->gpus->n;
+		     r++) {
+			const struct compose_request *request = &other->gpus->requests[r];
+
+			for (size_t v = 0; request->in_force && v < request->n_values; v++)
+				if (request->values[v].variable &&
+				    strcmp(request->values[v].variable, value->variable) == 0 &&
+				    strcmp(request->values[v].device, value->device) != 0)
+					return other->service->name;
+		}
+	}
+	return NULL;
+}
+
 /* What the line says if that works, what is in force if that does; else people must choose. New. */
 static char *fix_of_line(const struct check *check, const struct stack_service *service,
 			 const struct compose_value *value)
@@ -77,7 +99,12 @@ static char *fix_of_line(const struct check *check, const struct stack_service *
 	const struct compose_assignment *line = value->commented;
 	auto_free char *meant = wrong_because(check, service, line->value);
 	auto_free char *now = wrong_because(check, service, value->text);
+	const char *other = who_differs(check, service, value);
 
+	if (other)
+		return mem_printf("a variable of its own for each: %s decides for %s, too, whose "
+				  "default is another one",
+				  value->variable, other);
 	if (!meant && strcmp(line->value, value->text) == 0)
 		return mem_printf("write %s=%s here: what is in force, said aloud", line->name,
 				  line->value);
@@ -132,19 +159,61 @@ static void from_default(struct check *check, const struct stack_service *servic
 		  });
 }
 
-static void not_set(struct check *check, const struct stack_service *service,
-		    const struct compose_value *value)
+/* It says how many, and not which. */
+static bool is_count(const struct compose_request *request, const struct compose_value *value)
 {
+	return request->count_span.file && value->node->span.file == request->count_span.file &&
+	       value->node->span.begin == request->count_span.begin;
+}
+
+/* New. */
+static char *fix_of_unset(const struct check *check, const struct stack_service *service,
+			  const struct compose_request *request, const struct compose_value *value)
+{
+	const struct compose_assignment *line = value->commented;
+	const char *device = check_some_device(check, service);
+	auto_free char *wrong = line ? wrong_because(check, service, line->value) : NULL;
+
+	if (is_count(request, value))
+		return mem_printf("say device_ids: ['%s'] instead of count, or whichever GPU is "
+				  "meant",
+				  device);
+	if (!line)
+		return mem_printf("add %s=%s to %s, or whichever GPU is meant", value->variable,
+				  device, check_env_name(check));
+	if (!wrong)
+		return mem_printf("write %s=%s in %s, where it is commented out", line->name,
+				  line->value, check_place(check, &line->span));
+	return mem_printf("write %s= in %s with the GPU it is to have; %s, which is commented out "
+			  "there, would not do: %s",
+			  line->name, check_place(check, &line->span), line->value, wrong);
+}
+
+static void not_set(struct check *check, const struct stack_service *service,
+		    const struct compose_request *request, const struct compose_value *value)
+{
+	const struct compose_assignment *line = value->commented;
+	const char *name = service->service->name;
+
 	check_add(check, CHECK_VARIABLE_NOT_SET,
 		  &(struct finding){
 		      .span = value->node->span,
-		      .service = service->service->name,
+		      .service = name,
 		      .message = mem_printf("%s is set nowhere and has no default: %s is assigned "
 					    "to no GPU that there is",
-					    value->variable, service->service->name),
-		      .fix = mem_printf("add %s=0 to %s, or whichever GPU is meant",
-					value->variable, check_env_name(check)),
+					    value->variable, name),
+		      .fix = fix_of_unset(check, service, request, value),
 		  });
+	if (line)
+		check_add(check, CHECK_COMMENTED_OUT,
+			  &(struct finding){
+			      .span = line->span,
+			      .service = name,
+			      .message = mem_printf("%s=%s is commented out, and there is no "
+						    "default, so %s gets no GPU",
+						    line->name, line->value, name),
+			      .fix = fix_of_unset(check, service, request, value),
+			  });
 }
 
 /* What the default would have to be for what is in force: all that the variable stands for. */
@@ -189,8 +258,11 @@ static void hidden_default(struct check *check, const struct stack_service *serv
 static void look_at(struct check *check, const struct stack_service *service,
 		    const struct compose_request *request, const struct compose_value *value)
 {
-	if (value->source == COMPOSE_ABSENT && value->variable && value->text[0] == '\0')
-		not_set(check, service, value);
+	if (compose_value_is_unset(value) ||
+	    (value->source == COMPOSE_ABSENT && value->variable && value->text[0] == '\0')) {
+		not_set(check, service, request, value);
+		return;
+	}
 	if (!request->in_force)
 		return;
 	if (value->source == COMPOSE_ENV_FILE || value->source == COMPOSE_SHELL)

@@ -115,7 +115,7 @@ static void alone(struct check *check, const struct stack_service *service,
 		      .message = mem_printf("%s sets %s and asks for no GPU: without nvidia as the "
 					    "engine's default runtime it gets none",
 					    service->service->name, request->key),
-		      .fix = mem_strdup("add `" CHECK_RESERVATION "`"),
+		      .fix = mem_printf("add `%s`", check_reservation(check, service)),
 		  });
 }
 

@@ -166,6 +166,13 @@ int compose_locate(struct compose_project *project, struct compose_gpus **ret_gp
 	return 0;
 }
 
+bool compose_value_is_unset(const struct compose_value *value)
+{
+	return value->device[0] == '\0' && value->variable && value->use &&
+	       (value->source == COMPOSE_ABSENT || value->source == COMPOSE_COMMENTED) &&
+	       !value->use->argument_used && !strchr(value->use->operator_, '+');
+}
+
 static bool is_count(const struct compose_request *request)
 {
 	return request->has_count && request->n_values > 0 && request->values[0].node &&
@@ -174,11 +181,12 @@ static bool is_count(const struct compose_request *request)
 
 void compose_request_text(const struct compose_request *request, struct text *text)
 {
-	size_t len = text->len;
+	size_t len = text->len, n = 0;
 
 	text_add(text, is_count(request) ? "count " : "");
 	for (size_t i = 0; i < request->n_values; i++)
-		text_printf(text, "%s%s", i ? "," : "", request->values[i].text);
+		if (!compose_value_is_unset(&request->values[i]))
+			text_printf(text, "%s%s", n++ ? "," : "", request->values[i].text);
 	if (text->len == len)
 		text_add(text, request->none ? "none" : request->all ? "all" : "unknown");
 }

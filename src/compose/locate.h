@@ -85,6 +85,10 @@ struct compose_request {
 	struct compose_span problem_span;
 };
 
+/* A variable was to name the device, is set nowhere and has no default: a GPU is asked for, and
+ * nothing says which. */
+bool compose_value_is_unset(const struct compose_value *value);
+
 /* What a service asks for, all ways together. */
 struct compose_gpus {
 	const struct compose_service *service;

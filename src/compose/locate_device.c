@@ -42,7 +42,13 @@ static bool is_cdi_name(const char *text)
 	for (const char *at = text; at < equals; at++)
 		if (at != slash && !isalnum((unsigned char)*at) && !strchr("_-.", *at))
 			return false;
-	return equals[1] != '\0';
+	return true;
+}
+
+/* A name, or what a variable that is not set was to give one to. */
+static bool is_cdi(const char *text, const struct compose_node *scalar)
+{
+	return is_cdi_name(text) && (text[strlen(text) - 1] != '=' || scalar->n_uses > 0);
 }
 
 /* nvidia.com/gpu=..., and what its toolkit makes on the fly (runtime.nvidia.com/gpu=...). */
@@ -58,7 +64,7 @@ static void name_devices(struct compose_request *request)
 	for (size_t i = 0; i < request->n_values; i++) {
 		struct compose_value *value = &request->values[i];
 
-		if (is_cdi_name(value->text))
+		if (is_cdi(value->text, value->node))
 			value->device = strchr(value->text, '=') + 1;
 	}
 }
@@ -359,7 +365,7 @@ static void read_device(struct locating *locating, const struct compose_node *en
 	if (!text)
 		return;
 	part = locate_part_all(scalar);
-	if (is_cdi_name(text)) {
+	if (is_cdi(text, scalar)) {
 		if (!target || strcmp(target, text) == 0)
 			read_cdi(locating, entry, &part, scalar == entry && strchr(text, ':'));
 		return;

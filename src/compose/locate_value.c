@@ -223,7 +223,10 @@ static void from_variable(struct locating *locating, const struct locate_part *p
 	set_fallback(node, piece->use, value);
 	value->use = use;
 	value->variable = use->name;
-	value->source = use->source;
+	/* Of a variable that is set nowhere and has no default, too, a line may be meant to set it.
+	 */
+	value->source =
+	    use->source == COMPOSE_ABSENT && value->commented ? COMPOSE_COMMENTED : use->source;
 	value->assignment = use->variable ? use->variable->assignment : NULL;
 	value->edit_begin = begin;
 	value->edit_end = end;
@@ -281,6 +284,13 @@ static bool touches(const struct locate_part *part, const struct piece *piece)
 	return piece->begin < part->end && piece->end > part->begin;
 }
 
+/* Where a name should begin, after "nvidia.com/gpu=", and a variable gave nothing. */
+static bool gives_no_name(const struct locate_part *part, const struct piece *piece)
+{
+	return piece->use && piece->begin == piece->end && piece->end == part->end &&
+	       part->end > part->begin && part->node->text[part->end - 1] == '=';
+}
+
 static void read_value(struct locating *locating, const struct locate_part *part,
 		       const struct pieces *pieces, struct compose_value *ret_value)
 {
@@ -302,7 +312,7 @@ static void read_value(struct locating *locating, const struct locate_part *part
 	};
 	ret_value->device = ret_value->text;
 	for (size_t i = 0; i < pieces->n; i++) {
-		if (!touches(part, &pieces->items[i]))
+		if (!touches(part, &pieces->items[i]) && !gives_no_name(part, &pieces->items[i]))
 			continue;
 		first = first ?: &pieces->items[i];
 		last = &pieces->items[i];
@@ -371,9 +381,12 @@ int locate_values(struct locating *locating, const struct locate_part *part,
 			item.begin++;
 		while (item.end > item.begin && isspace((unsigned char)text[item.end - 1]))
 			item.end--;
-		/* A part that says nothing at all is one value: it, too, has a source. */
-		if (item.begin < item.end || (most == 1 && n == 0))
-			read_value(locating, &item, &pieces, &values[n++]);
+		/* A part that says nothing at all is one value: it, too, has a source. Beside
+		 * others it is one only when a variable was to say it. */
+		if (item.begin == item.end && most > 1)
+			continue;
+		read_value(locating, &item, &pieces, &values[n]);
+		n += item.begin < item.end || n == 0 || compose_value_is_unset(&values[n]);
 	}
 	request->values = values;
 	request->n_values = n;
@@ -384,6 +397,7 @@ void locate_visible(struct compose_request *request)
 {
 	bool named = false, decided = false;
 
+	/* What a variable was to name and did not is asked for all the same. */
 	for (size_t i = 0; i < request->n_values; i++) {
 		const char *device = request->values[i].device;
 
@@ -392,7 +406,7 @@ void locate_visible(struct compose_request *request)
 			request->all = false;
 			return;
 		}
-		named |= device[0] != '\0';
+		named |= device[0] != '\0' || compose_value_is_unset(&request->values[i]);
 		if (decided || (strcmp(device, "all") != 0 && strcmp(device, "none") != 0))
 			continue;
 		decided = true;

@@ -7,6 +7,16 @@
 #include <errno.h>
 #include <string.h>
 
+/* Devices it asks for that nothing names. */
+static uint64_t n_unset(const struct compose_request *request)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < request->n_values; i++)
+		n += compose_value_is_unset(&request->values[i]);
+	return n;
+}
+
 unsigned stack_gpus_asked(const struct stack_service *service)
 {
 	const struct compose_request *decides = service->gpus->decides;
@@ -19,7 +29,8 @@ unsigned stack_gpus_asked(const struct stack_service *service)
 	else if (decides->has_count)
 		n = decides->count;
 	else
-		n = service->assigned_known ? service->n_assigned : decides->n_values;
+		n = service->assigned_known ? service->n_assigned + n_unset(decides)
+					    : decides->n_values;
 	if (service->need.gpus == 0 && !service->need.together && service->service->replicas > 1)
 		n /= service->service->replicas;
 	return (unsigned)MAX_OF(MIN_OF(n, (uint64_t)PLAN_GPUS_MAX), (uint64_t)1);

@@ -299,6 +299,25 @@ def machine(*gpus):
 LARGE_AND_SMALL = machine(("NVIDIA GeForce RTX 3090", 24), ("NVIDIA GeForce RTX 3070", 8))
 
 
+def test_a_variable_that_is_not_set_is_planned_and_written(sandbox):
+    """A GPU is asked for all the same: in a list, for a CDI device, for the runtime."""
+    ids = "deploy: {resources: {reservations: {devices: [{driver: nvidia, device_ids: ['${GPU_A}'], capabilities: [gpu]}]}}}"
+    box = sandbox
+    box.file("compose.yaml", "services:\n"
+             f"  a: {{image: x, {ids}, x-plimsoll: {{vram: 18G}}}}\n"
+             "  b: {image: x, devices: ['nvidia.com/gpu=${GPU_B}'], x-plimsoll: {vram: 3G}}\n"
+             "  c: {image: x, runtime: nvidia, environment: ['NVIDIA_VISIBLE_DEVICES=${GPU_C}'], x-plimsoll: {vram: 1G}}\n")
+    env = box.file(".env", "# GPU_A=1\n#GPU_B=0\n")
+    box.file("i.json", LARGE_AND_SMALL)
+    plan = box.json("plan", "--inventory", "i.json", check=0)
+    assert where(plan["assignments"]) == {"a": [0], "b": [1], "c": [1]} and plan["left_out"] == []
+    assert "asks for no GPU" not in str(plan["warnings"])
+    box.plimsoll("apply", "--inventory", "i.json", "--yes", check=0)
+    assert [line.split(" #")[0] for line in env.read_text().splitlines() if "=" in line] == ["GPU_A=0", "GPU_B=1", "GPU_C=1"]
+    assert env.read_text().startswith("GPU_A=0\nGPU_B=1\n")
+    assert "nothing to do" in box.plimsoll("apply", "--inventory", "i.json", "--yes", check=0).stderr
+
+
 def test_what_loads_on_demand_can_load_there(sandbox):
     box = sandbox
     box.file("i.json", LARGE_AND_SMALL)

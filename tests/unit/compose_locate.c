@@ -194,8 +194,8 @@ static void test_counts(void **state)
 	     .want = AT "unknown absent compose.yaml:9:22 decides problem compose.yaml:9:22\n"
 			"  = absent $N\n"},
 	    {"not set, with a commented line", COUNT("$N"), "#N=1\n",
-	     .want = AT "unknown absent compose.yaml:9:22 decides problem compose.yaml:9:22\n"
-			"  = absent $N commented .env:1:1<#N=1>\n"},
+	     .want = AT "unknown commented compose.yaml:9:22 decides problem compose.yaml:9:22\n"
+			"  = commented $N commented .env:1:1<#N=1>\n"},
 	};
 
 	check_all(cases, ARRAY_LEN(cases));
@@ -284,6 +284,14 @@ static void test_ids(void **state)
 			"  all=all literal compose.yaml:9:33<all>\n"
 			"  void=void literal compose.yaml:9:38<void>\n"},
 	    {"not set", IDS("[\"${G}\"]"),
+	     .want = AT "unknown absent compose.yaml:9:28 decides\n  = absent $G\n"},
+	    {"not set, commented out", IDS("[\"${G}\"]"), "# G=1\n",
+	     .want = AT "unknown commented compose.yaml:9:28 decides\n"
+			"  = commented $G commented .env:1:1<# G=1>\n"},
+	    {"several that are not set", IDS("['${G}', '0', '${H}']"),
+	     .want = AT "0 absent compose.yaml:9:28 decides\n"
+			"  = absent $G\n  0=0 literal compose.yaml:9:37<0>\n  = absent $H\n"},
+	    {"not set, for nothing", IDS("[\"${G:+0}\"]"),
 	     .want = AT "none absent compose.yaml:9:28 hidden none\n  = absent $G\n"},
 	    {"a string", IDS("\"0\""),
 	     .want = AT "unknown absent compose.yaml:7:15 decides problem compose.yaml:9:27\n"},
@@ -516,6 +524,11 @@ static void test_devices(void **state)
 	    {"the long form", SERVICE("    devices: [{source: 'nvidia.com/gpu=0:1'}]\n"),
 	     .want = "a cdi nvidia.com/gpu=0:1 literal compose.yaml:3:24 decides\n"
 		     "  nvidia.com/gpu=0:1=0:1 literal compose.yaml:3:25<nvidia.com/gpu=0:1>\n"},
+	    {"the name of one is not set", SERVICE("    devices: [\"nvidia.com/gpu=${G}\"]\n"),
+	     "#G=1\n",
+	     .want = "a cdi unknown commented compose.yaml:3:15 decides\n"
+		     "  nvidia.com/gpu== commented $G commented .env:1:1<#G=1>\n"},
+	    {"none has no name", SERVICE("    devices: [nvidia.com/gpu=]\n"), .want = ""},
 	    {"mapped to another name is no CDI device",
 	     SERVICE("    devices: [{source: nvidia.com/gpu=0, target: /dev/x}]\n"), .want = ""},
 	    {"of another vendor", SERVICE("    devices: [amd.com/gpu=0]\n"),

@@ -8,6 +8,7 @@
 #include "util/suggest.h"
 
 #include <ctype.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define MARK "plimsoll:"
@@ -90,12 +91,15 @@ static bool is_comment_line(const struct compose_file *file, size_t i)
 	return file->text[at] == '#';
 }
 
-/* The line a comment alone on line `i` speaks of. */
-static unsigned line_below(const struct compose_file *file, size_t i)
+/* The line a comment alone on line `i` speaks of. `*below`: that of the comment before it, so that
+ * no line of a block is looked at twice. */
+static unsigned line_below(const struct compose_file *file, size_t i, size_t *below)
 {
-	while (i < file->n_lines && is_comment_line(file, i))
-		i++;
-	return (unsigned)i + 1;
+	if (*below < i)
+		*below = i;
+	while (*below < file->n_lines && is_comment_line(file, *below))
+		(*below)++;
+	return (unsigned)*below + 1;
 }
 
 /* After the mark, and `ignore`; 0: it is no such comment. */
@@ -119,6 +123,8 @@ static size_t after_mark(const struct compose_file *file, size_t hash, size_t en
 static void read_file(struct check *check, const struct compose_file *file,
 		      struct suppressions *suppressions)
 {
+	size_t below = 0;
+
 	/* Most files have none. */
 	if (!file->text || !memmem(file->text, file->len, MARK, strlen(MARK)))
 		return;
@@ -134,22 +140,34 @@ static void read_file(struct check *check, const struct compose_file *file,
 				continue;
 			add_codes(check, suppressions, file, codes, end,
 				  i == 0 && alone ? 0
-				  : alone         ? line_below(file, i)
+				  : alone         ? line_below(file, i, &below)
 						  : (unsigned)i + 1);
 			break;
 		}
 	}
 }
 
+/* By file, rule and line; one of line 0 comes first. */
+static int compare(const void *a, const void *b)
+{
+	const struct suppression *one = a, *other = b;
+
+	if (one->file != other->file)
+		return one->file < other->file ? -1 : 1;
+	if (one->rule != other->rule)
+		return one->rule < other->rule ? -1 : 1;
+	return (one->line > other->line) - (one->line < other->line);
+}
+
 static bool is_silenced(const struct suppressions *suppressions, const struct finding *finding)
 {
-	for (size_t i = 0; i < suppressions->n; i++) {
-		const struct suppression *s = &suppressions->items[i];
+	struct suppression key = {finding->span.file, check_rule_find(finding->code), 0};
 
-		if (s->file == finding->span.file && check_rules[s->rule].code == finding->code &&
-		    (s->line == 0 || s->line == finding->line))
+	if (suppressions->n == 0)
+		return false;
+	for (int i = 0; i < 2; i++, key.line = finding->line)
+		if (bsearch(&key, suppressions->items, suppressions->n, sizeof key, compare))
 			return true;
-	}
 	return false;
 }
 
@@ -162,6 +180,8 @@ void check_suppress(struct check *check)
 
 	for (size_t i = 0; i < files->n; i++)
 		read_file(check, files->items[i], &suppressions);
+	if (suppressions.n > 0)
+		qsort(suppressions.items, suppressions.n, sizeof *suppressions.items, compare);
 	for (size_t i = 0; i < findings->n; i++) {
 		if (is_silenced(&suppressions, &findings->items[i])) {
 			free(findings->items[i].message);

@@ -10,7 +10,6 @@
 #include "util/timestamp.h"
 #include "util/when.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -155,14 +154,8 @@ static char *real_folder_of(const char *path)
 void apply_journal_sweep(const struct apply_journal *journal, const struct compose_project *project)
 {
 	auto_free char *folder = real_folder_of(journal->path);
-	DIR *dir = opendir(folder);
 
-	for (struct dirent *entry; dir && (entry = readdir(dir));)
-		if (text_starts_with(entry->d_name, APPLY_JOURNAL ".") &&
-		    strlen(entry->d_name) == strlen(APPLY_JOURNAL ".XXXXXX"))
-			(void)unlinkat(dirfd(dir), entry->d_name, 0);
-	if (dir)
-		(void)closedir(dir);
+	/* file_replace() names what it writes as the writer of the files does. */
 	compose_leftovers_remove(folder);
 	for (size_t i = 0; i < project->files.n; i++) {
 		auto_free char *of_file = real_folder_of(project->files.items[i]->path);

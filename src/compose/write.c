@@ -231,6 +231,24 @@ static int backup_write(struct piece *piece, int64_t now_ms, struct error *err)
 	return error_set(err, -EEXIST, "%s has too many backups of this moment", piece->shown);
 }
 
+/* What follows the mark is a time as backup_write() writes it, and nothing else: a copy that
+ * somebody has made or renamed is his. */
+static bool is_backup(const char *name, const char *prefix)
+{
+	static const char form[] = "00000000T000000.00000Z";
+	size_t len = strlen(prefix);
+
+	if (strncmp(name, prefix, len) != 0 || strlen(name + len) != strlen(form))
+		return false;
+	for (size_t i = 0; form[i]; i++) {
+		char c = name[len + i];
+
+		if (form[i] == '0' ? c < '0' || c > '9' : c != form[i])
+			return false;
+	}
+	return true;
+}
+
 static int name_compare(const void *a, const void *b)
 {
 	return strcmp(*(char *const *)a, *(char *const *)b);
@@ -245,7 +263,7 @@ static void backups_prune(const struct piece *piece)
 	DIR *dir = opendir(folder);
 
 	for (struct dirent *entry; dir && (entry = readdir(dir));)
-		if (text_starts_with(entry->d_name, prefix))
+		if (is_backup(entry->d_name, prefix))
 			strings_add(&names, entry->d_name);
 	if (dir)
 		(void)closedir(dir);

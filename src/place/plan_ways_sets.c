@@ -104,15 +104,15 @@ static void add_room_left(const struct plan_variant *variant, const struct plan_
 
 		left = MIN_OF(left, plan_below_line(&variant->gpus[g]) - way->planned_bytes[g]);
 	}
-	text_printf(text, "; %s %s left for %s on ", SIZE_TEXT(left), "are", s->name);
+	text_printf(text, "; %s are left for %s on ", SIZE_TEXT(left), s->name);
 	plan_gpu_names(&variant->problem, place->gpus, place->n, text);
 	stay = ways_models_in_room(s, left);
 	if (stay == 0)
 		return;
 	text_add(text, ": of its models ");
 	ways_add_model_names(s, stay, text);
-	text_printf(text, " may stay (%s with what %s)", SIZE_TEXT(ways_bytes_of_models(s, stay)),
-		    "they share");
+	text_printf(text, " may stay (%s with what they share)",
+		    SIZE_TEXT(ways_bytes_of_models(s, stay)));
 }
 
 static void add_names(const struct plan_problem *problem, const size_t *set, size_t n,

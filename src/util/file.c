@@ -131,7 +131,7 @@ int file_sync_folder(const char *path)
 
 int file_replace(const char *path, const char *data, size_t len, mode_t mode, struct error *err)
 {
-	auto_free char *beside = mem_printf("%s.XXXXXX", path);
+	auto_free char *beside = mem_printf("%s.plimsoll~%d.XXXXXX", path, (int)getpid());
 	auto_close int fd = mkostemp(beside, O_CLOEXEC);
 	int r;
 

@@ -18,8 +18,8 @@ int file_read_small(const char *path, char *buf, size_t size);
 /* fsync() the folder a path is in. Some file systems cannot. */
 int file_sync_folder(const char *path);
 
-/* Write beside, fsync, rename, fsync the folder: the file is the old one or the new one, never
- * half. */
+/* Write beside ("PATH.plimsoll~PID.XXXXXX"), fsync, rename, fsync the folder: the file is the old
+ * one or the new one, never half. */
 int file_replace(const char *path, const char *data, size_t len, mode_t mode,
 		 struct error *err) MUST_CHECK;
 

@@ -264,8 +264,9 @@ def test_what_a_kill_left_is_finished(nem):
     new = {name: content for name, content in nem.files().items() if ".plimsoll-" not in name}
     (nem.dir / "compose.yaml").write_bytes(old["compose.yaml"])
     (nem.dir / ".plimsoll-apply").write_text(json.dumps(HALF_DONE))
-    left = [".env.plimsoll~4194305.abc123", "compose.yaml.plimsoll~4194305.XyZ999", ".plimsoll-apply.Qq12Zz"]
-    kept = [f".env.plimsoll~{os.getpid()}.abc123", ".env.plimsoll~x.abc123", ".env.plimsoll~4194305.abc1234", ".env.abc123"]
+    left = [".env.plimsoll~4194305.abc123", "compose.yaml.plimsoll~4194305.XyZ999", ".plimsoll-apply.plimsoll~4194305.Qq12Zz"]
+    kept = [f".env.plimsoll~{os.getpid()}.abc123", ".env.plimsoll~x.abc123", ".env.plimsoll~4194305.abc1234", ".env.abc123",
+            ".plimsoll-apply.backup", ".plimsoll-apply.Qq12Zz"]
     for name in left + kept:
         (nem.dir / name).write_text("POSTGRES_PASSWORD=x")
     for verb in ("check", "plan"):

@@ -8,6 +8,7 @@ import re
 import resource
 import shutil
 import subprocess
+import time
 
 import pytest
 from conftest import PATIENCE, ROOT
@@ -249,6 +250,15 @@ def test_comments_silence(sandbox, project):
     second = findings(sandbox, project)
     assert second["suppressed"] == 4 and [code for code, *_ in told(second, "warning")] == ["over-load-line-now"]
     assert "(4 silenced by comments)" in check(sandbox, project).stdout
+
+
+def test_a_block_of_comments_is_read_once(sandbox, project):
+    """Each line of it speaks of the line below the block; the file is as large as one may be."""
+    env = project / ".env"
+    env.write_text("A=1\n" + "#plimsoll: ignore commented-out\n" * 120000 + env.read_text())
+    began = time.monotonic()
+    check(sandbox, project)
+    assert time.monotonic() - began < 8
 
 
 # ---- the screen

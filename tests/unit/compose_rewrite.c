@@ -697,11 +697,16 @@ static void owners_stay(void **state)
 
 static void ten_backups_are_kept(void **state)
 {
+	static const char *const others[] = {
+	    "a.plimsoll-0-keep", "a.plimsoll-2026-golden", "a.plimsoll-20200101T000000.00000Z.old",
+	    "a.plimsoll-20200101T000000.0000Z", "a.plimsoll-20200101-000000.00000Z"};
 	const char *folder = *state;
 	struct error err = {};
 
 	put(folder, "a", "0\n", 0644);
 	put(folder, "a.plimsoll", "not one", 0644);
+	for (size_t i = 0; i < ARRAY_LEN(others); i++)
+		put(folder, others[i], "somebody's", 0644);
 	for (int i = 1; i <= 14; i++) {
 		auto_world struct world w = {.folder = folder};
 		auto_compose_backup struct compose_backup *backup = NULL;
@@ -712,7 +717,9 @@ static void ten_backups_are_kept(void **state)
 		/* Three in each millisecond. */
 		assert_int_equal(compose_edits_write(&w.edits, NOW_MS + i / 3, &backup, &err), 0);
 	}
-	assert_int_equal(count_files(folder, "a.plimsoll-"), 10);
+	assert_int_equal(count_files(folder, "a.plimsoll-"), 10 + ARRAY_LEN(others));
+	for (size_t i = 0; i < ARRAY_LEN(others); i++)
+		check_file(folder, others[i], "somebody's");
 	check_file(folder, "a.plimsoll-20261121T180406.12702Z", "13\n");
 	check_file(folder, "a.plimsoll-20261121T180406.12402Z", "4\n"); /* before the fifth */
 	check_file(folder, "a.plimsoll-20261121T180406.12401Z", "<nothing>");

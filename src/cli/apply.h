@@ -5,6 +5,7 @@
 #include "cli/applylock.h"
 #include "cli/planview.h"
 #include "cli/verbs.h"
+#include "rollout/rollout.h"
 
 struct apply {
 	const struct options *options;
@@ -22,6 +23,7 @@ struct apply {
 	struct compose_backup *backup; /* NULL: nothing was written */
 	bool files_back;               /* it was, and is as it was before */
 	struct strings changed;        /* services whose containers are to be made anew */
+	struct rollout_order made;     /* those and their dependents, or all; of --up */
 	int interrupt_fd; /* readable: Ctrl-C and the like; negative: signals do what they do */
 	/* How it went, for --json. */
 	const char *rollout; /* "none", "done", "put-back", "failed" */
@@ -43,7 +45,7 @@ int apply_refuse_replicas(const struct apply *apply);
  * the screen made visible (^[). */
 void apply_show_diff(const struct apply *apply);
 
-/* What --up makes anew (`would`, `will`), in which order. */
+/* What --up makes anew (`would`, `will`), in which order: apply->made. */
 void apply_tell_recreated(const struct apply *apply, const char *would);
 
 /* Services whose containers are to be made anew, into apply->changed: what runs (or anything, when
@@ -52,8 +54,9 @@ void apply_tell_recreated(const struct apply *apply, const char *would);
 void apply_find_changed(struct apply *apply);
 /* Is there anything to roll out: services that changed, or a project that does not run at all? */
 bool apply_has_to_roll_out(const struct apply *apply);
-/* Whatever can be known to fail of a roll-out before anything is written; see rollout_check(). */
-int apply_check_up(const struct apply *apply, struct error *err) MUST_CHECK;
+/* What is made anew then, into apply->made, and whatever can be known to fail of it before anything
+ * is written; see rollout_check(). */
+int apply_check_up(struct apply *apply, struct error *err) MUST_CHECK;
 
 /* The edits that make the plan explicit, and their diff; what is worth knowing is told. */
 int apply_work_out(struct apply *apply, struct error *err) MUST_CHECK;

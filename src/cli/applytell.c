@@ -316,9 +316,8 @@ void apply_show_diff(const struct apply *apply)
 
 void apply_tell_recreated(const struct apply *apply, const char *would)
 {
-	auto_rollout_order struct rollout_order order = {};
+	const struct rollout_order *order = &apply->made;
 	auto_text struct text text = {};
-	struct error err = {};
 
 	if (!apply_has_to_roll_out(apply)) {
 		apply_tell("--up %s make nothing anew: every service that runs is where it was "
@@ -326,20 +325,12 @@ void apply_tell_recreated(const struct apply *apply, const char *would)
 			   would);
 		return;
 	}
-	if (apply->changed.n == 0) {
-		apply_tell("--up %s bring up all of the project: nothing of it runs", would);
-		return;
-	}
-	if (rollout_order(apply->before.project, (const char *const *)apply->changed.items, &order,
-			  &err) < 0) {
-		apply_tell("--up %s fail: %s", would, error_text(&err));
-		return;
-	}
-	for (size_t i = 0; i < order.n; i++)
+	for (size_t i = 0; i < order->n; i++)
 		text_printf(&text, "%s%s",
-			    i == 0                                   ? ""
-			    : order.stages[i] != order.stages[i - 1] ? ", then "
-								     : ", ",
-			    order.services[i]->name);
-	apply_tell("--up %s make anew: %s (dependents only where they run)", would, text.data);
+			    i == 0                                     ? ""
+			    : order->stages[i] != order->stages[i - 1] ? ", then "
+								       : ", ",
+			    order->services[i]->name);
+	apply_tell("--up %s make anew: %s%s", would, text.len > 0 ? text.data : "nothing",
+		   apply->before.containers.n == 0 ? " (nothing of the project runs)" : "");
 }

@@ -68,6 +68,14 @@ void apply_find_changed(struct apply *apply)
 		    (is_elsewhere(service, &places[i]) && (service->running || !any)))
 			strings_add(&apply->changed, name);
 	}
+	/* Dependents that a killed apply had taken away. */
+	for (size_t i = 0; i < apply->before.project->n; i++) {
+		const struct compose_service *service = &apply->before.project->services[i];
+
+		if (service->active && is_named(&apply->journal.services, service->name) &&
+		    !is_named(&apply->changed, service->name))
+			strings_add(&apply->changed, service->name);
+	}
 }
 
 bool apply_has_to_roll_out(const struct apply *apply)
@@ -253,11 +261,12 @@ static struct rollout_options rollout_options_of(const struct apply *apply,
 	};
 }
 
-int apply_check_up(const struct apply *apply, struct error *err)
+int apply_check_up(struct apply *apply, struct error *err)
 {
 	const struct rollout_options options = rollout_options_of(apply, apply->before.project, -1);
+	int r = rollout_foresee(&options, &apply->before.containers, &apply->made, err);
 
-	return rollout_check(apply->before.engine, &options, err);
+	return r < 0 ? r : rollout_check(apply->before.engine, &options, err);
 }
 
 static int put_back_files(struct apply *apply, struct error *err)
@@ -298,6 +307,25 @@ static int put_back_containers(struct apply *apply, struct error *err)
 	return 0;
 }
 
+/* Where what was there before is, and who makes it whole. */
+static int complain_half_done(const struct apply *apply, const struct error *err)
+{
+	auto_text struct text backups = {};
+	const char *name;
+
+	for (size_t i = 0; compose_edits_file(&apply->edits, i); i++)
+		if ((name = compose_backup_name(apply->backup, i)))
+			text_printf(&backups, "%s%s", backups.len > 0 ? ", " : "", name);
+	return verb_complain(
+	    EXIT_CANNOT,
+	    "%s\nthe files %s%s%s%s\nhow things are now: `plimsoll check` and `plimsoll gpus` tell. "
+	    "When the cause is mended, `plimsoll apply --up` makes anew what is missing; to forget "
+	    "it, remove %s",
+	    error_text(err), apply->files_back ? "are as they were before" : "are half written",
+	    backups.len > 0 ? " (that is also in " : "", backups.len > 0 ? backups.data : "",
+	    backups.len > 0 ? ")" : "", apply->journal.path);
+}
+
 /* `touched`: containers may have been. */
 static int put_back(struct apply *apply, const struct error *why, bool touched)
 {
@@ -311,10 +339,7 @@ static int put_back(struct apply *apply, const struct error *why, bool touched)
 		r = put_back_containers(apply, &err);
 	apply->rollout = r < 0 ? "failed" : "put-back";
 	if (r < 0)
-		return verb_complain(EXIT_CANNOT,
-				     "%s\nhow things are now: `plimsoll check` and `plimsoll gpus` "
-				     "tell; what was there before is in %s",
-				     error_text(&err), apply->journal.path);
+		return complain_half_done(apply, &err);
 	apply_journal_restore(&apply->journal);
 	return verb_complain(why->code == -ECANCELED ? EXIT_LEFT : EXIT_CANNOT,
 			     "apply: %s; everything is as it was before", error_text(why));

@@ -113,10 +113,19 @@ static json_t *files_json(const struct apply *apply)
 	return files;
 }
 
+/* By name, as --json and the journal have them. */
+static void made_names(const struct apply *apply, struct strings *ret_names)
+{
+	for (size_t i = 0; i < apply->made.n; i++)
+		strings_add(ret_names, apply->made.services[i]->name);
+}
+
 static void print_json(const struct apply *apply)
 {
 	auto_json json_t *json = json_object();
+	auto_strings struct strings made = {};
 
+	made_names(apply, &made);
 	(void)json_object_set_new(json, "plan", planview_json(&apply->view));
 	(void)json_object_set_new(json, "changed", json_boolean(apply->edits.n > 0));
 	(void)json_object_set_new(json, "written",
@@ -125,7 +134,7 @@ static void print_json(const struct apply *apply)
 	(void)json_object_set_new(json, "diff",
 				  json_string(apply->diff.data ? apply->diff.data : ""));
 	(void)json_object_set_new(json, "notes", jsonx_strv(apply->notes.items));
-	(void)json_object_set_new(json, "recreated", jsonx_strv(apply->changed.items));
+	(void)json_object_set_new(json, "recreated", jsonx_strv(made.items));
 	(void)json_object_set_new(json, "rollout", jsonx_string_if(apply->rollout));
 	(void)json_object_set_new(json, "failure", jsonx_string_if(apply->failure));
 	term_print_json(stdout, json);
@@ -133,13 +142,15 @@ static void print_json(const struct apply *apply)
 
 static int roll_out(struct apply *apply)
 {
+	auto_strings struct strings made = {};
 	struct error err = {};
 	int r = 0;
 
-	/* Also without an edit: a kill in the middle of it is to be told of. */
-	if (apply->changed.n > 0)
-		r = apply_journal_write(&apply->journal, &apply->edits, &apply->changed,
-					apply->backup, &err);
+	/* Also without an edit: a kill in the middle of it is to be told of. Dependents, too: they
+	 * may be gone by then, and nothing else would tell that they ran. */
+	made_names(apply, &made);
+	if (made.n > 0)
+		r = apply_journal_write(&apply->journal, &apply->edits, &made, apply->backup, &err);
 	return r < 0 ? verb_complain(EXIT_CANNOT, "%s", error_text(&err)) : apply_up(apply);
 }
 
@@ -261,6 +272,7 @@ static int run(const struct options *options)
 	apply_lock_release(&apply.lock);
 	strings_finish(&apply.notes);
 	strings_finish(&apply.changed);
+	rollout_order_finish(&apply.made);
 	text_finish(&apply.diff);
 	free(apply.failure);
 	planview_taken_finish(&apply.taken);

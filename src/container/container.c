@@ -388,6 +388,31 @@ int container_engine_list(struct container_engine *engine, const char *project,
 	return 0;
 }
 
+int container_engine_has_image(struct container_engine *engine, const char *image,
+			       struct error *err)
+{
+	const char *api = engine->about.libpod_api;
+	struct container_request request = {"GET", NULL, deadline_of(engine)};
+	auto_text struct text path = {}, body = {};
+	long status = 0;
+	int r;
+
+	/* podman's own finds a short name as `podman run` does. */
+	if (api[0])
+		text_printf(&path, "/v%s/libpod/images/", api);
+	else
+		text_add(&path, "/images/");
+	text_add_uri(&path, image, "/:@");
+	text_add(&path, api[0] ? "/exists" : "/json");
+	request.path = path.data;
+	r = container_http_call(engine->http, &request, &body, &status, err);
+	if (r < 0)
+		return r;
+	if (status == 404)
+		return 0;
+	return status < 400 ? 1 : refused(engine, status, &body, err);
+}
+
 void container_engine_check_health(struct container_engine *engine, const char *id)
 {
 	const char *api = engine->about.libpod_api;

@@ -83,6 +83,10 @@ void container_finish(struct container *container);
 void containers_finish(struct containers *containers);
 #define auto_containers CLEANUP(containers_finish)
 
+/* Is the image here, by the name a compose file has for it? 1: it is, 0: it is not. */
+int container_engine_has_image(struct container_engine *engine, const char *image,
+			       struct error *err) MUST_CHECK;
+
 /* podman leaves health checks to timers of systemd, and where there is none they never run: run the
  * container's now. Docker does it itself, nothing is done then. */
 void container_engine_check_health(struct container_engine *engine, const char *id);

@@ -122,9 +122,13 @@ int rollout_find_program(struct container_engine *engine, const struct container
 		*ret_program = orders[order][i];
 		return 0;
 	}
-	return error_set(err, -ENOENT, "%s is not installed, and it runs the project%s",
+	if (order == 2)
+		return error_set(err, -ENOENT, "%s is not installed, and it runs the project",
+				 rollout_program_name(orders[order][0]));
+	return error_set(err, -ENOENT,
+			 "%s is not installed, and it runs the project (%s would do, too)",
 			 rollout_program_name(orders[order][0]),
-			 order == 2 ? "" : " (docker-compose would do, too)");
+			 rollout_program_name(orders[order][1]));
 }
 
 /* --- how it is called --- */

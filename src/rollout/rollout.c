@@ -147,7 +147,7 @@ static void touch(const struct rollout *rollout)
 }
 
 /* Run the program with these words behind its own. */
-static int program_call(struct rollout *rollout, const struct strings *words,
+static int program_ask(struct rollout *rollout, const struct strings *words,
 			struct text *ret_output, struct error *err)
 {
 	auto_strings struct strings argv = {};
@@ -167,7 +167,6 @@ static int program_call(struct rollout *rollout, const struct strings *words,
 	for (size_t i = 0; i < words->n; i++)
 		strings_add(&argv, words->items[i]);
 	program.argv = argv.items;
-	touch(rollout);
 	r = program_run(&program, ret_output, &status, err);
 	if (r < 0 || status == 0)
 		return r;
@@ -180,6 +179,26 @@ static int program_call(struct rollout *rollout, const struct strings *words,
 			 last_of(ret_output->data, 600));
 }
 
+/* The same, for what touches containers. */
+static int program_call(struct rollout *rollout, const struct strings *words,
+			struct text *ret_output, struct error *err)
+{
+	touch(rollout);
+	return program_ask(rollout, words, ret_output, err);
+}
+
+/* Is this the end? Not when it is put back: what cannot be had back of one service is no reason to
+ * leave the others. The first error is the one that is told. */
+static bool is_over(const struct rollout *rollout, int r, const struct error *why,
+		    struct error *first)
+{
+	if (r < 0 && first->code == 0) {
+		*first = *why;
+		first->code = r;
+	}
+	return r < 0 && !rollout->options->ran;
+}
+
 /* --- steps --- */
 
 /* Is it made anew? A dependent that does not run stays so, and when it is put back whatever did not
@@ -188,7 +207,8 @@ static bool is_made(const struct rollout *rollout, const struct compose_service 
 {
 	if (count_running(rollout, service) > 0)
 		return true;
-	return !rollout->options->ran && (rollout->nothing_ran || is_changed(rollout, service));
+	return !rollout->options->ran && service->replicas > 0 &&
+	       (rollout->nothing_ran || is_changed(rollout, service));
 }
 
 static void order_cut(struct rollout *rollout)
@@ -210,25 +230,73 @@ static void order_cut(struct rollout *rollout)
 	rollout->n_stages = n > 0 ? rollout->order.stages[n - 1] + 1 : 0;
 }
 
+/* An image that is not here is fetched, or built, before anything is touched: when it cannot be had,
+ * everything runs on. */
+static int fetch_image(struct rollout *rollout, const struct compose_service *service,
+		       struct error *err)
+{
+	const char *image = compose_text(compose_get(service->node, "image"));
+	const char *verb = compose_get(service->node, "build") ? "build" : "pull";
+	auto_strings struct strings words = {};
+	auto_text struct text output = {};
+	int r;
+
+	/* What the engine cannot tell does not stop us. */
+	if (!image || !*image || container_engine_has_image(rollout->engine, image, NULL) != 0)
+		return 0;
+	strings_add(&words, verb);
+	strings_add(&words, service->name);
+	tell(rollout, "%s of %s is not here: %s", image, service->name,
+	     *verb == 'p' ? "fetching it" : "building it");
+	r = program_ask(rollout, &words, &output, err);
+	if (r < 0)
+		return r == -ECANCELED ? r
+				       : error_prefix(err, r, "%s: its image %s is not here",
+						      service->name, image);
+	if (container_engine_has_image(rollout->engine, image, NULL) != 0)
+		return 0;
+	tell_program(rollout, output.data);
+	return error_set(err, -EIO, "%s: its image %s is not here, and `%s %s %s` did not get it",
+			 service->name, image, rollout_program_name(rollout->command.program), verb,
+			 service->name);
+}
+
+static int step_fetch(struct rollout *rollout, struct error *err)
+{
+	int r = 0;
+
+	/* What is put back was there, or `up` tries what can be tried. */
+	for (size_t i = 0; r == 0 && !rollout->options->ran && i < rollout->order.n; i++)
+		r = fetch_image(rollout, rollout->order.services[i], err);
+	return r;
+}
+
+static int halt(struct rollout *rollout, const struct container *c, struct error *err)
+{
+	int r;
+
+	tell(rollout, "stopping %s, which did not run before", c->name);
+	touch(rollout);
+	r = container_engine_stop(rollout->engine, c->id, STOP_SECONDS, err);
+	return r < 0 ? error_prefix(err, r, "stopping %s", c->name) : 0;
+}
+
 static int step_halt(struct rollout *rollout, struct error *err)
 {
+	struct error first = {};
+
 	if (!rollout->options->ran)
 		return 0;
 	/* What depends on others goes first. */
 	for (size_t i = rollout->n_idle; i-- > 0;)
 		for (size_t k = 0; k < rollout->before.n; k++) {
 			const struct container *c = &rollout->before.items[k];
-			int r;
+			struct error one = {};
 
-			if (!is_of(c, rollout->idle[i]) || (!c->running && !c->restarting))
-				continue;
-			tell(rollout, "stopping %s, which did not run before", c->name);
-			touch(rollout);
-			r = container_engine_stop(rollout->engine, c->id, STOP_SECONDS, err);
-			if (r < 0)
-				return error_prefix(err, r, "stopping %s", c->name);
+			if (is_of(c, rollout->idle[i]) && (c->running || c->restarting))
+				(void)is_over(rollout, halt(rollout, c, &one), &one, &first);
 		}
-	return 0;
+	return first.code < 0 ? error_set(err, first.code, "%s", first.text) : 0;
 }
 
 static int step_stop(struct rollout *rollout, struct error *err)
@@ -254,28 +322,35 @@ static int step_stop(struct rollout *rollout, struct error *err)
 	return program_call(rollout, &words, &output, err);
 }
 
+static int take_away(struct rollout *rollout, const struct container *c, struct error *err)
+{
+	int r;
+
+	tell(rollout, "removing %s (%s)", c->name, c->service);
+	touch(rollout);
+	r = container_engine_remove(rollout->engine, c->id, STOP_SECONDS, err);
+	return r < 0 ? error_prefix(err, r, "removing %s", c->name) : 0;
+}
+
 static int step_remove(struct rollout *rollout, struct error *err)
 {
+	struct error first = {};
+
 	if (rollout->command.program != ROLLOUT_PODMAN_COMPOSE)
 		return 0;
 	/* What depends on others goes first: podman keeps what something else requires. */
 	for (size_t i = rollout->order.n; i-- > 0;) {
-		const struct compose_service *service = rollout->order.services[i];
-		int r;
-
 		for (size_t k = 0; k < rollout->before.n; k++) {
 			const struct container *c = &rollout->before.items[k];
+			struct error one = {};
 
-			if (!is_of(c, service))
+			if (!is_of(c, rollout->order.services[i]))
 				continue;
-			tell(rollout, "removing %s (%s)", c->name, service->name);
-			touch(rollout);
-			r = container_engine_remove(rollout->engine, c->id, STOP_SECONDS, err);
-			if (r < 0)
-				return error_prefix(err, r, "removing %s", c->name);
+			if (is_over(rollout, take_away(rollout, c, &one), &one, &first))
+				return error_set(err, first.code, "%s", first.text);
 		}
 	}
-	return 0;
+	return first.code < 0 ? error_set(err, first.code, "%s", first.text) : 0;
 }
 
 /* --- waiting --- */
@@ -447,31 +522,61 @@ static void add_scale(const struct rollout *rollout, const struct compose_servic
 	strings_take(words, mem_printf("%s=%u", service->name, n));
 }
 
-static int stage_up(struct rollout *rollout, unsigned stage, struct error *err)
+/* `up` for the services of a stage; `only` not NULL: for that one of them. */
+static int call_up(struct rollout *rollout, unsigned stage, const struct compose_service *only,
+		   struct text *ret_output, struct error *err)
 {
+	const struct rollout_order *order = &rollout->order;
 	auto_strings struct strings words = {};
-	auto_text struct text output = {}, names = {};
-	int r;
 
 	strings_add(&words, "up");
 	strings_add(&words, "-d");
 	strings_add(&words, "--no-deps");
 	if (rollout->command.program != ROLLOUT_PODMAN_COMPOSE)
 		strings_add(&words, "--force-recreate");
-	for (size_t i = 0; i < rollout->order.n; i++)
-		if (rollout->order.stages[i] == stage)
-			add_scale(rollout, rollout->order.services[i], &words);
+	for (size_t i = 0; i < order->n; i++)
+		if (order->stages[i] == stage && (!only || order->services[i] == only))
+			add_scale(rollout, order->services[i], &words);
+	for (size_t i = 0; i < order->n; i++)
+		if (order->stages[i] == stage && (!only || order->services[i] == only))
+			strings_add(&words, order->services[i]->name);
+	return program_call(rollout, &words, ret_output, err);
+}
+
+/* When it is put back each for itself: one that cannot be made takes no other with it. */
+static int call_up_each(struct rollout *rollout, unsigned stage, struct text *ret_output,
+			struct error *err)
+{
+	struct error first = {};
+
 	for (size_t i = 0; i < rollout->order.n; i++) {
+		auto_text struct text output = {};
+		struct error one = {};
+		int r;
+
 		if (rollout->order.stages[i] != stage)
 			continue;
-		strings_add(&words, rollout->order.services[i]->name);
-		text_printf(&names, "%s%s", names.len > 0 ? ", " : "",
-			    rollout->order.services[i]->name);
+		r = call_up(rollout, stage, rollout->order.services[i], &output, &one);
+		text_printf(ret_output, "%s", output.data ? output.data : "");
+		(void)is_over(rollout, r, &one, &first);
 	}
+	return first.code < 0 ? error_set(err, first.code, "%s", first.text) : 0;
+}
+
+static int stage_up(struct rollout *rollout, unsigned stage, struct error *err)
+{
+	auto_text struct text output = {}, names = {};
+	int r;
+
+	for (size_t i = 0; i < rollout->order.n; i++)
+		if (rollout->order.stages[i] == stage)
+			text_printf(&names, "%s%s", names.len > 0 ? ", " : "",
+				    rollout->order.services[i]->name);
 	if (names.len == 0)
 		return 0;
 	tell(rollout, "making anew: %s", names.data);
-	r = program_call(rollout, &words, &output, err);
+	r = rollout->options->ran ? call_up_each(rollout, stage, &output, err)
+				  : call_up(rollout, stage, NULL, &output, err);
 	if (r == 0)
 		r = stage_wait(rollout, stage, &output, err);
 	if (r == 0)
@@ -481,11 +586,15 @@ static int stage_up(struct rollout *rollout, unsigned stage, struct error *err)
 
 static int step_up(struct rollout *rollout, struct error *err)
 {
-	int r = 0;
+	struct error first = {};
 
-	for (unsigned stage = 0; r == 0 && stage < rollout->n_stages; stage++)
-		r = stage_up(rollout, stage, err);
-	return r;
+	for (unsigned stage = 0; stage < rollout->n_stages; stage++) {
+		struct error one = {};
+
+		if (is_over(rollout, stage_up(rollout, stage, &one), &one, &first))
+			break;
+	}
+	return first.code < 0 ? error_set(err, first.code, "%s", first.text) : 0;
 }
 
 /* Everything, when nothing of the project runs; else what changed and what depends on it. */
@@ -544,17 +653,70 @@ int rollout_check(struct container_engine *engine, const struct rollout_options 
 	return r;
 }
 
+int rollout_foresee(const struct rollout_options *options, const struct containers *now,
+		    struct rollout_order *ret_order, struct error *err)
+{
+	/* Borrowed: nothing of it is changed or freed. */
+	struct rollout rollout = {.options = options, .before = *now};
+	int r = order_find(&rollout, err);
+
+	if (r == 0) {
+		*ret_order = rollout.order;
+		rollout.order = (struct rollout_order){};
+	}
+	rollout.before = (struct containers){};
+	rollout_finish(&rollout);
+	return r;
+}
+
+static const struct container *find_id(const struct containers *containers, const char *id)
+{
+	for (size_t i = 0; i < containers->n; i++)
+		if (strcmp(containers->items[i].id, id) == 0)
+			return &containers->items[i];
+	return NULL;
+}
+
+/* Do all containers run, or not, that did, with the same first process? */
+static bool is_untouched(struct rollout *rollout)
+{
+	auto_containers struct containers now = {};
+
+	if (container_engine_list(rollout->engine, rollout->options->project->name, &now, NULL) <
+		0 ||
+	    now.n != rollout->before.n)
+		return false;
+	for (size_t i = 0; i < now.n; i++) {
+		const struct container *is = &now.items[i];
+		const struct container *was = find_id(&rollout->before, is->id);
+
+		if (!was || is->running != was->running || is->pid != was->pid)
+			return false;
+	}
+	return true;
+}
+
 int rollout_up(struct container_engine *engine, const struct rollout_options *options,
 	       struct error *err)
 {
 	static int (*const steps[])(struct rollout *, struct error *) = {
-	    prepare, step_halt, step_stop, step_remove, step_up,
+	    step_fetch, step_halt, step_stop, step_remove, step_up,
 	};
 	struct rollout rollout = {.engine = engine, .options = options};
-	int r = 0;
+	struct error first = {};
+	int r = prepare(&rollout, err);
 
-	for (size_t i = 0; i < ARRAY_LEN(steps) && r == 0; i++)
-		r = steps[i](&rollout, err);
+	for (size_t i = 0; i < ARRAY_LEN(steps) && r == 0; i++) {
+		struct error one = {};
+
+		if (is_over(&rollout, steps[i](&rollout, &one), &one, &first))
+			break;
+	}
+	if (first.code < 0)
+		r = error_set(err, first.code, "%s", first.text);
+	/* The program may have failed before it did anything. */
+	if (r < 0 && options->ret_touched && *options->ret_touched && is_untouched(&rollout))
+		*options->ret_touched = false;
 	rollout_finish(&rollout);
 	return r;
 }

@@ -3,6 +3,7 @@
  * compose, docker-compose or podman-compose), GPU services first in the order of depends_on, then
  * their dependents; waited for; and looked at on the GPUs. A table of steps; each says what it did.
  *
+ *	fetch	images that are not here: nothing is touched when one cannot be had
  *	halt	when it is put back: what did not run before
  *	stop	the services that move: nobody is to wait for VRAM that another is about to leave
  *	remove	podman-compose only: it makes anew what is not there, and no more than asked for
@@ -26,7 +27,7 @@ struct rollout_options {
 	const struct strings *profiles; /* --profile; may be NULL */
 	int64_t health_timeout_ms;      /* for each stage */
 	int interrupt_fd;               /* readable: enough, and -ECANCELED; negative: none */
-	bool *ret_touched; /* becomes true before the first container is touched; may be NULL */
+	bool *ret_touched; /* has any container been touched? May be NULL */
 	/* Told what happens, a line each; may be NULL. */
 	void (*progress)(void *data, const char *line);
 	void *data;
@@ -57,9 +58,15 @@ int rollout_find_program(struct container_engine *engine, const struct container
 int rollout_check(struct container_engine *engine, const struct rollout_options *options,
 		  struct error *err) MUST_CHECK;
 
+/* What rollout_up() would make anew, and in which order, beside these containers: dependents that do
+ * not run are not in it, and all of the project is when nothing of it runs. */
+int rollout_foresee(const struct rollout_options *options, const struct containers *now,
+		    struct rollout_order *ret_order, struct error *err) MUST_CHECK;
+
 /* Recreate and wait until each runs, and is healthy where it says how to tell. Dependents that do
  * not run are left alone, unless nothing of the project runs: then all of it is brought up. On
- * failure the error names the service, and the last lines of its output. */
+ * failure the error names the service, and the last lines of its output. What is put back is tried
+ * for every service, whatever fails for another; the error is the first one. */
 int rollout_up(struct container_engine *engine, const struct rollout_options *options,
 	       struct error *err) MUST_CHECK;
 

@@ -39,6 +39,7 @@ class Engine(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         # What a service's container was given: its devices, told how often it was made anew, and when that was first seen.
         self.given = lambda name, times, seconds: ["0"]
         self.seen = {}
+        self.has_image = True
         super().__init__(str(path), Handler)
 
     def containers(self):
@@ -64,6 +65,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 {"Id": id, "Names": [f"/{project}_{name}_1"], "State": "running" if runs else "exited", "Labels": labels(name)}
                 for id, (name, runs, _) in here.items()
             ]
+        elif path.startswith("/images/") and self.server.has_image:
+            answer = {"Id": "x"}
         elif path.startswith("/containers/") and path.split("/")[2] in here:
             name, runs, given = here[path.split("/")[2]]
             answer = {
@@ -143,6 +146,37 @@ def test_what_is_put_back(shop):
     assert told["recreated"] == ["clip"] and shop.made() == ["clip", "clip"]
     assert shop.files() == before
     assert "everything is as it was before" in done.stderr
+
+
+def test_an_image_that_cannot_be_had(shop):
+    """It is fetched before anything is touched: no container is, the files are put back, and nothing stands half-done."""
+    shop.program("true")
+    shop.engine.has_image = False
+    before = shop.files()
+    done = shop.apply("--yes", check=3)
+    told = " ".join(done.stderr.split())
+    assert "clip: its image x is not here, and `docker-compose pull clip` did not get it; everything is as it was before" in told, told
+    assert shop.made() == [] and shop.files() == before
+    assert "did not come to its end" not in shop.box.plimsoll("plan", cwd=shop.dir, check=0).stderr
+
+
+def test_what_cannot_be_put_back_names_the_backups(shop):
+    """The image goes while it is under way: what is told is where the files are, and that the journal finishes it."""
+    shop.program("false")
+    shop.engine.given = lambda name, times, seconds: ["0"]
+    (shop.bin / "docker-compose").write_text((shop.bin / "docker-compose").read_text().replace("[ -e", "false && [ -e"))
+    done = shop.apply("--yes", check=3)
+    told = " ".join(done.stderr.split())
+    assert "containers could not all be made anew" in told and "the files are as they were before (that is also in " in told, told
+    assert re.search(r"\.env\.plimsoll-\d+", told), told
+    assert json.loads((shop.dir / ".plimsoll-apply").read_text())["services"] == ["clip"]
+
+
+def test_when_nothing_runs_all_is_announced(shop):
+    shop.program("true")
+    shop.engine.running = {}
+    told = " ".join(shop.apply("--dry-run", check=0).stderr.split())
+    assert "--up would make anew: llm, clip, ocr (nothing of the project runs)" in told, told
 
 
 def test_what_is_interrupted_says_what_stands(shop):

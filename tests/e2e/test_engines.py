@@ -210,8 +210,6 @@ def begin(project):
 
 def test_what_is_interrupted(project):
     """Ctrl-C puts everything back; what kill -9 leaves is told by the next one, and finished."""
-    if project.engine.kind != "docker":
-        pytest.skip("neither the way back nor the journal depends on the engine")
     project.up()
     before, files = project.ids(), project.files()
     running = begin(project)
@@ -233,4 +231,20 @@ def test_what_is_interrupted(project):
     wait_until(lambda: not list(project.programs()), what="docker-compose to end")
     done = project.apply()
     assert "verified" in done.stderr and project.on_gpus() == {"shop/llm": [0], "shop/clip": [1]}
+    assert all(project.ids().values()), f"not all that ran before runs again: {project.ids()}"
+    assert project.engine.inspect("shop_web_1")["State"]["Running"]
     assert not (project.dir / ".plimsoll-apply").exists()
+
+
+def test_an_image_that_cannot_be_had(project):
+    """Before anything is touched: all containers run on, and nothing stands half-done."""
+    project.up()
+    before = project.ids()
+    path = project.dir / "docker-compose.yml"
+    head, tail = path.read_text().split("\n  clip:")
+    path.write_text(f"{head}\n  clip:{tail.replace(project.engine.image_name, 'localhost/nosuch:9', 1)}")
+    files = project.files()
+    done = project.apply(check=3)
+    told = " ".join(done.stderr.split())
+    assert "clip: its image localhost/nosuch:9 is not here" in told and "everything is as it was before" in told, told
+    assert project.ids() == before and project.files() == files

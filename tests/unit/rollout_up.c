@@ -429,6 +429,13 @@ static void calls_are(const struct world *world, const char *expected)
 	assert_string_equal(calls.data ? calls.data : "", expected);
 }
 
+/* What the calls begin with. */
+static char *call(const struct world *world, const char *words)
+{
+	return mem_printf("docker-compose -p p -f %s/compose.yaml --project-directory %s %s\n",
+			  (char *)world->dir, (char *)world->dir, words);
+}
+
 static const char *const a_and_b[] = {"a", "b", NULL};
 
 static void nothing_is_touched_without_a_program(void **state)
@@ -446,15 +453,92 @@ static void nothing_is_touched_without_a_program(void **state)
 	program(world, "docker-compose", "1.29.2", "exit 1");
 	assert_int_equal(rollout_check(world->engine, &options, &err), 0);
 	calls_are(world, "");
+	/* It fails before it does anything; or in the middle of it. */
+	assert_int_equal(roll(world, a_and_b, NULL, &touched, &err), -EIO);
+	assert_false(touched);
+	program(world, "docker-compose", "1.29.2", "echo '1 a 1' >containers; exit 1");
 	assert_int_equal(roll(world, a_and_b, NULL, &touched, &err), -EIO);
 	assert_true(touched);
 }
 
-/* What the calls begin with. */
-static char *call(const struct world *world, const char *words)
+/* An image as this service has it. */
+static void give_image(struct world *world, size_t service, struct compose_node *nodes)
 {
-	return mem_printf("docker-compose -p p -f %s/compose.yaml --project-directory %s %s\n",
-			  (char *)world->dir, (char *)world->dir, words);
+	nodes[0] = (struct compose_node){.type = COMPOSE_SCALAR, .raw = "x:9", .text = "x:9"};
+	nodes[1] = (struct compose_node){.type = COMPOSE_MAP, .n = 1};
+	nodes[1].entries = mem_calloc(1, sizeof *nodes[1].entries);
+	nodes[1].entries[0] = (struct compose_entry){.key = "image", .value = &nodes[0]};
+	world->services[service].node = &nodes[1];
+}
+
+static void images_are_fetched_first(void **state)
+{
+	struct world *world = *state;
+	auto_free char *pull = call(world, "pull a");
+	struct compose_node nodes[2];
+	struct error err = {};
+	bool touched;
+
+	give_image(world, 0, nodes);
+	put(world, "containers", "1 a 1\n2 b 1\n");
+	program(world, "docker-compose", "1.29.2", "echo 'no such host'; exit 1");
+	assert_int_equal(roll(world, a_and_b, NULL, &touched, &err), -EIO);
+	assert_false(touched);
+	calls_are(world, pull);
+	assert_non_null(strstr(err.text, "a: its image x:9 is not here"));
+	assert_non_null(strstr(err.text, "no such host"));
+	/* It says that it did, and did not. */
+	program(world, "docker-compose", "1.29.2", "exit 0");
+	assert_int_equal(roll(world, a_and_b, NULL, &touched, &err), -EIO);
+	assert_false(touched);
+	assert_non_null(strstr(err.text, "`docker-compose pull a` did not get it"));
+	free(nodes[1].entries);
+}
+
+/* What cannot be had back of one is no reason to leave the other. */
+static void put_back_tries_every_service(void **state)
+{
+	struct world *world = *state;
+	auto_containers struct containers before = {};
+	auto_free char *a = call(world, "up -d --no-deps --force-recreate a");
+	auto_free char *b = call(world, "up -d --no-deps --force-recreate b");
+	auto_free char *c = call(world, "up -d --no-deps --force-recreate c");
+	auto_free char *stop = call(world, "stop a b");
+	auto_free char *expected = mem_printf("%s%s%s%s", stop, a, b, c);
+	struct error err = {};
+	bool touched;
+
+	put(world, "containers", "1 a 1\n2 b 1\n3 c 1\n");
+	assert_int_equal(container_engine_list(world->engine, "p", &before, &err), 0);
+	program(world, "docker-compose", "1.29.2",
+		"case \"$*\" in *recreate\\ a) echo 'a cannot'; exit 1 ;; esac");
+	assert_int_equal(roll(world, a_and_b, &before, &touched, &err), -EIO);
+	calls_are(world, expected);
+	assert_non_null(strstr(err.text, "a cannot"));
+}
+
+static void it_is_foreseen(void **state)
+{
+	struct world *world = *state;
+	static const char *const changed[] = {"a", NULL}, *const none[] = {NULL};
+	struct rollout_options options = {.project = &world->project, .changed = changed};
+	auto_containers struct containers now = {};
+	auto_rollout_order struct rollout_order order = {}, all = {};
+	struct error err = {};
+
+	put(world, "containers", "1 a 1\n2 b 1\n3 c 1\n");
+	assert_int_equal(container_engine_list(world->engine, "p", &now, &err), 0);
+	assert_int_equal(rollout_foresee(&options, &now, &order, &err), 0);
+	assert_int_equal(order.n, 2);
+	assert_string_equal(order.services[0]->name, "a");
+	assert_string_equal(order.services[1]->name, "c");
+	/* Nothing runs: all of it, but what is to have no container. */
+	for (size_t i = 0; i < now.n; i++)
+		now.items[i].running = false;
+	options.changed = none;
+	world->services[1].replicas = 0;
+	assert_int_equal(rollout_foresee(&options, &now, &all, &err), 0);
+	assert_int_equal(all.n, 2);
 }
 
 static void what_did_not_run_is_left(void **state)
@@ -518,6 +602,9 @@ int main(void)
 	    world_test(standard_input_is_no_file),
 	    world_test(env_files_and_versions),
 	    world_test(nothing_is_touched_without_a_program),
+	    world_test(images_are_fetched_first),
+	    world_test(put_back_tries_every_service),
+	    world_test(it_is_foreseen),
 	    world_test(what_did_not_run_is_left),
 	    world_test(put_back_stops_what_did_not_run),
 	    world_test(put_back_when_nothing_ran),

@@ -633,5 +633,6 @@ int compose_assign(struct compose_project *project, const struct compose_target 
 	strings_finish(&a.notes);
 	compose_edits_finish(&a.edits);
 	free(a.additions);
+	free(a.lines);
 	return r;
 }

@@ -10,6 +10,9 @@
  *	two services share it	(one variable, one anchor, an extended service) and would part: a
  *				request or variable of one's own where that can be written; else an
  *				error that says so
+ *	the variable is also	(a port, a name, a volume) the GPU is written in its place, and the
+ *	used for other things	variable stays as it is
+ *	.env says B=${A}	B keeps what it says when A is changed
  */
 #pragma once
 
@@ -32,6 +35,10 @@ struct compose_assign_options {
 	 * default that names a GPU which is not there, has less room than the service needs, or is
 	 * not for it, is corrected. */
 	const uint64_t *room_bytes;
+	/* The program that runs the project and cannot read `!override`: "docker-compose 1.29.2";
+	 * NULL: it can, or is not known. Becomes true when the tag is written; may be NULL. */
+	const char *no_override;
+	bool *ret_override;
 };
 
 /* Edits for all targets; a project that says so already gets none. `ret_notes`: what was done for

@@ -144,6 +144,82 @@ static int add_variable(struct assigning *a, const struct assign_region *region,
 	return 0;
 }
 
+static void add_line(struct assigning *a, const char *name, const struct compose_file *file,
+		     size_t at)
+{
+	ARRAY_GROW(a->lines, a->n_lines, a->lines_room);
+	a->lines[a->n_lines++] = (struct assign_line){name, file, at};
+}
+
+/* Does the value name the variable, as $NAME or in a ${...}? */
+static bool value_names(const struct compose_assignment *assignment, const char *name)
+{
+	const struct compose_span *span = &assignment->value_span;
+	const char *text = span->file->text;
+	size_t len = strlen(name);
+
+	if (assignment->quote == '\'')
+		return false;
+	for (size_t i = span->begin; i + 1 + len <= span->end; i++) {
+		size_t at = i + 1 + (text[i] == '$' && text[i + 1] == '{');
+		unsigned char after;
+
+		if (text[i] != '$' || at + len > span->end || strncmp(text + at, name, len) != 0)
+			continue;
+		after = at + len < span->end ? (unsigned char)text[at + len] : ' ';
+		if (!((after | 0x20) >= 'a' && (after | 0x20) <= 'z') && after != '_' &&
+		    !(after >= '0' && after <= '9'))
+			return true;
+	}
+	return false;
+}
+
+static bool is_edited(const struct assigning *a, const struct compose_span *span)
+{
+	for (size_t i = 0; i < a->edits.n; i++)
+		if (a->edits.items[i].span.file == span->file &&
+		    a->edits.items[i].span.begin == span->begin &&
+		    a->edits.items[i].span.end == span->end)
+			return true;
+	return false;
+}
+
+static int keep_value(struct assigning *a, const struct assign_line *line,
+		      const struct compose_assignment *assignment, struct error *err)
+{
+	unsigned number, column;
+
+	if (assignment->commented || assignment->inherits || !value_names(assignment, line->name) ||
+	    is_edited(a, &assignment->value_span))
+		return 0;
+	compose_file_position(assignment->span.file, assignment->span.begin, &number, &column);
+	strings_take(&a->notes,
+		     mem_printf("%s=%s in line %u of %s no longer names %s: it keeps its value",
+				assignment->name, assignment->value, number,
+				assignment->span.file->shown, line->name));
+	return assign_edit(a, &assignment->value_span,
+			   quoted(a, assignment->value, assignment->quote), err);
+}
+
+/* What is said below the line by naming its variable stays what it is. */
+static int keep_values_below(struct assigning *a, const struct assign_line *line, struct error *err)
+{
+	const struct compose_env *env = &a->project->env;
+	bool below = false;
+	int r = 0;
+
+	for (size_t f = 0; f < env->n_files; f++) {
+		const struct compose_env_file *file = &env->files[f];
+
+		for (size_t i = 0; r == 0 && i < file->n; i++)
+			if (below ||
+			    (file->file == line->file && file->items[i].span.begin > line->at))
+				r = keep_value(a, line, &file->items[i], err);
+		below = below || file->file == line->file;
+	}
+	return r;
+}
+
 int assign_env_set(struct assigning *a, const struct assign_region *region, const char *name,
 		   const char *value, struct error *err)
 {
@@ -162,6 +238,7 @@ int assign_env_set(struct assigning *a, const struct assign_region *region, cons
 		assign_note(a, region->target, "%s=%s is added to %s", name, value, file->shown);
 		return add_variable(a, region, name, value, err);
 	}
+	add_line(a, line->name, line->span.file, line->span.begin);
 	compose_file_position(line->span.file, line->span.begin, &number, &column);
 	assign_note(a, region->target, "%s=%s in line %u of %s%s", line->name, value, number,
 		    line->span.file->shown, commented ? ", which was commented out" : "");
@@ -200,10 +277,12 @@ int assign_env_finish(struct assigning *a, struct error *err)
 	const char *newline;
 	size_t at = 0;
 	bool grouped;
-	int r;
+	int r = 0;
 
-	if (a->n_additions == 0)
-		return 0;
+	for (size_t i = 0; r == 0 && i < a->n_lines; i++)
+		r = keep_values_below(a, &a->lines[i], err);
+	if (r < 0 || a->n_additions == 0)
+		return r;
 	r = env_file(a, &file, err);
 	if (r < 0)
 		return r;
@@ -218,7 +297,11 @@ int assign_env_finish(struct assigning *a, struct error *err)
 	}
 	for (size_t i = 0; i < a->n_additions; i++) {
 		const struct assign_addition *addition = &a->additions[i];
+		struct assign_line line = {addition->name, file, at};
 
+		r = keep_values_below(a, &line, err);
+		if (r < 0)
+			return r;
 		text_printf(&text, "%s%s=%s%s%s%s", grouped ? newline : "", addition->name,
 			    quoted(a, addition->value, '\0'), addition->why ? " # " : "",
 			    addition->why ? one_line(a, addition->why) : "",

@@ -18,6 +18,13 @@ struct assign_addition {
 	const char *name, *value, *why; /* why may be NULL */
 };
 
+/* Where an env file sets a variable anew; what stands below it may name it. */
+struct assign_line {
+	const char *name;
+	const struct compose_file *file;
+	size_t at;
+};
+
 struct assigning {
 	struct compose_project *project;
 	struct arena *arena; /* the project's */
@@ -30,6 +37,8 @@ struct assigning {
 	struct strings notes;
 	struct assign_addition *additions;
 	size_t n_additions, room;
+	struct assign_line *lines;
+	size_t n_lines, lines_room;
 };
 
 struct assign_set {
@@ -78,6 +87,11 @@ const struct compose_request *assign_sharing(const struct assigning *a,
 					     const struct compose_target *target,
 					     const struct compose_request *request,
 					     const struct compose_gpus *other);
+/* What else than requests for GPUs would be another thing if the variable were: "`ports` of web at
+ * FILE:LINE"; NULL: nothing. Not the environment, command or labels of a service that has its GPUs
+ * from it: these are meant to go along. */
+const char *assign_other_use(struct assigning *a, const struct compose_target *target,
+			     const char *variable);
 /* Is there any such? */
 bool assign_is_shared(const struct assigning *a, const struct compose_target *target,
 		      const struct compose_request *request);

@@ -7,8 +7,8 @@
  *	a literal, an argument		its bytes in the compose file
  *	the shell			none that a file could change
  *
- * When the variable also decides for a service that is to be elsewhere, this service stops using
- *it: the value is written in its place.
+ * When the variable also decides for a service that is to be elsewhere, or for other things than
+ * GPUs (a port, a name), this service stops using it: the value is written in its place.
  */
 #include "compose/assign_priv.h"
 
@@ -200,16 +200,16 @@ static const struct compose_gpus *keeper(struct assigning *a, const struct assig
 	return found;
 }
 
-/* Write the text in the place of the variable. */
+/* Write the text in the place of the variable, which somebody keeps ("llm", "`ports` of web"). */
 static int leave_variable(struct assigning *a, const struct assign_region *region,
-			  const char *whole, const struct compose_gpus *other, struct error *err)
+			  const char *whole, const char *other, struct error *err)
 {
 	const struct compose_node *node = region->part.node;
 	const struct compose_use *use = region->value.use;
 	struct compose_span span;
 
 	assign_note(a, region->target, "%s in the place of %s, which keeps %s where it is", whole,
-		    region->variable, other->service->name);
+		    region->variable, other);
 	if (!use) {
 		int r =
 		    assign_yaml_environment(a, region->target, region->request->key, whole, err);
@@ -218,8 +218,7 @@ static int leave_variable(struct assigning *a, const struct assign_region *regio
 			   ? assign_fail(region->target, &node->span, err,
 					 "%s has its value from a variable that \"%s\" has, "
 					 "too: write %s=%s in its environment",
-					 region->request->key, other->service->name,
-					 region->request->key, whole)
+					 region->request->key, other, region->request->key, whole)
 			   : r;
 	}
 	use = outermost(node, use);
@@ -238,6 +237,7 @@ static int leave_variable(struct assigning *a, const struct assign_region *regio
 static const char *default_is_wrong(struct assigning *a, const struct assign_region *region)
 {
 	const char *text = region->value.fallback;
+	struct assign_set wanted = assign_wanted(a, region->target);
 	auto_free char *copy = mem_strdup(text);
 	char *rest = copy;
 
@@ -260,7 +260,8 @@ static const char *default_is_wrong(struct assigning *a, const struct assign_reg
 
 			if (set.in[i] && region->target->allowed && !region->target->allowed[i])
 				return "it may not use that GPU";
-			if (!set.in[i] || region->target->vram_bytes <= room)
+			/* The room of where it is planned is what is left beside it. */
+			if (!set.in[i] || wanted.in[i] || region->target->vram_bytes <= room)
 				continue;
 			return gpu_has(gpu, GPU_TOTAL) &&
 				       region->target->vram_bytes > gpu->vram.total_bytes
@@ -337,7 +338,7 @@ int assign_region_set(struct assigning *a, const struct assign_region *region, c
 	const char *operator_ = value->use ? value->use->operator_ : "";
 	bool by_argument = value->use && value->use->argument_used && strchr(operator_, '+');
 	const struct compose_gpus *other;
-	const char *whole;
+	const char *whole, *keeps;
 	size_t begin, end;
 	int r;
 
@@ -348,8 +349,10 @@ int assign_region_set(struct assigning *a, const struct assign_region *region, c
 	if (!whole)
 		return cannot_splice(region, text, err);
 	other = keeper(a, region);
-	if (other)
-		return leave_variable(a, region, whole, other, err);
+	keeps = other ? other->service->name
+		      : assign_other_use(a, region->target, region->variable);
+	if (keeps)
+		return leave_variable(a, region, whole, keeps, err);
 	r = correct_default(a, region, whole, err);
 	if (r < 0)
 		return r;
@@ -381,7 +384,8 @@ int assign_region_default(struct assigning *a, const struct assign_region *regio
 	whole = arena_strndup(a->arena, region->part.node->text + begin, end - begin);
 	r = correct_default(a, region, whole, err);
 	/* The line that was meant to say it does, now that it is known to be right. */
-	if (r < 0 || value->source != COMPOSE_COMMENTED || !value->commented || keeper(a, region))
+	if (r < 0 || value->source != COMPOSE_COMMENTED || !value->commented ||
+	    keeper(a, region) || assign_other_use(a, region->target, region->variable))
 		return r;
 	return assign_env_set(a, region, region->variable, whole, err);
 }

@@ -4,6 +4,8 @@
  */
 #include "compose/assign_priv.h"
 
+#include <string.h>
+
 static bool same_bytes(const struct compose_node *one, const struct compose_node *other)
 {
 	return one && other && one->span.file && one->span.file == other->span.file &&
@@ -62,6 +64,94 @@ const struct compose_request *assign_sharing(const struct assigning *a,
 		if (assign_share_bytes(request, &other->requests[i]))
 			return &other->requests[i];
 	return NULL;
+}
+
+/* --- what else a variable says --- */
+
+struct other_use {
+	struct assigning *a;
+	const struct compose_target *target;
+	const char *variable;
+	const char *service, *key; /* where the walk is; NULL: at no service's */
+	const char *found;
+};
+
+static bool uses(const struct compose_node *node, const char *variable)
+{
+	for (size_t i = 0; i < node->n_uses; i++)
+		if (!node->uses[i].unused && strcmp(node->uses[i].name, variable) == 0)
+			return true;
+	return false;
+}
+
+/* Is it part of what any service says of its GPUs? */
+static bool is_of_request(const struct assigning *a, const struct compose_node *node)
+{
+	for (size_t i = 0; i < a->project->n; i++)
+		for (size_t k = 0; k < a->all[i].n; k++) {
+			const struct compose_request *request = &a->all[i].requests[k];
+
+			if (!assign_is_in_environment(request) && request->node &&
+			    request->node->span.file == node->span.file &&
+			    request->node->span.begin <= node->span.begin &&
+			    node->span.end <= request->node->span.end)
+				return true;
+			for (size_t m = 0; m < request->n_values; m++)
+				if (same_bytes(request->values[m].node, node))
+					return true;
+		}
+	return false;
+}
+
+/* What a service is told itself, when it has its GPUs from the variable, too. */
+static bool goes_along(const struct other_use *look)
+{
+	static const char *const keys[] = {"environment", "command", "entrypoint", "labels"};
+
+	if (!look->service || strcmp(look->service, look->target->gpus->service->name) != 0)
+		return false;
+	for (size_t i = 0; i < ARRAY_LEN(keys); i++)
+		if (strcmp(look->key, keys[i]) == 0)
+			return true;
+	return false;
+}
+
+static void other_use_walk(struct other_use *look, const struct compose_node *node, int level)
+{
+	unsigned line, column;
+
+	if (look->found || node->via.file)
+		return; /* an alias: what it stands for is looked at where it is written */
+	for (size_t i = 0; node->type == COMPOSE_LIST && i < node->n; i++)
+		other_use_walk(look, node->items[i], level + 1);
+	for (size_t i = 0; node->type == COMPOSE_MAP && i < node->n; i++) {
+		const struct compose_entry *entry = &node->entries[i];
+
+		if (level == 0)
+			look->service = strcmp(entry->key, "services") == 0 ? "" : NULL;
+		if (level == 1 && look->service)
+			look->service = entry->key;
+		if (level == 2 || (level < 2 && !look->service))
+			look->key = entry->key;
+		other_use_walk(look, entry->value, level + 1);
+	}
+	if (look->found || node->type != COMPOSE_SCALAR || !uses(node, look->variable) ||
+	    is_of_request(look->a, node) || goes_along(look))
+		return;
+	compose_file_position(node->span.file, node->span.begin, &line, &column);
+	look->found = arena_printf(look->a->arena, "`%s`%s%s at %s:%u", look->key ?: "",
+				   look->service ? " of " : "", look->service ?: "",
+				   node->span.file->shown, line);
+}
+
+const char *assign_other_use(struct assigning *a, const struct compose_target *target,
+			     const char *variable)
+{
+	struct other_use look = {.a = a, .target = target, .variable = variable};
+
+	for (size_t i = 0; !look.found && i < a->project->n_documents; i++)
+		other_use_walk(&look, a->project->documents[i], 0);
+	return look.found;
 }
 
 bool assign_is_shared(const struct assigning *a, const struct compose_target *target,

@@ -500,6 +500,30 @@ static int own_items(struct assigning *a, const struct compose_node *service,
 	return assign_edit(a, &entry->value->via, out.data, err);
 }
 
+/* Before !override lists of what is extended were only ever added to. */
+static int cannot_replace(struct assigning *a, const struct compose_target *target,
+			  struct compose_node *list, const char *const *path, struct error *err)
+{
+	struct compose_node *map = compose_node_map(a->arena, NULL);
+	auto_text struct text yaml = {};
+
+	compose_map_put(a->arena, map, path[0], NULL, copy_with(a, NULL, path + 1, list));
+	assign_print_node(&yaml, map);
+	return assign_fail(target, &target->gpus->service->span, err,
+			   "it has its GPUs from what it extends, and %s can only add to a list, "
+			   "not replace it (`!override`, since Docker Compose 2.24.4). Take the "
+			   "request out of what it extends, and write into \"%s\" itself: %s",
+			   a->options->no_override, target->gpus->service->name, yaml.data);
+}
+
+static void note_override(struct assigning *a, const struct compose_target *target)
+{
+	assign_note(a, target, "`!override` needs Docker Compose 2.24.4 or newer, or podman-compose "
+			       "1.6; older ones cannot read the file");
+	if (a->options->ret_override)
+		*a->options->ret_override = true;
+}
+
 int assign_yaml_own(struct assigning *a, const struct compose_target *target,
 		    const struct compose_request *request, const char *const *ids, size_t n,
 		    struct error *err)
@@ -518,6 +542,9 @@ int assign_yaml_own(struct assigning *a, const struct compose_target *target,
 		entry = compose_entry(map, *path);
 		if (!entry) {
 			/* From elsewhere (extends, another file), and it would be added to. */
+			if (a->options->no_override)
+				return cannot_replace(a, target, list, path_of(request), err);
+			note_override(a, target);
 			list->mark = COMPOSE_OVERRIDE;
 			return write_entry(a, map, *path, copy_with(a, NULL, path + 1, list), err);
 		}

@@ -235,7 +235,7 @@ static void order_cut(struct rollout *rollout)
 static int fetch_image(struct rollout *rollout, const struct compose_service *service,
 		       struct error *err)
 {
-	const char *image = compose_text(compose_get(service->node, "image"));
+	const char *image = service->image;
 	const char *verb = compose_get(service->node, "build") ? "build" : "pull";
 	auto_strings struct strings words = {};
 	auto_text struct text output = {};

@@ -461,25 +461,14 @@ static void nothing_is_touched_without_a_program(void **state)
 	assert_true(touched);
 }
 
-/* An image as this service has it. */
-static void give_image(struct world *world, size_t service, struct compose_node *nodes)
-{
-	nodes[0] = (struct compose_node){.type = COMPOSE_SCALAR, .raw = "x:9", .text = "x:9"};
-	nodes[1] = (struct compose_node){.type = COMPOSE_MAP, .n = 1};
-	nodes[1].entries = mem_calloc(1, sizeof *nodes[1].entries);
-	nodes[1].entries[0] = (struct compose_entry){.key = "image", .value = &nodes[0]};
-	world->services[service].node = &nodes[1];
-}
-
 static void images_are_fetched_first(void **state)
 {
 	struct world *world = *state;
 	auto_free char *pull = call(world, "pull a");
-	struct compose_node nodes[2];
 	struct error err = {};
 	bool touched;
 
-	give_image(world, 0, nodes);
+	world->services[0].image = "x:9";
 	put(world, "containers", "1 a 1\n2 b 1\n");
 	program(world, "docker-compose", "1.29.2", "echo 'no such host'; exit 1");
 	assert_int_equal(roll(world, a_and_b, NULL, &touched, &err), -EIO);
@@ -492,7 +481,6 @@ static void images_are_fetched_first(void **state)
 	assert_int_equal(roll(world, a_and_b, NULL, &touched, &err), -EIO);
 	assert_false(touched);
 	assert_non_null(strstr(err.text, "`docker-compose pull a` did not get it"));
-	free(nodes[1].entries);
 }
 
 /* What cannot be had back of one is no reason to leave the other. */

@@ -3,7 +3,7 @@
  *
  *	@@ targets	SERVICE GPU[,GPU...] [VRAM in GB, or -, then !GPU it may not be on]
  *[why...]; a line each
- *	@@ options	uuid, crlf, shell NAME=value; a line each
+ *	@@ options	uuid, crlf, old PROGRAM, shell NAME=value; a line each
  *	@@ in FILE, @@ out FILE	what is not in the second is to stay as it is; "@@ out" alone: no
  *			file changes
  *	@@ notes	what was done, all lines
@@ -39,6 +39,7 @@ struct test_case {
 	bool crlf, uuid;
 	char *shell[SHELL_SIZE + 1];
 	size_t n_shell;
+	char *old; /* the program that cannot read !override */
 };
 
 struct world {
@@ -122,6 +123,7 @@ static void case_finish(struct test_case *c)
 	}
 	for (size_t i = 0; i < c->n_shell; i++)
 		free(c->shell[i]);
+	free(c->old);
 }
 
 /* With CRLF for newlines where the case says so; "<no-eol>" at its end: no line end there. */
@@ -144,6 +146,8 @@ static void options_read(struct test_case *c)
 	while ((line = strsep(&rest, "\n"))) {
 		c->crlf |= strcmp(line, "crlf") == 0;
 		c->uuid |= strcmp(line, "uuid") == 0;
+		if (strncmp(line, "old ", 4) == 0 && !c->old)
+			c->old = mem_strdup(line + 4);
 		if (strncmp(line, "shell ", 6) == 0 && c->n_shell < SHELL_SIZE)
 			c->shell[c->n_shell++] = mem_strdup(line + 6);
 	}
@@ -289,7 +293,7 @@ static void check_new_files(const struct test_case *c)
 static int assign(const struct test_case *c, struct world *w, struct compose_edits *edits,
 		  struct strings *notes, struct error *err)
 {
-	struct compose_assign_options options = {.by_uuid = c->uuid};
+	struct compose_assign_options options = {.by_uuid = c->uuid, .no_override = c->old};
 
 	return compose_assign(w->project, w->targets, w->n, list, &options, edits, notes, err);
 }

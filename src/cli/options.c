@@ -64,7 +64,8 @@ static int real_parse(const struct option_spec *spec, const char *text, double *
 	char *end = NULL;
 	double value = strtod(text, &end);
 
-	if (end == text || *end != '\0' || !isfinite(value))
+	/* strtod() takes hexadecimal ones; integer_parse() does not. */
+	if (end == text || *end != '\0' || !isfinite(value) || strpbrk(text, "xX"))
 		return error_set(err, -EINVAL, "\"%.64s\" is not a number", text);
 	if (value < (double)spec->min || value > (double)spec->max)
 		return error_set(err, -EINVAL, "%.64s is not between %lld and %lld", text,

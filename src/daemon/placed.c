@@ -112,7 +112,7 @@ static void tell(struct placed *placed)
 
 void placed_sample(struct placed *placed, const struct gpu_list *list)
 {
-	if (placed_is_empty(placed) && !placed->told)
+	if (json_object_size(placed->state) == 0 && !placed->told)
 		return;
 	services_look(placed->daemon->services);
 	holds_make(placed);
@@ -126,11 +126,6 @@ const struct placed_hold *placed_holds(const struct placed *placed, size_t *ret_
 {
 	*ret_n = placed->n;
 	return placed->holds;
-}
-
-bool placed_is_empty(const struct placed *placed)
-{
-	return json_object_size(placed->state) == 0;
 }
 
 /* Something of it changed: as with a new sample. */

@@ -27,7 +27,6 @@ void placed_sample(struct placed *placed, const struct gpu_list *list);
 
 /* All containers of the engines that answered: what has none any more is dropped. */
 void placed_names(struct placed *placed, const struct container_names *names);
-bool placed_is_empty(const struct placed *placed);
 
 /* One for each service and GPU, "PROJECT/SERVICE"; of the last sample. */
 struct placed_hold {

@@ -6,19 +6,36 @@
 
 #include "util/size.h"
 
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* So many peaks know their own spread. */
 #define MANY_PEAKS 10
 
+struct peaks_sum {
+	unsigned n;
+	uint64_t p95, max; /* nearest rank: the smallest that 95 % do not pass; 0 = none */
+};
+
+static bool is_floor(const struct estimates_peaks *peaks, unsigned i)
+{
+	return (peaks->floors >> i & 1) != 0;
+}
+
+/* Has one ended well? */
+static bool any_final(const struct estimates_peaks *peaks)
+{
+	uint64_t all = (UINT64_C(1) << peaks->n) - 1;
+
+	return (peaks->floors & all) != all;
+}
+
 bool peaks_note(struct estimates_peaks *peaks, uint64_t bytes, enum peak_end end)
 {
 	if (bytes == 0)
 		return false;
 	if (end == PEAK_OPEN) {
-		if (bytes <= peaks->open_bytes || peaks_any_final(peaks))
+		if (bytes <= peaks->open_bytes || any_final(peaks))
 			return false;
 		peaks->open_bytes = bytes;
 		return true;
@@ -34,18 +51,6 @@ bool peaks_note(struct estimates_peaks *peaks, uint64_t bytes, enum peak_end end
 		peaks->open_bytes = 0;
 	peaks->bytes[peaks->n++] = bytes;
 	return true;
-}
-
-static bool is_floor(const struct estimates_peaks *peaks, unsigned i)
-{
-	return (peaks->floors >> i & 1) != 0;
-}
-
-bool peaks_any_final(const struct estimates_peaks *peaks)
-{
-	uint64_t all = (UINT64_C(1) << peaks->n) - 1;
-
-	return (peaks->floors & all) != all;
 }
 
 static int compare_sizes(const void *a, const void *b)
@@ -69,7 +74,8 @@ static size_t peaks_collect(const struct estimates_peaks *peaks, bool open, uint
 	return n;
 }
 
-struct peaks_sum peaks_sum(const struct estimates_peaks *const *lists, size_t n_lists)
+/* Those that count, of one model or of many. */
+static struct peaks_sum peaks_sum(const struct estimates_peaks *const *lists, size_t n_lists)
 {
 	auto_free uint64_t *bytes = mem_calloc(n_lists + 1, sizeof *bytes * (ESTIMATES_PEAKS + 1));
 	struct peaks_sum sum = {};
@@ -77,7 +83,7 @@ struct peaks_sum peaks_sum(const struct estimates_peaks *const *lists, size_t n_
 	size_t n = 0;
 
 	for (size_t k = 0; k < n_lists; k++)
-		open &= !peaks_any_final(lists[k]);
+		open &= !any_final(lists[k]);
 	for (size_t k = 0; k < n_lists; k++) {
 		for (unsigned i = 0; i < lists[k]->n; i++)
 			sum.max = MAX_OF(sum.max, lists[k]->bytes[i]);
@@ -94,7 +100,8 @@ struct peaks_sum peaks_sum(const struct estimates_peaks *const *lists, size_t n_
 	return sum;
 }
 
-uint64_t peaks_with_margin(uint64_t bytes, unsigned n)
+/* What is asked for where `n` peaks stand behind `bytes`. */
+static uint64_t with_margin(uint64_t bytes, unsigned n)
 {
 	uint64_t margin =
 	    n < MANY_PEAKS ? MAX_OF(bytes / 10, 256 * MIB) : MAX_OF(bytes / 20, 128 * MIB);
@@ -105,13 +112,12 @@ uint64_t peaks_with_margin(uint64_t bytes, unsigned n)
 /* The rows of one resource that are asked for `model`: its own where that says enough, else those
  * of all GPUs; what runs on the CPU has the RAM of any. */
 static size_t lists_choose(const struct estimates_row *const *rows, size_t n, const char *model,
-			   size_t member, const struct estimates_peaks **lists)
+			   bool of_ram, const struct estimates_peaks **lists)
 {
 	size_t found = 0;
 
 	for (size_t i = 0; i < n; i++) {
-		const struct estimates_peaks *peaks =
-		    (const struct estimates_peaks *)((const char *)rows[i] + member);
+		const struct estimates_peaks *peaks = of_ram ? &rows[i]->ram : &rows[i]->vram;
 
 		if (model && strcmp(rows[i]->model, model) == 0 &&
 		    peaks_sum(&peaks, 1).n >= ESTIMATES_FEW) {
@@ -129,7 +135,7 @@ static size_t lists_choose(const struct estimates_row *const *rows, size_t n, co
 static uint64_t need_with_margin(const struct estimates_need *need, uint64_t enough)
 {
 	uint64_t measured = MAX_OF(need->p95_vram_bytes, need->oom_vram_bytes);
-	uint64_t bytes = peaks_with_margin(measured, need->peaks);
+	uint64_t bytes = with_margin(measured, need->peaks);
 
 	return measured <= enough ? MIN_OF(bytes, enough) : bytes;
 }
@@ -146,24 +152,21 @@ struct estimates_need peaks_need(const struct estimates_row *const *rows, size_t
 	for (size_t i = 0; i < n; i++) {
 		const struct estimates_row *row = rows[i];
 
-		need.proven |=
-		    (row->model[0] || on_cpu) &&
-		    (row->runs > 0 || row->vram.open_bytes > 0 || peaks_any_final(&row->vram));
+		need.proven |= (row->model[0] || on_cpu) &&
+			       (row->runs > 0 || row->vram.open_bytes > 0 || any_final(&row->vram));
 		need.oom_vram_bytes = MAX_OF(need.oom_vram_bytes, row->oom_vram_bytes);
 		enough = MAX_OF(enough, row->enough_vram_bytes);
 	}
 	if (!on_cpu)
-		vram = peaks_sum(lists, lists_choose(rows, n, model,
-						     offsetof(struct estimates_row, vram), lists));
-	ram = peaks_sum(lists,
-			lists_choose(rows, n, model, offsetof(struct estimates_row, ram), lists));
+		vram = peaks_sum(lists, lists_choose(rows, n, model, false, lists));
+	ram = peaks_sum(lists, lists_choose(rows, n, model, true, lists));
 	need.peaks = on_cpu ? ram.n : vram.n;
 	need.known = need.peaks >= ESTIMATES_FEW;
 	need.p95_vram_bytes = vram.p95;
 	need.max_vram_bytes = vram.max;
 	need.p95_ram_bytes = ram.p95;
 	need.ram_peaks = ram.n;
-	need.ram_bytes = peaks_with_margin(ram.p95, ram.n);
+	need.ram_bytes = with_margin(ram.p95, ram.n);
 	if (on_cpu)
 		need.oom_vram_bytes = 0;
 	else

@@ -12,19 +12,6 @@ enum peak_end {
 /* 0 bytes = not measured: a no-op. Returns whether anything changed. */
 bool peaks_note(struct estimates_peaks *peaks, uint64_t bytes, enum peak_end end);
 
-/* Has one ended well? */
-bool peaks_any_final(const struct estimates_peaks *peaks);
-
-/* Those that count, of one model or of many. */
-struct peaks_sum {
-	unsigned n;
-	uint64_t p95, max; /* nearest rank: the smallest that 95 % do not pass; 0 = none */
-};
-struct peaks_sum peaks_sum(const struct estimates_peaks *const *lists, size_t n);
-
-/* What is asked for where `n` peaks stand behind `bytes`. */
-uint64_t peaks_with_margin(uint64_t bytes, unsigned n);
-
 /* What a kind needs, by all its rows; `model` as in estimates_need_get(). */
 struct estimates_need peaks_need(const struct estimates_row *const *rows, size_t n,
 				 const char *model);

@@ -152,7 +152,11 @@ static void add_allocation(struct ledger_gpu *gpu, const struct ledger_allocatio
 
 static void add_hold(struct ledger_gpu *gpu, const struct ledger_hold *hold)
 {
-	gpu->held_bytes = saturate_add(gpu->held_bytes, MAX_OF(hold->bytes, hold->used_bytes));
+	uint64_t held = MAX_OF(hold->bytes, hold->used_bytes);
+
+	gpu->held_bytes = saturate_add(gpu->held_bytes, held);
+	if (hold->is_leaving)
+		gpu->leaving_bytes = saturate_add(gpu->leaving_bytes, held);
 	gpu->held_owed_bytes =
 	    saturate_add(gpu->held_owed_bytes, saturate_sub(hold->bytes, hold->used_bytes));
 	gpu->foreign_bytes = saturate_sub(gpu->foreign_bytes, hold->used_bytes);

@@ -26,13 +26,14 @@ struct ledger_gpu {
 	char model[GPU_NAME_MAX];
 	unsigned index;
 	bool usable;     /* healthy and fresh */
-	bool vram_known; /* the six sizes below mean something */
+	bool vram_known; /* the sizes below mean something */
 	uint64_t total_bytes, reserve_bytes, load_line_bytes;
 	uint64_t allocated_bytes; /* sum of what ours were promised */
 	uint64_t ours_bytes;      /* sum of max(allocated, used) of ours */
 	uint64_t foreign_bytes;   /* without what holds explain */
 	uint64_t held_bytes;      /* sum of max(held, used) of the holds ... */
 	uint64_t held_owed_bytes; /* ... and of what of it is not used yet */
+	uint64_t leaving_bytes;   /* the part of held_bytes that is about to come back */
 	uint64_t room_bytes;      /* 0 when overdrawn */
 	unsigned n_tasks;         /* ours, running or starting */
 	bool held_exclusive;      /* by one of ours */
@@ -96,6 +97,7 @@ struct ledger_hold {
 	uint64_t bytes;
 	uint64_t used_bytes; /* of it, in this sample: foreign otherwise */
 	bool is_closed;      /* and nothing starts there while it is held */
+	bool is_leaving;     /* of a task that has ended */
 };
 
 struct ledger_host {

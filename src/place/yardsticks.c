@@ -68,7 +68,7 @@ static bool lanes_alike(const struct bound *b, size_t x, size_t y)
 	const struct ledger_gpu *g = &b->ledger->gpus[x], *h = &b->ledger->gpus[y];
 
 	if (g->vram_known != h->vram_known || g->load_line_bytes != h->load_line_bytes ||
-	    g->foreign_bytes != h->foreign_bytes)
+	    ledger_capacity(g) != ledger_capacity(h))
 		return false;
 	for (size_t c = 0; c < b->n_classes; c++)
 		if (b->classes[c].work[x] != b->classes[c].work[y] ||
@@ -91,9 +91,7 @@ static void find_sites(struct bound *b)
 		if (s == b->n_sites)
 			b->sites[b->n_sites++] = (struct site){
 			    .lane = lane,
-			    .line = g->vram_known
-					? (double)saturate_sub(g->load_line_bytes, g->foreign_bytes)
-					: 0,
+			    .line = g->vram_known ? (double)ledger_capacity(g) : 0,
 			};
 		b->sites[s].count++;
 	}
@@ -291,7 +289,7 @@ static double lower_bound(const struct ledger *ledger, const struct model *model
 	return bound;
 }
 
-/* The machine with nothing of ours on it. */
+/* The machine with nothing of ours on it, nor anything that ours have just left there. */
 static struct ledger *emptied(const struct ledger *ledger)
 {
 	struct ledger *copy = ledger_copy(ledger);
@@ -300,11 +298,13 @@ static struct ledger *emptied(const struct ledger *ledger)
 		struct ledger_gpu *g = &copy->gpus[i];
 
 		g->n_tasks = 0;
-		g->held_exclusive = g->start_locked = g->closed = false;
-		g->n_unsettled = 0;
+		g->held_exclusive = g->start_locked = g->closed = g->hold_closed = false;
+		g->n_unsettled = g->n_unproven = 0;
 		g->seconds_since_start = -1;
-		g->allocated_bytes = g->ours_bytes = 0;
-		g->room_bytes = saturate_sub(g->load_line_bytes, g->foreign_bytes);
+		g->allocated_bytes = g->ours_bytes = g->unproven_bytes = 0;
+		g->held_bytes = saturate_sub(g->held_bytes, g->leaving_bytes);
+		g->leaving_bytes = 0;
+		g->room_bytes = ledger_capacity(g);
 	}
 	return copy;
 }

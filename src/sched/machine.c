@@ -607,13 +607,30 @@ static struct ledger_hold *holds_make(const struct sched *sched, size_t *ret_n)
 
 		holds[i] = (struct ledger_hold){.bytes = leaving->bytes,
 						.used_bytes = leaving->used_bytes,
-						.is_closed = leaving->out_of_memory};
+						.is_closed = leaving->out_of_memory,
+						.is_leaving = true};
 		(void)snprintf(holds[i].uuid, sizeof holds[i].uuid, "%s", leaving->uuid);
 	}
 	for (size_t i = 0; i < sched->n_holds; i++)
 		holds[n++] = sched->holds[i];
 	*ret_n = n;
 	return holds;
+}
+
+/* What they use is theirs, and they are promised nothing. */
+static void promises_drop(struct ledger_allocation *allocations, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct ledger_allocation bare = {
+		    .used_known = true,
+		    .used_bytes = allocations[i].used_known ? allocations[i].used_bytes : 0,
+		    .settled = true,
+		    .seconds_since_start = -1,
+		};
+
+		memcpy(bare.uuid, allocations[i].uuid, sizeof bare.uuid);
+		allocations[i] = bare;
+	}
 }
 
 struct ledger *ledger_now(const struct sched *sched, const struct batch_node *without)
@@ -625,8 +642,11 @@ struct ledger *ledger_now(const struct sched *sched, const struct batch_node *wi
 	size_t n = 0, room = 0;
 
 	for (const struct task_node *t = sched->active; t; t = t->run->next) {
-		if (!without || t->batch != without)
-			allocations_add(sched, t, &allocations, &n, &room);
+		size_t first = n;
+
+		allocations_add(sched, t, &allocations, &n, &room);
+		if (without && t->batch == without)
+			promises_drop(allocations + first, n - first);
 	}
 	holds = holds_make(sched, &options.n_holds);
 	options.holds = holds;

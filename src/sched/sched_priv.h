@@ -332,6 +332,7 @@ void run_begin(struct sched *sched, struct task_node *t, int64_t now_ms);
  * record. */
 void run_leave(struct sched *sched, struct task_node *t);
 void run_end(struct sched *sched, struct task_node *t, int64_t now_ms);
+/* `without`: of the tasks of that batch only what they use counts. */
 struct ledger *ledger_now(const struct sched *sched, const struct batch_node *without);
 size_t gpu_position(const struct sched *sched, const char *uuid);   /* SIZE_MAX: not there */
 const char *gpu_model(const struct sched *sched, const char *uuid); /* "": not there */

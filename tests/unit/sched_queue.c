@@ -679,6 +679,45 @@ static void test_summary(void **state)
 	assert_int_equal(sched_summarize(b->sched, 99, b->now, &s), -ESRCH);
 }
 
+static void end_unseen(struct box *b, uint64_t id)
+{
+	const struct sched_end end = {
+	    .task = id, .attempt = 1, .outcome = SCHED_OK, .exit_known = true};
+
+	assert_int_equal(sched_ended(b->sched, &end, b->now), 0);
+	assert_true(sched_wants_sample(b->sched));
+}
+
+/* The VRAM of tasks that have ended and that no sample has shown to be back is not the machine's
+ * size; nor is that of those which still run. */
+static void test_yardsticks_before_the_next_sample(void **state)
+{
+	struct box *b = *state;
+	uint64_t first, batch = submit_batch(b, spec_of(5), 3, SCHED_STOP, &first);
+	struct sched_summary s;
+
+	assert_int_equal(step(b), 3);
+	for (unsigned i = 0; i < 3; i++)
+		started(b, first + i);
+	b->now += 4000;
+	b->list->gpus[0].vram.used_bytes = 10 * GIB;
+	b->list->gpus[1].vram.used_bytes = 5 * GIB;
+	box_sample(b);
+	for (unsigned i = 0; i < 3; i++)
+		set_use(b, first + i, i / 2, 5, 40);
+	end_unseen(b, first);
+	end_unseen(b, first + 2);
+	assert_int_equal(sched_summarize(b->sched, batch, b->now, &s), 0);
+	assert_true(s.yardsticks.even_split_seconds > 0);
+	sched_summary_finish(&s);
+	end_unseen(b, first + 1);
+	assert_int_equal(sched_summarize(b->sched, batch, b->now, &s), 0);
+	assert_true(s.yardsticks.lower_bound_seconds > 0);
+	assert_true(s.yardsticks.even_split_seconds >= s.yardsticks.lower_bound_seconds);
+	assert_true(s.yardsticks.one_gpu_seconds > 0);
+	sched_summary_finish(&s);
+}
+
 /* A restarted daemon: what runs keeps its VRAM before anything new starts. */
 static void test_restored_tasks_hold_their_vram(void **state)
 {
@@ -827,6 +866,7 @@ int main(void)
 	    TEST(test_withdraw),
 	    TEST(test_empty_batch_is_done),
 	    TEST(test_summary),
+	    TEST(test_yardsticks_before_the_next_sample),
 	    TEST(test_restored_tasks_hold_their_vram),
 	    TEST(test_a_long_queue),
 	};

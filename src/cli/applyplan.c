@@ -29,6 +29,37 @@ static uint64_t room_of(const struct apply *apply, size_t gpu)
 	return line->usable ? line->load_line_bytes - MIN_OF(line->load_line_bytes, taken) : 0;
 }
 
+/* Edits with `!override` are for programs that can read it: whoever cannot would not read the file
+ * at all. Only then is it asked, which takes a moment. */
+static int assign_for_program(struct apply *apply, const struct compose_target *targets, size_t n,
+			      struct compose_assign_options *options, struct error *err)
+{
+	struct workspace *before = &apply->before;
+	auto_free char *program = NULL;
+	struct compose_edits edits = {};
+	auto_strings struct strings notes = {};
+	bool overrides = false;
+	int r;
+
+	options->ret_override = &overrides;
+	r = compose_assign(before->project, targets, n, before->list, options, &edits, &notes, err);
+	if (r == 0 && overrides)
+		program = rollout_without_override(before->engine, &before->containers);
+	if (program) {
+		options->no_override = program;
+		compose_edits_finish(&edits);
+		strings_finish(&notes);
+		r = compose_assign(before->project, targets, n, before->list, options, &edits,
+				   &notes, err);
+	}
+	if (r == 0)
+		r = compose_edits_add_all(&apply->edits, &edits, err);
+	for (size_t i = 0; r == 0 && i < notes.n; i++)
+		strings_add(&apply->notes, notes.items[i]);
+	compose_edits_finish(&edits);
+	return r;
+}
+
 static int assign(struct apply *apply, struct error *err)
 {
 	const struct plan_problem *problem = &apply->problem.problem;
@@ -67,8 +98,7 @@ static int assign(struct apply *apply, struct error *err)
 		    .allowed = problem->services[i].allowed,
 		};
 	}
-	return compose_assign(apply->before.project, targets, n, list, &options, &apply->edits,
-			      &apply->notes, err);
+	return assign_for_program(apply, targets, n, &options, err);
 }
 
 int apply_work_out(struct apply *apply, struct error *err)
@@ -85,7 +115,9 @@ int apply_work_out(struct apply *apply, struct error *err)
 	apply_note_plan(apply);
 	r = assign(apply, err);
 	if (r < 0)
-		return r;
+		return error_prefix(err, r,
+				    "nothing is written, it is all of the plan or nothing; what "
+				    "cannot be");
 	for (size_t i = 0; i < apply->notes.n; i++)
 		apply_tell("%s", apply->notes.items[i]);
 	compose_edits_diff(&apply->edits, &apply->diff);

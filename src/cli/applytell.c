@@ -22,9 +22,16 @@ void apply_tell(const char *fmt, ...)
 	if (vasprintf(&line, fmt, args) < 0)
 		line = NULL;
 	va_end(args);
-	term_add_clean(&clean, line ? line : "", SIZE_MAX);
-	term_add_wrapped(&wrapped, clean.data ? clean.data : "", 2, term_table_width(stderr));
-	(void)fputs(wrapped.data, stderr);
+	/* What a program says has lines. */
+	for (char *rest = line, *part; rest && (part = strsep(&rest, "\n"));) {
+		if (!*part && part != line)
+			continue;
+		text_clear(&clean);
+		term_add_clean(&clean, part, SIZE_MAX);
+		term_add_wrapped(&wrapped, clean.data ? clean.data : "", 2,
+				 term_table_width(stderr));
+	}
+	(void)fputs(wrapped.data ? wrapped.data : "", stderr);
 }
 
 /* --- what a way out leaves to people --- */

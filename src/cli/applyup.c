@@ -126,6 +126,17 @@ static bool is_unmoved(const struct stack_service *was, const struct stack_servi
 	       stack_same_gpus(is->assigned, is->n_assigned, was->assigned, was->n_assigned);
 }
 
+static const char *assigned_text(const struct stack *stack, const struct stack_service *service,
+				 char text[128])
+{
+	auto_text struct text list = {};
+
+	if (service->assigned_known)
+		stack_add_gpus(stack, service->assigned, service->n_assigned, ", ", &list);
+	(void)snprintf(text, 128, "%s", list.data ? list.data : "");
+	return text;
+}
+
 int apply_check_written(struct apply *apply, struct error *err)
 {
 	const struct stack *before = apply->before.stack;
@@ -139,6 +150,7 @@ int apply_check_written(struct apply *apply, struct error *err)
 		const char *name = was->service->name;
 		const struct stack_service *is = find_service(apply->after.stack, name);
 		const struct plan_place *place = place_of(apply, i);
+		char says[128];
 
 		if (!is)
 			return error_set(err, -EBADE, "read again, the project has lost %s", name);
@@ -147,8 +159,9 @@ int apply_check_written(struct apply *apply, struct error *err)
 		     !stack_same_gpus(is->assigned, is->n_assigned, place->gpus, place->n)))
 			return error_set(err, -EBADE,
 					 "read again, the files do not put %s where it was planned "
-					 "(a variable of the shell may be in the way)",
-					 name);
+					 "but %s%s; write it by hand",
+					 name, is->assigned_known ? "on GPU " : "nowhere known",
+					 assigned_text(apply->after.stack, is, says));
 		if ((place && place->n > 0) || is_unmoved(was, is))
 			continue;
 		/* What is off may go along, which the notes tell. */
@@ -318,7 +331,8 @@ static int complain_half_done(const struct apply *apply, const struct error *err
 			text_printf(&backups, "%s%s", backups.len > 0 ? ", " : "", name);
 	return verb_complain(
 	    EXIT_CANNOT,
-	    "%s\nthe files %s%s%s%s\nhow things are now: `plimsoll check` and `plimsoll gpus` tell. "
+	    "%s\nthe files %s%s%s%s\nhow things are now: `plimsoll check` and `plimsoll gpus` "
+	    "tell. "
 	    "When the cause is mended, `plimsoll apply --up` makes anew what is missing; to forget "
 	    "it, remove %s",
 	    error_text(err), apply->files_back ? "are as they were before" : "are half written",

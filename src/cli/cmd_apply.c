@@ -214,6 +214,22 @@ static int see_roll_out(struct apply *apply)
 	return EXIT_DONE;
 }
 
+/* A plan that takes the project's own processes for others' is not one to write. */
+static int see_engine(const struct apply *apply)
+{
+	auto_free char *mistakes = workspace_mistakes_own(&apply->before);
+
+	if (!mistakes || options_flag(apply->options, "no-engine"))
+		return EXIT_DONE;
+	if (!options_flag(apply->options, "dry-run"))
+		return verb_complain(EXIT_CANNOT,
+				     "%s\nnothing is written; --no-engine writes it all the same, "
+				     "where none of these processes is the project's",
+				     mistakes);
+	apply_tell("%s", mistakes);
+	return EXIT_DONE;
+}
+
 static int apply_run(struct apply *apply)
 {
 	bool up = options_flag(apply->options, "up");
@@ -227,7 +243,9 @@ static int apply_run(struct apply *apply)
 		apply_journal_describe(&apply->journal, &told);
 		apply_tell("%s", told.data);
 	}
-	code = choose_way(apply);
+	code = see_engine(apply);
+	if (code == EXIT_DONE)
+		code = choose_way(apply);
 	if (code != EXIT_DONE)
 		return code;
 	planview_take(&apply->view, &apply->taken);
@@ -302,6 +320,10 @@ static const struct option_spec apply_options[] = {
      .kind = OPTION_DURATION,
      .value = "TIME",
      .help = "how long containers may take to be up and healthy (2m)"},
+    {.name = "no-engine",
+     .kind = OPTION_FLAG,
+     .help =
+	 "write also when the container engine does not tell which processes are the project's"},
     {.name = "json", .kind = OPTION_FLAG, .help = "print what was done as JSON"},
     {},
 };
@@ -316,7 +338,8 @@ const struct verb verb_apply = {
 	"compose file that a service could not run on, literals. Everything else stays byte for\n"
 	"byte as it was. A unified diff is shown first, then it asks. All files are written or\n"
 	"none, none that somebody changed meanwhile; what was there before stays beside each as\n"
-	"FILE.plimsoll-TIME. A second run finds nothing to do. The diff shows lines of .env, and\n"
+	"FILE.plimsoll-TIME (keep these out of version control and images: they hold what .env\n"
+	"held). A second run finds nothing to do. The diff shows lines of .env, and\n"
 	"what secrets are in them: think of the log it goes to.\n"
 	"\n"
 	"One apply of a project at a time: another one waits a moment, and then says which "
@@ -331,7 +354,9 @@ const struct verb verb_apply = {
 	"podman-compose, whichever runs the project; waits until they run and are healthy; and\n"
 	"looks on the GPUs whether each service is where it was planned, and no GPU above its\n"
 	"load line. When any of that fails, or at Ctrl-C, files and containers are put back.\n"
-	"After a kill the next apply tells what stands half-done.\n"
+	"After a kill the next apply --up tells what stands half-done, and finishes it. Images "
+	"that\n"
+	"are not here are fetched before anything is touched.\n"
 	"\n"
 	"The diff goes to standard output, all else to standard error. Status 1: not everything\n"
 	"fits, or the answer was no; 2: an option is wrong; 3: a file or the project cannot be "

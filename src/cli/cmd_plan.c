@@ -57,6 +57,12 @@ static int show(const struct options *options, struct planview *view)
 
 		term_print_json(stdout, json);
 	} else {
+		auto_free char *mistakes = workspace_mistakes_own(view->workspace);
+
+		if (mistakes) {
+			term_add_wrapped(&text, mistakes, 0, term_table_width(stdout));
+			text_add(&text, "\n");
+		}
 		if (view->explained)
 			planview_explain(view, view->service, term_table_width(stdout), &text);
 		else

@@ -12,7 +12,8 @@
 static int finish(int code)
 {
 	if ((fflush(stdout) != 0 || ferror(stdout)) && errno != EPIPE && code == EXIT_DONE)
-		return verb_complain(EXIT_CANNOT, "cannot write the output: %s", strerror(errno));
+		return verb_complain(EXIT_CANNOT, "cannot write the output%s%s", errno ? ": " : "",
+				     errno ? strerror(errno) : "");
 	return code;
 }
 

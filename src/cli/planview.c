@@ -289,6 +289,16 @@ static bool is_written(const struct canvas *c)
 	return true;
 }
 
+/* What compose cannot say: replicas of one service on different GPUs. */
+static bool has_replicas_apart(const struct canvas *c)
+{
+	for (size_t i = 0; i < c->problem->n_services; i++)
+		if (c->problem->services[i].replicas > 1 &&
+		    c->places[i].n > c->problem->services[i].gpus)
+			return true;
+	return false;
+}
+
 static void draw_end(struct canvas *c)
 {
 	const char *line = NULL;
@@ -299,6 +309,9 @@ static void draw_end(struct canvas *c)
 		line = c->plan->moves == 0 ? "The files say so already."
 					   : "The files say so already; plimsoll apply --up moves "
 					     "what runs elsewhere.";
+	else if (c->plan->feasible && has_replicas_apart(c))
+		line = "plimsoll apply refuses this and tells what to write: compose gives all "
+		       "replicas of a service the same GPUs.";
 	else if (c->plan->feasible)
 		line = "plimsoll apply writes this into the files; --explain SERVICE says more "
 		       "about one.";

@@ -321,6 +321,29 @@ static int open_inventory(struct workspace *w, const char *path, struct error *e
 	return 0;
 }
 
+/* Is there an engine that ought to have told? A socket nobody listens on is none. */
+static bool is_engine_expected(int code)
+{
+	const char *docker = getenv("DOCKER_HOST"), *podman = getenv("CONTAINER_HOST");
+
+	return (docker && *docker) || (podman && *podman) ||
+	       (code != -ENOENT && code != -ECONNREFUSED);
+}
+
+char *workspace_mistakes_own(const struct workspace *w)
+{
+	size_t n = 0;
+
+	for (size_t g = 0; g < w->list->n; g++)
+		n += w->list->gpus[g].n_processes;
+	if (!w->engine_failure || n == 0)
+		return NULL;
+	return mem_printf("the container engine does not tell what runs, so processes of this "
+			  "project that are on the GPUs count as others', beside what its services "
+			  "need: %s",
+			  w->engine_failure);
+}
+
 /* The engine is looked for once; one that has gone is looked for again. */
 static void list_containers(struct workspace *w)
 {
@@ -335,6 +358,8 @@ static void list_containers(struct workspace *w)
 	if (r == 0)
 		r = container_engine_list(w->engine, w->project->name, &w->containers, &why);
 	w->containers_known = r == 0;
+	free(w->engine_failure);
+	w->engine_failure = r < 0 && is_engine_expected(r) ? mem_strdup(why.text) : NULL;
 	if (r < 0)
 		strings_take(&w->warnings, mem_printf("what runs is not known: %s", why.text));
 }
@@ -488,6 +513,7 @@ void workspace_close(struct workspace *w)
 	stack_destroy(w->stack);
 	containers_finish(&w->containers);
 	container_engine_close(w->engine);
+	free(w->engine_failure);
 	ledger_destroy(w->ledger);
 	gpu_list_destroy(w->list);
 	compose_project_destroy(w->project);

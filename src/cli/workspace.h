@@ -52,6 +52,9 @@ struct workspace {
 	 * name, service and that they run is known then. */
 	struct containers containers;
 	bool containers_known; /* an engine has told, or the inventory has */
+	/* Why the engine that is here, or that the environment names, does not tell; NULL: it does,
+	 * or there is none. */
+	char *engine_failure;
 	struct stack *stack;
 	struct strings warnings; /* of the machine: beside the project's and the stack's own */
 	/* Its own. */
@@ -66,6 +69,10 @@ struct workspace {
  * error too. */
 int workspace_open(const struct options *options, struct workspace *ret_workspace,
 		   struct error *err) MUST_CHECK;
+/* What to say before anything else when an engine should have told what runs, and did not, while
+ * processes are on the GPUs: those of the project cannot be told from others'. NULL: all is well.
+ */
+char *workspace_mistakes_own(const struct workspace *workspace);
 /* Sample GPUs and containers again. */
 int workspace_refresh(struct workspace *workspace, struct error *err) MUST_CHECK;
 void workspace_close(struct workspace *workspace);

@@ -349,8 +349,8 @@ int assign_region_set(struct assigning *a, const struct assign_region *region, c
 	if (!whole)
 		return cannot_splice(region, text, err);
 	other = keeper(a, region);
-	keeps = other ? other->service->name
-		      : assign_other_use(a, region->target, region->variable);
+	keeps =
+	    other ? other->service->name : assign_other_use(a, region->target, region->variable);
 	if (keeps)
 		return leave_variable(a, region, whole, keeps, err);
 	r = correct_default(a, region, whole, err);
@@ -384,8 +384,8 @@ int assign_region_default(struct assigning *a, const struct assign_region *regio
 	whole = arena_strndup(a->arena, region->part.node->text + begin, end - begin);
 	r = correct_default(a, region, whole, err);
 	/* The line that was meant to say it does, now that it is known to be right. */
-	if (r < 0 || value->source != COMPOSE_COMMENTED || !value->commented ||
-	    keeper(a, region) || assign_other_use(a, region->target, region->variable))
+	if (r < 0 || value->source != COMPOSE_COMMENTED || !value->commented || keeper(a, region) ||
+	    assign_other_use(a, region->target, region->variable))
 		return r;
 	return assign_env_set(a, region, region->variable, whole, err);
 }

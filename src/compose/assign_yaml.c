@@ -518,8 +518,9 @@ static int cannot_replace(struct assigning *a, const struct compose_target *targ
 
 static void note_override(struct assigning *a, const struct compose_target *target)
 {
-	assign_note(a, target, "`!override` needs Docker Compose 2.24.4 or newer, or podman-compose "
-			       "1.6; older ones cannot read the file");
+	assign_note(a, target,
+		    "`!override` needs Docker Compose 2.24.4 or newer, or podman-compose "
+		    "1.6; older ones cannot read the file");
 	if (a->options->ret_override)
 		*a->options->ret_override = true;
 }

@@ -125,7 +125,8 @@ static int content_check(const struct piece *piece, const char *text, size_t len
 }
 
 /* A new file with this content, mode and owner, on the disk when this returns. */
-static int content_write(int fd, const struct piece *piece, const char *data, size_t len)
+static int content_write(int fd, const struct piece *piece, mode_t mode, const char *data,
+			 size_t len)
 {
 	struct stat st;
 	int r = fd_write_all(fd, data, len);
@@ -136,7 +137,7 @@ static int content_write(int fd, const struct piece *piece, const char *data, si
 	    fchown(fd, piece->uid, piece->gid) < 0)
 		r = -errno;
 	/* The mode last: a change of owner takes bits away. */
-	if (r == 0 && fchmod(fd, piece->mode) < 0)
+	if (r == 0 && fchmod(fd, mode) < 0)
 		r = -errno;
 	if (r == 0 && fsync(fd) < 0)
 		r = -errno;
@@ -162,7 +163,7 @@ static int beside_write(struct piece *piece, const char *data, size_t len, struc
 
 	if (fd < 0)
 		return content_fail(err, -errno, piece);
-	r = content_write(fd, piece, data, len);
+	r = content_write(fd, piece, piece->mode, data, len);
 	if (r < 0) {
 		(void)unlink(beside);
 		return content_fail(err, r, piece);
@@ -219,7 +220,10 @@ static int backup_write(struct piece *piece, int64_t now_ms, struct error *err)
 
 		if (fd < 0 && errno == EEXIST)
 			continue;
-		r = fd < 0 ? -errno : content_write(fd, piece, piece->old, piece->old_len);
+		/* Whatever secrets the file shows to others: an old copy need not. */
+		r = fd < 0
+			? -errno
+			: content_write(fd, piece, piece->mode & 0600, piece->old, piece->old_len);
 		if (r < 0) {
 			if (fd >= 0)
 				(void)unlink(name);
@@ -424,6 +428,8 @@ static int pieces_prepare(struct compose_backup *backup, int64_t now_ms, struct 
 		r = piece->had_file ? backup_write(piece, now_ms, err) : 0;
 		if (r == 0)
 			r = beside_write(piece, piece->now.data, piece->now.len, err);
+		if (r < 0)
+			return error_prefix(err, r, "nothing was written");
 	}
 	return r;
 }

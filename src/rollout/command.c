@@ -31,16 +31,20 @@ const char *rollout_program_name(enum rollout_program program)
 	return names[program];
 }
 
-/* `version --short` of the plugin or of docker-compose: "2.24.5", "v2.3.3", "1.29.2". False: it is
- * not there, or cannot say. */
+/* `version --short` of the program: "2.24.5", "v2.3.3", "1.29.2". False: it is not there, or cannot
+ * say. */
 static bool ask_version(enum rollout_program program, struct text *ret_output)
 {
 	char *plugin[] = {(char[]){"docker"}, (char[]){"compose"}, (char[]){"version"},
 			  (char[]){"--short"}, NULL};
 	char *alone[] = {(char[]){"docker-compose"}, (char[]){"version"}, (char[]){"--short"},
 			 NULL};
+	char *podman[] = {(char[]){"podman-compose"}, (char[]){"version"}, (char[]){"--short"},
+			  NULL};
 	const struct program_options options = {
-	    .argv = program == ROLLOUT_DOCKER_PLUGIN ? plugin : alone,
+	    .argv = program == ROLLOUT_DOCKER_PLUGIN    ? plugin
+		    : program == ROLLOUT_DOCKER_COMPOSE ? alone
+							: podman,
 	    .deadline_ms = monotonic_now_ms() + LOOK_MS,
 	    .interrupt_fd = -1,
 	};
@@ -57,11 +61,11 @@ static bool plugin_is_there(void)
 	return ask_version(ROLLOUT_DOCKER_PLUGIN, &output);
 }
 
-/* Into `version` what is to be said of it: "1.29.2". */
-static bool takes_env_files(enum rollout_program program, struct text *version)
+/* Is it this version or a newer one? Into `version` what is to be said of it: "1.29.2". */
+static bool is_since(enum rollout_program program, const unsigned long since[3],
+		     struct text *version)
 {
 	auto_text struct text output = {};
-	unsigned long major, minor = 0;
 	char *rest, *line, *end;
 
 	text_add(version, "of unknown version");
@@ -75,12 +79,35 @@ static bool takes_env_files(enum rollout_program program, struct text *version)
 			continue;
 		text_clear(version);
 		text_add(version, line);
-		major = strtoul(line, &end, 10);
-		if (*end == '.')
-			minor = strtoul(end + 1, NULL, 10);
-		return major > 2 || (major == 2 && minor >= 17);
+		for (size_t i = 0; i < 3; i++) {
+			unsigned long number = strtoul(line, &end, 10);
+
+			if (number != since[i])
+				return number > since[i];
+			line = *end == '.' ? end + 1 : end;
+		}
+		return true;
 	}
 	return false;
+}
+
+static bool takes_env_files(enum rollout_program program, struct text *version)
+{
+	static const unsigned long since[] = {2, 17, 0};
+
+	return is_since(program, since, version);
+}
+
+char *rollout_without_override(struct container_engine *engine, const struct containers *containers)
+{
+	static const unsigned long docker[] = {2, 24, 4}, podman[] = {1, 6, 0};
+	auto_text struct text version = {};
+	enum rollout_program program;
+
+	if (!engine || rollout_find_program(engine, containers, &program, NULL) < 0 ||
+	    is_since(program, program == ROLLOUT_PODMAN_COMPOSE ? podman : docker, &version))
+		return NULL;
+	return mem_printf("%s %s", rollout_program_name(program), version.data);
 }
 
 static bool is_there(enum rollout_program program)
@@ -125,10 +152,9 @@ int rollout_find_program(struct container_engine *engine, const struct container
 	if (order == 2)
 		return error_set(err, -ENOENT, "%s is not installed, and it runs the project",
 				 rollout_program_name(orders[order][0]));
-	return error_set(err, -ENOENT,
-			 "%s is not installed, and it runs the project (%s would do, too)",
-			 rollout_program_name(orders[order][0]),
-			 rollout_program_name(orders[order][1]));
+	return error_set(
+	    err, -ENOENT, "%s is not installed, and it runs the project (%s would do, too)",
+	    rollout_program_name(orders[order][0]), rollout_program_name(orders[order][1]));
 }
 
 /* --- how it is called --- */

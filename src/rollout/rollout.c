@@ -148,7 +148,7 @@ static void touch(const struct rollout *rollout)
 
 /* Run the program with these words behind its own. */
 static int program_ask(struct rollout *rollout, const struct strings *words,
-			struct text *ret_output, struct error *err)
+		       struct text *ret_output, struct error *err)
 {
 	auto_strings struct strings argv = {};
 	struct program_options program = {
@@ -230,8 +230,8 @@ static void order_cut(struct rollout *rollout)
 	rollout->n_stages = n > 0 ? rollout->order.stages[n - 1] + 1 : 0;
 }
 
-/* An image that is not here is fetched, or built, before anything is touched: when it cannot be had,
- * everything runs on. */
+/* An image that is not here is fetched, or built, before anything is touched: when it cannot be
+ * had, everything runs on. */
 static int fetch_image(struct rollout *rollout, const struct compose_service *service,
 		       struct error *err)
 {

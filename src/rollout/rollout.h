@@ -27,7 +27,7 @@ struct rollout_options {
 	const struct strings *profiles; /* --profile; may be NULL */
 	int64_t health_timeout_ms;      /* for each stage */
 	int interrupt_fd;               /* readable: enough, and -ECANCELED; negative: none */
-	bool *ret_touched; /* has any container been touched? May be NULL */
+	bool *ret_touched;              /* has any container been touched? May be NULL */
 	/* Told what happens, a line each; may be NULL. */
 	void (*progress)(void *data, const char *line);
 	void *data;
@@ -53,13 +53,19 @@ void rollout_order_finish(struct rollout_order *order);
 int rollout_find_program(struct container_engine *engine, const struct containers *containers,
 			 enum rollout_program *ret_program, struct error *err) MUST_CHECK;
 
+/* The program that runs the project, with its version, when it cannot read `!override` and would
+ * not read the file at all then: "docker-compose 1.29.2". NULL: it can, or which one it is cannot
+ * be known (`engine` NULL, none installed). */
+char *rollout_without_override(struct container_engine *engine,
+			       const struct containers *containers);
+
 /* All that can be known to fail before anything is touched: no program, or one without an option
  * the project needs (-ENOTSUP), an engine that does not answer, a circle of dependencies. */
 int rollout_check(struct container_engine *engine, const struct rollout_options *options,
 		  struct error *err) MUST_CHECK;
 
-/* What rollout_up() would make anew, and in which order, beside these containers: dependents that do
- * not run are not in it, and all of the project is when nothing of it runs. */
+/* What rollout_up() would make anew, and in which order, beside these containers: dependents that
+ * do not run are not in it, and all of the project is when nothing of it runs. */
 int rollout_foresee(const struct rollout_options *options, const struct containers *now,
 		    struct rollout_order *ret_order, struct error *err) MUST_CHECK;
 

@@ -423,6 +423,43 @@ def test_what_is_off_goes_along_and_is_told(sandbox):
     assert [s["gpus"] for s in json.loads(run("--profile", "x", "--json", "--fail-on", "never", verb="check").stdout)["services"]] == [[0], [0]]
 
 
+def test_an_engine_that_does_not_tell(simulated):
+    """Its own processes would count as others': plan says so first, apply writes nothing; where no engine is named it is one warning."""
+    box = simulated(gpus="rtx-3090,rtx-3090")
+    box.env["DOCKER_HOST"] = f"unix://{box.dir}/none.sock"
+    (box.dir / "p").mkdir()
+    path = box.dir / "p/compose.yaml"
+    text = "services:\n" + service("llm", "device_ids: ['${LLM:-0}']", "14G") + service("clip", "device_ids: ['${CLIP:-0}']", "2G")
+    path.write_text(text)
+    box.plimsoll("apply", "--dry-run", cwd=box.dir / "p", check=0)
+    one = box.start(BUILD / "plimsoll-simtask", "--vram", "14G", "--seconds", "1000", env={"CUDA_VISIBLE_DEVICES": "0"})
+    wait_until(lambda: any(gpu["holders"] for gpu in box.json("gpus")["gpus"]), what="the process on its GPU")
+    assert box.plimsoll("plan", cwd=box.dir / "p", check=0).stdout.startswith("the container engine does not tell what runs")
+    refused = box.plimsoll("apply", "--yes", cwd=box.dir / "p", check=3)
+    assert "count as others'" in " ".join(refused.stderr.split()) and "none.sock" in refused.stderr, refused.stderr
+    assert path.read_text() == text and not (box.dir / "p/.env").exists()
+    told = box.plimsoll("apply", "--dry-run", cwd=box.dir / "p", check=0)
+    assert told.stderr.startswith("the container engine does not tell"), told.stderr
+    box.plimsoll("apply", "--yes", "--no-engine", cwd=box.dir / "p", check=0)
+    assert (box.dir / "p/.env").exists()
+    one.terminate()
+
+
+def test_backups_and_lists_of_what_is_ignored(sandbox):
+    """A .gitignore that leaves .env out and not its backups is told of; they are their owner's alone."""
+    apply = small(sandbox, "services:\n" + service("a", "device_ids: ['${A}']", "5G") + service("b", "device_ids: ['${B}']", "20G"), "A=0\nB=0\nPASSWORD=x\n")
+    ignored = sandbox.dir / "small/.gitignore"
+    ignored.write_text("# secrets\n/.env\n*.log\n")
+    done = apply("--yes")
+    assert ".gitignore leaves out only .env: add .env.plimsoll-* to it" in " ".join(done.stderr.split()), done.stderr
+    (backup,) = (sandbox.dir / "small").glob(".env.plimsoll-*")
+    assert backup.stat().st_mode & 0o777 == 0o600 and (sandbox.dir / "small/.env").stat().st_mode & 0o777 == 0o644
+    for covered in ("/.env\n.env.plimsoll-*\n", ".env*\n", "*.log\n"):
+        ignored.write_text(covered)
+        (sandbox.dir / "small/.env").write_text("A=0\nB=0\n")
+        assert "leaves out only" not in apply("--yes").stderr, covered
+
+
 def test_replicas_that_part(sandbox):
     """Compose cannot say it: nothing is written for any service, and what is printed instead can be taken as it is."""
     compose = "services:\n" + service("a", "device_ids: ['0']", "5G", "      replicas: 2\n") + service("b", "device_ids: ['1']", "7G")
@@ -430,6 +467,8 @@ def test_replicas_that_part(sandbox):
     refused = apply("--yes", check=1)
     path = sandbox.dir / "small/compose.yaml"
     assert path.read_text() == compose
+    planned = apply(verb="plan").stdout
+    assert "plimsoll apply refuses this" in planned and "writes this" not in planned, planned
     assert "extends: {service: a}" in refused.stderr and "replicas: together" in refused.stderr, refused.stderr
     printed = refused.stderr.split("\nservices:\n")[1].split("\n\n")[0]
     second = printed[printed.index("  a-2:"):]

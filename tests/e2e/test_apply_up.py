@@ -172,6 +172,25 @@ def test_what_cannot_be_put_back_names_the_backups(shop):
     assert json.loads((shop.dir / ".plimsoll-apply").read_text())["services"] == ["clip"]
 
 
+def test_a_tag_the_program_cannot_read(shop):
+    """What clip has from llm through extends docker-compose 1.29 can only add to: nothing is written, and what to write is told."""
+    shop.program("true")
+    text = (shop.dir / "compose.yaml").read_text()
+    head = text[:text.index("\n  clip:")]
+    (shop.dir / "compose.yaml").write_text(head.replace("${GPU_LLM:-0}", "0") + "\n  clip: {extends: llm, x-plimsoll: {vram: 22G}}\n")
+    (shop.dir / "compose.yaml").write_text((shop.dir / "compose.yaml").read_text().replace("vram: 18G", "vram: 2G"))
+    before = shop.files()
+    for args in (["--yes"], ["--dry-run"]):
+        refused = shop.box.plimsoll("apply", *args, cwd=shop.dir, check=3)
+        told = " ".join(refused.stderr.split())
+        assert "nothing is written" in told and "docker-compose 1.29.2 can only add to a list" in told, told
+        assert 'write into "' in told and "device_ids: [" in told, told
+        assert shop.files() == before
+    (shop.bin / "docker-compose").write_text((shop.bin / "docker-compose").read_text().replace("1.29.2", "2.30.0"))
+    written = shop.box.plimsoll("apply", "--dry-run", cwd=shop.dir, check=0)
+    assert "!override" in written.stdout and "needs Docker Compose 2.24.4" in " ".join(written.stderr.split()), written.stderr
+
+
 def test_when_nothing_runs_all_is_announced(shop):
     shop.program("true")
     shop.engine.running = {}

@@ -394,6 +394,34 @@ static void env_files_and_versions(void **state)
 		      "podman-compose -p p -f @/compose.yaml DOCKER_HOST=unix://@/e.sock A=1 ");
 }
 
+static void who_reads_override(void **state)
+{
+	struct world *world = *state;
+	struct container one = {.service = (char[]){"a"}};
+	const struct containers containers = {.items = &one, .n = 1};
+	static const struct {
+		const char *name, *version;
+		bool reads;
+	} cases[] = {
+	    {"docker-compose", "1.29.2", false}, {"docker-compose", "2.24.3", false},
+	    {"docker-compose", "v2.24.4", true}, {"docker-compose", "2.40.0-desktop.1", true},
+	    {"podman-compose", "1.0.3", false},  {"podman-compose", "1.6.0", true},
+	};
+
+	assert_null(rollout_without_override(world->engine, &containers)); /* none is there */
+	assert_null(rollout_without_override(NULL, &containers));
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		auto_free char *expected = mem_printf("%s %s", cases[i].name, cases[i].version);
+		auto_free char *told = NULL;
+
+		program(world, cases[i].name, cases[i].version, "");
+		one.by_podman_compose = *cases[i].name == 'p';
+		told = rollout_without_override(world->engine, &containers);
+		if (cases[i].reads ? told != NULL : !told || strcmp(told, expected) != 0)
+			fail_msg("%s: %s", expected, told ? told : "it reads it");
+	}
+}
+
 /* --- what is touched --- */
 
 static int roll(struct world *world, const char *const *changed, const struct containers *ran,
@@ -589,6 +617,7 @@ int main(void)
 	    world_test(a_folder_of_its_own),
 	    world_test(standard_input_is_no_file),
 	    world_test(env_files_and_versions),
+	    world_test(who_reads_override),
 	    world_test(nothing_is_touched_without_a_program),
 	    world_test(images_are_fetched_first),
 	    world_test(put_back_tries_every_service),

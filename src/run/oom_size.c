@@ -63,6 +63,8 @@ static bool size_read(const char *text, size_t len, double *ret_bytes, size_t *r
 	if (n == 0)
 		return false;
 	*ret_used = i;
+	if (i < len && text[i] == '.') /* NumPy's "201. GiB" */
+		i++;
 	while (i < len && is_space(text[i]))
 		i++;
 	*ret_bytes = strtod(digits, NULL) * unit_read(text + i, len - i, &unit);

@@ -71,6 +71,8 @@ struct plan_service {
 	int priority;
 	bool exclusive;
 	bool allowed[PLAN_GPUS_MAX];   /* pins, exclusions, compute capability: which it may use */
+	/* For each GPU that it may not use the rule that says so, "`forbid: 1`"; NULL: not said. */
+	const char *const *why_not;
 	int preference[PLAN_GPUS_MAX]; /* 0: neutral; > 0: preferred, more is better; < 0: to avoid
 					*/
 	const size_t *not_with; /* indices of other services; said by either side is enough */

@@ -2,6 +2,11 @@
 #include "place/plan_priv.h"
 #include "util/size.h"
 
+#include <string.h>
+
+/* Rules that are named with the GPUs they rule out. */
+#define RULES_MAX 4
+
 void plan_gpu_names(const struct plan_problem *problem, const size_t *gpus, size_t n,
 		    struct text *text)
 {
@@ -133,6 +138,80 @@ void plan_reason(const struct plan_problem *problem, const struct plan_place *pl
 	copy_text(reason, 256, &text);
 }
 
+/* The rule that keeps it off a GPU that could be used. */
+static const char *rule_of(const struct plan_service *service, size_t g)
+{
+	return service->why_not && service->why_not[g] ? service->why_not[g] : "a rule of its own";
+}
+
+/* Why it may not use it; NULL: it may. */
+static const char *barred_by(const struct plan_problem *problem, const struct plan_service *service,
+			     size_t g)
+{
+	if (!problem->gpus[g].usable)
+		return "";
+	return service->allowed[g] ? NULL : rule_of(service, g);
+}
+
+/* ": GPUs 0 and 2 are ruled out by `forbid: A100`, GPU 1 cannot be used"; a few are enough. */
+static void add_ruled_out(const struct plan_problem *problem, const struct plan_service *service,
+			  struct text *text)
+{
+	bool done[PLAN_GPUS_MAX] = {};
+	size_t n_rules = 0;
+
+	for (size_t g = 0; g < problem->n_gpus; g++) {
+		const char *rule = barred_by(problem, service, g);
+		size_t gpus[PLAN_GPUS_MAX], n = 0;
+
+		if (!rule || done[g])
+			continue;
+		if (n_rules == RULES_MAX) {
+			text_add(text, ", ...");
+			return;
+		}
+		for (size_t k = g; k < problem->n_gpus; k++) {
+			const char *other = barred_by(problem, service, k);
+
+			done[k] |= other && strcmp(rule, other) == 0;
+			if (other && strcmp(rule, other) == 0)
+				gpus[n++] = k;
+		}
+		text_add(text, n_rules++ == 0 ? ": " : ", ");
+		plan_gpu_names(problem, gpus, n, text);
+		if (*rule)
+			text_printf(text, " %s ruled out by %s", n == 1 ? "is" : "are", rule);
+		else
+			text_add(text, " cannot be used");
+	}
+}
+
+/* It may use fewer GPUs than it has to have. */
+static void add_too_few(const struct plan_problem *problem, const struct plan_service *service,
+			unsigned may, struct text *text)
+{
+	const unsigned wanted = service->gpus * service->replicas;
+
+	if (wanted == 1)
+		text_printf(text, "%s may use no GPU that is here", service->name);
+	else if (service->replicas == 1)
+		text_printf(text,
+			    "%s needs %u different GPUs at once and may use %u of the %zu here",
+			    service->name, wanted, may, problem->n_gpus);
+	else
+		text_printf(text,
+			    "%s needs %u different GPUs for its %u replicas and may use %u of the "
+			    "%zu here",
+			    service->name, wanted, service->replicas, may, problem->n_gpus);
+	add_ruled_out(problem, service, text);
+	if (may > 0 && service->replicas > 1)
+		text_add(text, "; fewer replicas, or `replicas: together` under x-plimsoll, which "
+			       "puts all of them on the same, would ask for fewer");
+	else if (may > 0)
+		text_printf(text, "; `gpus: %u` under x-plimsoll would be as many as there are",
+			    may);
+}
+
 /* A service that cannot be placed even alone; false when there is none. */
 static bool find_misfit(const struct plan_problem *problem, struct text *text)
 {
@@ -146,9 +225,7 @@ static bool find_misfit(const struct plan_problem *problem, struct text *text)
 		for (size_t g = 0; g < problem->n_gpus; g++)
 			may += problem->gpus[g].usable && s->allowed[g];
 		if (may < wanted) {
-			text_printf(text,
-				    "%s needs %u different GPU%s and may use %u of those here",
-				    s->name, wanted, PLURAL(wanted), may);
+			add_too_few(problem, s, may, text);
 			return true;
 		}
 		text_printf(text, "%s needs %s on %s%s, more than is there below the load line: ",
@@ -265,7 +342,7 @@ bool plan_explain_gpu(const struct plan_problem *problem, const struct plan *pla
 	if (!gpu->usable) {
 		text_add(text, "cannot be used");
 	} else if (!s->allowed[g]) {
-		text_add(text, "not allowed: a pin, an exclusion or its compute capability");
+		text_printf(text, "not allowed: %s", rule_of(s, g));
 	} else if (least_bytes(s) > line) {
 		text_printf(text, "too small: %s%s of %s below the load line",
 			    SIZE_TEXT(least_bytes(s)), when_it_loads(s), SIZE_TEXT(line));

@@ -36,33 +36,53 @@ unsigned stack_gpus_asked(const struct stack_service *service)
 	return (unsigned)MAX_OF(MIN_OF(n, (uint64_t)PLAN_GPUS_MAX), (uint64_t)1);
 }
 
-/* Which GPUs it may use at all. */
-static int set_allowed(const struct stack *stack, const struct stack_service *service,
-		       struct plan_service *to, struct error *err)
+/* The rule of its own that keeps it off a GPU; NULL: it may use it. */
+static const char *why_not(const struct stack *stack, struct arena *arena, const struct need *need,
+			   size_t g)
 {
+	const struct ledger_gpu *gpu = &stack->ledger->gpus[g];
 	bool which[PLAN_GPUS_MAX];
-	const struct need *need = &service->need;
-	auto_text struct text where = {};
 
-	for (size_t g = 0; g < stack->list->n; g++) {
-		const struct ledger_gpu *gpu = &stack->ledger->gpus[g];
-
-		to->allowed[g] = need->compute_min == 0 ||
-				 (gpu->compute_known && gpu->compute >= need->compute_min);
-	}
 	if (need->gpu) {
-		if (stack_match_gpus(stack->list, need->gpu, which) == 0)
-			return error_set(err, -ENODEV,
-					 "%s: %s is for GPU \"%.64s\" only, which is not there",
-					 stack_where(service, &where), to->name, need->gpu);
-		for (size_t g = 0; g < stack->list->n; g++)
-			to->allowed[g] &= which[g];
+		(void)stack_match_gpus(stack->list, need->gpu, which);
+		if (!which[g])
+			return arena_printf(arena, "`gpu: %.64s`", need->gpu);
 	}
 	for (size_t i = 0; i < need->forbid.n; i++) {
 		(void)stack_match_gpus(stack->list, need->forbid.items[i], which);
-		for (size_t g = 0; g < stack->list->n; g++)
-			to->allowed[g] &= !which[g];
+		if (which[g])
+			return arena_printf(arena, "`forbid: %.64s`", need->forbid.items[i]);
 	}
+	if (need->compute_min == 0 || (gpu->compute_known && gpu->compute >= need->compute_min))
+		return NULL;
+	if (!gpu->compute_known)
+		return arena_printf(arena,
+				    "`min-compute-capability: %u.%u` (what it has is not known)",
+				    need->compute_min / 10, need->compute_min % 10);
+	return arena_printf(arena, "`min-compute-capability: %u.%u` (it has %u.%u)",
+			    need->compute_min / 10, need->compute_min % 10, gpu->compute / 10,
+			    gpu->compute % 10);
+}
+
+/* Which GPUs it may use at all. */
+static int set_allowed(const struct stack *stack, struct arena *arena,
+		       const struct stack_service *service, struct plan_service *to,
+		       struct error *err)
+{
+	bool which[PLAN_GPUS_MAX];
+	const struct need *need = &service->need;
+	const char **rules = arena_alloc(arena, (stack->list->n + 1) * sizeof *rules);
+	auto_text struct text where = {};
+
+	if (need->gpu && stack_match_gpus(stack->list, need->gpu, which) == 0)
+		return error_set(err, -ENODEV,
+				 "%s: %s is for GPU \"%.64s\" only, which is not there",
+				 stack_where(service, &where), to->name, need->gpu);
+	for (size_t g = 0; g < stack->list->n; g++) {
+		rules[g] = why_not(stack, arena, need, g);
+		to->allowed[g] = !rules[g];
+	}
+	to->why_not = rules;
 	return 0;
 }
 
@@ -150,7 +170,7 @@ static int add_service(const struct stack *stack, struct arena *arena, size_t i,
 	set_models(arena, need, times, to);
 	set_preference(stack, need, to);
 	set_today(service, to);
-	return set_allowed(stack, service, to, err);
+	return set_allowed(stack, arena, service, to, err);
 }
 
 /* Names to indices into the problem. What is not planned shares with nobody. */

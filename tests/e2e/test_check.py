@@ -299,6 +299,15 @@ def test_a_file_of_one_long_line(sandbox, project):
     assert len(source) < 300
 
 
+def test_a_block_of_comments_that_silence(sandbox, project):
+    """Each line of it speaks of the one line below; it is found once."""
+    (project / "compose.yaml").write_text("# plimsoll: x\n" + "# plimsoll: ignore gpus-key\n" * 120000 + "services: {a: {image: a, gpus: [{device_ids: ['0']}]}}\n")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    found = findings(sandbox, project)
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 3
+    assert "gpus-key" not in [f["code"] for f in found["findings"]] and found["suppressed"] == 1
+
+
 def test_colours_add_nothing_but_colours(sandbox, project):
     plain = sandbox.plimsoll("check", "--inventory", "inventory.json", cwd=project, env={"COLUMNS": "100"}).stdout
     keeper, terminal = pty.openpty()

@@ -318,6 +318,26 @@ def test_a_variable_that_is_not_set_is_planned_and_written(sandbox):
     assert "nothing to do" in box.plimsoll("apply", "--inventory", "i.json", "--yes", check=0).stderr
 
 
+@pytest.mark.parametrize("said, reason, explained", [
+    ("forbid: [0, '3070']", "a may use no GPU that is here: GPU 0 is ruled out by `forbid: 0`, GPU 1 is ruled out by `forbid: 3070`",
+     "not allowed: `forbid: 0`"),
+    ("gpu: 3070, forbid: [1]", "GPU 0 is ruled out by `gpu: 3070`, GPU 1 is ruled out by `forbid: 1`", "not allowed: `gpu: 3070`"),
+    ("min-compute-capability: 9.0", "GPUs 0 and 1 are ruled out by `min-compute-capability: 9.0` (it has 8.6)",
+     "not allowed: `min-compute-capability: 9.0` (it has 8.6)"),
+    ("gpus: 3", "a needs 3 different GPUs at once and may use 2 of the 2 here; `gpus: 2` under x-plimsoll", "GPU 0"),
+    ("gpus: 2, forbid: [1]", "a needs 2 different GPUs at once and may use 1 of the 2 here: GPU 1 is ruled out by `forbid: 1`", "GPU 0"),
+])
+def test_the_rule_that_is_in_the_way_is_named(sandbox, said, reason, explained):
+    box = sandbox
+    gpus = {"gpus": [dict(gpu, compute_capability="8.6") for gpu in LARGE_AND_SMALL["gpus"]]}
+    box.file("i.json", gpus)
+    box.file("compose.yaml", "services: {a: {image: i, gpus: [{device_ids: ['0']}], x-plimsoll: {vram: 5G, %s}}}\n" % said)
+    plan = box.json("plan", "--inventory", "i.json", check=1)
+    assert reason in plan["reason"]
+    flat = " ".join(box.plimsoll("plan", "--inventory", "i.json", "--explain", "a", check=1).stdout.split())
+    assert explained in flat
+
+
 def test_what_loads_on_demand_can_load_there(sandbox):
     box = sandbox
     box.file("i.json", LARGE_AND_SMALL)

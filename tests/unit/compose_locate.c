@@ -201,114 +201,114 @@ static void test_counts(void **state)
 	check_all(cases, ARRAY_LEN(cases));
 }
 
+static const struct given ids[] = {
+    {"two", IDS("[\"0\", 'GPU-5f']"),
+     .want = AT "0,GPU-5f literal compose.yaml:9:28 decides\n"
+		"  0=0 literal compose.yaml:9:29<0>\n"
+		"  GPU-5f=GPU-5f literal compose.yaml:9:34<GPU-5f>\n"},
+    {"two in one string", IDS("[\" 0, 1,\"]"),
+     .want = AT "0,1 literal compose.yaml:9:28 decides\n"
+		"  0=0 literal compose.yaml:9:30<0>\n"
+		"  1=1 literal compose.yaml:9:33<1>\n"},
+    {"two in a default", IDS("['${G:-0,1}']"),
+     .want = AT "0,1 default compose.yaml:9:28 decides\n"
+		"  0=0 default $G compose.yaml:9:34<0> default 0,1 compose.yaml:9:34\n"
+		"  1=1 default $G compose.yaml:9:36<1> default 0,1 compose.yaml:9:34\n"},
+    {"two in a quoted variable", IDS("['${G:-0}']"), "export G=\"1,2\" # both\n",
+     .want = AT "1,2 env-file compose.yaml:9:28 decides\n"
+		"  1=1 env-file $G .env:1:11<1> default 0 compose.yaml:9:34\n"
+		"  2=2 env-file $G .env:1:13<2> default 0 compose.yaml:9:34\n"},
+    {"a variable from another", IDS("['${G:-0}']"), "G=${H}\n", .shell = "H=3",
+     .want = AT "3 env-file compose.yaml:9:28 decides\n"
+		"  3=3 env-file $G .env:1:3<${H}> whole default 0 compose.yaml:9:34\n"},
+    {"a part of one", IDS("[\"GPU-${X:-5f}\"]"),
+     .want = AT "GPU-5f default compose.yaml:9:28 decides\n"
+		"  GPU-5f=GPU-5f default $X compose.yaml:9:38<5f> 4-6 of 0-6 default 5f "
+		"compose.yaml:9:38\n"},
+    {"text and a variable", IDS("[\"0${X}\"]"), "X=,1\n",
+     .want = AT "0,1 literal compose.yaml:9:28 decides\n"
+		"  0=0 literal compose.yaml:9:29<0>\n"
+		"  1=1 env-file $X .env:1:4<1>\n"},
+    {"two variables in one", IDS("[\"${X:-1}${Y:-2}\"]"),
+     .want = AT "12 default compose.yaml:9:28 decides\n"
+		"  12=12 default $X compose.yaml:9:29<${X:-1}${Y:-2}> default 1 "
+		"compose.yaml:9:34\n"},
+    {"nested: the inner default", IDS("[\"${A:-${B:-0}}\"]"),
+     .want = AT "0 default compose.yaml:9:28 decides\n"
+		"  0=0 default $B compose.yaml:9:39<0> default 0 compose.yaml:9:39\n"},
+    {"nested: the inner variable", IDS("[\"${A:-${B:-0}}\"]"), "B=1\n",
+     .want = AT "1 env-file compose.yaml:9:28 decides\n"
+		"  1=1 env-file $B .env:1:3<1> default 0 compose.yaml:9:39\n"},
+    {"nested: the outer variable", IDS("[\"${A:-${B:-0}}\"]"), "A=2\nB=1\n",
+     .want = AT "2 env-file compose.yaml:9:28 decides\n"
+		"  2=2 env-file $A .env:1:3<2> default 0 compose.yaml:9:39\n"},
+    {"nested: the outer one commented out", IDS("[\"${A:-${B:-0}}\"]"), "#A=2\n",
+     .want = AT "0 default compose.yaml:9:28 decides\n"
+		"  0=0 default $B compose.yaml:9:39<0> default 0 compose.yaml:9:39 "
+		"commented .env:1:1<#A=2>\n"},
+    {"nested without a default", IDS("[\"${A:-$B}\"]"), "B=1\n",
+     .want = AT "1 env-file compose.yaml:9:28 decides\n"
+		"  1=1 env-file $B .env:1:3<1>\n"},
+    {"an alternative", IDS("[\"${A:+1}\"]"), "A=yes\n",
+     .want = AT "1 env-file compose.yaml:9:28 decides\n"
+		"  1=1 env-file $A compose.yaml:9:34<1>\n"},
+    {"required", IDS("[\"${A:?which}\"]"), "A=1\n",
+     .want = AT "1 env-file compose.yaml:9:28 decides\n"
+		"  1=1 env-file $A .env:1:3<1>\n"},
+    {"empty in .env", IDS("[\"${A:-0}\"]"), "A=\n",
+     .want = AT "0 default compose.yaml:9:28 decides\n"
+		"  0=0 default $A compose.yaml:9:34<0> default 0 compose.yaml:9:34\n"},
+    {"empty in .env counts", IDS("[\"${A-0}\"]"), "A=\n",
+     .want = AT "none env-file compose.yaml:9:28 hidden none\n"
+		"  = env-file $A .env:1:3<> default 0 compose.yaml:9:33\n"},
+    {"numbers", IDS("[0, 1]"),
+     .want = AT "0,1 literal compose.yaml:9:28 decides problem compose.yaml:9:28\n"
+		"  0=0 literal compose.yaml:9:28<0>\n"
+		"  1=1 literal compose.yaml:9:31<1>\n"},
+    {"a plain variable is a string", IDS("\n              - ${G:-1}"),
+     .want = AT "1 default compose.yaml:10:17 decides\n"
+		"  1=1 default $G compose.yaml:10:22<1> default 1 compose.yaml:10:22\n"},
+    {"an empty list", IDS("[]"),
+     .want = AT "none absent compose.yaml:7:15 hidden none problem compose.yaml:9:27\n"},
+    {"all", IDS("[all]"),
+     .want = AT "all literal compose.yaml:9:28 decides\n"
+		"  all=all literal compose.yaml:9:28<all>\n"},
+    {"none", IDS("[none]"),
+     .want = AT "none literal compose.yaml:9:28 hidden none\n"
+		"  none=none literal compose.yaml:9:28<none>\n"},
+    {"void wins", IDS("['0', all, void]"),
+     .want = AT "0,all,void literal compose.yaml:9:28 hidden none\n"
+		"  0=0 literal compose.yaml:9:29<0>\n"
+		"  all=all literal compose.yaml:9:33<all>\n"
+		"  void=void literal compose.yaml:9:38<void>\n"},
+    {"not set", IDS("[\"${G}\"]"),
+     .want = AT "unknown absent compose.yaml:9:28 decides\n  = absent $G\n"},
+    {"not set, commented out", IDS("[\"${G}\"]"), "# G=1\n",
+     .want = AT "unknown commented compose.yaml:9:28 decides\n"
+		"  = commented $G commented .env:1:1<# G=1>\n"},
+    {"several that are not set", IDS("['${G}', '0', '${H}']"),
+     .want = AT "0 absent compose.yaml:9:28 decides\n"
+		"  = absent $G\n  0=0 literal compose.yaml:9:37<0>\n  = absent $H\n"},
+    {"not set, for nothing", IDS("[\"${G:+0}\"]"),
+     .want = AT "none absent compose.yaml:9:28 hidden none\n  = absent $G\n"},
+    {"a string", IDS("\"0\""),
+     .want = AT "unknown absent compose.yaml:7:15 decides problem compose.yaml:9:27\n"},
+    {"MIG and CDI names", IDS("['0:1', 'nvidia.com/gpu=1', 'MIG-aa']"),
+     .want = AT "0:1,nvidia.com/gpu=1,MIG-aa literal compose.yaml:9:28 decides\n"
+		"  0:1=0:1 literal compose.yaml:9:29<0:1>\n"
+		"  nvidia.com/gpu=1=1 literal compose.yaml:9:36<nvidia.com/gpu=1>\n"
+		"  MIG-aa=MIG-aa literal compose.yaml:9:56<MIG-aa>\n"},
+    {"escapes", IDS("[\"\\x30\"]"),
+     .want = AT "0 literal compose.yaml:9:28 decides\n"
+		"  0=0 literal compose.yaml:9:28<\"\\x30\"> whole\n"},
+    {"with a count", RESERVE("              device_ids: ['1']\n              count: 1\n"),
+     .want = AT "1 literal compose.yaml:9:28 decides problem compose.yaml:10:22\n"
+		"  1=1 literal compose.yaml:9:29<1>\n"},
+};
+
 static void test_ids(void **state)
 {
-	static const struct given cases[] = {
-	    {"two", IDS("[\"0\", 'GPU-5f']"),
-	     .want = AT "0,GPU-5f literal compose.yaml:9:28 decides\n"
-			"  0=0 literal compose.yaml:9:29<0>\n"
-			"  GPU-5f=GPU-5f literal compose.yaml:9:34<GPU-5f>\n"},
-	    {"two in one string", IDS("[\" 0, 1,\"]"),
-	     .want = AT "0,1 literal compose.yaml:9:28 decides\n"
-			"  0=0 literal compose.yaml:9:30<0>\n"
-			"  1=1 literal compose.yaml:9:33<1>\n"},
-	    {"two in a default", IDS("['${G:-0,1}']"),
-	     .want = AT "0,1 default compose.yaml:9:28 decides\n"
-			"  0=0 default $G compose.yaml:9:34<0> default 0,1 compose.yaml:9:34\n"
-			"  1=1 default $G compose.yaml:9:36<1> default 0,1 compose.yaml:9:34\n"},
-	    {"two in a quoted variable", IDS("['${G:-0}']"), "export G=\"1,2\" # both\n",
-	     .want = AT "1,2 env-file compose.yaml:9:28 decides\n"
-			"  1=1 env-file $G .env:1:11<1> default 0 compose.yaml:9:34\n"
-			"  2=2 env-file $G .env:1:13<2> default 0 compose.yaml:9:34\n"},
-	    {"a variable from another", IDS("['${G:-0}']"), "G=${H}\n", .shell = "H=3",
-	     .want = AT "3 env-file compose.yaml:9:28 decides\n"
-			"  3=3 env-file $G .env:1:3<${H}> whole default 0 compose.yaml:9:34\n"},
-	    {"a part of one", IDS("[\"GPU-${X:-5f}\"]"),
-	     .want = AT "GPU-5f default compose.yaml:9:28 decides\n"
-			"  GPU-5f=GPU-5f default $X compose.yaml:9:38<5f> 4-6 of 0-6 default 5f "
-			"compose.yaml:9:38\n"},
-	    {"text and a variable", IDS("[\"0${X}\"]"), "X=,1\n",
-	     .want = AT "0,1 literal compose.yaml:9:28 decides\n"
-			"  0=0 literal compose.yaml:9:29<0>\n"
-			"  1=1 env-file $X .env:1:4<1>\n"},
-	    {"two variables in one", IDS("[\"${X:-1}${Y:-2}\"]"),
-	     .want = AT "12 default compose.yaml:9:28 decides\n"
-			"  12=12 default $X compose.yaml:9:29<${X:-1}${Y:-2}> default 1 "
-			"compose.yaml:9:34\n"},
-	    {"nested: the inner default", IDS("[\"${A:-${B:-0}}\"]"),
-	     .want = AT "0 default compose.yaml:9:28 decides\n"
-			"  0=0 default $B compose.yaml:9:39<0> default 0 compose.yaml:9:39\n"},
-	    {"nested: the inner variable", IDS("[\"${A:-${B:-0}}\"]"), "B=1\n",
-	     .want = AT "1 env-file compose.yaml:9:28 decides\n"
-			"  1=1 env-file $B .env:1:3<1> default 0 compose.yaml:9:39\n"},
-	    {"nested: the outer variable", IDS("[\"${A:-${B:-0}}\"]"), "A=2\nB=1\n",
-	     .want = AT "2 env-file compose.yaml:9:28 decides\n"
-			"  2=2 env-file $A .env:1:3<2> default 0 compose.yaml:9:39\n"},
-	    {"nested: the outer one commented out", IDS("[\"${A:-${B:-0}}\"]"), "#A=2\n",
-	     .want = AT "0 default compose.yaml:9:28 decides\n"
-			"  0=0 default $B compose.yaml:9:39<0> default 0 compose.yaml:9:39 "
-			"commented .env:1:1<#A=2>\n"},
-	    {"nested without a default", IDS("[\"${A:-$B}\"]"), "B=1\n",
-	     .want = AT "1 env-file compose.yaml:9:28 decides\n"
-			"  1=1 env-file $B .env:1:3<1>\n"},
-	    {"an alternative", IDS("[\"${A:+1}\"]"), "A=yes\n",
-	     .want = AT "1 env-file compose.yaml:9:28 decides\n"
-			"  1=1 env-file $A compose.yaml:9:34<1>\n"},
-	    {"required", IDS("[\"${A:?which}\"]"), "A=1\n",
-	     .want = AT "1 env-file compose.yaml:9:28 decides\n"
-			"  1=1 env-file $A .env:1:3<1>\n"},
-	    {"empty in .env", IDS("[\"${A:-0}\"]"), "A=\n",
-	     .want = AT "0 default compose.yaml:9:28 decides\n"
-			"  0=0 default $A compose.yaml:9:34<0> default 0 compose.yaml:9:34\n"},
-	    {"empty in .env counts", IDS("[\"${A-0}\"]"), "A=\n",
-	     .want = AT "none env-file compose.yaml:9:28 hidden none\n"
-			"  = env-file $A .env:1:3<> default 0 compose.yaml:9:33\n"},
-	    {"numbers", IDS("[0, 1]"),
-	     .want = AT "0,1 literal compose.yaml:9:28 decides problem compose.yaml:9:28\n"
-			"  0=0 literal compose.yaml:9:28<0>\n"
-			"  1=1 literal compose.yaml:9:31<1>\n"},
-	    {"a plain variable is a string", IDS("\n              - ${G:-1}"),
-	     .want = AT "1 default compose.yaml:10:17 decides\n"
-			"  1=1 default $G compose.yaml:10:22<1> default 1 compose.yaml:10:22\n"},
-	    {"an empty list", IDS("[]"),
-	     .want = AT "none absent compose.yaml:7:15 hidden none problem compose.yaml:9:27\n"},
-	    {"all", IDS("[all]"),
-	     .want = AT "all literal compose.yaml:9:28 decides\n"
-			"  all=all literal compose.yaml:9:28<all>\n"},
-	    {"none", IDS("[none]"),
-	     .want = AT "none literal compose.yaml:9:28 hidden none\n"
-			"  none=none literal compose.yaml:9:28<none>\n"},
-	    {"void wins", IDS("['0', all, void]"),
-	     .want = AT "0,all,void literal compose.yaml:9:28 hidden none\n"
-			"  0=0 literal compose.yaml:9:29<0>\n"
-			"  all=all literal compose.yaml:9:33<all>\n"
-			"  void=void literal compose.yaml:9:38<void>\n"},
-	    {"not set", IDS("[\"${G}\"]"),
-	     .want = AT "unknown absent compose.yaml:9:28 decides\n  = absent $G\n"},
-	    {"not set, commented out", IDS("[\"${G}\"]"), "# G=1\n",
-	     .want = AT "unknown commented compose.yaml:9:28 decides\n"
-			"  = commented $G commented .env:1:1<# G=1>\n"},
-	    {"several that are not set", IDS("['${G}', '0', '${H}']"),
-	     .want = AT "0 absent compose.yaml:9:28 decides\n"
-			"  = absent $G\n  0=0 literal compose.yaml:9:37<0>\n  = absent $H\n"},
-	    {"not set, for nothing", IDS("[\"${G:+0}\"]"),
-	     .want = AT "none absent compose.yaml:9:28 hidden none\n  = absent $G\n"},
-	    {"a string", IDS("\"0\""),
-	     .want = AT "unknown absent compose.yaml:7:15 decides problem compose.yaml:9:27\n"},
-	    {"MIG and CDI names", IDS("['0:1', 'nvidia.com/gpu=1', 'MIG-aa']"),
-	     .want = AT "0:1,nvidia.com/gpu=1,MIG-aa literal compose.yaml:9:28 decides\n"
-			"  0:1=0:1 literal compose.yaml:9:29<0:1>\n"
-			"  nvidia.com/gpu=1=1 literal compose.yaml:9:36<nvidia.com/gpu=1>\n"
-			"  MIG-aa=MIG-aa literal compose.yaml:9:56<MIG-aa>\n"},
-	    {"escapes", IDS("[\"\\x30\"]"),
-	     .want = AT "0 literal compose.yaml:9:28 decides\n"
-			"  0=0 literal compose.yaml:9:28<\"\\x30\"> whole\n"},
-	    {"with a count", RESERVE("              device_ids: ['1']\n              count: 1\n"),
-	     .want = AT "1 literal compose.yaml:9:28 decides problem compose.yaml:10:22\n"
-			"  1=1 literal compose.yaml:9:29<1>\n"},
-	};
-
-	check_all(cases, ARRAY_LEN(cases));
+	check_all(ids, ARRAY_LEN(ids));
 }
 
 #define DEVICE(entry)             \

@@ -57,6 +57,8 @@ struct check {
 	const struct stack *stack;
 	const struct compose_files *beside; /* NULL: none */
 	struct findings *findings;
+	const struct check_use *uses; /* sources.c: of variables, while it looks */
+	size_t n_uses;
 };
 
 /* Take note. Takes message and fix, fills in code, severity, line and column. Without a span: where

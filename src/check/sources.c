@@ -9,6 +9,7 @@
 
 #include "util/size.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #define DEFAULTS_MAX 2 /* told one by one */
@@ -70,24 +71,89 @@ static char *wrong_because(const struct check *check, const struct stack_service
 	return NULL;
 }
 
+/* What a variable stands for today, in a service that is to have a GPU; sorted by variable, in the
+ * order of the services. Thousands may hang on one variable. */
+struct check_use {
+	const char *variable, *device;
+	const struct stack_service *service;
+	size_t next; /* the first after it that is of another variable, or stands for another
+			device */
+};
+
+static int use_compare(const void *a, const void *b)
+{
+	const struct check_use *one = a, *other = b;
+	int order = strcmp(one->variable, other->variable);
+
+	return order ? order : (one->service > other->service) - (one->service < other->service);
+}
+
+static size_t uses_collect(const struct stack *stack, struct check_use *uses)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < stack->n; i++) {
+		const struct stack_service *service = &stack->services[i];
+
+		for (size_t r = 0; service->wants_gpu && r < service->gpus->n; r++) {
+			const struct compose_request *request = &service->gpus->requests[r];
+
+			for (size_t v = 0; request->in_force && v < request->n_values; v++) {
+				const struct compose_value *value = &request->values[v];
+
+				if (!value->variable)
+					continue;
+				if (uses)
+					uses[n] = (struct check_use){value->variable, value->device,
+								     service, 0};
+				n++;
+			}
+		}
+	}
+	return n;
+}
+
+/* To be freed. */
+static struct check_use *uses_create(const struct stack *stack, size_t *ret_n)
+{
+	size_t n = uses_collect(stack, NULL);
+	struct check_use *uses = mem_calloc(n + 1, sizeof *uses);
+
+	(void)uses_collect(stack, uses);
+	qsort(uses, n, sizeof *uses, use_compare);
+	for (size_t i = n; i-- > 0;)
+		uses[i].next = i + 1 < n && strcmp(uses[i].variable, uses[i + 1].variable) == 0 &&
+				       strcmp(uses[i].device, uses[i + 1].device) == 0
+				   ? uses[i + 1].next
+				   : i + 1;
+	*ret_n = n;
+	return uses;
+}
+
 /* Another service for which the variable stands for something else today: setting it would move
  * that one, or this one; NULL: there is none. */
 static const char *who_differs(const struct check *check, const struct stack_service *service,
 			       const struct compose_value *value)
 {
-	for (size_t i = 0; i < check->stack->n; i++) {
-		const struct stack_service *other = &check->stack->services[i];
+	size_t begin = 0, end = check->n_uses;
 
-		for (size_t r = 0; other->wants_gpu && other != service && r < other->gpus->n;
-		     r++) {
-			const struct compose_request *request = &other->gpus->requests[r];
+	while (begin < end) {
+		size_t middle = begin + (end - begin) / 2;
 
-			for (size_t v = 0; request->in_force && v < request->n_values; v++)
-				if (request->values[v].variable &&
-				    strcmp(request->values[v].variable, value->variable) == 0 &&
-				    strcmp(request->values[v].device, value->device) != 0)
-					return other->service->name;
-		}
+		if (strcmp(check->uses[middle].variable, value->variable) < 0)
+			begin = middle + 1;
+		else
+			end = middle;
+	}
+	for (size_t i = begin; i < check->n_uses;) {
+		const struct check_use *use = &check->uses[i];
+		bool same = strcmp(use->device, value->device) == 0;
+
+		if (strcmp(use->variable, value->variable) != 0)
+			break;
+		if (!same && use->service != service)
+			return use->service->service->name;
+		i = same ? use->next : i + 1;
 	}
 	return NULL;
 }
@@ -417,6 +483,9 @@ void check_fold(struct check *check)
 
 void check_sources(struct check *check)
 {
+	auto_free struct check_use *uses = uses_create(check->stack, &check->n_uses);
+
+	check->uses = uses;
 	for (size_t i = 0; i < check->stack->n; i++) {
 		const struct stack_service *service = &check->stack->services[i];
 
@@ -428,4 +497,6 @@ void check_sources(struct check *check)
 		}
 	}
 	by_index(check);
+	check->uses = NULL;
+	check->n_uses = 0;
 }

@@ -228,7 +228,7 @@ static int slots_write(struct assigning *a, const struct compose_target *target,
 		}
 		assign_region_find(a, target, first->request, first->value, first[n - 1].value,
 				   &region);
-		r = same ? assign_region_default(a, &region, err)
+		r = same ? assign_region_keep(a, &region, err)
 			 : assign_region_set(a, &region, arena_strdup(a->arena, text.data), err);
 		if (r == 0 && !same)
 			r = slot_write_inside(a, first, err);
@@ -309,9 +309,11 @@ static int say_itself(struct assigning *a, const struct compose_target *target,
 		r = assign_yaml_environment(a, target, request->key, text.data, err);
 	else if (request->how != COMPOSE_DEVICE_NODE && request->node->type == COMPOSE_MAP)
 		r = assign_yaml_own(a, target, request, ids, target->n_devices, err);
-	if (r == 0)
-		assign_note(a, target, "a request of its own with %s, no more shared", text.data);
-	return r;
+	if (r < 0)
+		return r;
+	assign_left_request(a, target->gpus->service, request);
+	assign_note(a, target, "a request of its own with %s, no more shared", text.data);
+	return 0;
 }
 
 /* What decides, when each is an entry of one list: then one request can stand for them all. */
@@ -377,6 +379,7 @@ static int set_request(struct assigning *a, const struct compose_target *target,
 	if (r == 0) {
 		auto_text struct text text = {};
 
+		assign_left_request(a, NULL, request);
 		for (size_t i = 0; i < target->n_devices; i++)
 			text_printf(&text, "%s%s", i ? ", " : "", ids[i]);
 		assign_note(a, target, "device_ids %s in its request", text.data);
@@ -624,6 +627,8 @@ int compose_assign(struct compose_project *project, const struct compose_target 
 	for (size_t i = 0; r == 0 && i < n; i++)
 		r = assign_target(&a, &targets[i], err);
 	if (r == 0)
+		r = assign_hold_finish(&a, err);
+	if (r == 0)
 		r = assign_env_finish(&a, err);
 	if (r == 0)
 		r = compose_edits_add_all(edits, &a.edits, err);
@@ -633,6 +638,8 @@ int compose_assign(struct compose_project *project, const struct compose_target 
 	strings_finish(&a.notes);
 	compose_edits_finish(&a.edits);
 	free(a.additions);
+	free(a.holds);
+	free(a.left);
 	free(a.lines);
 	return r;
 }

@@ -3,6 +3,7 @@
  *
  *	assign.c	which service is to say what
  *	assign_share.c	who shares the bytes it is said in
+ *	assign_hold.c	who says what with a variable, and who has left it
  *	assign_seat.c	one value: the assignment, the default or the literal that says it
  *	assign_env.c	.env: values in place, lines uncommented, the group at its end
  *	assign_yaml.c	the compose file: scalars, lists, entries, parts of one's own
@@ -25,6 +26,9 @@ struct assign_line {
 	size_t at;
 };
 
+struct assign_hold;
+struct assign_left;
+
 struct assigning {
 	struct compose_project *project;
 	struct arena *arena; /* the project's */
@@ -37,6 +41,10 @@ struct assigning {
 	struct strings notes;
 	struct assign_addition *additions;
 	size_t n_additions, room;
+	struct assign_hold *holds;
+	size_t n_holds, holds_room;
+	struct assign_left *left;
+	size_t n_left, left_room;
 	struct assign_line *lines;
 	size_t n_lines, lines_room;
 };
@@ -52,6 +60,20 @@ struct assign_region {
 	struct locate_part part;
 	struct compose_value value;
 	const char *variable; /* the one to set for another value; NULL: none */
+};
+
+/* What a target says with a variable when all is written. */
+struct assign_hold {
+	struct assign_region region;
+	const char *whole; /* what the variable stands for there */
+	bool set;          /* for that it is changed */
+};
+
+/* The uses in [begin, end) of a scalar's template that are there no more. */
+struct assign_left {
+	const struct compose_service *service; /* for which alone; NULL: for all */
+	struct compose_span span;              /* the scalar's */
+	size_t begin, end;
 };
 
 /* assign.c */
@@ -96,7 +118,43 @@ const char *assign_other_use(struct assigning *a, const struct compose_target *t
 bool assign_is_shared(const struct assigning *a, const struct compose_target *target,
 		      const struct compose_request *request);
 
+/* assign_hold.c */
+
+enum assign_hanging {
+	ASSIGN_HANGS_NOT,
+	ASSIGN_FOLLOWS, /* it says with the variable what that is to be */
+	ASSIGN_PARTS,   /* it says something else */
+};
+/* What a service says with the region's variable today, uses that are left by now excepted. */
+enum assign_hanging assign_hanging(const struct assigning *a, const struct compose_gpus *gpus,
+				   const struct assign_region *region, const char *whole);
+/* The service that another value of the variable is decided for, this one's own other uses
+ * included; NULL: none. `set_only`: that it is changed for; else also one that it stays for. */
+const struct compose_gpus *assign_hold_against(const struct assigning *a,
+					       const struct assign_region *region,
+					       const char *whole, bool set_only);
+/* Is it decided that the variable becomes this? */
+bool assign_hold_is_set(const struct assigning *a, const struct assign_region *region,
+			const char *whole);
+void assign_hold_add(struct assigning *a, const struct assign_region *region, const char *whole,
+		     bool set);
+/* Commented-out lines that say what is in force, for those that are left with the variable. */
+int assign_hold_finish(struct assigning *a, struct error *err) MUST_CHECK;
+/* The region's variable is there no more. */
+void assign_left_region(struct assigning *a, const struct assign_region *region);
+/* None of the request's variables is, for this service, or (NULL) for all. */
+void assign_left_request(struct assigning *a, const struct compose_service *service,
+			 const struct compose_request *request);
+/* The outermost use this one is in. */
+const struct compose_use *assign_outermost(const struct compose_node *node,
+					   const struct compose_use *use);
+
 /* assign_seat.c */
+
+/* The service that keeps the variable, when `whole` is not for it: one that is to be elsewhere and
+ * stays where it is, or that comes before this one, or (`settled`) any. */
+const struct compose_gpus *assign_keeper(struct assigning *a, const struct assign_region *region,
+					 const char *whole, bool settled);
 
 /* The region from one value of a request to a later one of the same scalar. */
 void assign_region_find(struct assigning *a, const struct compose_target *target,
@@ -105,10 +163,11 @@ void assign_region_find(struct assigning *a, const struct compose_target *target
 /* It is to say `text`. */
 int assign_region_set(struct assigning *a, const struct assign_region *region, const char *text,
 		      struct error *err) MUST_CHECK;
-/* It says so already: its default is looked at all the same, and a commented-out line that would
- * say it becomes one that does. */
-int assign_region_default(struct assigning *a, const struct assign_region *region,
-			  struct error *err) MUST_CHECK;
+/* It says so already, and is to: when its variable becomes another one for somebody else, it leaves
+ * it. Its default is looked at, and a commented-out line that would say it becomes one that does.
+ */
+int assign_region_keep(struct assigning *a, const struct assign_region *region,
+		       struct error *err) MUST_CHECK;
 
 /* assign_env.c */
 

@@ -15,17 +15,6 @@
 #include <errno.h>
 #include <string.h>
 
-/* The outermost use a variable's place is in. */
-static const struct compose_use *outermost(const struct compose_node *node,
-					   const struct compose_use *use)
-{
-	for (size_t i = 0; i < node->n_uses; i++)
-		if (!node->uses[i].nested && node->uses[i].begin <= use->begin &&
-		    use->end <= node->uses[i].end)
-			return &node->uses[i];
-	return use;
-}
-
 /* A variable that is not set can be set where it is meant for this alone: of ${A:-${ALL:-0}} it is
  * A, unless a line of an env file is there for the other one. */
 static const char *variable_to_set(const struct compose_node *node,
@@ -37,7 +26,7 @@ static const char *variable_to_set(const struct compose_node *node,
 		return value->commented->name;
 	if (!value->use || value->source == COMPOSE_SHELL || value->source == COMPOSE_ENV_FILE)
 		return value->variable;
-	return outermost(node, value->use)->name;
+	return assign_outermost(node, value->use)->name;
 }
 
 void assign_region_find(struct assigning *a, const struct compose_target *target,
@@ -123,33 +112,6 @@ static bool same_span(const struct compose_span *one, const struct compose_span 
 	       one->end == other->end;
 }
 
-/* Would the value be another one if the region's variable were? */
-static bool hangs_on(const struct compose_value *value, const struct assign_region *region)
-{
-	const struct compose_assignment *own = region->value.assignment;
-
-	if (!region->value.use)
-		return own && value->assignment && same_span(&own->span, &value->assignment->span);
-	for (size_t i = 0; i < value->node->n_uses; i++)
-		if (!value->node->uses[i].unused &&
-		    strcmp(value->node->uses[i].name, region->variable) == 0)
-			return true;
-	return false;
-}
-
-static bool uses_variable(const struct compose_gpus *gpus, const struct assign_region *region)
-{
-	for (size_t i = 0; i < gpus->n; i++) {
-		const struct compose_request *request = &gpus->requests[i];
-
-		for (size_t k = 0; k < request->n_values; k++)
-			if ((request->in_force || request == gpus->filter) &&
-			    hangs_on(&request->values[k], region))
-				return true;
-	}
-	return false;
-}
-
 static size_t target_index(const struct assigning *a, const struct compose_gpus *gpus)
 {
 	for (size_t i = 0; i < a->n; i++)
@@ -169,9 +131,8 @@ static bool stays(const struct assigning *a, const struct compose_gpus *gpus,
 	return assign_final(&here, &now, &set) && assign_sets_equal(&set, final);
 }
 
-/* The service that keeps the variable, when this one has to leave it: one that is to be elsewhere
- * and stays where it is, or that comes before this one. */
-static const struct compose_gpus *keeper(struct assigning *a, const struct assign_region *region)
+const struct compose_gpus *assign_keeper(struct assigning *a, const struct assign_region *region,
+					 const char *whole, bool settled)
 {
 	struct assign_set wanted = assign_wanted(a, region->target);
 	const struct compose_gpus *found = NULL;
@@ -179,13 +140,15 @@ static const struct compose_gpus *keeper(struct assigning *a, const struct assig
 	for (size_t i = 0; i < a->project->n && !found; i++) {
 		const struct compose_gpus *other = &a->all[i];
 		struct assign_set final;
-		bool known;
+		bool known, stay;
 
 		if (other->service == region->target->gpus->service ||
-		    !uses_variable(other, region))
+		    assign_hanging(a, other, region, whole) != ASSIGN_PARTS)
 			continue;
 		known = assign_final(a, other, &final);
-		if (known && assign_sets_equal(&final, &wanted))
+		stay = known && stays(a, other, &final);
+		/* It comes here, and sees then what has become of the variable. */
+		if (known && !stay && assign_sets_equal(&final, &wanted))
 			continue;
 		if (!other->service->active) {
 			assign_note(a, region->target,
@@ -193,7 +156,7 @@ static const struct compose_gpus *keeper(struct assigning *a, const struct assig
 				    other->service->name, region->variable);
 			continue;
 		}
-		if (!known || stays(a, other, &final) ||
+		if (settled || !known || stay ||
 		    target_index(a, other) < (size_t)(region->target - a->targets))
 			found = other;
 	}
@@ -208,8 +171,18 @@ static int leave_variable(struct assigning *a, const struct assign_region *regio
 	const struct compose_use *use = region->value.use;
 	struct compose_span span;
 
-	assign_note(a, region->target, "%s in the place of %s, which keeps %s where it is", whole,
-		    region->variable, other);
+	if (strcmp(other, region->target->gpus->service->name) == 0)
+		assign_note(a, region->target,
+			    "%s in the place of %s, which says another of its GPUs", whole,
+			    region->variable);
+	else if (assign_hold_against(a, region, whole, true))
+		assign_note(a, region->target,
+			    "%s in the place of %s, which becomes another one for %s", whole,
+			    region->variable, other);
+	else
+		assign_note(a, region->target, "%s in the place of %s, which keeps %s where it is",
+			    whole, region->variable, other);
+	assign_left_region(a, region);
 	if (!use) {
 		int r =
 		    assign_yaml_environment(a, region->target, region->request->key, whole, err);
@@ -221,7 +194,7 @@ static int leave_variable(struct assigning *a, const struct assign_region *regio
 					 region->request->key, other, region->request->key, whole)
 			   : r;
 	}
-	use = outermost(node, use);
+	use = assign_outermost(node, use);
 	if (!compose_part_span(node, use->begin, use->end, &span)) {
 		size_t begin = use_begin(node, use), end = begin + strlen(use->value);
 
@@ -301,12 +274,29 @@ static void variable_extent(const struct assign_region *region, size_t *ret_begi
 	*ret_begin = 0;
 	*ret_end = strlen(node->text);
 	if (region->value.use) {
-		const struct compose_use *use = outermost(node, region->value.use);
+		const struct compose_use *use = assign_outermost(node, region->value.use);
 
 		*ret_begin = use_begin(node, use);
 		*ret_end = MIN_OF(*ret_begin + strlen(use->value), *ret_end);
 		*ret_begin = MIN_OF(*ret_begin, *ret_end);
 	}
+}
+
+/* What several variables say together becomes text. */
+static int set_all(struct assigning *a, const struct assign_region *region, const char *text,
+		   struct error *err)
+{
+	const struct locate_part *part = &region->part;
+	const char *scalar;
+
+	if (part->variable)
+		return cannot_splice(region, text, err);
+	assign_note(a, region->target, "%s in the place of %s, which comes from several places",
+		    text, region->value.text);
+	scalar = arena_printf(a->arena, "%.*s%s%s", (int)part->begin, part->node->text, text,
+			      part->node->text + part->end);
+	assign_left_request(a, NULL, region->request);
+	return assign_yaml_scalar(a, part->node, template_of(a, scalar), err);
 }
 
 static int set_literal(struct assigning *a, const struct assign_region *region, const char *text,
@@ -347,8 +337,10 @@ int assign_region_set(struct assigning *a, const struct assign_region *region, c
 	variable_extent(region, &begin, &end);
 	whole = spliced(a, region, begin, end, text);
 	if (!whole)
-		return cannot_splice(region, text, err);
-	other = keeper(a, region);
+		return set_all(a, region, text, err);
+	other = assign_hold_against(a, region, whole, false);
+	if (!other && !assign_hold_is_set(a, region, whole))
+		other = assign_keeper(a, region, whole, false);
 	keeps =
 	    other ? other->service->name : assign_other_use(a, region->target, region->variable);
 	if (keeps)
@@ -367,25 +359,26 @@ int assign_region_set(struct assigning *a, const struct assign_region *region, c
 				   "${%s%s...} says nothing while %s is not set: write the GPU in "
 				   "its place",
 				   value->variable, operator_, value->variable);
+	assign_hold_add(a, region, whole, true);
 	return assign_env_set(a, region, region->variable, whole, err);
 }
 
-int assign_region_default(struct assigning *a, const struct assign_region *region,
-			  struct error *err)
+int assign_region_keep(struct assigning *a, const struct assign_region *region, struct error *err)
 {
-	const struct compose_value *value = &region->value;
+	const struct compose_gpus *other;
 	size_t begin, end;
 	const char *whole;
 	int r;
 
-	if (!value->variable)
+	if (!region->value.variable)
 		return 0;
 	variable_extent(region, &begin, &end);
 	whole = arena_strndup(a->arena, region->part.node->text + begin, end - begin);
+	other = assign_hold_against(a, region, whole, true);
+	if (other)
+		return leave_variable(a, region, whole, other->service->name, err);
 	r = correct_default(a, region, whole, err);
-	/* The line that was meant to say it does, now that it is known to be right. */
-	if (r < 0 || value->source != COMPOSE_COMMENTED || !value->commented || keeper(a, region) ||
-	    assign_other_use(a, region->target, region->variable))
-		return r;
-	return assign_env_set(a, region, region->variable, whole, err);
+	if (r == 0)
+		assign_hold_add(a, region, whole, false);
+	return r;
 }

@@ -1,6 +1,6 @@
 /*
  * From the plan to edits: each service that has a place becomes a target of compose_assign(), with
- * the words that stand beside the assignment for as long as it does.
+ * the words that stand beside the assignment, and go with it.
  */
 #include "cli/apply.h"
 
@@ -9,15 +9,11 @@
 
 #include <string.h>
 
-/* What is worth knowing beside an assignment for as long as it stands: "1.2 GiB on the RTX A400".
- */
-static char *why_text(const struct stack_service *service, const struct gpu *gpu, uint64_t bytes)
+/* What is worth knowing beside an assignment: "1.2 GiB", and compose_assign() says on which GPU. */
+static char *why_text(const struct stack_service *service, uint64_t bytes)
 {
-	const char *name = gpu_short_name(gpu->name);
-
-	if (bytes == 0)
-		return mem_printf("%s on demand on the %s", SIZE_TEXT(service->vram_bytes), name);
-	return mem_printf("%s on the %s", SIZE_TEXT(bytes), name);
+	return bytes == 0 ? mem_printf("%s on demand", SIZE_TEXT(service->vram_bytes))
+			  : mem_printf("%s", SIZE_TEXT(bytes));
 }
 
 /* What a GPU could still take beside all that is planned for it. */
@@ -87,7 +83,7 @@ static int assign(struct apply *apply, struct error *err)
 			continue;
 		for (size_t k = 0; k < places[i].n; k++)
 			of[k] = &list->gpus[places[i].gpus[k]];
-		strings_take(&whys, why_text(service, of[0], bytes));
+		strings_take(&whys, why_text(service, bytes));
 		targets[n++] = (struct compose_target){
 		    .gpus = service->gpus,
 		    .devices = of,

@@ -87,6 +87,26 @@ bool assign_final(const struct assigning *a, const struct compose_gpus *gpus,
 	return set_now(a, gpus, ret_set);
 }
 
+const char *assign_why(const struct assigning *a, const struct compose_target *target,
+		       const struct assign_set *set)
+{
+	auto_text struct text text = {};
+	const char *before = " on the ";
+
+	if (!target->why)
+		return NULL;
+	text_add(&text, target->why);
+	for (size_t i = 0; i < a->list->n; i++) {
+		const char *name = gpu_short_name(a->list->gpus[i].name);
+
+		if (!set->in[i] || !*name)
+			continue;
+		text_printf(&text, "%s%s", before, name);
+		before = " and on the ";
+	}
+	return arena_strdup(a->arena, text.data ?: "");
+}
+
 bool assign_meant(const struct assigning *a, const char *device, struct assign_set *ret_set)
 {
 	struct compose_value value = {.text = device, .device = device};
@@ -135,6 +155,7 @@ struct slot {
 	const struct compose_request *request;
 	const struct compose_value *value;
 	const char *text; /* what it is to be; NULL: not known yet */
+	size_t gpu;       /* of the list; with a text */
 };
 
 struct slots {
@@ -166,6 +187,7 @@ static void slots_fill(const struct assigning *a, const struct compose_target *t
 		if (gpu == a->list->n)
 			continue;
 		left.in[gpu] = false;
+		slot->gpu = gpu;
 		slot->text =
 		    a->options->by_uuid && !is_uuid(slot->value->device)
 			? value_text(a, slot->value, slot->request->how, &a->list->gpus[gpu])
@@ -178,6 +200,7 @@ static void slots_fill(const struct assigning *a, const struct compose_target *t
 			continue;
 		while (!left.in[gpu])
 			gpu++;
+		slot->gpu = gpu;
 		slot->text = value_text(a, slot->value, slot->request->how, &a->list->gpus[gpu++]);
 	}
 }
@@ -219,15 +242,24 @@ static int slots_write(struct assigning *a, const struct compose_target *target,
 	for (size_t i = 0, n; r == 0 && i < slots->n; i += n) {
 		const struct slot *first = &slots->items[i];
 		struct assign_region region;
+		struct assign_set named = {};
 		auto_text struct text text = {};
 		bool same = true;
 
 		for (n = 0; i + n < slots->n && (n == 0 || said_together(first, first + n)); n++) {
+			struct assign_set meant = {};
+
+			if (first[n].text)
+				named.in[first[n].gpu] = true;
+			else if (assign_meant(a, first[n].value->device, &meant))
+				for (size_t g = 0; g < ARRAY_LEN(meant.in); g++)
+					named.in[g] = named.in[g] || meant.in[g];
 			text_printf(&text, "%s%s", n ? "," : "", first[n].text ?: "");
 			same = there || (same && strcmp(first[n].text, first[n].value->text) == 0);
 		}
 		assign_region_find(a, target, first->request, first->value, first[n - 1].value,
 				   &region);
+		region.why = assign_why(a, target, &named);
 		r = same ? assign_region_keep(a, &region, err)
 			 : assign_region_set(a, &region, arena_strdup(a->arena, text.data), err);
 		if (r == 0 && !same)

@@ -24,7 +24,9 @@ struct compose_target {
 	const struct compose_gpus *gpus;
 	const struct gpu **devices; /* where it is to be */
 	size_t n_devices;
-	const char *why;     /* for the comment beside a line that is added; may be NULL */
+	/* For the comment beside a line that is added, "9 GiB"; which GPU is named behind it. May
+	 * be NULL. */
+	const char *why;
 	uint64_t vram_bytes; /* what it needs there; 0: unknown. For the defaults */
 	const bool *allowed; /* GPUs of the list it may be on at all; NULL: all. For the defaults */
 };

@@ -68,9 +68,52 @@ static bool speaks_of_being_commented(const char *comment, size_t len)
 	return false;
 }
 
-/* What stands behind the value on its line: kept, replaced by the reason, or dropped. */
+/* Is the byte in a group of ours: the headline, and no blank line since? */
+static bool is_in_group(const struct compose_file *file, size_t at)
+{
+	const char *headline = strstr(file->text, HEADLINE);
+	const char *blank = headline ? strstr(headline, "\n\n") : NULL;
+	const char *blank_crlf = headline ? strstr(headline, "\n\r\n") : NULL;
+	const char *where = file->text + at;
+
+	return headline && headline < where && (!blank || where < blank) &&
+	       (!blank_crlf || where < blank_crlf);
+}
+
+/* "# 9 GiB on the X1", "# 3.3 GiB on demand on the X1", as we have written it: in our group, or of
+ * a GPU that is here. What is said of a value is not true of another one. */
+static bool is_our_reason(const struct assigning *a, const struct compose_file *file, size_t hash,
+			  size_t end)
+{
+	static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+	auto_free char *comment = mem_strndup(file->text + hash, end - hash);
+	const char *at = comment + 1 + strspn(comment + 1, " ");
+	size_t digits = strspn(at, "0123456789."), unit = 0, len;
+
+	while (unit < ARRAY_LEN(units) &&
+	       !(at[digits] == ' ' && text_starts_with(at + digits + 1, units[unit]) &&
+		 at[digits + 1 + strlen(units[unit])] == ' '))
+		unit++;
+	if (digits == 0 || unit == ARRAY_LEN(units))
+		return false;
+	at += digits + 1 + strlen(units[unit]);
+	at += text_starts_with(at, " on demand") ? strlen(" on demand") : 0;
+	if (!text_starts_with(at, " on the "))
+		return false;
+	for (size_t i = 0; i < a->list->n; i++) {
+		const char *name = gpu_short_name(a->list->gpus[i].name);
+
+		len = strlen(name);
+		if (len > 0 && strlen(at) > len && strcmp(at + strlen(at) - len, name) == 0)
+			return true;
+	}
+	return is_in_group(file, hash);
+}
+
+/* What stands behind the value on its line: kept, replaced by the reason, or dropped. `commented`:
+ * it was no assignment. */
 static int settle_comment(struct assigning *a, const struct compose_assignment *assignment,
-			  const char *why, struct error *err)
+			  const char *why, bool commented, struct error *err)
 {
 	const struct compose_file *file = assignment->span.file;
 	size_t begin = assignment->span.end, end = line_end(file, begin), hash = begin;
@@ -80,7 +123,8 @@ static int settle_comment(struct assigning *a, const struct compose_assignment *
 		hash++;
 	if (hash == end || file->text[hash] != '#')
 		return 0;
-	if (!speaks_of_being_commented(file->text + hash, end - hash))
+	if (!is_our_reason(a, file, hash, end) &&
+	    !(commented && speaks_of_being_commented(file->text + hash, end - hash)))
 		return 0;
 	span = (struct compose_span){file, why ? hash : begin, end};
 	return assign_edit(a, &span, why ? arena_printf(a->arena, "# %s", one_line(a, why)) : "",
@@ -106,7 +150,7 @@ static int uncomment(struct assigning *a, const struct assign_region *region,
 	r = assign_edit(a, &mark, "", err);
 	if (r == 0)
 		r = assign_edit(a, &assignment->value_span, written, err);
-	return r < 0 || again ? r : settle_comment(a, assignment, region->target->why, err);
+	return r < 0 || again ? r : settle_comment(a, assignment, region->why, true, err);
 }
 
 /* The file that gets new variables: the last one that is read, as it wins. */
@@ -140,7 +184,7 @@ static int add_variable(struct assigning *a, const struct assign_region *region,
 				   name, a->additions[i].value, value);
 	}
 	ARRAY_GROW(a->additions, a->n_additions, a->room);
-	a->additions[a->n_additions++] = (struct assign_addition){name, value, region->target->why};
+	a->additions[a->n_additions++] = (struct assign_addition){name, value, region->why};
 	return 0;
 }
 
@@ -229,6 +273,7 @@ int assign_env_set(struct assigning *a, const struct assign_region *region, cons
 	const struct compose_assignment *line = there ?: commented;
 	const struct compose_file *file = NULL;
 	unsigned number, column;
+	bool again;
 	int r;
 
 	if (!line) {
@@ -244,7 +289,10 @@ int assign_env_set(struct assigning *a, const struct assign_region *region, cons
 		    line->span.file->shown, commented ? ", which was commented out" : "");
 	if (commented)
 		return uncomment(a, region, commented, value, err);
-	return assign_edit(a, &there->value_span, quoted(a, value, there->quote), err);
+	/* Another service that goes along has given its reason. */
+	again = is_edited(a, &there->value_span) || strcmp(there->value, value) == 0;
+	r = assign_edit(a, &there->value_span, quoted(a, value, there->quote), err);
+	return r < 0 || again ? r : settle_comment(a, there, region->why, false, err);
 }
 
 /* Where the group of last time ends: after its last line that is not blank. Not there: false. */

@@ -60,6 +60,7 @@ struct assign_region {
 	struct locate_part part;
 	struct compose_value value;
 	const char *variable; /* the one to set for another value; NULL: none */
+	const char *why;      /* for the comment: of the GPUs it names alone; NULL: none */
 };
 
 /* What a target says with a variable when all is written. */
@@ -83,6 +84,9 @@ bool assign_final(const struct assigning *a, const struct compose_gpus *gpus,
 		  struct assign_set *ret_set);
 struct assign_set assign_wanted(const struct assigning *a, const struct compose_target *target);
 bool assign_sets_equal(const struct assign_set *one, const struct assign_set *other);
+/* "9 GiB on the X1" of the target's GPUs in the set, for a comment; NULL: nothing is to be said. */
+const char *assign_why(const struct assigning *a, const struct compose_target *target,
+		       const struct assign_set *set);
 /* The GPUs that one device's name means; false: none. */
 bool assign_meant(const struct assigning *a, const char *device, struct assign_set *ret_set);
 void assign_note(struct assigning *a, const struct compose_target *target, const char *fmt, ...)

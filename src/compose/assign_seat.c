@@ -33,6 +33,7 @@ void assign_region_find(struct assigning *a, const struct compose_target *target
 			const struct compose_request *request, const struct compose_value *first,
 			const struct compose_value *last, struct assign_region *ret_region)
 {
+	struct assign_set wanted = assign_wanted(a, target);
 	struct locating locating = {
 	    .project = a->project, .arena = a->arena, .service = target->gpus->service};
 
@@ -47,6 +48,7 @@ void assign_region_find(struct assigning *a, const struct compose_target *target
 		ret_region->part.assignment = first->assignment;
 	}
 	locate_value(&locating, &ret_region->part, &ret_region->value);
+	ret_region->why = assign_why(a, target, &wanted);
 	ret_region->variable = variable_to_set(first->node, &ret_region->value);
 }
 

@@ -66,9 +66,128 @@ int assign_yaml_part(struct assigning *a, const struct compose_node *scalar,
 	return assign_edit(a, span, text, err);
 }
 
+/* Only blanks before it on its line. */
+static bool begins_line(const struct compose_file *file, size_t at)
+{
+	while (at > 0 && (file->text[at - 1] == ' ' || file->text[at - 1] == '\t'))
+		at--;
+	return at == 0 || file->text[at - 1] == '\n';
+}
+
+/* The comment behind what ends here, on its line; 0: none. */
+static size_t comment_behind(const struct compose_file *file, size_t at)
+{
+	while (file->text[at] == ' ' || file->text[at] == '\t')
+		at++;
+	return file->text[at] == '#' ? at : 0;
+}
+
+/* What goes with something that begins at `begin`, first on its line, and is taken away: the line,
+ * but for a comment behind it, which is somebody's. */
+static struct compose_span line_without_comment(const struct compose_file *file, size_t begin,
+						size_t end)
+{
+	struct compose_span span = {file, begin, comment_behind(file, end)};
+	const char *newline = strchr(file->text + end, '\n');
+
+	if (span.end > 0)
+		return span;
+	while (span.begin > 0 && file->text[span.begin - 1] != '\n')
+		span.begin--;
+	span.end = newline ? (size_t)(newline - file->text) + 1 : file->len;
+	return span;
+}
+
+/* The `- ` of a list's item that is alone on its line; SIZE_MAX: it is not. */
+static size_t dash_of(const struct compose_node *list, const struct compose_node *item)
+{
+	const struct compose_file *file = list->span.file;
+	size_t at = item->span.begin, behind = item->span.end;
+
+	if (item->type != COMPOSE_SCALAR || item->via.file || item->span.file != file ||
+	    memchr(file->text + at, '\n', item->span.end - at))
+		return SIZE_MAX;
+	while (at > 0 && file->text[at - 1] == ' ')
+		at--;
+	if (at < 2 || file->text[at - 1] != '-' || !begins_line(file, at - 1))
+		return SIZE_MAX;
+	behind += strspn(file->text + behind, " \t\r");
+	return file->text[behind] == '#' || file->text[behind] == '\n' || behind == file->len
+		   ? at - 1
+		   : SIZE_MAX;
+}
+
+static bool is_block_of_lines(const struct compose_node *list)
+{
+	for (size_t i = 0; i < list->n; i++)
+		if (is_flow(list) || dash_of(list, list->items[i]) == SIZE_MAX)
+			return false;
+	return true;
+}
+
+/* Behind the list's last line. */
+static int append_ids(struct assigning *a, const struct compose_node *list, const char *const *ids,
+		      size_t n, char quote, struct error *err)
+{
+	const struct compose_file *file = list->span.file;
+	size_t at = list->items[list->n - 1]->span.end;
+	auto_text struct text out = {};
+	struct compose_span span;
+
+	at += strcspn(file->text + at, "\r\n");
+	for (size_t i = 0; i < n; i++) {
+		text_add(&out, compose_file_newline(file));
+		add_indent(&out, file, dash_of(list, list->items[0]), 0);
+		text_add(&out, "- ");
+		assign_print_scalar(&out, ids[i], quote);
+	}
+	span = (struct compose_span){file, at, at};
+	return n > 0 ? assign_edit(a, &span, out.data, err) : 0;
+}
+
+/* One item a line: those that are right stay, the others become what is missing, or go. Comments
+ * stay where they are. */
+static int edit_lines(struct assigning *a, const struct compose_node *list, const char *const *ids,
+		      size_t n, char quote, struct error *err)
+{
+	auto_free const char **missing = mem_calloc(n + 1, sizeof *missing);
+	auto_free bool *stays = mem_calloc(list->n + 1, sizeof *stays);
+	size_t n_missing = 0, next = 0;
+	int r = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		size_t k = 0;
+
+		while (k < list->n && (stays[k] || list->items[k]->n_uses > 0 ||
+				       strcmp(list->items[k]->text, ids[i]) != 0))
+			k++;
+		if (k < list->n)
+			stays[k] = true;
+		else
+			missing[n_missing++] = ids[i];
+	}
+	for (size_t k = 0; r == 0 && k < list->n; k++) {
+		const struct compose_node *item = list->items[k];
+		auto_text struct text out = {};
+		struct compose_span gone;
+
+		if (stays[k])
+			continue;
+		if (next < n_missing) {
+			assign_print_scalar(&out, missing[next++], quote);
+			r = assign_edit(a, &item->span, out.data, err);
+			continue;
+		}
+		gone = line_without_comment(list->span.file, dash_of(list, item), item->span.end);
+		r = assign_edit(a, &gone, "", err);
+	}
+	return r < 0 ? r : append_ids(a, list, missing + next, n_missing - next, quote, err);
+}
+
 /* The list as it is written: one after the other, or one in each line. */
-static int replace_list(struct assigning *a, const struct compose_node *list,
-			const char *const *ids, size_t n, struct error *err)
+static int replace_list(struct assigning *a, const struct compose_target *target,
+			const struct compose_node *list, const char *const *ids, size_t n,
+			struct error *err)
 {
 	const struct compose_file *file = list->span.file;
 	const struct compose_node *first = list->items[0];
@@ -79,6 +198,10 @@ static int replace_list(struct assigning *a, const struct compose_node *list,
 
 	if (!quote)
 		quote = assign_print_quote(file);
+	if (is_block_of_lines(list))
+		return edit_lines(a, list, ids, n, quote, err);
+	if (memchr(file->text + list->span.begin, '#', list->span.end - list->span.begin))
+		assign_note(a, target, "its list is written anew, without the comments in it");
 	if (is_flow(list)) {
 		assign_print_ids(&out, ids, n, quote);
 		return assign_edit(a, &list->span, out.data, err);
@@ -135,7 +258,7 @@ int assign_yaml_ids(struct assigning *a, const struct compose_target *target,
 	struct compose_span span;
 
 	if (list && list->value->type == COMPOSE_LIST && list->value->n > 0)
-		return replace_list(a, list->value, ids, n, err);
+		return replace_list(a, target, list->value, ids, n, err);
 	if (list || !map->span.file)
 		return assign_fail(target, &request->span, err,
 				   "device_ids cannot be written here: %s",
@@ -161,14 +284,6 @@ int assign_yaml_ids(struct assigning *a, const struct compose_target *target,
 	return assign_edit(a, &span, out.data, err);
 }
 
-/* Only blanks before it on its line. */
-static bool begins_line(const struct compose_file *file, size_t at)
-{
-	while (at > 0 && (file->text[at - 1] == ' ' || file->text[at - 1] == '\t'))
-		at--;
-	return at == 0 || file->text[at - 1] == '\n';
-}
-
 /* The bytes that an entry of a map takes with it: its line, or up to the next one, or, when it is
  * the last, from the one before. */
 static struct compose_span entry_extent(const struct compose_node *map, size_t i)
@@ -176,7 +291,6 @@ static struct compose_span entry_extent(const struct compose_node *map, size_t i
 	const struct compose_file *file = map->span.file;
 	struct compose_span span = locate_entry_span(&map->entries[i]);
 	size_t next = map->span.end, before = map->span.begin;
-	const char *end;
 
 	for (size_t k = 0; k < map->n; k++) {
 		struct compose_span other = locate_entry_span(&map->entries[k]);
@@ -189,10 +303,7 @@ static struct compose_span entry_extent(const struct compose_node *map, size_t i
 			before = MAX_OF(before, other.end);
 	}
 	if (!is_flow(map) && begins_line(file, span.begin)) {
-		while (file->text[span.begin - 1] != '\n')
-			span.begin--;
-		end = strchr(file->text + span.end, '\n');
-		span.end = end ? (size_t)(end - file->text) + 1 : file->len;
+		span = line_without_comment(file, span.begin, span.end);
 	} else if (next < map->span.end) {
 		span.end = next;
 	} else {

@@ -508,3 +508,27 @@ def test_standard_input_cannot_be_written(sandbox):
 def test_nothing_asks_for_a_gpu(sandbox):
     apply = small(sandbox, "services: {a: {image: a}}\n")
     assert "no service asks for a GPU" in apply("--yes").stderr
+
+
+def test_the_reason_goes_with_the_value(sandbox):
+    """The comment names the GPU of its own variable, and when the value changes it is no longer true; what others wrote stays."""
+    gpus = [{"index": i, "uuid": f"GPU-{i}{i}{i}{i}0000-0000-4000-8000-000000000000", "name": f"NVIDIA X{i}",
+             "vram": {"total_bytes": 24 << 30, "used_bytes": 0}} for i in range(3)]
+    sandbox.file("inventory.json", {"gpus": gpus})
+    text = "services:\n  a: {image: a, gpus: [{device_ids: ['${GA:-0}', '${GB:-0}']}], x-plimsoll: {vram: 9G, gpus: 2, forbid: ['0']}}\n"
+    run = small(sandbox, text)
+    env = sandbox.dir / "small/.env"
+    run("--yes")
+    group = "# GPUs of the services, by plimsoll\n"
+    assert env.read_text() == group + "GA=1 # 9 GiB on the X1\nGB=2 # 9 GiB on the X2\n"
+    run = small(sandbox, text.replace("9G, gpus: 2, forbid: ['0']", "6G, gpus: 2, forbid: ['2']"))
+    run("--yes")
+    assert env.read_text() == group + "GA=1 # 9 GiB on the X1\nGB=0 # 6 GiB on the X0\n"
+    assert "nothing to do" in run("--yes").stderr
+    env.write_text("GA=0 # 9 GiB on the X0\nGB=2 # 9 GiB on the X2, the quiet one\n")
+    run = small(sandbox, text)
+    run("--yes")
+    assert env.read_text() == "GA=1 # 9 GiB on the X1\nGB=2 # 9 GiB on the X2, the quiet one\n"
+    env.write_text("GA=2\nGB=0 # 9 GiB on the X0, the quiet one\n")
+    run("--yes")
+    assert env.read_text() == "GA=2\nGB=1 # 9 GiB on the X0, the quiet one\n"

@@ -17,6 +17,7 @@ struct apply {
 	struct planview_taken taken; /* where services are to be, and what they need there */
 	struct compose_edits edits;
 	struct strings notes;
+	struct strings along; /* services that are off and go along with others */
 	struct text diff;
 	struct apply_journal journal;
 	struct workspace after;        /* the files as they are written */

@@ -52,6 +52,7 @@ static int journal_read(const struct compose_project *project, struct apply_jour
 		pid = (pid_t)jsonx_get_u64(json, "pid", 0);
 		journal.started_at_ms = jsonx_get_time(json, "started_at");
 		add_texts(json_object_get(json, "services"), NULL, &journal.services);
+		add_texts(json_object_get(json, "options"), NULL, &journal.options);
 		add_texts(json_object_get(json, "files"), "file", &journal.files);
 		add_texts(json_object_get(json, "files"), "backup", &journal.backups);
 	}
@@ -123,6 +124,7 @@ int apply_journal_write(const struct apply_journal *journal, const struct compos
 	(void)json_object_set_new(json, "pid", json_integer(getpid()));
 	(void)json_object_set_new(json, "pid_start_time", jsonx_u64(start_time));
 	(void)json_object_set_new(json, "services", jsonx_strv(services->items));
+	(void)json_object_set_new(json, "options", jsonx_strv(journal->own_options.items));
 	(void)json_object_set_new(json, "files", files_json(edits, backup));
 	text = jsonx_dump(json);
 	return file_replace(journal->path, text, strlen(text), 0600, err);
@@ -181,6 +183,28 @@ static void add_list(struct text *text, const char *before, const struct strings
 	}
 }
 
+/* As a shell takes it. */
+static void add_word(struct text *text, const char *word)
+{
+	bool plain = *word != '\0';
+
+	for (const char *p = word; *p; p++)
+		plain = plain && (((*p | 0x20) >= 'a' && (*p | 0x20) <= 'z') ||
+				  (*p >= '0' && *p <= '9') || strchr("_.,:/=+@%-", *p));
+	text_add(text, plain ? " " : " '");
+	for (; *word; word++)
+		text_add(text, *word == '\'' ? "'\\''" : (char[]){*word, '\0'});
+	text_add(text, plain ? "" : "'");
+}
+
+void apply_journal_command(const struct strings *options, bool up, struct text *text)
+{
+	text_add(text, "plimsoll apply");
+	for (size_t i = 0; i < options->n; i++)
+		add_word(text, options->items[i]);
+	text_add(text, up ? " --up" : "");
+}
+
 void apply_journal_describe(const struct apply_journal *journal, struct text *text)
 {
 	text_add(text, "an apply");
@@ -190,8 +214,9 @@ void apply_journal_describe(const struct apply_journal *journal, struct text *te
 	add_list(text, "; what it was writing: ", &journal->files);
 	add_list(text, "; what was there before is in ", &journal->backups);
 	add_list(text, "; it may not have made anew: ", &journal->services);
-	text_printf(text, ". `plimsoll apply%s` finishes it; to forget it, remove %s",
-		    journal->services.n > 0 ? " --up" : "", journal->path);
+	text_add(text, ". `");
+	apply_journal_command(&journal->options, journal->services.n > 0, text);
+	text_printf(text, "` finishes it; to forget it, remove %s", journal->path);
 }
 
 void apply_journal_finish(struct apply_journal *journal)
@@ -199,6 +224,8 @@ void apply_journal_finish(struct apply_journal *journal)
 	free(journal->path);
 	free(journal->found_text);
 	strings_finish(&journal->services);
+	strings_finish(&journal->options);
+	strings_finish(&journal->own_options);
 	strings_finish(&journal->files);
 	strings_finish(&journal->backups);
 	*journal = (struct apply_journal){};

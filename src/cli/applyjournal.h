@@ -15,8 +15,10 @@ struct apply_journal {
 	bool found;            /* there is one of an apply that did not come to its end */
 	int64_t started_at_ms; /* its */
 	struct strings services, files, backups; /* its; a backup is "" for a file it made */
-	pid_t pid;                               /* that still runs; 0: none */
-	char *found_text;                        /* as it was found; NULL: none was */
+	struct strings options;     /* its: what has to be said again for the same plan */
+	struct strings own_options; /* of the apply that writes it now; the caller fills it */
+	pid_t pid;                  /* that still runs; 0: none */
+	char *found_text;           /* as it was found; NULL: none was */
 };
 
 /* Where it is, or would be. */
@@ -40,6 +42,8 @@ void apply_journal_sweep(const struct apply_journal *journal,
 void apply_journal_restore(const struct apply_journal *journal);
 /* It is done. */
 void apply_journal_remove(const struct apply_journal *journal);
+/* The command that comes to the same plan: "plimsoll apply --way-out 1 --up". */
+void apply_journal_command(const struct strings *options, bool up, struct text *text);
 /* A sentence or two for people, about the one that was found. */
 void apply_journal_describe(const struct apply_journal *journal, struct text *text);
 void apply_journal_finish(struct apply_journal *journal);

@@ -66,7 +66,7 @@ static int assign(struct apply *apply, struct error *err)
 	auto_free const struct gpu **devices =
 	    mem_calloc(problem->n_services + 1, PLAN_GPUS_MAX * sizeof *devices);
 	auto_free uint64_t *room = mem_calloc(list->n + 1, sizeof *room);
-	struct compose_assign_options options = {.room_bytes = room};
+	struct compose_assign_options options = {.room_bytes = room, .ret_along = &apply->along};
 	auto_strings struct strings whys = {};
 	size_t n = 0;
 

@@ -109,32 +109,34 @@ static const struct plan_place *place_of(const struct apply *apply, size_t servi
 	return NULL;
 }
 
-/* "a: b, which is not active, goes along ..." of compose_assign(). */
-static bool is_noted(const struct apply *apply, const char *name)
-{
-	auto_free char *words = mem_printf(": %s, which is not active, goes along", name);
-
-	for (size_t i = 0; i < apply->notes.n; i++)
-		if (strstr(apply->notes.items[i], words))
-			return true;
-	return false;
-}
-
 static bool is_unmoved(const struct stack_service *was, const struct stack_service *is)
 {
 	return is->assigned_known == was->assigned_known &&
 	       stack_same_gpus(is->assigned, is->n_assigned, was->assigned, was->n_assigned);
 }
 
-static const char *assigned_text(const struct stack *stack, const struct stack_service *service,
-				 char text[128])
+/* What the files say of it now, and the line that does: "on GPU 2, as V=2 in .env:3 says". */
+static void assigned_text(const struct stack *stack, const struct stack_service *service,
+			  struct text *text)
 {
-	auto_text struct text list = {};
+	const struct compose_request *request = service->gpus->decides;
+	const struct compose_value *value = request && request->n_values ? request->values : NULL;
+	struct compose_span place = {};
+	unsigned line, column;
 
+	text_add(text, service->assigned_known ? "on GPU " : "nowhere known");
 	if (service->assigned_known)
-		stack_add_gpus(stack, service->assigned, service->n_assigned, ", ", &list);
-	(void)snprintf(text, 128, "%s", list.data ? list.data : "");
-	return text;
+		stack_add_gpus(stack, service->assigned, service->n_assigned, ", ", text);
+	if (request)
+		place = value && value->assignment ? value->assignment->span
+						   : compose_request_place(request);
+	if (!place.file)
+		return;
+	compose_file_position(place.file, place.begin, &line, &column);
+	text_add(text, ", as ");
+	if (value && value->variable)
+		text_printf(text, "%s=%s in ", value->variable, value->text);
+	text_printf(text, "%s:%u says", place.file->shown, line);
 }
 
 int apply_check_written(struct apply *apply, struct error *err)
@@ -150,22 +152,24 @@ int apply_check_written(struct apply *apply, struct error *err)
 		const char *name = was->service->name;
 		const struct stack_service *is = find_service(apply->after.stack, name);
 		const struct plan_place *place = place_of(apply, i);
-		char says[128];
+		auto_text struct text says = {};
 
 		if (!is)
 			return error_set(err, -EBADE, "read again, the project has lost %s", name);
 		if (place && place->n > 0 &&
 		    (!is->assigned_known ||
-		     !stack_same_gpus(is->assigned, is->n_assigned, place->gpus, place->n)))
+		     !stack_same_gpus(is->assigned, is->n_assigned, place->gpus, place->n))) {
+			assigned_text(apply->after.stack, is, &says);
 			return error_set(err, -EBADE,
 					 "read again, the files do not put %s where it was planned "
-					 "but %s%s; write it by hand",
-					 name, is->assigned_known ? "on GPU " : "nowhere known",
-					 assigned_text(apply->after.stack, is, says));
+					 "but %s; write it by hand, and report it: that is a "
+					 "mistake of plimsoll's",
+					 name, says.data);
+		}
 		if ((place && place->n > 0) || is_unmoved(was, is))
 			continue;
-		/* What is off may go along, which the notes tell. */
-		if (is->service->active || !is_noted(apply, name))
+		/* What is off may go along. */
+		if (is->service->active || !is_named(&apply->along, name))
 			return error_set(err, -EBADE,
 					 "read again, the files put %s elsewhere, too, which was "
 					 "not planned",
@@ -323,9 +327,10 @@ static int put_back_containers(struct apply *apply, struct error *err)
 /* Where what was there before is, and who makes it whole. */
 static int complain_half_done(const struct apply *apply, const struct error *err)
 {
-	auto_text struct text backups = {};
+	auto_text struct text backups = {}, command = {};
 	const char *name;
 
+	apply_journal_command(&apply->journal.own_options, true, &command);
 	for (size_t i = 0; compose_edits_file(&apply->edits, i); i++)
 		if ((name = compose_backup_name(apply->backup, i)))
 			text_printf(&backups, "%s%s", backups.len > 0 ? ", " : "", name);
@@ -333,11 +338,10 @@ static int complain_half_done(const struct apply *apply, const struct error *err
 	    EXIT_CANNOT,
 	    "%s\nthe files %s%s%s%s\nhow things are now: `plimsoll check` and `plimsoll gpus` "
 	    "tell. "
-	    "When the cause is mended, `plimsoll apply --up` makes anew what is missing; to forget "
-	    "it, remove %s",
+	    "When the cause is mended, `%s` makes anew what is missing; to forget it, remove %s",
 	    error_text(err), apply->files_back ? "are as they were before" : "are half written",
 	    backups.len > 0 ? " (that is also in " : "", backups.len > 0 ? backups.data : "",
-	    backups.len > 0 ? ")" : "", apply->journal.path);
+	    backups.len > 0 ? ")" : "", command.data, apply->journal.path);
 }
 
 /* `touched`: containers may have been. */

@@ -81,6 +81,7 @@ static int undo(struct apply *apply, int code, struct error *err)
 		return error_prefix(err, code, "%s; and the files could not all be put back",
 				    why.text);
 	apply->files_back = true;
+	compose_backup_remove(apply->backup);
 	apply_journal_restore(&apply->journal);
 	return error_prefix(err, code, "the files are put back");
 }

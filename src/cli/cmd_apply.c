@@ -30,6 +30,32 @@ static int read_again(struct apply *apply, struct error *err)
 	return workspace_open(apply->options, &apply->before, err);
 }
 
+/* What has to be said again to come to the same plan in the same words: all but how it is to go. */
+static void keep_options(const struct options *options, struct strings *ret_words)
+{
+	static const char *const left_out[] = {"yes", "dry-run", "json", "up", "inventory"};
+
+	for (size_t i = 0; i < options->n; i++) {
+		const struct option_value *value = &options->values[i];
+		const char *name = options->specs[i].name;
+		bool left = !value->given;
+
+		for (size_t k = 0; k < ARRAY_LEN(left_out); k++)
+			left = left || strcmp(name, left_out[k]) == 0;
+		if (left)
+			continue;
+		if (!options->specs[i].repeats) {
+			strings_take(ret_words, mem_printf("--%s", name));
+			if (value->text)
+				strings_add(ret_words, value->text);
+		}
+		for (size_t k = 0; k < value->list.n; k++) {
+			strings_take(ret_words, mem_printf("--%s", name));
+			strings_add(ret_words, value->list.items[k]);
+		}
+	}
+}
+
 /* The project and the machine, and nobody else's until we are done; who only looks shares it. */
 static int open_locked(struct apply *apply, struct error *err)
 {
@@ -45,6 +71,8 @@ static int open_locked(struct apply *apply, struct error *err)
 		r = read_again(apply, err);
 	if (r == 0)
 		r = apply_journal_open(apply->before.project, &apply->journal, err);
+	if (r == 0)
+		keep_options(apply->options, &apply->journal.own_options);
 	if (r == 0 && !looks)
 		apply_journal_sweep(&apply->journal, apply->before.project);
 	return r;
@@ -289,6 +317,7 @@ static int run(const struct options *options)
 	apply_journal_finish(&apply.journal);
 	apply_lock_release(&apply.lock);
 	strings_finish(&apply.notes);
+	strings_finish(&apply.along);
 	strings_finish(&apply.changed);
 	rollout_order_finish(&apply.made);
 	text_finish(&apply.diff);

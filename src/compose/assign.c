@@ -38,6 +38,15 @@ void assign_note(struct assigning *a, const struct compose_target *target, const
 	strings_take(&a->notes, mem_printf("%s: %s", target->gpus->service->name, text ?: fmt));
 }
 
+void assign_goes_along(struct assigning *a, const struct compose_target *target,
+		       const struct compose_gpus *other, const char *variable)
+{
+	assign_note(a, target, "%s, which is not active, goes along%s%s", other->service->name,
+		    variable ? " with " : "", variable ?: "");
+	if (a->options->ret_along)
+		strings_add(a->options->ret_along, other->service->name);
+}
+
 int assign_edit(struct assigning *a, const struct compose_span *span, const char *text,
 		struct error *err)
 {
@@ -457,8 +466,7 @@ static void note_going_along(struct assigning *a, const struct compose_target *t
 					  assign_share_bytes(requests[k], &other->requests[m]);
 		if (other->service != target->gpus->service && !other->service->active && shares &&
 		    !(assign_final(a, other, &final) && assign_sets_equal(&final, &wanted)))
-			assign_note(a, target, "%s, which is not active, goes along",
-				    other->service->name);
+			assign_goes_along(a, target, other, NULL);
 	}
 }
 

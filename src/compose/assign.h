@@ -40,6 +40,8 @@ struct compose_assign_options {
 	/* The program that runs the project and cannot read `!override`: "docker-compose 1.29.2";
 	 * NULL: it can, or is not known. Becomes true when the tag is written; may be NULL. */
 	const char *no_override;
+	/* Services whose profile is off that go along with others; may be NULL. */
+	struct strings *ret_along;
 	bool *ret_override;
 };
 

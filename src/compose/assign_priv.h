@@ -91,6 +91,9 @@ const char *assign_why(const struct assigning *a, const struct compose_target *t
 bool assign_meant(const struct assigning *a, const char *device, struct assign_set *ret_set);
 void assign_note(struct assigning *a, const struct compose_target *target, const char *fmt, ...)
     PRINTF(3, 4);
+/* A service that is off is not kept where it was, and is told of; `variable` NULL: bytes. */
+void assign_goes_along(struct assigning *a, const struct compose_target *target,
+		       const struct compose_gpus *other, const char *variable);
 int assign_edit(struct assigning *a, const struct compose_span *span, const char *text,
 		struct error *err) MUST_CHECK;
 /* "FILE:LINE:COLUMN: service "X": ..."; -ENOTSUP. */

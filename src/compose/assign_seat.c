@@ -153,9 +153,7 @@ const struct compose_gpus *assign_keeper(struct assigning *a, const struct assig
 		if (known && !stay && assign_sets_equal(&final, &wanted))
 			continue;
 		if (!other->service->active) {
-			assign_note(a, region->target,
-				    "%s, which is not active, goes along with %s",
-				    other->service->name, region->variable);
+			assign_goes_along(a, region->target, other, region->variable);
 			continue;
 		}
 		if (settled || !known || stay ||

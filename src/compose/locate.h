@@ -115,10 +115,9 @@ enum compose_source compose_request_source(const struct compose_request *request
 /* Where in the compose files it stands: its first value, else the request. */
 struct compose_span compose_request_place(const struct compose_request *request);
 
-/* Would changing what one says change the other, too: the same bytes (an anchor, an extended
- * service), or the same variable? */
-bool compose_requests_share(const struct compose_request *a, const struct compose_request *b);
-/* Who shares with whom, of the services of compose_locate(), which stay borrowed. */
+/* Who shares with whom, of the services of compose_locate(), which stay borrowed: would changing
+ * what one says change the other, too, by the same bytes (an anchor, an extended service), or the
+ * same variable? */
 struct compose_sharing *compose_sharing_create(const struct compose_gpus *gpus, size_t n);
 void compose_sharing_destroy(struct compose_sharing *sharing);
 static inline void compose_sharing_cleanup(struct compose_sharing **sharing)

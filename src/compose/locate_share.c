@@ -226,17 +226,6 @@ static bool share(const struct touched *a, const struct touched *b)
 	       names_share(&a->variables, &b->variables);
 }
 
-bool compose_requests_share(const struct compose_request *a, const struct compose_request *b)
-{
-	auto_touched struct touched one = {}, other = {};
-
-	touched_add(&one, a);
-	touched_add(&other, b);
-	touched_sort(&one);
-	touched_sort(&other);
-	return share(&one, &other);
-}
-
 struct compose_sharing *compose_sharing_create(const struct compose_gpus *gpus, size_t n)
 {
 	struct compose_sharing *sharing = mem_calloc(1, sizeof *sharing);

@@ -61,6 +61,8 @@ const char *compose_backup_name(const struct compose_backup *backup, size_t i);
 /* Put back what was there, files that somebody has written since excepted (-ESTALE). The text names
  * every file that could not be put back; the code is the first one's. */
 int compose_backup_restore(struct compose_backup *backup, struct error *err) MUST_CHECK;
+/* The copies of files that are as they were again, which nobody needs. */
+void compose_backup_remove(struct compose_backup *backup);
 void compose_backup_destroy(struct compose_backup *backup);
 static inline void compose_backup_cleanup(struct compose_backup **backup)
 {

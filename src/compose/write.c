@@ -524,3 +524,14 @@ int compose_backup_restore(struct compose_backup *backup, struct error *err)
 	}
 	return result < 0 ? error_set(err, result, "%s", told.data) : 0;
 }
+
+void compose_backup_remove(struct compose_backup *backup)
+{
+	for (size_t i = 0; i < backup->n; i++) {
+		auto_free char *copy =
+		    backup->pieces[i].placed ? NULL : TAKE(backup->pieces[i].backup);
+
+		if (copy)
+			(void)unlink(copy);
+	}
+}

@@ -285,6 +285,11 @@ def test_what_a_kill_left_is_finished(nem):
     (nem.dir / ".plimsoll-apply").write_text(json.dumps(HALF_DONE))
     assert "nothing to do" in nem.apply("--yes", "--way-out", 1).stderr
     assert not (nem.dir / ".plimsoll-apply").exists()
+    # The command that finishes it comes to the same plan.
+    options = ["--file", "a b.yaml", "--way-out", "1"]
+    (nem.dir / ".plimsoll-apply").write_text(json.dumps({**HALF_DONE, "options": options}))
+    told = nem.apply("--dry-run", "--way-out", 1).stderr
+    assert "`plimsoll apply --file 'a b.yaml' --way-out 1` finishes it" in " ".join(told.split())
     # Containers that may not have been made anew stay said.
     (nem.dir / ".plimsoll-apply").write_text(json.dumps({**HALF_DONE, "services": ["ai-clip"]}))
     assert "apply --up` finishes it" in nem.apply("--yes", "--way-out", 1).stderr

@@ -198,12 +198,16 @@ static const struct compose_value *trial_value(const struct trial *trial,
 
 static bool shares(const struct compose_value *a, const struct compose_value *b)
 {
-	struct compose_request one = {.n_values = 1}, other = {.n_values = 1};
 	struct compose_value copies[2] = {*a, *b};
+	struct compose_request requests[2] = {
+	    {.n_values = 1, .values = &copies[0], .in_force = true},
+	    {.n_values = 1, .values = &copies[1], .in_force = true},
+	};
+	struct compose_gpus gpus[2] = {{.requests = &requests[0], .n = 1},
+				       {.requests = &requests[1], .n = 1}};
+	auto_compose_sharing struct compose_sharing *sharing = compose_sharing_create(gpus, 2);
 
-	one.values = &copies[0];
-	other.values = &copies[1];
-	return compose_requests_share(&one, &other) ||
+	return compose_shares(sharing, 0, 1) ||
 	       (a->edit.file == b->edit.file && a->node == b->node);
 }
 

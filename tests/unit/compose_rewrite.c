@@ -429,6 +429,11 @@ static void all_files_are_written(void **state)
 	check_file(w.folder, "sub/new", "<nothing>");
 	assert_int_equal(stat(bare, &st), 0);
 	assert_int_equal(st.st_mode & 07777, 0604);
+	/* What is as it was needs no copy. */
+	assert_int_equal(count_files(w.folder, "a.plimsoll-"), 1);
+	compose_backup_remove(backup);
+	assert_int_equal(count_files(w.folder, "a.plimsoll-"), 0);
+	assert_null(compose_backup_name(backup, 0));
 	/* A second time there is nothing to put back. */
 	put(w.folder, "a", "mine\n", 0600);
 	assert_int_equal(compose_backup_restore(backup, &err), 0);

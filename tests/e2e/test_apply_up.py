@@ -165,15 +165,15 @@ def test_what_cannot_be_put_back_names_the_backups(shop):
     shop.program("false")
     shop.engine.given = lambda name, times, seconds: ["0"]
     (shop.bin / "docker-compose").write_text((shop.bin / "docker-compose").read_text().replace("[ -e", "false && [ -e"))
-    done = shop.apply("--yes", "--objective", "pack", check=3)
+    done = shop.apply("--yes", "--objective", "balance", check=3)
     told = " ".join(done.stderr.split())
-    assert "`plimsoll apply --objective pack --up` makes anew what is missing" in told, told
+    assert "`plimsoll apply --objective balance --up` makes anew what is missing" in told, told
     assert "containers could not all be made anew" in told and "the files are as they were before (that is also in " in told, told
     assert re.search(r"\.env\.plimsoll-\d+", told), told
     assert json.loads((shop.dir / ".plimsoll-apply").read_text())["services"] == ["clip"]
     # What has to be said again for the same plan is in it.
     told = " ".join(shop.box.plimsoll("plan", cwd=shop.dir, check=0).stderr.split())
-    assert "`plimsoll apply --objective pack --up` finishes it" in told, told
+    assert "`plimsoll apply --objective balance --up` finishes it" in told, told
 
 
 def test_a_tag_the_program_cannot_read(shop):

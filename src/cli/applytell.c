@@ -256,7 +256,8 @@ int apply_refuse_replicas(const struct apply *apply)
 			   "replicas the same ones",
 			   names.items[i]);
 	apply_tell("write a service for each instead (with ports and a container_name of its own "
-		   "where it has them):");
+		   "where it has them; `!override` needs Docker Compose 2.24.4 or newer, or "
+		   "podman-compose 1.6: before, write the service out in the place of extends):");
 	(void)fputs("\nservices:\n", stderr);
 	rest = yaml.data;
 	while ((line = strsep(&rest, "\n")) && rest) {

@@ -450,6 +450,17 @@ def test_an_engine_that_does_not_tell(simulated):
     one.terminate()
 
 
+def test_it_is_all_or_nothing(sandbox):
+    """One service that cannot be edited: which, where, what to type; the other's edit is not written either."""
+    text = "services:\n" + service("b", "device_ids: ['${B:-1}']", "22G")
+    text += "  a: {image: x, runtime: nvidia, environment: [NVIDIA_VISIBLE_DEVICES], x-plimsoll: {vram: 3G}}\n"
+    refused = small(sandbox, text)("--yes", check=3)
+    told = " ".join(refused.stderr.split())
+    assert "nothing is written, it is all of the plan or nothing" in told, told
+    assert 'compose.yaml:9:17' in told and 'service "a": NVIDIA_VISIBLE_DEVICES stands in its environment without a value: give it 1' in told, told
+    assert sorted(path.name for path in (sandbox.dir / "small").iterdir()) == ["compose.yaml"]
+
+
 def test_backups_and_lists_of_what_is_ignored(sandbox):
     """A .gitignore that leaves .env out and not its backups is told of; they are their owner's alone."""
     apply = small(sandbox, "services:\n" + service("a", "device_ids: ['${A}']", "5G") + service("b", "device_ids: ['${B}']", "20G"), "A=0\nB=0\nPASSWORD=x\n")

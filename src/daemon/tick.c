@@ -132,7 +132,11 @@ static int commit(struct daemon *daemon, bool in_trouble, struct error *err)
 		store_rollback(daemon->store);
 		return r;
 	}
-	return store_commit(daemon->store, err);
+	r = store_commit(daemon->store, err);
+	/* Before that it could be taken back, and would be stored with the next change only. */
+	if (r == 0)
+		estimates_stored(sched_estimates(daemon->sched));
+	return r;
 }
 
 /* Answers. */

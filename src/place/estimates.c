@@ -649,22 +649,24 @@ static struct estimates_row row_of(const struct cell *cell)
 	return row;
 }
 
-size_t estimates_rows(struct estimates *e, bool changed_only, struct estimates_row **ret_rows)
+size_t estimates_rows(const struct estimates *e, bool changed_only, struct estimates_row **ret_rows)
 {
 	size_t room = changed_only ? e->n_changed : e->n_cells, n = 0;
 	struct estimates_row *rows = mem_calloc(room + 1, sizeof *rows);
 
-	for (size_t i = 0; i < e->n_cells && n < room; i++) {
-		if (changed_only && !e->cells[i].changed)
-			continue;
-		rows[n++] = row_of(&e->cells[i]);
-		if (changed_only)
-			e->cells[i].changed = false;
-	}
-	if (changed_only)
-		e->n_changed = 0;
+	for (size_t i = 0; i < e->n_cells && n < room; i++)
+		if (!changed_only || e->cells[i].changed)
+			rows[n++] = row_of(&e->cells[i]);
 	*ret_rows = rows;
 	return n;
+}
+
+void estimates_stored(struct estimates *e)
+{
+	for (size_t i = 0; i < e->n_cells && e->n_changed > 0; i++) {
+		e->n_changed -= e->cells[i].changed;
+		e->cells[i].changed = false;
+	}
 }
 
 size_t estimates_kind_rows(const struct estimates *e, const char *name,

@@ -129,10 +129,11 @@ struct estimates_row {
 	unsigned batch_size;                        /* of the last that had one */
 	int64_t first_at_ms, last_at_ms;
 };
-/* All, or those that changed since the last call with `changed_only`; the caller frees the array.
- */
-size_t estimates_rows(struct estimates *estimates, bool changed_only,
+/* All, or those that changed since estimates_stored(); the caller frees the array. */
+size_t estimates_rows(const struct estimates *estimates, bool changed_only,
 		      struct estimates_row **ret_rows);
+/* What changed is on the disk. */
+void estimates_stored(struct estimates *estimates);
 /* Of one kind; returns how many. */
 size_t estimates_kind_rows(const struct estimates *estimates, const char *kind,
 			   struct estimates_row **ret_rows);

@@ -178,6 +178,16 @@ static void test_rows(void **state)
 	estimates_load(copy, rows, n);
 	estimates_load(copy, &bad, 1);
 	free(rows);
+	/* Until it is on the disk it is new. */
+	assert_int_equal(estimates_rows(e, true, &rows), 100);
+	free(rows);
+	estimates_stored(e);
+	assert_int_equal(estimates_rows(e, true, &rows), 0);
+	free(rows);
+	learn(e, "kind 41 41", "m", 1, 1, 10, 1);
+	assert_int_equal(estimates_rows(e, true, &rows), 1);
+	free(rows);
+	estimates_stored(e);
 	assert_int_equal(estimates_rows(e, true, &rows), 0);
 	free(rows);
 	a = estimates_get(e, "kind 42 42", "m", 1, GIB);

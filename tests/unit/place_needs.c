@@ -249,6 +249,7 @@ static void test_forget(void **state)
 								      .ended = true});
 	}
 	assert_int_equal(estimates_rows(e, true, &rows), 600);
+	estimates_stored(e);
 	learn(e, "a", GIB, false);
 	assert_true(estimates_forget(e, "kind 7"));
 	assert_false(estimates_forget(e, "kind 7"));

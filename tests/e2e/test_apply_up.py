@@ -172,7 +172,8 @@ def test_what_cannot_be_put_back_names_the_backups(shop):
     assert re.search(r"\.env\.plimsoll-\d+", told), told
     assert json.loads((shop.dir / ".plimsoll-apply").read_text())["services"] == ["clip"]
     # What has to be said again for the same plan is in it.
-    told = " ".join(shop.box.plimsoll("plan", cwd=shop.dir, check=0).stderr.split())
+    plan = shop.box.plimsoll("plan", cwd=shop.dir, check=0)
+    told = " ".join((plan.stderr + plan.stdout).split())
     assert "`plimsoll apply --objective balance --up` finishes it" in told, told
 
 

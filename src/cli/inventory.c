@@ -373,6 +373,29 @@ static int read_list(json_t *json, const char *name, struct gpu_list **ret_list,
 	return r < 0 ? error_prefix(err, -EINVAL, "%s", name) : 0;
 }
 
+/* A GPU of which only its size is said can be planned for all the same: what is used there counts
+ * as nothing. New; NULL: there is none such. */
+static char *without_use(struct gpu_list *list)
+{
+	auto_text struct text text = {};
+	size_t n = 0;
+
+	for (size_t i = 0; i < list->n; i++) {
+		struct gpu *gpu = &list->gpus[i];
+
+		if (!gpu_has(gpu, GPU_TOTAL) || gpu_has(gpu, GPU_USED) || gpu_has(gpu, GPU_FREE))
+			continue;
+		gpu->valid |= GPU_USED;
+		gpu->vram.used_bytes = 0;
+		text_printf(&text, "%s%u", n++ > 0 ? ", " : "", gpu->index);
+	}
+	return n == 0
+		   ? NULL
+		   : mem_printf("the inventory does not say what is used of GPU%s %s: it is taken "
+				"for nothing",
+				PLURAL(n), text.data);
+}
+
 /* Before any of it is made: more than a machine can have is not read at all. */
 static int check_amount(const char *text, size_t len, const char *name, struct error *err)
 {
@@ -406,6 +429,7 @@ int inventory_parse(const char *text, size_t len, const char *name, struct inven
 	if (r < 0)
 		return r;
 	ret_inventory->rules = rules_of(list, json_object_get(json, "gpus"));
+	ret_inventory->note = without_use(list);
 	ret_inventory->list = TAKE(list);
 	ret_inventory->host = host_of(json_object_get(json, "host"));
 	return 0;
@@ -425,5 +449,6 @@ void inventory_finish(struct inventory *inventory)
 {
 	gpu_list_destroy(inventory->list);
 	free(inventory->rules);
+	free(inventory->note);
 	*inventory = (struct inventory){};
 }

@@ -14,6 +14,7 @@ struct inventory {
 				      its pids nothing; `container` is set for services */
 	struct ledger_rule *rules; /* one for each GPU of the list */
 	struct stack_host host;
+	char *note; /* what people should know of it: GPUs whose use it does not say; or NULL */
 };
 
 /* Errors: "NAME:LINE:COLUMN: ..." for what is no JSON; "NAME: gpus[1].vram.total_bytes is \"24G\";

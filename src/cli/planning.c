@@ -33,8 +33,15 @@ int planning_take_way(const struct options *options, struct planview *view)
 	const long long asked = options_int(options, "way-out", 0);
 	const size_t n_ways = view->plan->n_ways;
 
-	if (view->plan->feasible)
+	if (view->plan->feasible) {
+		if (asked > 0)
+			(void)verb_complain(
+			    EXIT_DONE,
+			    "everything fits: --way-out %lld is not needed, and none is "
+			    "taken",
+			    asked);
 		return EXIT_DONE;
+	}
 	if (asked > 0 && (size_t)asked > n_ways)
 		return verb_complain(EXIT_USAGE, "there %s %zu way%s out; --way-out %lld is none",
 				     n_ways == 1 ? "is" : "are", n_ways, PLURAL(n_ways), asked);

@@ -309,6 +309,8 @@ static int open_inventory(struct workspace *w, const char *path, struct error *e
 	if (inventory.list->state != GPU_SOURCE_OK)
 		strings_take(&w->warnings, mem_printf("%s: the machine was not well: %s", path,
 						      inventory.list->text));
+	if (inventory.note)
+		strings_take(&w->warnings, TAKE(inventory.note));
 	w->list = TAKE(inventory.list);
 	w->ram = inventory.host;
 	make_rules(w, TAKE(inventory.rules));

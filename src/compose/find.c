@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* In the order compose looks for them. */
 static const char *const default_names[] = {"compose.yaml", "compose.yml", "docker-compose.yml",
@@ -164,6 +165,36 @@ static int env_of_dir(struct loader *loader, const char *dir, const struct compo
 	return 0;
 }
 
+/* ": compose.yaml there is a folder"; nothing when none of the names is there at all. */
+static void add_what_is_there(struct loader *loader, const char *dir, struct text *text)
+{
+	for (size_t i = 0; i < ARRAY_LEN(default_names) && !loader->options->memory; i++) {
+		const char *path = loader_join(loader, dir, default_names[i]);
+		struct stat st;
+
+		if (lstat(path, &st) < 0)
+			continue;
+		if (S_ISDIR(st.st_mode))
+			text_printf(text, " (%s there is a folder)", default_names[i]);
+		else if (stat(path, &st) < 0)
+			text_printf(text, " (%s there is a link that cannot be followed: %s)",
+				    default_names[i], strerror(errno));
+		else if (S_ISDIR(st.st_mode))
+			text_printf(text, " (%s there is a link to a folder)", default_names[i]);
+	}
+}
+
+static int none_found(struct loader *loader, const char *dir, struct error *err)
+{
+	auto_text struct text there = {};
+
+	add_what_is_there(loader, dir, &there);
+	return error_set(err, -ENOENT,
+			 "no configuration file provided: there is no compose.yaml in %s or "
+			 "above%s; name one with -f",
+			 dir, there.data ? there.data : "");
+}
+
 int loader_find(struct loader *loader, struct found *found, struct compose_env *ret_env,
 		struct error *err)
 {
@@ -190,11 +221,7 @@ int loader_find(struct loader *loader, struct found *found, struct compose_env *
 	if (found->files.n == 0)
 		search_files(loader, found);
 	if (found->files.n == 0)
-		return error_set(
-		    err, -ENOENT,
-		    "no configuration file provided: there is no compose.yaml in %s or "
-		    "above; name one with -f",
-		    found->dir);
+		return none_found(loader, found->dir, err);
 	found->dir = project_dir(loader, &found->files);
 	if (own && !disabled && strcmp(found->dir, first_dir) != 0)
 		r = env_of_dir(loader, found->dir, ret_env, ret_env, err);

@@ -338,6 +338,24 @@ def test_the_rule_that_is_in_the_way_is_named(sandbox, said, reason, explained):
     assert explained in flat
 
 
+def test_what_is_not_there_is_said(sandbox):
+    """A size without a use, a way out that is not needed, a folder called compose.yaml."""
+    box = sandbox
+    gpus = {"gpus": [dict(gpu, vram={"total_bytes": gpu["vram"]["total_bytes"]}) for gpu in LARGE_AND_SMALL["gpus"]]}
+    box.file("i.json", gpus)
+    compose = box.file("compose.yaml", "services: {a: {image: i, gpus: [{device_ids: ['0']}], x-plimsoll: {vram: 20G}}}\n")
+    plan = box.json("plan", "--inventory", "i.json", check=0)
+    assert where(plan["assignments"]) == {"a": [0]}
+    assert "the inventory does not say what is used of GPUs 0, 1: it is taken for nothing" in plan["warnings"]
+    assert "--way-out 3 is not needed" in box.plimsoll("plan", "--inventory", "i.json", "--way-out", "3", check=0).stderr
+    compose.unlink()
+    compose.mkdir()
+    assert "(compose.yaml there is a folder)" in box.plimsoll("plan", "--inventory", "i.json", check=3).stderr
+    compose.rmdir()
+    compose.symlink_to("compose.yaml")
+    assert "compose.yaml there is a link that cannot be followed" in box.plimsoll("plan", "--inventory", "i.json", check=3).stderr
+
+
 def test_what_loads_on_demand_can_load_there(sandbox):
     box = sandbox
     box.file("i.json", LARGE_AND_SMALL)

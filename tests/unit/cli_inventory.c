@@ -101,7 +101,12 @@ static void a_closed_gpu_stays_closed(void **state)
 	assert_true(inventory.rules[0].closed);
 	assert_string_equal(inventory.rules[0].text, "drained since 12:03");
 	assert_int_equal(inventory.list->gpus[0].health, GPU_HEALTH_OK);
-	assert_false(gpu_has(&inventory.list->gpus[0], GPU_USED));
+	/* What is used is not said: nothing, and that is told. */
+	assert_true(gpu_has(&inventory.list->gpus[0], GPU_USED));
+	assert_int_equal(inventory.list->gpus[0].vram.used_bytes, 0);
+	assert_string_equal(
+	    inventory.note,
+	    "the inventory does not say what is used of GPU 0: it is taken for nothing");
 	assert_false(inventory.host.total_known || inventory.host.available_known);
 }
 

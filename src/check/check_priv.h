@@ -138,9 +138,6 @@ const char *check_size(const struct check *check, uint64_t bytes);
 /* A GPU for it, to be named in a fix: the one it is assigned to, where it is one; else where it
  * would go; else the first. Arena memory. */
 const char *check_some_device(const struct check *check, const struct stack_service *service);
-/* What its files name, as they would in a list: "'0', '1'"; else some device, quoted. Arena memory.
- */
-const char *check_some_ids(const struct check *check, const struct stack_service *service);
 /* How a service asks for what it asks for so that all programs understand it; arena memory. */
 const char *check_reservation(const struct check *check, const struct stack_service *service);
 /* "FILE:LINE". */

@@ -177,7 +177,9 @@ const char *check_some_device(const struct check *check, const struct stack_serv
 	return check_device(check, g == SIZE_MAX ? 0 : g, NULL);
 }
 
-const char *check_some_ids(const struct check *check, const struct stack_service *service)
+/* What its files name, as they would in a list: "'0', '1'"; else some device, quoted. Arena memory.
+ */
+static const char *some_ids(const struct check *check, const struct stack_service *service)
 {
 	auto_text struct text text = {};
 
@@ -198,7 +200,7 @@ const char *check_reservation(const struct check *check, const struct stack_serv
 	    arena_of(check),
 	    "deploy: {resources: {reservations: {devices: [{driver: nvidia, %s%s%s, "
 	    "capabilities: [gpu]}]}}}",
-	    all ? "count: all" : "device_ids: [", all ? "" : check_some_ids(check, service),
+	    all ? "count: all" : "device_ids: [", all ? "" : some_ids(check, service),
 	    all ? "" : "]");
 }
 

@@ -49,10 +49,11 @@ int compose_edits_check_writable(const struct compose_edits *edits, struct error
 void compose_leftovers_remove(const char *folder);
 
 /* Write all files, or none. Backups "<file>.plimsoll-<time>" stay beside them (the last 10 of each
- * are kept; nobody but the owner may read them); a file that was not there has none. Mode and owner stay; symbolic links are followed,
- * the file they lead to is replaced. Two writers at once are the caller's to prevent: comparing and
- * replacing are two steps. -ESTALE: a file is not what was read; -EPERM: its owner could not be
- * kept; or what compose_edits_check_writable() says. Nothing was written then. */
+ * are kept; nobody but the owner may read them); a file that was not there has none. Mode and owner
+ * stay; symbolic links are followed, the file they lead to is replaced. Two writers at once are the
+ * caller's to prevent: comparing and replacing are two steps. -ESTALE: a file is not what was read;
+ * -EPERM: its owner could not be kept; or what compose_edits_check_writable() says. Nothing was
+ * written then. */
 int compose_edits_write(const struct compose_edits *edits, int64_t now_ms,
 			struct compose_backup **ret_backup, struct error *err) MUST_CHECK;
 /* Where the edits' i-th file is as it was; NULL for one that was not there. `backup` NULL: nothing

@@ -70,7 +70,7 @@ struct plan_service {
 			   it, or its largest model) and no room */
 	int priority;
 	bool exclusive;
-	bool allowed[PLAN_GPUS_MAX];   /* pins, exclusions, compute capability: which it may use */
+	bool allowed[PLAN_GPUS_MAX]; /* pins, exclusions, compute capability: which it may use */
 	/* For each GPU that it may not use the rule that says so, "`forbid: 1`"; NULL: not said. */
 	const char *const *why_not;
 	int preference[PLAN_GPUS_MAX]; /* 0: neutral; > 0: preferred, more is better; < 0: to avoid

@@ -63,7 +63,7 @@ static void add_device(struct text *text, const bool *is_set)
 			text_printf(text, "${V%u}", v);
 			break;
 		}
-		/* fallthrough */
+		FALLTHROUGH;
 	case 3:
 	case 4:
 		text_printf(text, "${V%u%s-%u}", v, below(2) ? ":" : "", below(GPUS));

@@ -201,7 +201,7 @@ static void test_counts(void **state)
 	check_all(cases, ARRAY_LEN(cases));
 }
 
-static const struct given ids[] = {
+static const struct given id_cases[] = {
     {"two", IDS("[\"0\", 'GPU-5f']"),
      .want = AT "0,GPU-5f literal compose.yaml:9:28 decides\n"
 		"  0=0 literal compose.yaml:9:29<0>\n"
@@ -308,7 +308,7 @@ static const struct given ids[] = {
 
 static void test_ids(void **state)
 {
-	check_all(ids, ARRAY_LEN(ids));
+	check_all(id_cases, ARRAY_LEN(id_cases));
 }
 
 #define DEVICE(entry)             \

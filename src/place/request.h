@@ -58,15 +58,15 @@ struct place_request {
 	 * what they find): while its use, or that of anything on the GPU, has not settled, nothing
 	 * else starts there. */
 	bool start_lock;
+	/* Nothing of its kind was ever measured: what it says is not taken at its word where others
+	 * would suffer (fit.h). */
+	bool unproven;
 	unsigned stagger_ms; /* no start on a GPU sooner than this after the one before; 0 = none */
 	/* Instead of vram_bytes: so many thousandths, 1 to 1000, of what can be given of whatever
 	 * GPU it lands on, which is its load line: two halves fit, whatever is held in reserve. 0 =
 	 * a size was asked for, or nothing. See place_request_vram(). */
 	unsigned fraction_milli;
 	uint64_t line_above_bytes; /* only GPUs whose load line is above this; 0 = any */
-	/* Nothing of its kind was ever measured: what it says is not taken at its word where others
-	 * would suffer (fit.h). */
-	bool unproven;
 };
 
 /* Is it bound to another GPU than this one? */

@@ -794,7 +794,7 @@ static void test_a_long_queue(void **state)
 #if defined(__SANITIZE_ADDRESS__)
 	assert_true(bytes < 400000000);
 #else
-	assert_true(bytes < 88000000);
+	assert_true(bytes < 80000000);
 #endif
 	assert_true(t / turns < 0.05);
 }

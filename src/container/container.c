@@ -142,9 +142,8 @@ static int open_one(const char *socket, unsigned deadline_ms, struct container_e
 	int r;
 
 	engine->deadline_ms = deadline_ms;
-	r = container_http_create(socket, &engine->http, err);
-	if (r == 0)
-		r = find_out(engine, err);
+	engine->http = container_http_create(socket);
+	r = find_out(engine, err);
 	if (r < 0)
 		return r;
 	*ret_engine = TAKE(engine);

@@ -5,12 +5,11 @@
  */
 #include "container/http.h"
 
+#include "container/curl.h"
 #include "util/timestamp.h"
 #include "util/unixsock.h"
 
-#include <curl/curl.h>
 #include <errno.h>
-#include <pthread.h>
 #include <stdbool.h>
 #include <string.h>
 #include <strings.h>
@@ -19,6 +18,7 @@
 
 struct container_http {
 	char *socket;
+	const struct curl_calls *curl; /* NULL: nothing was asked yet */
 	CURL *easy;
 	struct container_headers headers;
 };
@@ -30,34 +30,31 @@ struct answer {
 	bool cut, too_long;
 };
 
-static void curl_begin(void)
+struct container_http *container_http_create(const char *socket)
 {
-	(void)curl_global_init(CURL_GLOBAL_DEFAULT);
+	struct container_http *http = mem_calloc(1, sizeof *http);
+
+	http->socket = mem_strdup(socket);
+	return http;
 }
 
-int container_http_create(const char *socket, struct container_http **ret_http, struct error *err)
+static int begin(struct container_http *http, struct error *err)
 {
-	/* Engines are asked from several threads; libcurl's own lazy start is not safe there. */
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
-	struct container_http *http;
-	CURL *easy;
+	int r = http->easy ? 0 : container_curl_load(&http->curl, err);
 
-	(void)pthread_once(&once, curl_begin);
-	easy = curl_easy_init();
-	if (!easy)
-		return error_set(err, -ENOMEM, "cannot set up libcurl");
-	http = mem_calloc(1, sizeof *http);
-	http->socket = mem_strdup(socket);
-	http->easy = easy;
-	*ret_http = http;
-	return 0;
+	if (r == 0 && !http->easy)
+		http->easy = http->curl->easy_init();
+	if (r == 0 && !http->easy)
+		r = error_set(err, -ENOMEM, "cannot set up libcurl");
+	return r;
 }
 
 void container_http_destroy(struct container_http *http)
 {
 	if (!http)
 		return;
-	curl_easy_cleanup(http->easy);
+	if (http->easy)
+		http->curl->easy_cleanup(http->easy);
 	free(http->socket);
 	free(http);
 }
@@ -125,7 +122,7 @@ static int call_error(const struct container_http *http, CURLcode code, const st
 		return error_set(err, -ETIMEDOUT,
 				 "the container engine at %s does not answer in time",
 				 http->socket);
-	(void)curl_easy_getinfo(http->easy, CURLINFO_OS_ERRNO, &os_code);
+	(void)http->curl->easy_getinfo(http->easy, CURLINFO_OS_ERRNO, &os_code);
 	if (code == CURLE_COULDNT_CONNECT && os_code == EACCES)
 		return error_set(err, -EACCES,
 				 "no right to talk to the container engine at %s (is this user in "
@@ -135,36 +132,37 @@ static int call_error(const struct container_http *http, CURLcode code, const st
 		return error_set(err, -ECONNREFUSED, "no container engine listens on %s",
 				 http->socket);
 	return error_set(err, -EPROTO, "the container engine at %s does not answer properly (%s)",
-			 http->socket, curl_easy_strerror(code));
+			 http->socket, http->curl->easy_strerror(code));
 }
 
 static CURLcode perform(struct container_http *http, const struct container_request *request,
 			const char *url, struct answer *answer)
 {
 	int64_t left_ms = request->deadline_ms - monotonic_now_ms();
+	const struct curl_calls *curl = http->curl;
 	CURL *easy = http->easy;
 
 	if (left_ms <= 0)
 		return CURLE_OPERATION_TIMEDOUT;
-	curl_easy_reset(easy);
-	(void)curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, http->socket);
-	(void)curl_easy_setopt(easy, CURLOPT_URL, url);
-	(void)curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http");
-	(void)curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
-	(void)curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-	(void)curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)left_ms);
-	(void)curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, request->method);
+	curl->easy_reset(easy);
+	(void)curl->easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, http->socket);
+	(void)curl->easy_setopt(easy, CURLOPT_URL, url);
+	(void)curl->easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http");
+	(void)curl->easy_setopt(easy, CURLOPT_NOPROXY, "*");
+	(void)curl->easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+	(void)curl->easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)left_ms);
+	(void)curl->easy_setopt(easy, CURLOPT_CUSTOMREQUEST, request->method);
 	/* A POST of nothing has to say that it is of nothing. */
 	if (strcmp(request->method, "POST") == 0) {
-		(void)curl_easy_setopt(easy, CURLOPT_POST, 1L);
-		(void)curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE, 0L);
-		(void)curl_easy_setopt(easy, CURLOPT_POSTFIELDS, "");
+		(void)curl->easy_setopt(easy, CURLOPT_POST, 1L);
+		(void)curl->easy_setopt(easy, CURLOPT_POSTFIELDSIZE, 0L);
+		(void)curl->easy_setopt(easy, CURLOPT_POSTFIELDS, "");
 	}
-	(void)curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
-	(void)curl_easy_setopt(easy, CURLOPT_WRITEDATA, answer);
-	(void)curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
-	(void)curl_easy_setopt(easy, CURLOPT_HEADERDATA, answer);
-	return curl_easy_perform(easy);
+	(void)curl->easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
+	(void)curl->easy_setopt(easy, CURLOPT_WRITEDATA, answer);
+	(void)curl->easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
+	(void)curl->easy_setopt(easy, CURLOPT_HEADERDATA, answer);
+	return curl->easy_perform(easy);
 }
 
 int container_http_call(struct container_http *http, const struct container_request *request,
@@ -182,13 +180,15 @@ int container_http_call(struct container_http *http, const struct container_requ
 	int r;
 
 	r = unixsock_check_owner(http->socket, err);
+	if (r == 0)
+		r = begin(http, err);
 	if (r < 0)
 		return r;
 	http->headers = (struct container_headers){};
 	code = perform(http, request, url, &answer);
 	if (code != CURLE_OK && !(answer.too_long && answer.cut))
 		return call_error(http, code, &answer, err);
-	(void)curl_easy_getinfo(http->easy, CURLINFO_RESPONSE_CODE, ret_status);
+	(void)http->curl->easy_getinfo(http->easy, CURLINFO_RESPONSE_CODE, ret_status);
 	text_finish(ret_body);
 	*ret_body = body;
 	body = (struct text){};

@@ -15,8 +15,7 @@
 
 struct container_http;
 
-int container_http_create(const char *socket, struct container_http **ret_http,
-			  struct error *err) MUST_CHECK;
+struct container_http *container_http_create(const char *socket);
 void container_http_destroy(struct container_http *http);
 const char *container_http_socket(const struct container_http *http);
 
@@ -35,6 +34,7 @@ struct container_headers {
 const struct container_headers *container_http_headers(const struct container_http *http);
 
 /* The answer's body and status. -ENOENT, -ECONNREFUSED, -EPERM (somebody else's socket): not there;
- * -ETIMEDOUT; -EMSGSIZE; -EPROTO: no HTTP. A status of 400 or more is no error here. */
+ * -ETIMEDOUT; -EMSGSIZE; -EPROTO: no HTTP; -ENOSYS: no
+ * libcurl. A status of 400 or more is no error here. */
 int container_http_call(struct container_http *http, const struct container_request *request,
 			struct text *ret_body, long *ret_status, struct error *err) MUST_CHECK;

@@ -653,6 +653,8 @@ void runner_configure(struct runner *runner, const struct config *config)
 	}
 	oom_patterns_destroy(runner->patterns);
 	runner->patterns = patterns;
+	/* The document they were read from is a megabyte. */
+	mem_give_back();
 }
 
 static void on_look_closed(uv_handle_t *handle)

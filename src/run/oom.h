@@ -41,7 +41,8 @@ struct oom_pattern_text {
 	const char *where; /* "file:line:column", for errors */
 };
 
-/* `path` NULL: data/oom-patterns.yaml as found by paths_find_data(). Errors name file and line. */
+/* `path` NULL: data/oom-patterns.yaml as found by paths_find_data(). At most 1,000 of each.
+ * Errors name file and line. */
 int oom_patterns_load(const char *path, const struct oom_pattern_text *more, size_t n_more,
 		      struct oom_patterns **ret_patterns, struct error *err) MUST_CHECK;
 void oom_patterns_destroy(struct oom_patterns *patterns);

@@ -1,6 +1,7 @@
 /*
  * The patterns of out-of-memory texts, see oom.h and the head of data/oom-patterns.yaml. They are
- * found by their first three bytes, so that a log is gone through once however many there are.
+ * found by their first three bytes, so that a log is gone through once however many there are. A
+ * daemon that idles holds them all the time: their strings are one block, their numbers small.
  */
 #include "run/oom_priv.h"
 
@@ -44,13 +45,11 @@ unsigned oom_chain(const char *text)
 	return hash % OOM_CHAINS;
 }
 
-/* In lower case, with one byte for each placeholder. */
-static char *text_compile(const char *text, bool *ret_has_size)
+/* In lower case, with one byte for each placeholder; `compiled` has room for the text as it is. */
+static void text_compile(const char *text, char *compiled, bool *ret_has_size)
 {
-	char *compiled = mem_calloc(strlen(text) + 1, 1);
 	size_t n = 0;
 
-	*ret_has_size = false;
 	while (*text) {
 		size_t skip = 0;
 
@@ -65,7 +64,7 @@ static char *text_compile(const char *text, bool *ret_has_size)
 			compiled[n++] = (char)tolower((unsigned char)*text);
 		text += skip > 0 ? skip : 1;
 	}
-	return compiled;
+	compiled[n] = '\0';
 }
 
 /* The end of a line is the blank behind it (oom.c writes one). */
@@ -80,10 +79,18 @@ static bool text_end(char *compiled)
 	return true;
 }
 
-/* What is wrong with it, or NULL. */
-static const char *pattern_fill(struct oom_pattern *pattern, const char *id, const char *kind,
-				const char *text)
+/* Where the next string goes. */
+static char *strings_end(const struct oom_patterns *patterns)
 {
+	return patterns->strings + patterns->strings_len;
+}
+
+/* What is wrong with it, or NULL. The strings have room for both of its own. */
+static const char *pattern_add(struct oom_patterns *patterns, const char *id, const char *kind,
+			       const char *text)
+{
+	struct oom_pattern *pattern = &patterns->items[patterns->n++];
+	char *compiled = strings_end(patterns);
 	size_t i = 0;
 
 	while (i < OOM_KIND_COUNT && strcmp(kind_names[i], kind) != 0)
@@ -97,22 +104,24 @@ static const char *pattern_fill(struct oom_pattern *pattern, const char *id, con
 		return "\"text\" is longer than 400 bytes";
 	if (strpbrk(text, "\1\2\n\r"))
 		return "\"text\" holds control characters";
-	*pattern = (struct oom_pattern){.kind = (enum oom_kind)i, .next = -1};
-	pattern->text = text_compile(text, &pattern->has_size);
-	pattern->at_end = text_end(pattern->text);
-	pattern->first_len = strcspn(pattern->text, OOM_MARKS);
+	*pattern = (struct oom_pattern){.text = compiled, .kind = (uint8_t)i, .next = -1};
+	text_compile(text, compiled, &pattern->has_size);
+	pattern->at_end = text_end(compiled);
+	pattern->first_len = (uint16_t)strcspn(compiled, OOM_MARKS);
 	if (pattern->first_len < OOM_FIRST_MIN)
 		return "\"text\" does not begin with three characters that are no placeholder";
 	if (pattern->at_end && pattern->text[pattern->first_len] != '\0')
 		return "\"text\" has {end} behind a placeholder";
 	if (pattern->kind == OOM_KIND_SIZE && !pattern->has_size)
 		return "\"text\" has no {size} or {shape}";
-	pattern->id = mem_strdup(id);
+	patterns->strings_len += strlen(compiled) + 1;
+	pattern->id = strcpy(strings_end(patterns), id);
+	patterns->strings_len += strlen(id) + 1;
 	return NULL;
 }
 
 static int pattern_load(const struct yamlx *doc, const struct yamlx_node *node,
-			struct oom_pattern *pattern, struct error *err)
+			struct oom_patterns *patterns, struct error *err)
 {
 	static const char *const keys[] = {"id", "kind", "text", "source", "date", NULL};
 	const char *values[5] = {}, *wrong;
@@ -128,7 +137,7 @@ static int pattern_load(const struct yamlx *doc, const struct yamlx_node *node,
 	}
 	if (r < 0)
 		return r;
-	wrong = pattern_fill(pattern, values[0], values[1], values[2]);
+	wrong = pattern_add(patterns, values[0], values[1], values[2]);
 	if (!wrong)
 		return 0;
 	return wrong[0] == '"'
@@ -141,17 +150,35 @@ static int more_load(const struct oom_pattern_text *more, size_t n, struct oom_p
 		     struct error *err)
 {
 	for (size_t i = 0; i < n; i++) {
-		struct oom_pattern *pattern = &patterns->items[patterns->n++];
-		const char *wrong = pattern_fill(pattern, more[i].id, more[i].kind, more[i].text);
+		const char *wrong = pattern_add(patterns, more[i].id, more[i].kind, more[i].text);
 
 		if (wrong)
 			return error_set(err, -EINVAL, "%s: %s%s%s%s", more[i].where,
 					 wrong[0] == '"' ? "" : "\"",
 					 wrong[0] == '"' ? "" : more[i].kind,
 					 wrong[0] == '"' ? "" : "\" ", wrong);
-		pattern->own = true;
+		patterns->items[patterns->n - 1].own = true;
 	}
 	return 0;
+}
+
+/* At most: of what is no pattern, too. */
+static size_t strings_room(const struct yamlx_node *list, const struct oom_pattern_text *more,
+			   size_t n_more)
+{
+	static const char *const keys[] = {"id", "text"};
+	size_t room = 1;
+
+	for (size_t i = 0; i < n_more; i++)
+		room += strlen(more[i].id) + strlen(more[i].text) + 2;
+	for (size_t i = 0; i < list->n; i++) {
+		for (size_t k = 0; k < ARRAY_LEN(keys); k++) {
+			const struct yamlx_node *value = yamlx_get(list->items[i], keys[k]);
+
+			room += value && value->type == YAMLX_SCALAR ? strlen(value->text) + 1 : 0;
+		}
+	}
+	return room;
 }
 
 /* In reverse: so that the chains are in the list's order. */
@@ -162,7 +189,7 @@ static void chains_fill(struct oom_patterns *patterns)
 		unsigned chain = oom_chain(patterns->items[i].text);
 
 		patterns->items[i].next = patterns->chains[chain];
-		patterns->chains[chain] = (int)i;
+		patterns->chains[chain] = (int16_t)i;
 	}
 }
 
@@ -183,14 +210,18 @@ int oom_patterns_load(const char *path, const struct oom_pattern_text *more, siz
 	if (r < 0)
 		return r;
 	list = yamlx_get(doc->root, "patterns");
+	if (n_more > PATTERNS_MAX)
+		return error_set(err, -E2BIG, "more than %d patterns beside the file's",
+				 PATTERNS_MAX);
 	if (!list || list->type != YAMLX_SEQUENCE || list->n > PATTERNS_MAX)
 		return yamlx_error(doc, list ? list : doc->root, -EINVAL, err,
 				   "\"patterns\" is no list of at most %d", PATTERNS_MAX);
 	patterns = mem_calloc(1, sizeof *patterns);
 	patterns->items = mem_calloc(list->n + n_more + 1, sizeof *patterns->items);
+	patterns->strings = mem_alloc(strings_room(list, more, n_more));
 	r = more_load(more, n_more, patterns, err);
 	for (size_t i = 0; i < list->n && r == 0; i++)
-		r = pattern_load(doc, list->items[i], &patterns->items[patterns->n++], err);
+		r = pattern_load(doc, list->items[i], patterns, err);
 	if (r < 0) {
 		oom_patterns_destroy(patterns);
 		return r;
@@ -204,10 +235,7 @@ void oom_patterns_destroy(struct oom_patterns *patterns)
 {
 	if (!patterns)
 		return;
-	for (size_t i = 0; i < patterns->n; i++) {
-		free(patterns->items[i].id);
-		free(patterns->items[i].text);
-	}
+	free(patterns->strings);
 	free(patterns->items);
 	free(patterns);
 }

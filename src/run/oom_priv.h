@@ -24,13 +24,14 @@ enum oom_kind {
 #define OOM_BIT(kind) (1u << (kind))
 
 struct oom_pattern {
-	char *id;
-	char *text; /* lower case; '*' stands for anything, OOM_SIZE_MARK and OOM_SHAPE_MARK too */
-	size_t first_len; /* of its first part, at least OOM_FIRST_MIN */
-	enum oom_kind kind;
+	const char *id;
+	/* Lower case; '*' stands for anything, OOM_SIZE_MARK and OOM_SHAPE_MARK too. */
+	const char *text;
+	uint16_t first_len; /* of its first part, at least OOM_FIRST_MIN */
+	int16_t next;       /* in the chain of its first bytes */
+	uint8_t kind;       /* enum oom_kind */
 	bool has_size, own;
 	bool at_end; /* its last blank is the end of a line */
-	int next;    /* in the chain of its first bytes */
 };
 
 #define OOM_SIZE_MARK  '\1'
@@ -42,7 +43,9 @@ struct oom_pattern {
 struct oom_patterns {
 	struct oom_pattern *items;
 	size_t n;
-	int chains[OOM_CHAINS]; /* by the first three bytes; -1 = none */
+	char *strings; /* of all of them, one behind the other */
+	size_t strings_len;
+	int16_t chains[OOM_CHAINS]; /* by the first three bytes; -1 = none */
 };
 
 unsigned oom_chain(const char *text);

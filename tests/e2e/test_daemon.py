@@ -28,6 +28,12 @@ def test_a_task_runs_where_it_was_placed(daemon):
     assert log == f"{uuid}|{uuid}|PCI_BUS_ID|cuda:0|cuda:0|1|2048|{{}}\n"
 
 
+def test_a_daemon_that_asks_no_engine_does_not_load_the_http_client(daemon):
+    maps = open(f"/proc/{daemon.process.pid}/maps").read()
+    assert "libmicrohttpd" in maps
+    assert "libcurl" not in maps
+
+
 def test_a_task_on_the_cpu_sees_no_gpu(daemon):
     task = daemon.task("sh", "-c", 'echo "[$CUDA_VISIBLE_DEVICES]$PLIMSOLL_DEVICE$PLIMSOLL_GPU_UUID"', request=CPU)
     assert daemon.wait(task)["attempts"][0]["device"] == "cpu"

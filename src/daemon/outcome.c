@@ -39,6 +39,7 @@ void outcome_classify(const struct oom_patterns *patterns, const struct supervis
 	*ret_outcome = (struct outcome){
 	    .outcome = OUTCOMES[verdict.outcome],
 	    .requested_bytes = verdict.has_requested ? verdict.requested_bytes : 0,
+	    .used_bytes = verdict.has_used ? verdict.used_bytes : 0,
 	};
 	if (verdict.outcome == OOM_GPU || verdict.outcome == OOM_HOST)
 		outcome_tell(&verdict, ret_outcome->text, sizeof ret_outcome->text);

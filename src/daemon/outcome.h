@@ -9,6 +9,7 @@ struct outcome {
 	enum sched_outcome outcome;
 	char text[384];           /* for the reason; "" = nothing beyond the exit status is known */
 	uint64_t requested_bytes; /* what it tried to allocate when memory ran out; 0 = not said */
+	uint64_t used_bytes;      /* what it had then, by its own words; 0 = not said */
 };
 
 /* What is known of an attempt beside its end; bytes 0 = unknown. */

@@ -169,6 +169,9 @@ static char *attempt_more_dump(const struct sched_attempt *attempt)
 	if (attempt->overrun)
 		(void)json_object_set_new(json, "overrun", json_true());
 	set_count(json, "oom_requested_bytes", attempt->oom_requested_bytes);
+	set_count(json, "oom_used_bytes", attempt->oom_used_bytes);
+	if (attempt->evidence)
+		(void)json_object_set_new(json, "evidence", jsonx_string_if(attempt->evidence));
 	if (attempt->limits)
 		(void)json_object_set_new(json, "limits", jsonx_string_if(attempt->limits));
 	return json_object_size(json) > 0 ? jsonx_dump(json) : NULL;
@@ -546,6 +549,8 @@ static int attempt_more_load(const char *text, struct sched_attempt *attempt, st
 	attempt->batch_size = (unsigned)jsonx_get_u64(more, "batch_size", 0);
 	attempt->overrun = jsonx_get_bool(more, "overrun", false);
 	attempt->oom_requested_bytes = jsonx_get_u64(more, "oom_requested_bytes", 0);
+	attempt->oom_used_bytes = jsonx_get_u64(more, "oom_used_bytes", 0);
+	attempt->evidence = string_load(more, "evidence");
 	attempt->limits = string_load(more, "limits");
 	return 0;
 }
@@ -630,6 +635,7 @@ static void task_finish(struct sched_task *task)
 		free(task->attempts[i].reason);
 		free(task->attempts[i].rung);
 		free(task->attempts[i].limits);
+		free(task->attempts[i].evidence);
 	}
 	free(task->attempts);
 	free(task->reason);

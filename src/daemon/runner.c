@@ -510,6 +510,7 @@ static void on_ended(void *arg, const struct supervisor_ended *ended)
 				: ended->may_run_on ? RECORDS_LOST
 						    : NULL,
 			.oom_requested_bytes = outcome.requested_bytes,
+			.oom_used_bytes = outcome.used_bytes,
 		    },
 		    clock_now_ms(runner->daemon->clock)); /* -ESTALE: reported before */
 	}

@@ -124,6 +124,10 @@ static json_t *attempt_to_json(const struct sched_attempt *attempt)
 	(void)json_object_set_new(
 	    json, "oom_requested_bytes",
 	    jsonx_u64_if(attempt->oom_requested_bytes > 0, attempt->oom_requested_bytes));
+	(void)json_object_set_new(
+	    json, "oom_used_bytes",
+	    jsonx_u64_if(attempt->oom_used_bytes > 0, attempt->oom_used_bytes));
+	(void)json_object_set_new(json, "evidence", jsonx_string_if(attempt->evidence));
 	(void)json_object_set_new(json, "overrun", json_boolean(attempt->overrun));
 	(void)json_object_set_new(json, "limits", jsonx_string_if(attempt->limits));
 	return json;

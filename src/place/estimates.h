@@ -96,6 +96,7 @@ struct estimates_sample {
 			       for the need as long as no final one is there */
 	bool out_of_memory; /* it ran out of the GPU's memory at peak_vram_bytes: a floor */
 	uint64_t oom_requested_bytes; /* it asked for so much more then; 0 = not known */
+	uint64_t oom_used_bytes;      /* and had so much, by its own words; 0 = not said */
 	bool out_of_ram;              /* it ran out of the host's, at peak_ram_bytes */
 	uint64_t granted_bytes;       /* of VRAM; 0 = all there was, or not said */
 	unsigned batch_size;          /* it ran with; 0 = not known. Kept for people to see */

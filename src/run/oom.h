@@ -77,6 +77,8 @@ struct oom_verdict {
 	bool killed;        /* by SIGKILL, and nothing says why */
 	bool has_requested; /* "Tried to allocate 8.84 GiB" */
 	uint64_t requested_bytes;
+	bool has_used; /* "this process has 6.25 GiB memory in use" */
+	uint64_t used_bytes;
 };
 
 void oom_classify(const struct oom_patterns *patterns, const struct oom_evidence *evidence,

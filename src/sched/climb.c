@@ -42,6 +42,7 @@ bool climb(struct sched *sched, struct task_node *t, const struct sched_end *end
 	    .granted_bytes = attempt->n_gpus > 0 ? attempt->gpus[0].vram_bytes : 0,
 	    .used_bytes = attempt->n_gpus == 1 ? attempt->peak_vram_bytes : 0,
 	    .requested_bytes = end->oom_requested_bytes,
+	    .own_bytes = end->oom_used_bytes,
 	    .granted_ram_bytes = attempt->ram_bytes,
 	    .used_ram_bytes = attempt->peak_ram_bytes,
 	    .most_ram_bytes = sched->host.ram_known ? sched->host.ram_total_bytes : 0,

@@ -339,10 +339,14 @@ int end_apply(struct sched *sched, struct task_node *t, const struct sched_end *
 	enum sched_event event;
 
 	attempt->oom_requested_bytes = end->oom_requested_bytes;
+	attempt->oom_used_bytes = end->oom_used_bytes;
+	if (end->text && !attempt->evidence)
+		attempt->evidence = mem_strdup(end->text);
 	attempt->exit_known = end->exit_known;
 	attempt->exit_code = end->exit_code;
 	attempt->signal = end->signal;
-	attempt->peak_vram_bytes = MAX_OF(attempt->peak_vram_bytes, end->peak_vram_bytes);
+	attempt->peak_vram_bytes =
+	    MAX_OF(attempt->peak_vram_bytes, MAX_OF(end->peak_vram_bytes, end->oom_used_bytes));
 	attempt->peak_ram_bytes = MAX_OF(attempt->peak_ram_bytes, end->peak_ram_bytes);
 	if (t->pub.stopping) {
 		outcome = SCHED_OUTCOME_CANCELED;

@@ -14,6 +14,7 @@ struct ladder_fall {
 	/* VRAM on each GPU: granted, used at the most, and what it asked for on top when it fell.
 	 */
 	uint64_t granted_bytes, used_bytes, requested_bytes;
+	uint64_t own_bytes; /* what it had when it asked, by its own words */
 	uint64_t granted_ram_bytes, used_ram_bytes;
 	uint64_t line_bytes;     /* load line of the smallest of its GPUs */
 	uint64_t most_bytes;     /* the most that the GPUs it may have can ever give it */

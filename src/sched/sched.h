@@ -233,6 +233,7 @@ struct sched_end {
 	int64_t ended_at_ms;                      /* as the supervisor wrote it; 0 = now */
 	const char *text; /* for the reason: "CUDA out of memory: ..."; NULL = made from the rest */
 	uint64_t oom_requested_bytes; /* "Tried to allocate 8.84 GiB"; 0 = not said */
+	uint64_t oom_used_bytes;      /* see struct sched_attempt */
 };
 /*
  * A CUDA program dies within milliseconds of its GPU, long before a sample says "lost". So an error

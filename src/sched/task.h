@@ -211,6 +211,12 @@ struct sched_attempt {
 	bool overrun;        /* it used more than it was granted */
 	/* What it asked for when it failed, by its own words ("Tried to allocate"); 0 = unknown. */
 	uint64_t oom_requested_bytes;
+	uint64_t oom_used_bytes; /* what it had then, by its own words ("this process has 6.25 GiB
+				    memory in use"); 0 = not said, and peak_vram_bytes is what is
+				    known. Never above it: peak_vram_bytes takes it in */
+	char *evidence; /* what told its outcome beyond its exit status: the line of its log and, in
+			   brackets, the id of the pattern ("torch.OutOfMemoryError: ...
+			   [pytorch-allocator]"); NULL = nothing did */
 	char *limits; /* what holds it to its grant, in words ("cgroup dmem.max", "watched"); NULL =
 			 nothing was said */
 };

@@ -111,6 +111,7 @@ static void attempts_free(struct sched *sched, struct task_node *t)
 		free(attempt->reason);
 		free(attempt->rung);
 		free(attempt->limits);
+		free(attempt->evidence);
 	}
 	free(t->pub.attempts);
 }

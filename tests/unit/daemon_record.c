@@ -227,6 +227,8 @@ static struct sched_task night_task(struct sched_attempt *attempt, struct sched_
 	attempt->rung = (char *)(uintptr_t) "retry: 3 GiB instead of 2 GiB";
 	attempt->batch_size = 32;
 	attempt->oom_requested_bytes = 1234567890123;
+	attempt->oom_used_bytes = 123456789012;
+	attempt->evidence = (char *)(uintptr_t) "CUDA out of memory [pytorch-allocator]";
 	task.spec.not_before_ms = 3000;
 	task.spec.held = task.spec.is_private = true;
 	task.spec.tty = "/dev/pts/3";
@@ -273,6 +275,9 @@ static void test_night_through_the_store(void **state)
 	assert_memory_equal(spec->on_oom, RUNGS, sizeof RUNGS);
 	assert_int_equal(spec->request.cpu, PLACE_CPU_WHEN_IDLE);
 	assert_int_equal(records.tasks[0].attempts[0].oom_requested_bytes, 1234567890123);
+	assert_int_equal(records.tasks[0].attempts[0].oom_used_bytes, 123456789012);
+	assert_string_equal(records.tasks[0].attempts[0].evidence,
+			    "CUDA out of memory [pytorch-allocator]");
 	assert_int_equal(records.tasks[0].n_after, 2);
 	assert_true(records.tasks[0].after[1].is_batch);
 	assert_memory_equal(spec->request.wishes, &WISHES, sizeof WISHES);

@@ -8,6 +8,7 @@
  */
 #include "daemon/guards.h"
 
+#include "run/bound.h"
 #include "util/file.h"
 #include "util/size.h"
 
@@ -22,6 +23,8 @@
 #define MPS_LIMIT   "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"
 #define HAMI_LIMIT  "CUDA_DEVICE_MEMORY_LIMIT"
 #define HAMI_FILE   "/tmp/plimsoll-hami.%llu.%u"
+#define MPS_WORDS   "MPS pinned-memory limit"
+#define HAMI_WORDS  "HAMi-core"
 #define HAMI_SHARED "CUDA_DEVICE_MEMORY_SHARED_CACHE"
 
 static size_t find(const struct strings *env, const char *name)
@@ -72,7 +75,7 @@ static void mps_add(const struct guards *guards, const struct expand_grant *gran
 		return;
 	strings_take(
 	    env, mem_printf(MPS_LIMIT "=0=%lluM", (unsigned long long)(grant->vram_bytes / MIB)));
-	add_words(words, "MPS pinned-memory limit (for each process)");
+	add_words(words, MPS_WORDS " (for each process)");
 }
 
 static void preload(struct strings *env, const char *library)
@@ -104,7 +107,7 @@ static void hami_add(const struct guards *guards, const struct expand_grant *gra
 		strings_take(env, mem_printf(HAMI_SHARED "=" HAMI_FILE,
 					     (unsigned long long)grant->task, grant->attempt));
 	preload(env, guards->hami);
-	add_words(words, "HAMi-core");
+	add_words(words, HAMI_WORDS);
 }
 
 void guards_add(const struct guards *guards, const struct expand_grant *grant, struct strings *env,
@@ -114,6 +117,16 @@ void guards_add(const struct guards *guards, const struct expand_grant *grant, s
 		return;
 	mps_add(guards, grant, env, words);
 	hami_add(guards, grant, env, words);
+}
+
+bool guards_refuse(const char *limits)
+{
+	static const char *const holders[] = {BOUND_DMEM_WORDS, HAMI_WORDS, MPS_WORDS};
+
+	for (size_t i = 0; limits && i < ARRAY_LEN(holders); i++)
+		if (strstr(limits, holders[i]))
+			return true;
+	return false;
 }
 
 void guards_sweep(uint64_t task, unsigned attempt)

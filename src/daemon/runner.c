@@ -424,23 +424,20 @@ static void on_started(void *arg, const struct supervisor_started *started)
 	tick_request(daemon->tick);
 }
 
-/* What NVML saw of an attempt: the task's own peak, and how full its GPUs are as of the last
- * sample, which holds what it used when it ended. */
-/* What it is held to on its GPUs together; 0 when nothing refuses it more (memory.max is RAM, and
- * who is only watched gets what he asks for). */
+/* What it is held to on its GPUs together; 0 when nothing refuses it more. */
 static uint64_t vram_limit(const struct sched_attempt *attempt)
 {
-	static const char *const holders[] = {"dmem.max", "HAMi-core", "MPS pinned-memory limit"};
 	uint64_t bytes = 0;
-	bool held = false;
 
-	for (size_t i = 0; attempt->limits && i < ARRAY_LEN(holders); i++)
-		held |= strstr(attempt->limits, holders[i]) != NULL;
-	for (unsigned i = 0; held && i < attempt->n_gpus; i++)
+	if (!guards_refuse(attempt->limits))
+		return 0;
+	for (unsigned i = 0; i < attempt->n_gpus; i++)
 		bytes += attempt->gpus[i].vram_bytes;
 	return bytes;
 }
 
+/* What NVML saw of an attempt: the task's own peak, and how full its GPUs are as of the last
+ * sample, which holds what it used when it ended. */
 static struct outcome_facts attempt_facts(struct daemon *daemon, const struct sched_task *task,
 					  unsigned number)
 {

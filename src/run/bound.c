@@ -136,7 +136,7 @@ static bool memory_apply(const char *path, const struct bound *bound, bool has_s
 void bound_apply(const char *path, const struct bound *bound, bool has_swap, struct text *words)
 {
 	if (dmem_apply(path, bound))
-		text_add(words, "cgroup dmem.max");
+		text_add(words, BOUND_DMEM_WORDS);
 	if (memory_apply(path, bound, has_swap))
 		text_printf(words, "%sRAM: cgroup memory.max", words->len > 0 ? "; " : "");
 }

@@ -24,6 +24,9 @@
 #define BOUND_GPUS_MAX 16
 #define BOUND_PCI_MAX  32
 
+/* In the words of bound_apply(), where VRAM is held to its grant. */
+#define BOUND_DMEM_WORDS "cgroup dmem.max"
+
 struct bound {
 	uint64_t ram_bytes; /* granted; 0 = none was */
 	struct {

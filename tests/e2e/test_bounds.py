@@ -78,10 +78,17 @@ def test_hami_is_loaded_where_it_is_wanted(sandbox):
     config = sandbox.dir / "config" / "plimsoll"
     config.mkdir()
     (config / "plimsoll.yaml").write_text(f"limits: {{hami: {library}, torch: true}}\n")
+    sandbox.env["ASAN_OPTIONS"] += ":verify_asan_link_order=0"  # the library comes before a sanitizer's, too
     sandbox.simulate(gpus="small:8G:0.4")
     told = "echo $LD_PRELOAD $CUDA_DEVICE_MEMORY_LIMIT_0 $PYTORCH_ALLOC_CONF $XLA_PYTHON_CLIENT_MEM_FRACTION"
     held = sandbox.plimsoll("submit", "--vram", "2G", "--", "sh", "-c", told, check=0).stdout.strip()
     warned = sandbox.plimsoll("submit", "--vram", "2G", "--on-overrun", "warn", "--", "sh", "-c", told, check=0).stdout.strip()
+    # What may be out of memory or may not is, for who was at the end of a grant that something holds it to, and only for him.
+    full = ("--on-oom", "fail", "--", "plimsoll-simtask", "--vram", "2G", "--seconds", "1.5", "--exit", "1", "--print", "CUDNN_STATUS_NOT_INITIALIZED")
+    outcomes = {how: sandbox.plimsoll("submit", "--vram", "2G", "--on-overrun", how, *full, check=0).stdout.strip() for how in ("stop", "warn")}
+    for how, outcome in (("stop", "oom"), ("warn", "error")):
+        sandbox.plimsoll("wait", outcomes[how])
+        assert sandbox.json("show", outcomes[how])["attempts"][0]["outcome"] == outcome, how
     for task in (held, warned):
         sandbox.plimsoll("wait", task, check=0)
     words = sandbox.plimsoll("logs", held, check=0).stdout.split()

@@ -1,6 +1,7 @@
 /* MPS and HAMi-core by a task's environment, on trees as machines with and without them have. */
 #include "daemon/guards.h"
 
+#include "run/bound.h"
 #include "util/file.h"
 #include "util/size.h"
 
@@ -146,9 +147,45 @@ static void test_hami(void **state)
 	root_remove(root);
 }
 
+/* Whether a full grant explains an abort hangs on it: read from the words as they are made, alone
+ * and together, and not from RAM's. */
+static void test_what_refuses_more(void **state)
+{
+	const struct bound bound = {
+	    .ram_bytes = GIB, .gpus = {{"00000000:65:00.0", GIB}}, .n_gpus = 1};
+	char *root = root_make();
+	struct guards guards = {.root = root, .hami = "/opt/libvgpu.so", .uid = getuid()};
+	auto_strings struct strings env = {}, again = {};
+	auto_text struct text mps = {}, both = {}, ram = {}, dmem = {};
+
+	(void)state;
+	assert_false(guards_refuse(NULL));
+	assert_false(guards_refuse(""));
+	put(root, "tmp/nvidia-mps/nvidia-cuda-mps-control.pid", "4711\n");
+	put(root, "proc/4711/comm", "nvidia-cuda-mps\n");
+	guards_add(&guards, &GRANT, &env, &mps);
+	assert_true(guards_refuse(mps.data));
+	put(root, "opt/libvgpu.so", "ELF");
+	guards_add(&guards, &GRANT, &again, &both);
+	assert_string_equal(both.data, "MPS pinned-memory limit (for each process); HAMi-core");
+	assert_true(guards_refuse(both.data));
+	assert_true(guards_refuse(both.data + strlen("MPS pinned-memory limit ")));
+	put(root, "memory.max", "max\n");
+	put(root, "memory.oom.group", "0\n");
+	bound_apply(root, &bound, false, &ram);
+	assert_string_equal(ram.data, "RAM: cgroup memory.max");
+	assert_false(guards_refuse(ram.data));
+	put(root, "dmem.max", "drm/0000:65:00.0/vram max\n");
+	bound_apply(root, &bound, false, &dmem);
+	assert_string_equal(dmem.data, "cgroup dmem.max; RAM: cgroup memory.max");
+	assert_true(guards_refuse(dmem.data));
+	root_remove(root);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_mps), cmocka_unit_test(test_hami)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_mps), cmocka_unit_test(test_hami),
+					   cmocka_unit_test(test_what_refuses_more)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

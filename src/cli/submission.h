@@ -136,8 +136,8 @@ extern const char *const submission_on_overrun[];
 	     .choices = submission_on_overrun,                                                     \
 	     .placeholders = true,                                                                 \
 	     .help =                                                                               \
-		 "when it uses more VRAM than it was granted: auto stops it when others are in "   \
-		 "danger (the default), warn never does, stop at once"},                           \
+		 "when it uses more VRAM or RAM than it was granted: auto stops it when others "   \
+		 "are in danger (the default), warn never does, stop at once"},                    \
 	    {"log",                                                                                \
 	     0,                                                                                    \
 	     OPTION_STRING,                                                                        \

@@ -26,6 +26,12 @@ static const char *const role_names[CONFIG_ROLE_COUNT] = {
     [CONFIG_OFF] = "off",
 };
 
+static const char *const overrun_names[CONFIG_OVERRUN_COUNT] = {
+    [CONFIG_OVERRUN_AUTO] = "auto",
+    [CONFIG_OVERRUN_WARN] = "warn",
+    [CONFIG_OVERRUN_STOP] = "stop",
+};
+
 enum type {
 	TYPE_TEXT,     /* char * */
 	TYPE_SIZE,     /* uint64_t, bytes */
@@ -34,6 +40,7 @@ enum type {
 	TYPE_DURATION, /* int64_t, ms; "off" = -1 */
 	TYPE_WEIGHT,   /* double */
 	TYPE_ROLE,     /* enum config_role */
+	TYPE_OVERRUN,  /* enum config_on_overrun */
 	TYPE_HOURS,    /* struct hours */
 	TYPE_BOOL,     /* bool */
 	TYPE_OFF,      /* bool: true when it is off */
@@ -88,6 +95,13 @@ static const struct key queue_keys[] = {
 static const struct key guard_keys[] = {
     KEY("hami", TYPE_TEXT, struct config_guards, hami),
     KEY("torch", TYPE_BOOL, struct config_guards, torch),
+    {},
+};
+
+static const struct key overrun_keys[] = {
+    KEY("on_overrun", TYPE_OVERRUN, struct config_overrun, on),
+    KEY("tolerance", TYPE_SIZE, struct config_overrun, tolerance_bytes),
+    KEY("samples", TYPE_COUNT, struct config_overrun, samples),
     {},
 };
 
@@ -153,23 +167,42 @@ static int read_duration(const struct yamlx *doc, const struct yamlx_node *node,
 	return r < 0 ? error_set(err, r, "%s; `off` turns it off", why.text) : 0;
 }
 
-static int read_role(const struct yamlx *doc, const struct yamlx_node *node, enum config_role *at,
-		     struct error *err)
+/* One of `names`, as its place among them. */
+static int read_name(const struct yamlx *doc, const struct yamlx_node *node,
+		     const char *const *names, unsigned n, unsigned *ret_place, struct error *err)
 {
 	const char *text;
 	int r = yamlx_string(doc, node, &text, err);
 
-	if (r < 0)
-		return r;
-	for (unsigned i = 0; i < CONFIG_ROLE_COUNT; i++)
-		if (strcmp(text, role_names[i]) == 0) {
-			*at = (enum config_role)i;
-			return 0;
-		}
-	return yamlx_error(doc, node, -EINVAL, err,
-			   "role \"%.64s\" is none of compute, display, "
-			   "off",
-			   text);
+	for (unsigned i = 0; i < n && r == 0; i++) {
+		if (strcmp(text, names[i]) != 0)
+			continue;
+		*ret_place = i;
+		return 0;
+	}
+	return r < 0 ? r
+		     : yamlx_error(doc, node, -EINVAL, err, "\"%.64s\" is none of %s, %s, %s", text,
+				   names[0], names[1], names[2]);
+}
+
+static int read_role(const struct yamlx *doc, const struct yamlx_node *node, enum config_role *at,
+		     struct error *err)
+{
+	unsigned place = *at;
+	int r = read_name(doc, node, role_names, CONFIG_ROLE_COUNT, &place, err);
+
+	*at = (enum config_role)place;
+	return r;
+}
+
+static int read_overrun(const struct yamlx *doc, const struct yamlx_node *node,
+			enum config_on_overrun *at, struct error *err)
+{
+	unsigned place = *at;
+	int r = read_name(doc, node, overrun_names, CONFIG_OVERRUN_COUNT, &place, err);
+
+	*at = (enum config_on_overrun)place;
+	return r;
 }
 
 static int read_span(const struct yamlx *doc, const struct yamlx_node *node, struct hours *hours,
@@ -229,6 +262,8 @@ static int read_value(const struct yamlx *doc, const struct yamlx_node *node, en
 		return yamlx_real(doc, node, 1 / WEIGHT_MAX, WEIGHT_MAX, at, err);
 	case TYPE_ROLE:
 		return read_role(doc, node, at, err);
+	case TYPE_OVERRUN:
+		return read_overrun(doc, node, at, err);
 	case TYPE_HOURS:
 		return read_hours(doc, node, at, err);
 	case TYPE_BOOL:
@@ -435,6 +470,8 @@ static int read_document(const struct yamlx *doc, const char *const *sections,
 		r = read_keys(doc, node, queue_keys, &config->queue, err);
 	if (r == 0 && (node = yamlx_get(root, "limits")))
 		r = read_guards(doc, node, &config->guards, err);
+	if (r == 0 && (node = yamlx_get(root, "overrun")))
+		r = read_keys(doc, node, overrun_keys, &config->overrun, err);
 	if (r == 0 && (node = yamlx_get(root, "keep")))
 		r = read_keys(doc, node, keep_keys, &config->keep, err);
 	if (r == 0 && (node = yamlx_get(root, "services")))
@@ -446,7 +483,7 @@ static int read_document(const struct yamlx *doc, const char *const *sections,
 
 /* Files. */
 
-static const char *const all_sections[] = {"gpus", "users",    "queue", "limits",
+static const char *const all_sections[] = {"gpus", "users",    "queue", "limits", "overrun",
 					   "keep", "services", "oom",   NULL};
 
 int config_add(struct config *config, const struct yamlx *doc, const char *const *sections,

@@ -22,6 +22,14 @@ enum config_role {
 	CONFIG_ROLE_COUNT,
 };
 
+/* What becomes of a task that uses more than it was granted and does not say itself. */
+enum config_on_overrun {
+	CONFIG_OVERRUN_AUTO,
+	CONFIG_OVERRUN_WARN,
+	CONFIG_OVERRUN_STOP,
+	CONFIG_OVERRUN_COUNT,
+};
+
 #define CONFIG_DISPLAY_RESERVE ((uint64_t)1 << 30)
 
 /* One entry of `gpus`: of one GPU, or of all of a model. */
@@ -69,6 +77,11 @@ struct config {
 		char *hami; /* HAMi-core's libvgpu.so, to be loaded into every task; NULL = none */
 		bool torch; /* every PyTorch here knows per_process_memory_fraction */
 	} guards;
+	struct config_overrun {
+		enum config_on_overrun on;
+		uint64_t tolerance_bytes; /* nothing up to this much; 0 = the default */
+		unsigned samples;         /* nothing before so many in a row; 0 = the default */
+	} overrun;
 	struct config_keep {
 		uint64_t ended_tasks, archived_tasks; /* 0 = the default */
 		unsigned days;                        /* 0 = no limit by age */

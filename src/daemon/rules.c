@@ -191,6 +191,8 @@ static void configure(struct rules *rules)
 	    .reserve_after_ms = config->queue.reserve_after_ms,
 	    .stagger_ms = (unsigned)MAX_OF(config->queue.stagger_ms, 0),
 	    .prove = !config->queue.take_at_word,
+	    .overrun_tolerance_bytes = config->overrun.tolerance_bytes,
+	    .overrun_samples = config->overrun.samples,
 	    .limits = limits_of(&config->limits),
 	    .users = users,
 	};

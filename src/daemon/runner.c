@@ -172,13 +172,15 @@ static void bound_fill(const struct daemon *daemon, const struct sched_task *tas
 {
 	const struct gpu_list *list = gpu_sampler_list(daemon->sampler);
 
-	*ret_bound = (struct bound){.ram_bytes = attempt->ram_bytes ? attempt->ram_bytes
-								    : task->spec.request.ram_bytes};
+	*ret_bound = (struct bound){};
+	if (task->spec.on_overrun == SCHED_OVERRUN_WARN)
+		return;
+	ret_bound->ram_bytes =
+	    attempt->ram_bytes ? attempt->ram_bytes : task->spec.request.ram_bytes;
 	for (unsigned i = 0; i < attempt->n_gpus && i < BOUND_GPUS_MAX; i++) {
 		const struct gpu *gpu = gpu_list_find(list, attempt->gpus[i].uuid);
 
-		if (!gpu || attempt->gpus[i].vram_bytes == 0 ||
-		    task->spec.on_overrun == SCHED_OVERRUN_WARN)
+		if (!gpu || attempt->gpus[i].vram_bytes == 0)
 			continue;
 		(void)snprintf(ret_bound->gpus[ret_bound->n_gpus].pci, BOUND_PCI_MAX, "%s",
 			       gpu->pci_bus_id);

@@ -199,6 +199,26 @@ static bool submit_is_repeated(struct daemon *daemon, struct api_request *reques
 	return r != 0;
 }
 
+/* What plimsoll.yaml has for who does not say it himself. A copy of the body; its members are the
+ * same. */
+static json_t *body_complete(const struct daemon *daemon, const json_t *body)
+{
+	static const enum sched_on_overrun on[CONFIG_OVERRUN_COUNT] = {
+	    [CONFIG_OVERRUN_AUTO] = SCHED_OVERRUN_AUTO,
+	    [CONFIG_OVERRUN_WARN] = SCHED_OVERRUN_WARN,
+	    [CONFIG_OVERRUN_STOP] = SCHED_OVERRUN_STOP,
+	};
+	enum config_on_overrun is = rules_config(daemon->rules)->overrun.on;
+	json_t *copy = json_copy((json_t *)(uintptr_t)body);
+
+	if (json_is_null(json_object_get(copy, "on_overrun")))
+		(void)json_object_del(copy, "on_overrun");
+	if (!json_object_get(copy, "on_overrun"))
+		(void)json_object_set_new(copy, "on_overrun",
+					  json_string(sched_on_overrun_name(on[is])));
+	return copy;
+}
+
 static void submit_handle(struct daemon *daemon, struct api_request *request,
 			  int (*parse)(const json_t *body, const struct gpu_list *gpus,
 				       struct submit *ret_submit, struct error *err),
@@ -210,8 +230,10 @@ static void submit_handle(struct daemon *daemon, struct api_request *request,
 	auto_owner struct owner owner = {};
 	struct submit submit = {};
 	struct error err = {};
-	int r = api_request_body(request)
-		    ? parse(api_request_body(request), list, &submit, &err)
+	auto_json json_t *body =
+	    api_request_body(request) ? body_complete(daemon, api_request_body(request)) : NULL;
+	int r = body
+		    ? parse(body, list, &submit, &err)
 		    : error_set(&err, -EINVAL, "the body is empty; docs/api.md shows what goes in");
 
 	if (r == 0)

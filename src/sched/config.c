@@ -1,9 +1,13 @@
 /* How the queue goes, as the people of the machine want it. Defaults are filled in here, once. */
 #include "sched/sched_priv.h"
 
-#define AGEING_MS    3600000             /* one hour */
-#define HALF_LIFE_MS ((int64_t)86400000) /* one day */
-#define PATIENCE_MS  300000              /* five minutes */
+#include "util/size.h"
+
+#define AGEING_MS       3600000             /* one hour */
+#define HALF_LIFE_MS    ((int64_t)86400000) /* one day */
+#define PATIENCE_MS     300000              /* five minutes */
+#define TOLERANCE_BYTES (128 * MIB)
+#define OVERRUN_SAMPLES 2
 
 void sched_configure(struct sched *sched, const struct sched_config *config, int64_t now_ms)
 {
@@ -23,6 +27,10 @@ void sched_configure(struct sched *sched, const struct sched_config *config, int
 		sched->config.fair_half_life_ms = HALF_LIFE_MS;
 	if (sched->config.reserve_after_ms == 0)
 		sched->config.reserve_after_ms = PATIENCE_MS;
+	if (sched->config.overrun_tolerance_bytes == 0)
+		sched->config.overrun_tolerance_bytes = TOLERANCE_BYTES;
+	if (sched->config.overrun_samples == 0)
+		sched->config.overrun_samples = OVERRUN_SAMPLES;
 	sched->ledger_options.stagger_ms = sched->config.stagger_ms;
 	sched->ledger_options.prove = sched->config.prove;
 	users_configure(sched);

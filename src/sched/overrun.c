@@ -10,7 +10,8 @@
  * the GPU has: where nothing but the excess takes the sum above it, they are stopped whatever else
  * there is.
  *
- * Of the host's RAM the same is said, and nobody is stopped for it before the host runs short.
+ * Of the host's RAM the same is said; who does not ask to be stopped is not before the host runs
+ * short.
  *
  * A task may catch SIGTERM and go on growing. So it gets that signal only while all that the others
  * were promised, and as much as it has lately grown in the time of the grace, is free on the GPU;
@@ -24,8 +25,8 @@
 #include <signal.h>
 #include <string.h>
 
-#define TOLERANCE_BYTES (128 * MIB) /* or 5 %, whichever is more */
 #define RAM_SHORT_BYTES (512 * MIB) /* or 5 %: less than that available is short */
+#define STRICT          ", and --on-overrun is stop"
 #define GRACE_MS        2000 /* from SIGTERM to SIGKILL, and how far growth is looked ahead */
 /* Use that grew by no more than this, or 2 %, for so long has settled; where the GPU does not tell,
  * any that is so old has. */
@@ -59,16 +60,16 @@ int sched_on_overrun_parse(const char *name, enum sched_on_overrun *ret_on, stru
 }
 
 /* What it uses beyond its grant; 0 = nothing, or not worth speaking of, or nothing was promised. */
-static uint64_t beyond(uint64_t granted, uint64_t used)
+static uint64_t beyond(const struct sched *sched, uint64_t granted, uint64_t used)
 {
-	uint64_t slack = MAX_OF(granted / 20, TOLERANCE_BYTES);
+	uint64_t slack = MAX_OF(granted / 20, sched->config.overrun_tolerance_bytes);
 
 	return granted > 0 && used > granted && used - granted > slack ? used - granted : 0;
 }
 
-static uint64_t excess_of(const struct sched_grant *grant)
+static uint64_t excess_of(const struct sched *sched, const struct sched_grant *grant)
 {
-	return grant->used_known ? beyond(grant->vram_bytes, grant->used_bytes) : 0;
+	return grant->used_known ? beyond(sched, grant->vram_bytes, grant->used_bytes) : 0;
 }
 
 static uint64_t ram_granted(const struct task_node *t)
@@ -76,9 +77,9 @@ static uint64_t ram_granted(const struct task_node *t)
 	return MAX_OF(sched_task_attempt(&t->pub)->ram_bytes, t->pub.spec.request.ram_bytes);
 }
 
-static uint64_t ram_excess(const struct task_node *t)
+static uint64_t ram_excess(const struct sched *sched, const struct task_node *t)
 {
-	return beyond(ram_granted(t), t->run->ram_used_bytes);
+	return beyond(sched, ram_granted(t), t->run->ram_used_bytes);
 }
 
 static void settle_note(struct ramp *ramp, const struct sched_grant *grant, int64_t started_at_ms,
@@ -135,9 +136,9 @@ void ramp_note(struct sched *sched, struct task_node *t, unsigned g, int64_t now
 		growth_note(ramp, grant->used_bytes, now_ms);
 	if (ramp->calm)
 		calm_note(sched, t);
-	ramp->over = excess_of(grant) > 0 ? ramp->over + 1 : 0;
+	ramp->over = excess_of(sched, grant) > 0 ? ramp->over + 1 : 0;
 	sched->watch_due = true;
-	if (ramp->over < SCHED_OVERRUN_SAMPLES || attempt->overrun)
+	if (ramp->over < sched->config.overrun_samples || attempt->overrun)
 		return;
 	attempt->overrun = attempt->changed = true;
 	task_changed(sched, t);
@@ -151,9 +152,9 @@ void ram_note(struct sched *sched, struct task_node *t)
 	struct sched_attempt *attempt = task_current(t);
 	struct run *run = t->run;
 
-	run->ram_over = ram_excess(t) > 0 ? run->ram_over + 1 : 0;
+	run->ram_over = ram_excess(sched, t) > 0 ? run->ram_over + 1 : 0;
 	sched->watch_due = true;
-	if (run->ram_over < SCHED_OVERRUN_SAMPLES || attempt->overrun)
+	if (run->ram_over < sched->config.overrun_samples || attempt->overrun)
 		return;
 	attempt->overrun = attempt->changed = true;
 	task_changed(sched, t);
@@ -184,10 +185,11 @@ static bool is_ending(const struct task_node *t)
 	return t->run->stop_text || t->pub.stopping || t->run->end_waits;
 }
 
-static void crowd_add(struct crowd *crowd, struct task_node *t, unsigned g)
+static void crowd_add(const struct sched *sched, struct crowd *crowd, struct task_node *t,
+		      unsigned g)
 {
 	const struct sched_grant *grant = &task_current(t)->gpus[g];
-	uint64_t excess = may_be_stopped(t) ? excess_of(grant) : 0;
+	uint64_t excess = may_be_stopped(t) ? excess_of(sched, grant) : 0;
 	uint64_t used = grant->used_known ? grant->used_bytes : grant->vram_bytes;
 	uint64_t owed = grant->vram_bytes > used ? grant->vram_bytes - used : 0;
 
@@ -217,7 +219,7 @@ static struct crowd crowd_on(const struct sched *sched, const char *uuid)
 
 		for (unsigned g = 0; g < attempt->n_gpus; g++)
 			if (strcmp(attempt->gpus[g].uuid, uuid) == 0)
-				crowd_add(&crowd, t, g);
+				crowd_add(sched, &crowd, t, g);
 	}
 	return crowd;
 }
@@ -325,6 +327,14 @@ static void gpu_watch(struct sched *sched, const struct ledger_gpu *gpu)
 	over_line_note(sched, gpu, crowded && sum > gpu->load_line_bytes, sum);
 }
 
+/* `why` follows what it used of what it was granted. */
+static void ram_stop(struct sched *sched, struct task_node *t, const char *why)
+{
+	stop_as(sched, t, SCHED_HOST_OOM, false,
+		mem_printf("stopped: used %s of %s of host memory granted%s",
+			   SIZE_TEXT(t->run->ram_used_bytes), SIZE_TEXT(ram_granted(t)), why));
+}
+
 /* Those who asked to be stopped. */
 static void strict_watch(struct sched *sched)
 {
@@ -334,8 +344,10 @@ static void strict_watch(struct sched *sched)
 		if (t->pub.spec.on_overrun != SCHED_OVERRUN_STOP)
 			continue;
 		for (unsigned g = 0; g < attempt->n_gpus && !is_ending(t); g++)
-			if (t->run->ramps[g].over >= SCHED_OVERRUN_SAMPLES)
-				stop(sched, t, g, false, ", and --on-overrun is stop");
+			if (t->run->ramps[g].over >= sched->config.overrun_samples)
+				stop(sched, t, g, false, STRICT);
+		if (!is_ending(t) && t->run->ram_over >= sched->config.overrun_samples)
+			ram_stop(sched, t, STRICT);
 	}
 }
 
@@ -345,23 +357,22 @@ static void ram_watch(struct sched *sched)
 	const struct ledger_host *host = &sched->host;
 	uint64_t short_bytes = MAX_OF(host->ram_total_bytes / 20, RAM_SHORT_BYTES);
 	struct task_node *worst = NULL;
+	char why[64];
 
 	if (!host->ram_known || host->ram_available_bytes >= short_bytes)
 		return;
 	for (struct task_node *t = sched->active; t; t = t->run->next) {
 		if (t->run->stop_text && t->run->stop_outcome == SCHED_HOST_OOM)
 			return;
-		if (may_be_stopped(t) && !is_ending(t) && ram_excess(t) > 0 &&
-		    (!worst || ram_excess(t) > ram_excess(worst)))
+		if (may_be_stopped(t) && !is_ending(t) && ram_excess(sched, t) > 0 &&
+		    (!worst || ram_excess(sched, t) > ram_excess(sched, worst)))
 			worst = t;
 	}
-	if (worst)
-		stop_as(sched, worst, SCHED_HOST_OOM, false,
-			mem_printf("stopped: used %s of %s of host memory granted while no more "
-				   "than %s is available",
-				   SIZE_TEXT(worst->run->ram_used_bytes),
-				   SIZE_TEXT(ram_granted(worst)),
-				   SIZE_TEXT(host->ram_available_bytes)));
+	if (!worst)
+		return;
+	(void)snprintf(why, sizeof why, " while no more than %s is available",
+		       SIZE_TEXT(host->ram_available_bytes));
+	ram_stop(sched, worst, why);
 }
 
 void overrun_watch(struct sched *sched)
@@ -371,10 +382,10 @@ void overrun_watch(struct sched *sched)
 	if (!sched->watch_due || !sched->active)
 		return;
 	sched->watch_due = false;
+	strict_watch(sched);
 	ram_watch(sched);
 	if (!sched_gpus(sched))
 		return;
-	strict_watch(sched);
 	ledger = ledger_now(sched, NULL);
 	for (size_t i = 0; i < ledger->n_gpus; i++)
 		if (ledger->gpus[i].n_tasks > 0)

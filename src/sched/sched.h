@@ -46,7 +46,10 @@ struct sched_config {
 				      a reservation; 0 = 5 min, negative = never */
 	unsigned stagger_ms;       /* between starts on one GPU, for all tasks */
 	bool prove; /* kinds that were never measured do not start in a crowd (place/fit.h) */
-	struct sched_user_limits limits; /* of users who are not in the list */
+	uint64_t overrun_tolerance_bytes; /* above a grant, nothing yet (or 5 % of it, whichever is
+					     more); 0 = 128 MiB */
+	unsigned overrun_samples;         /* in a row above it, until it is one; 0 = 2 */
+	struct sched_user_limits limits;  /* of users who are not in the list */
 	const struct sched_user_config {
 		uid_t uid;
 		struct sched_user_limits limits;
@@ -137,14 +140,15 @@ int sched_set_usage(struct sched *sched, const struct sched_usage *usage, int64_
  * shown it; after an out of memory nothing starts on that GPU before. Take one soon. */
 bool sched_wants_sample(const struct sched *sched);
 /*
- * Overruns. A task that uses more VRAM than it was granted, by 5 % and at least 128 MiB, for
- * SCHED_OVERRUN_SAMPLES samples in a row is one: it is said (its attempt's `overrun`), and what
- * follows is spec.on_overrun's. AUTO: nothing while the GPU's load line is kept; when what all on
- * it use and were promised goes above it, the overrunning tasks of that GPU are stopped, the
- * largest excess first, at once (without waiting for more samples), until the rest keeps the line.
- * Its end is then SCHED_OOM with the use that was measured, and its ladder goes on.
+ * Overruns. A task that uses more VRAM than it was granted, by 5 % and at least
+ * config.overrun_tolerance_bytes, for config.overrun_samples in a row is one: it is said (its
+ * attempt's `overrun`), and what follows is spec.on_overrun's. AUTO: nothing while the GPU's load
+ * line is kept; when what all on it use and were promised goes above it, the overrunning tasks of
+ * that GPU are stopped, the largest excess first, at once (without waiting for more samples), until
+ * the rest keeps the line. Its end is then SCHED_OOM with the use that was measured, and its ladder
+ * goes on. Of host RAM the same: AUTO stops one when the host runs short, and its end is
+ * SCHED_HOST_OOM.
  */
-#define SCHED_OVERRUN_SAMPLES 2
 /* Is there anybody whose use has not settled, or who overruns? Then sample fast. */
 bool sched_wants_fast_samples(const struct sched *sched);
 

@@ -84,6 +84,25 @@ def test_what_its_owner_wants(two_gpus, how):
         assert 3 * GIB < ended["attempts"][0]["peak_vram_bytes"] <= 4 * GIB
 
 
+def test_ram_and_what_the_machine_wants(sandbox):
+    """`overrun` of plimsoll.yaml is for who says nothing himself; RAM counts as VRAM does."""
+    config = sandbox.dir / "config" / "plimsoll"
+    config.mkdir()
+    (config / "plimsoll.yaml").write_text("overrun: {on_overrun: stop}\n")
+    daemon = Daemon(sandbox)
+    hungry = (SIMTASK, "--device", "cpu", "--ram", "600M", "--cpu-seconds")
+    request = {"cpu": "only", "ram_bytes": 200 << 20, "cpus": 0.1}
+    silent = daemon.task(*hungry, 60, on_oom="fail", request=request)
+    said = daemon.task(*hungry, 60, on_oom="fail", request=request, on_overrun="warn")
+    ended = daemon.wait(silent)
+    assert ended["on_overrun"] == "stop" and ended["attempts"][0]["outcome"] == "host-oom", ended
+    assert "stopped: used " in ended["reason"] and "of 200 MiB of host memory granted, and --on-overrun is stop" in ended["reason"]
+    wait_until(lambda: (attempt(daemon, said) or {}).get("overrun"), what="its overrun")
+    warned = daemon.get(f"/v1/tasks/{said}")["task"]
+    assert warned["on_overrun"] == "warn" and warned["state"] == "running", warned
+    daemon.ask("POST", f"/v1/tasks/{said}/cancel")
+
+
 def test_kinds_never_measured_do_not_start_in_a_crowd(two_gpus):
     """Four that would fit at once by their word: two run, the others when what those use has settled."""
     daemon = Daemon(two_gpus)

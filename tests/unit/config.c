@@ -60,6 +60,7 @@ static void all_keys_are_read(void **state)
 		  "users:\n"
 		  "  default: {running_max: 4, queued_max: 1000}\n"
 		  "  ann: {weight: 2, gpus_max: 1, vram_max: 12G}\n"
+		  "overrun: {on_overrun: stop, tolerance: 300M, samples: 5}\n"
 		  "keep: {ended_tasks: 5000, archived_tasks: 0, days: 30}\n");
 
 	assert_int_equal(c->n_gpus, 2);
@@ -87,6 +88,9 @@ static void all_keys_are_read(void **state)
 	assert_true(c->users[0].limits.weight == 2);
 	assert_int_equal(c->keep.ended_tasks, 5000);
 	assert_int_equal(c->keep.days, 30);
+	assert_int_equal(c->overrun.on, CONFIG_OVERRUN_STOP);
+	assert_int_equal(c->overrun.tolerance_bytes, 300 * MIB);
+	assert_int_equal(c->overrun.samples, 5);
 }
 
 static char *file_of(const char *folder, const char *name, const char *text)
@@ -162,6 +166,9 @@ static void faults_name_their_place(void **state)
 	check_refused("users: {ann: {weight: 0}}\n", "p.yaml:1:23");
 	check_refused("users: [ann]\n", "is a mapping");
 	check_refused("keep: 3\n", "a mapping");
+	check_refused("overrun: {on_overrun: kill}\n", "\"kill\" is none of auto, warn, stop");
+	check_refused("overrun: {tolerance: 5}\n", "p.yaml:1:22");
+	check_refused("overrun: {samples: -1}\n", "p.yaml:1:20");
 }
 
 static struct ledger_rule rule_of(const char *text, unsigned minute)

@@ -302,6 +302,61 @@ static void test_ram(void **state)
 	assert_int_equal(signal_to(b, ids[0]), SIGTERM);
 }
 
+/* Nobody else is in danger, and it asked for it. */
+static void test_ram_stop(void **state)
+{
+	struct box *b = *state;
+	struct sched_spec spec = cpu_spec();
+	struct ledger_host host = {
+	    .ram_known = true, .ram_total_bytes = 32 * GIB, .ram_available_bytes = 20 * GIB};
+	uint64_t ids[2];
+
+	sched_set_host(b->sched, &host, b->now);
+	spec.request.ram_bytes = 4 * GIB;
+	spec.on_overrun = SCHED_OVERRUN_STOP;
+	ids[0] = submit(b, spec);
+	spec.on_overrun = SCHED_OVERRUN_WARN;
+	ids[1] = submit(b, spec);
+	(void)step(b);
+	for (size_t i = 0; i < 2; i++) {
+		started(b, ids[i]);
+		assert_int_equal(sched_set_ram(b->sched, ids[i], 6 * GIB, b->now), 0);
+	}
+	assert_int_equal(signal_to(b, ids[0]), 0);
+	host.ram_available_bytes = GIB;
+	sched_set_host(b->sched, &host, b->now += 1000);
+	for (size_t i = 0; i < 2; i++)
+		assert_int_equal(sched_set_ram(b->sched, ids[i], 6 * GIB, b->now), 0);
+	assert_int_equal(signal_to(b, ids[0]), SIGTERM);
+	killed(b, ids[0], SIGTERM);
+	assert_int_equal(attempt_of(b, ids[0])->outcome, SCHED_HOST_OOM);
+	assert_non_null(strstr(sched_find(b->sched, ids[0])->reason,
+			       "stopped: used 6 GiB of 4 GiB of host memory granted, and "
+			       "--on-overrun is stop"));
+	assert_int_equal(sched_set_ram(b->sched, ids[1], 6 * GIB, b->now), 0);
+	assert_int_equal(signal_to(b, ids[1]), 0);
+}
+
+static void test_what_is_configured(void **state)
+{
+	struct box *b = *state;
+	uint64_t ids[2];
+
+	sched_configure(
+	    b->sched,
+	    &(struct sched_config){.overrun_tolerance_bytes = 2 * GIB, .overrun_samples = 3},
+	    b->now);
+	ids[0] = run_one(b, "within", 2, SCHED_OVERRUN_STOP);
+	ids[1] = run_one(b, "beyond", 2, SCHED_OVERRUN_STOP);
+	for (int i = 0; i < 3; i++, b->now += 1000) {
+		assert_int_equal(signal_to(b, ids[1]), 0);
+		sample(b, ids, (uint64_t[]){gib(4), gib(4.1)}, 2, 0);
+	}
+	assert_int_equal(signal_to(b, ids[1]), SIGTERM);
+	assert_false(attempt_of(b, ids[0])->overrun);
+	assert_int_equal(signal_to(b, ids[0]), 0);
+}
+
 static void test_names(void **state)
 {
 	struct error err;
@@ -419,6 +474,8 @@ int main(void)
 	    BOX_TEST(test_stop_and_canceled),
 	    BOX_TEST(test_unproven_kinds_do_not_crowd),
 	    BOX_TEST(test_ram),
+	    BOX_TEST(test_ram_stop),
+	    BOX_TEST(test_what_is_configured),
 	    cmocka_unit_test(test_names),
 	    BOX_TEST(test_random_pairs),
 	};

@@ -20,7 +20,8 @@
 #define SIZE_AFTER  6   /* pieces behind the one that decides where the size is looked for */
 #define SIZE_BEFORE 10  /* and before it */
 #define FULL_BYTES  ((uint64_t)256 << 20)
-#define SIGNALLED   128 /* plus the signal: a shell's exit status */
+#define BY_WORDS    "words" /* instead of a pattern's id */
+#define SIGNALLED   128     /* plus the signal: a shell's exit status */
 
 static const char *const outcome_names[] = {
     [OOM_OK] = "ok",         [OOM_ERROR] = "error", [OOM_GPU] = "oom",
@@ -41,6 +42,7 @@ struct piece {
 	/* The first pattern of each step that it matches; -1 = none. */
 	int match[ARRAY_LEN(steps)];
 	bool has_size, gpu_word, recovered;
+	bool words, host_word; /* says it in words of its own; speaks of RAM */
 };
 
 struct tail {
@@ -125,7 +127,8 @@ static void tail_cut(struct tail *tail, const char *log, size_t len)
 			start = tail->len;
 			lines -= c == '\n' && lines > 0;
 			i += written;
-		} else if ((c > ' ' && c != 0x7f) || (isspace(c) && tail->len > start)) {
+		} else if ((c > ' ' && c != 0x7f) ||
+			   (isspace(c) && tail->len > start && tail->text[tail->len - 1] != ' ')) {
 			tail->text[tail->len++] = isspace(c) ? ' ' : (char)c;
 		}
 	}
@@ -196,6 +199,7 @@ static void piece_match(struct tail *tail, size_t p)
 	const struct oom_patterns *patterns = tail->patterns;
 	struct piece *piece = &tail->pieces[p];
 	struct found found = {};
+	struct oom_words words;
 
 	for (size_t at = piece->start - 1; at < piece->start + piece->len && at + 3 <= tail->len;
 	     at++) {
@@ -213,6 +217,8 @@ static void piece_match(struct tail *tail, size_t p)
 				piece_note(tail, piece, i, &found);
 		}
 	}
+	oom_words_read(tail->lower + piece->start, piece->len, &words);
+	found.advice |= words.denied && !words.shortage;
 	for (size_t step = 0; step < ARRAY_LEN(steps); step++) {
 		bool own = piece->match[step] >= 0 && patterns->items[piece->match[step]].own;
 		bool probe = found.probe && !(steps[step] & OOM_BIT(OOM_KIND_PROBE));
@@ -223,6 +229,8 @@ static void piece_match(struct tail *tail, size_t p)
 		else if (found.advice && !own && (steps[step] & OOM_BIT(OOM_KIND_WEAK)))
 			piece->match[step] = -1;
 	}
+	piece->host_word = words.host;
+	piece->words = words.shortage && !found.ignored && !found.advice && !found.probe;
 }
 
 /* --- deciding --- */
@@ -260,16 +268,31 @@ static bool speaks_of_gpu(const struct tail *tail)
 	return false;
 }
 
-static enum oom_outcome outcome_of(const struct tail *tail, const struct oom_evidence *evidence,
-				   enum oom_kind kind, bool *ret_gpu_full)
+/* Of a text that either memory has: what says near it that it was RAM? */
+static bool near_host(const struct tail *tail, size_t p)
 {
+	size_t first = p - MIN_OF(p, (size_t)SIZE_BEFORE);
+
+	for (size_t i = first; i < tail->n && i <= p + SIZE_AFTER; i++)
+		for (size_t step = 0; step < ARRAY_LEN(steps); step++)
+			if (tail->pieces[i].match[step] >= 0 &&
+			    (steps[step] & OOM_BIT(OOM_KIND_HOST)))
+				return true;
+	return false;
+}
+
+static enum oom_outcome outcome_of(const struct tail *tail, const struct oom_evidence *evidence,
+				   enum oom_kind kind, size_t p, bool *ret_gpu_full)
+{
+	const struct piece *piece = &tail->pieces[p];
 	bool full = gpu_was_full(evidence);
 	bool gpu = kind == OOM_KIND_GPU;
 
 	if (kind == OOM_KIND_EITHER) {
-		gpu = !evidence->on_cpu;
+		gpu = !evidence->on_cpu && !near_host(tail, p);
 	} else if (kind == OOM_KIND_WEAK) {
-		gpu = !evidence->on_cpu && (full || speaks_of_gpu(tail));
+		gpu = !evidence->on_cpu &&
+		      (full || piece->gpu_word || (!piece->host_word && speaks_of_gpu(tail)));
 		*ret_gpu_full = full;
 	} else if (kind == OOM_KIND_SUSPECT) {
 		if (!full)
@@ -322,23 +345,25 @@ static bool step_decides(const struct tail *tail, const struct oom_evidence *evi
 	for (size_t p = tail->n; p-- > first;) {
 		int i = tail->pieces[p].match[step];
 		const struct oom_pattern *pattern = i < 0 ? NULL : &tail->patterns->items[i];
+		enum oom_kind kind = pattern ? pattern->kind : OOM_KIND_WEAK;
 		enum oom_outcome outcome;
 
 		/* A program that got over its probe wrote something behind it. */
 		if (!pattern && (steps[step] & OOM_BIT(OOM_KIND_PROBE)))
 			break;
-		if (!pattern)
+		if (!pattern && !(tail->pieces[p].words && (steps[step] & OOM_BIT(OOM_KIND_WEAK))))
 			continue;
-		outcome = outcome_of(tail, evidence, pattern->kind, &verdict->gpu_full);
+		outcome = outcome_of(tail, evidence, kind, p, &verdict->gpu_full);
 		if (outcome == OOM_ERROR)
 			continue;
 		verdict->outcome = outcome;
-		(void)snprintf(verdict->pattern, sizeof verdict->pattern, "%s", pattern->id);
+		(void)snprintf(verdict->pattern, sizeof verdict->pattern, "%s",
+			       pattern ? pattern->id : BY_WORDS);
 		(void)snprintf(verdict->line, sizeof verdict->line, "%.*s",
 			       (int)MIN_OF(tail->pieces[p].len, sizeof verdict->line - 1),
 			       tail->text + tail->pieces[p].start);
 		/* What is said near the kernel's mark is another's. */
-		requested_read(tail, p, pattern->kind != OOM_KIND_HOST_SURE, verdict);
+		requested_read(tail, p, kind != OOM_KIND_HOST_SURE, verdict);
 		return true;
 	}
 	return false;

@@ -60,7 +60,8 @@ static void text_compile(const char *text, char *compiled, bool *ret_has_size)
 			compiled[n++] = placeholders[i].mark;
 			*ret_has_size = true;
 		}
-		if (skip == 0)
+		/* The log has one blank between two words. */
+		if (skip == 0 && (*text != ' ' || n == 0 || compiled[n - 1] != ' '))
 			compiled[n++] = (char)tolower((unsigned char)*text);
 		text += skip > 0 ? skip : 1;
 	}

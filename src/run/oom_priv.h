@@ -56,3 +56,12 @@ bool oom_rest_follows(const char *rest, const char *text, size_t len);
 /* The number a pattern with one finds in `text` of `len` bytes, lower case. False: none there. */
 bool oom_size_find(const struct oom_pattern *pattern, const char *text, size_t len,
 		   uint64_t *ret_bytes);
+
+/* What a line says in its own words (oom_words.c); lower case. */
+struct oom_words {
+	bool shortage; /* memory was short, or an allocation failed */
+	bool denied;   /* it speaks of that, and not as of what happened to it, nor to its memory */
+	bool host;     /* it speaks of RAM */
+};
+
+void oom_words_read(const char *text, size_t len, struct oom_words *ret_words);

@@ -32,6 +32,16 @@ PATIENCE = float(os.environ.get("PLIMSOLL_TEST_PATIENCE", "30"))
 SANITIZED = "asan" in BUILD.name
 
 
+# Files that take long, the longest first (of both builds: --durations): begun last, one of them would hold up the end.
+LONG = """engines conformance supervisor_crash faults usage batch hostile apply_up compose_config overrun supervisor daemon_crash
+compose_hostile docs daemon chaos profile s5 sim users holders api""".split()
+
+
+def pytest_collection_modifyitems(items):
+    rank = {f"test_{name}.py": at for at, name in enumerate(LONG)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(LONG)))
+
+
 def wait_until(condition, timeout=PATIENCE, what="the condition"):
     """The first true value of condition(); fails after `timeout` seconds."""
     deadline = time.monotonic() + timeout

@@ -9,6 +9,7 @@ namespaces) has the test's pid in its name and is removed. `forbidden()` and `mi
 can be had here, or nothing.
 """
 
+import fcntl
 import json
 import os
 import pathlib
@@ -74,9 +75,12 @@ class Engine:
         self.settings = {"PATH": f"{self.bin}:{env['PATH']}", "DOCKER_HOST": f"unix://{self.socket}"}
         self.env = {"HOME": str(self.dir), "TMPDIR": str(self.dir), "LC_ALL": "C.UTF-8", **self.settings}
         self.daemon = None
+        # One at a time on a machine, whoever's tests they are: CDI specifications of the same names contradict each other.
+        self.turn = open(f"/tmp/plimsoll-{self.kind}.lock", "w")
 
     def __enter__(self):
         try:
+            fcntl.flock(self.turn, fcntl.LOCK_EX)
             self.up()
             wait_until(self.answers, what=f"{self.kind} to answer")
             self.import_image(image(self.dir))
@@ -188,6 +192,7 @@ class Dockerd(Engine):
         self.unmount()
         shutil.rmtree(self.dir, ignore_errors=True)
         subprocess.run(["ip", "netns", "del", self.netns], capture_output=True)
+        self.turn.close()
 
 
 PODMAN_CONF = """\
@@ -270,6 +275,7 @@ class Podman(Engine):
                 CDI_DIR.rmdir()
             except OSError:
                 pass
+        self.turn.close()
 
 
 def cdi_in_use():

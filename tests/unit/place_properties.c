@@ -5,19 +5,14 @@
  */
 #include "gpu_name.h"
 #include "place_world.h"
+#include "unit.h"
 #include "util/size.h"
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
-#include <cmocka.h>
-
-#define WORLDS 240
+#define WORLDS ROUNDS(240)
 
 static uint64_t only_seed;
 
@@ -288,7 +283,7 @@ static void test_random_worlds(void **state)
 	for (uint64_t seed = 1; seed <= WORLDS; seed++)
 		steps += play_world(seed);
 	print_message("# %zu steps in %d worlds, seeds 1..%d\n", steps, WORLDS, WORLDS);
-	assert_true(steps >= 20000);
+	assert_true(steps >= ROUNDS(20000));
 }
 
 static void test_one_world(void **state)

@@ -15,7 +15,7 @@
 #define RESERVE_AFTER  60.0
 #define BIG_ARRIVES    50.0
 #define SEEDS          1
-#define TRACES         80
+#define TRACES         ROUNDS(80)
 
 static uint64_t only_seed;
 

@@ -1,6 +1,7 @@
 /* Who uses more than he was granted: when it is let be, when it is stopped, how, and what that was.
  * At the end many random pairs in virtual time: the neighbour always gets what it was promised. */
 #include "sched_box.h"
+#include "unit.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -436,7 +437,7 @@ static bool pair_play(struct box *b, const struct pair *pair, bool *ret_stopped)
 static void test_random_pairs(void **state)
 {
 	struct box *b = *state;
-	unsigned rounds = 3000, good = 0, stopped = 0;
+	unsigned rounds = ROUNDS(3000), good = 0, stopped = 0;
 
 	for (unsigned i = 0; i < rounds; i++) {
 		struct pair pair = {

@@ -15,14 +15,9 @@
  *	- every waiting task has the reason that a model of its own finds; nothing waits without one
  * At the end everything is canceled and must come to an end.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-
-#include <cmocka.h>
-
 #include "gpu_name.h"
 #include "sched_world.h"
+#include "unit.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -874,9 +869,9 @@ static void test_random_operations(void **state)
 {
 	const char *given = getenv("PLIMSOLL_SEED"), *length = getenv("PLIMSOLL_STEPS");
 	uint64_t seed = given ? strtoull(given, NULL, 10) : (uint64_t)time(NULL);
-	size_t steps = length ? strtoull(length, NULL, 10) : 100000;
+	size_t steps = length ? strtoull(length, NULL, 10) : ROUNDS(100000);
 	struct tally tally = {};
-	const size_t worlds = 25;
+	const size_t worlds = ROUNDS(25);
 
 	(void)state;
 	printf("# seed %llu, %zu worlds, %zu steps together\n", (unsigned long long)seed, worlds,

@@ -19,9 +19,13 @@
 #define WRAP_MAX    512 /* bytes of the next piece a text may go on in */
 #define SIZE_AFTER  6   /* pieces behind the one that decides where the size is looked for */
 #define SIZE_BEFORE 10  /* and before it */
+#define HAD_BEFORE  100 /* ... and what it had then */
 #define FULL_BYTES  ((uint64_t)256 << 20)
 #define BY_WORDS    "words" /* instead of a pattern's id */
 #define SIGNALLED   128     /* plus the signal: a shell's exit status */
+/* A process on a GPU has no less there: its context. */
+#define HAD_MIN ((uint64_t)1 << 20)
+#define HAD_MAX ((uint64_t)1e15)
 
 static const char *const outcome_names[] = {
     [OOM_OK] = "ok",         [OOM_ERROR] = "error", [OOM_GPU] = "oom",
@@ -41,8 +45,9 @@ struct piece {
 	unsigned line;     /* from the end, 0 is the last */
 	/* The first pattern of each step that it matches; -1 = none. */
 	int match[ARRAY_LEN(steps)];
-	bool has_size, gpu_word, recovered;
+	bool gpu_word, recovered;
 	bool words, host_word; /* says it in words of its own; speaks of RAM */
+	unsigned numbers;      /* kinds of the patterns with one, OOM_BIT() each */
 };
 
 struct tail {
@@ -175,7 +180,7 @@ static void piece_note(struct tail *tail, struct piece *piece, int i, struct fou
 {
 	const struct oom_pattern *pattern = &tail->patterns->items[i];
 
-	piece->has_size |= pattern->has_size;
+	piece->numbers |= pattern->has_size ? OOM_BIT(pattern->kind) : 0;
 	if (pattern->kind == OOM_KIND_IGNORE) {
 		found->ignored = true;
 		found->ignored_by_own |= pattern->own;
@@ -309,34 +314,112 @@ static enum oom_outcome outcome_of(const struct tail *tail, const struct oom_evi
 	return gpu ? OOM_GPU : OOM_HOST;
 }
 
-static bool piece_size(const struct tail *tail, size_t p, uint64_t *ret_bytes)
+/* The first in the list's order of the patterns of `kinds` with a number that fits; NULL = none. */
+static const struct oom_pattern *piece_number(const struct tail *tail, size_t p, unsigned kinds,
+					      uint64_t *ret_bytes)
 {
 	const struct piece *piece = &tail->pieces[p];
-	/* Of what a text without a number in this piece has in the next one, too. */
+	/* With the blank before it. Of what a text without a number in this piece has in the next
+	 * one, too. */
+	size_t start = piece->start - 1;
 	size_t end = MIN_OF(piece->start + piece->len + WRAP_MAX, tail->len);
 
-	if (!piece->has_size)
-		return false;
-	for (size_t i = 0; i < tail->patterns->n; i++)
-		if (tail->patterns->items[i].has_size &&
-		    oom_size_find(&tail->patterns->items[i], tail->lower + piece->start,
-				  end - piece->start, ret_bytes))
-			return true;
-	return false;
+	if (!(piece->numbers & kinds))
+		return NULL;
+	for (size_t i = 0; i < tail->patterns->n; i++) {
+		const struct oom_pattern *pattern = &tail->patterns->items[i];
+
+		if (pattern->has_size && (OOM_BIT(pattern->kind) & kinds) &&
+		    oom_size_find(pattern, tail->lower + start, end - start, ret_bytes))
+			return pattern;
+	}
+	return NULL;
 }
 
-/* In the piece that decided, else in one near it. */
-static void requested_read(const struct tail *tail, size_t decisive, bool near_too,
-			   struct oom_verdict *verdict)
-{
-	size_t after = near_too ? SIZE_AFTER : 0, before = near_too ? SIZE_BEFORE : 0;
-	size_t last = MIN_OF(decisive + after, tail->n - 1);
-	size_t first = decisive - MIN_OF(decisive, before);
+/* What pieces around one are looked through: it, those behind it, those before it. */
+struct around {
+	size_t middle, first, last;
+};
 
-	for (size_t p = decisive; p <= last && !verdict->has_requested; p++)
-		verdict->has_requested = piece_size(tail, p, &verdict->requested_bytes);
-	for (size_t p = decisive; p-- > first && !verdict->has_requested;)
-		verdict->has_requested = piece_size(tail, p, &verdict->requested_bytes);
+static struct around around_piece(const struct tail *tail, size_t middle, size_t before,
+				  size_t after)
+{
+	return (struct around){.middle = middle,
+			       .first = middle - MIN_OF(middle, before),
+			       .last = MIN_OF(middle + after, tail->n - 1)};
+}
+
+/* The nearest piece behind, else before, that has a number of these kinds. */
+static const struct oom_pattern *number_near(const struct tail *tail, const struct around *around,
+					     unsigned kinds, size_t *ret_piece, uint64_t *ret_bytes)
+{
+	const struct oom_pattern *by = NULL;
+
+	for (size_t p = around->middle; p <= around->last && !by; p++)
+		by = piece_number(tail, *ret_piece = p, kinds, ret_bytes);
+	for (size_t p = around->middle; p-- > around->first && !by;)
+		by = piece_number(tail, *ret_piece = p, kinds, ret_bytes);
+	return by;
+}
+
+/* "CUDA0 model buffer size = 4403.49 MiB", "CUDA0 KV buffer size = 1024.00 MiB": their sum up to
+ * here; 0 = where they begin is not in the log. */
+static uint64_t parts_sum(const struct tail *tail, size_t decisive)
+{
+	uint64_t sum = 0;
+
+	for (size_t p = decisive; p-- > 0 && sum <= HAD_MAX;) {
+		uint64_t bytes = 0;
+		const struct oom_pattern *part = piece_number(tail, p, OOM_KINDS_PART, &bytes);
+
+		sum += part ? bytes : 0;
+		if (part && part->kind == OOM_KIND_PART_FIRST)
+			return sum;
+	}
+	return 0;
+}
+
+/* What it had itself when it asked, by its own words; near what it asked for. */
+static void used_read(const struct tail *tail, size_t at, const struct oom_evidence *evidence,
+		      struct oom_verdict *verdict)
+{
+	struct around around = around_piece(tail, at, HAD_BEFORE, SIZE_AFTER);
+	bool said =
+	    number_near(tail, &around, OOM_BIT(OOM_KIND_USED), &at, &verdict->used_bytes) != NULL;
+
+	if (!said) {
+		verdict->used_bytes = parts_sum(tail, around.middle);
+		said = verdict->used_bytes > 0;
+	}
+	verdict->used_bytes = MAX_OF(verdict->used_bytes, HAD_MIN);
+	/* More than there is: not what one process has on one GPU. */
+	verdict->has_used =
+	    said && verdict->used_bytes <= HAD_MAX &&
+	    (evidence->gpu_total_bytes == 0 || verdict->used_bytes < evidence->gpu_total_bytes);
+	if (!verdict->has_used)
+		verdict->used_bytes = 0;
+}
+
+/* How much it asked for and had: in the piece that decided, else in one near it. */
+static void numbers_read(const struct tail *tail, size_t decisive,
+			 const struct oom_evidence *evidence, bool near_too,
+			 struct oom_verdict *verdict)
+{
+	struct around around =
+	    around_piece(tail, decisive, near_too ? SIZE_BEFORE : 0, near_too ? SIZE_AFTER : 0);
+	size_t at = decisive;
+	const struct oom_pattern *by =
+	    number_near(tail, &around, ~OOM_KINDS_HAD, &at, &verdict->requested_bytes);
+
+	verdict->has_requested = by != NULL;
+	if (verdict->outcome != OOM_GPU || evidence->on_cpu)
+		return;
+	if (!by || by->kind != OOM_KIND_TOTAL) {
+		used_read(tail, by ? at : decisive, evidence, verdict);
+		return;
+	}
+	verdict->has_used = true;
+	verdict->used_bytes = HAD_MIN;
 }
 
 static bool step_decides(const struct tail *tail, const struct oom_evidence *evidence, size_t step,
@@ -363,7 +446,7 @@ static bool step_decides(const struct tail *tail, const struct oom_evidence *evi
 			       (int)MIN_OF(tail->pieces[p].len, sizeof verdict->line - 1),
 			       tail->text + tail->pieces[p].start);
 		/* What is said near the kernel's mark is another's. */
-		requested_read(tail, p, kind != OOM_KIND_HOST_SURE, verdict);
+		numbers_read(tail, p, evidence, kind != OOM_KIND_HOST_SURE, verdict);
 		return true;
 	}
 	return false;

@@ -77,7 +77,9 @@ struct oom_verdict {
 	bool killed;        /* by SIGKILL, and nothing says why */
 	bool has_requested; /* "Tried to allocate 8.84 GiB" */
 	uint64_t requested_bytes;
-	bool has_used; /* "this process has 6.25 GiB memory in use" */
+	/* What the process itself had then, at least 1 MiB: "this process has 6.25 GiB memory in
+	 * use". Only of OOM_GPU. 1 MiB also where what it asked for is all that it wants. */
+	bool has_used;
 	uint64_t used_bytes;
 };
 

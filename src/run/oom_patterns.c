@@ -29,12 +29,19 @@ static const char *const kind_names[] = {
     [OOM_KIND_RECOVERED] = "recovered",
     [OOM_KIND_GPU_WORD] = "gpu-word",
     [OOM_KIND_SIZE] = "size",
+    [OOM_KIND_TOTAL] = "total",
+    [OOM_KIND_USED] = "used",
+    [OOM_KIND_PART] = "part",
+    [OOM_KIND_PART_FIRST] = "part-first",
 };
 
 static const struct {
 	const char *name;
 	char mark;
-} placeholders[] = {{"{size}", OOM_SIZE_MARK}, {"{shape}", OOM_SHAPE_MARK}};
+} placeholders[] = {{"{size}", OOM_SIZE_MARK},
+		    {"{shape}", OOM_SHAPE_MARK},
+		    {"{plus}", OOM_PLUS_MARK},
+		    {"{minus}", OOM_MINUS_MARK}};
 
 unsigned oom_chain(const char *text)
 {
@@ -58,7 +65,7 @@ static void text_compile(const char *text, char *compiled, bool *ret_has_size)
 				continue;
 			skip = strlen(placeholders[i].name);
 			compiled[n++] = placeholders[i].mark;
-			*ret_has_size = true;
+			*ret_has_size |= i <= 1;
 		}
 		/* The log has one blank between two words. */
 		if (skip == 0 && (*text != ' ' || n == 0 || compiled[n - 1] != ' '))
@@ -80,6 +87,21 @@ static bool text_end(char *compiled)
 	return true;
 }
 
+/* What is wrong with the numbers to be added or taken off, or NULL. */
+static const char *further_check(const char *compiled)
+{
+	const char *mark = compiled, *first = strpbrk(compiled, "\1\2");
+
+	while ((mark = strpbrk(mark, "\3\4"))) {
+		if (!first || mark < first)
+			return "\"text\" has {plus} or {minus} before {size}";
+		if (strchr(OOM_MARKS, mark[-1]))
+			return "\"text\" has {plus} or {minus} right behind another placeholder";
+		mark++;
+	}
+	return NULL;
+}
+
 /* Where the next string goes. */
 static char *strings_end(const struct oom_patterns *patterns)
 {
@@ -92,18 +114,20 @@ static const char *pattern_add(struct oom_patterns *patterns, const char *id, co
 {
 	struct oom_pattern *pattern = &patterns->items[patterns->n++];
 	char *compiled = strings_end(patterns);
+	const char *wrong;
 	size_t i = 0;
 
 	while (i < OOM_KIND_COUNT && strcmp(kind_names[i], kind) != 0)
 		i++;
 	if (i == OOM_KIND_COUNT)
 		return "is not host-sure, gpu, host, either, weak, suspect, host-suspect, probe, "
-		       "ignore, advice, recovered, gpu-word or size";
+		       "ignore, advice, recovered, gpu-word, size, total, used, part or "
+		       "part-first";
 	if (!text[0])
 		return "\"text\" is empty";
 	if (strlen(text) > TEXT_MAX)
 		return "\"text\" is longer than 400 bytes";
-	if (strpbrk(text, "\1\2\n\r"))
+	if (strpbrk(text, "\1\2\3\4\n\r"))
 		return "\"text\" holds control characters";
 	*pattern = (struct oom_pattern){.text = compiled, .kind = (uint8_t)i, .next = -1};
 	text_compile(text, compiled, &pattern->has_size);
@@ -113,8 +137,11 @@ static const char *pattern_add(struct oom_patterns *patterns, const char *id, co
 		return "\"text\" does not begin with three characters that are no placeholder";
 	if (pattern->at_end && pattern->text[pattern->first_len] != '\0')
 		return "\"text\" has {end} behind a placeholder";
-	if (pattern->kind == OOM_KIND_SIZE && !pattern->has_size)
+	if (pattern->kind >= OOM_KIND_SIZE && !pattern->has_size)
 		return "\"text\" has no {size} or {shape}";
+	wrong = further_check(compiled);
+	if (wrong)
+		return wrong;
 	patterns->strings_len += strlen(compiled) + 1;
 	pattern->id = strcpy(strings_end(patterns), id);
 	patterns->strings_len += strlen(id) + 1;

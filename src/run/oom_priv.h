@@ -17,11 +17,17 @@ enum oom_kind {
 	OOM_KIND_RECOVERED, /* the program got over what stands above */
 	OOM_KIND_GPU_WORD,  /* these lines speak of a GPU */
 	OOM_KIND_SIZE,      /* only says how much was asked for */
+	OOM_KIND_TOTAL,     /* how much it wants in all, before it has anything */
+	OOM_KIND_USED,      /* how much the process had */
+	OOM_KIND_PART,      /* a part of that: they are added up */
+	OOM_KIND_PART_FIRST,
 	OOM_KIND_COUNT,
 };
 
 /* Kinds as sets of bits. */
-#define OOM_BIT(kind) (1u << (kind))
+#define OOM_BIT(kind)  (1u << (kind))
+#define OOM_KINDS_PART (OOM_BIT(OOM_KIND_PART) | OOM_BIT(OOM_KIND_PART_FIRST))
+#define OOM_KINDS_HAD  (OOM_KINDS_PART | OOM_BIT(OOM_KIND_USED))
 
 struct oom_pattern {
 	const char *id;
@@ -36,7 +42,9 @@ struct oom_pattern {
 
 #define OOM_SIZE_MARK  '\1'
 #define OOM_SHAPE_MARK '\2'
-#define OOM_MARKS      "*\1\2"
+#define OOM_PLUS_MARK  '\3' /* to be added to the number before, or taken off it */
+#define OOM_MINUS_MARK '\4'
+#define OOM_MARKS      "*\1\2\3\4"
 #define OOM_FIRST_MIN  3
 #define OOM_CHAINS     4096
 
@@ -53,7 +61,8 @@ unsigned oom_chain(const char *text);
 /* Does the rest of the pattern's text follow, in `text` that starts behind its first part? */
 bool oom_rest_follows(const char *rest, const char *text, size_t len);
 
-/* The number a pattern with one finds in `text` of `len` bytes, lower case. False: none there. */
+/* The number a pattern with one finds in `text` of `len` bytes, lower case. False: none there. Only
+ * of the kinds of OOM_KINDS_HAD it can be 0. */
 bool oom_size_find(const struct oom_pattern *pattern, const char *text, size_t len,
 		   uint64_t *ret_bytes);
 

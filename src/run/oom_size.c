@@ -2,7 +2,8 @@
  * How much was asked for, from texts such as "Tried to allocate 8.84 GiB", "buffer of size
  * 21098168320" or "tensor with shape[500,512,4,4] and type float". Units are binary whatever they
  * are called: what CUDA programs print as MB or M is MiB, and where one is not, a little too much
- * is asked for.
+ * is asked for. What the process had then is read in the same way ("this process has 6.25 GiB
+ * memory in use"), and where a text tells it in two numbers they are added.
  */
 #include "run/oom_priv.h"
 
@@ -42,7 +43,8 @@ static double unit_read(const char *text, size_t len, size_t *ret_used)
 	return 1;
 }
 
-/* A number with its unit at the start of `text`: "8,000,000,000 bytes", "(2.25 GiB", "343.34M". */
+/* A number with its unit at the start of `text`: "8,000,000,000 bytes", "(2.25 GiB", "343.34M". It
+ * may be 0 with its unit. */
 static bool size_read(const char *text, size_t len, double *ret_bytes, size_t *ret_used)
 {
 	char digits[40];
@@ -70,7 +72,7 @@ static bool size_read(const char *text, size_t len, double *ret_bytes, size_t *r
 	*ret_bytes = strtod(digits, NULL) * unit_read(text + i, len - i, &unit);
 	if (unit > 0)
 		*ret_used = i + unit;
-	return *ret_bytes >= (unit > 0 ? 1 : PLAIN_MIN) && *ret_bytes <= BYTES_MAX;
+	return *ret_bytes >= (unit > 0 ? 0 : PLAIN_MIN) && *ret_bytes <= BYTES_MAX;
 }
 
 /* Bytes of one element: "... and type float on ...", "... and data type float64". */
@@ -155,10 +157,35 @@ static bool after_follows(const char *rest, const char *text, size_t len)
 	       oom_rest_follows(rest + part, text + part, len - part);
 }
 
+/* "... and {plus} is reserved": behind the first number, in `bytes` too. */
+static bool further_read(const char *rest, const char *text, size_t len, double *bytes)
+{
+	while (*rest) {
+		size_t part = strcspn(rest, OOM_MARKS), used = 0;
+		const char *at = memmem(text, len, rest, part);
+		double more = 0;
+
+		if (!at)
+			return false;
+		len -= (size_t)(at - text) + part;
+		text = at + part;
+		if (rest[part] == OOM_PLUS_MARK || rest[part] == OOM_MINUS_MARK) {
+			if (!size_read(text, len, &more, &used))
+				return false;
+			*bytes += rest[part] == OOM_PLUS_MARK ? more : -more;
+			text += used;
+			len -= used;
+		}
+		rest += part + (rest[part] != '\0');
+	}
+	return true;
+}
+
 bool oom_size_find(const struct oom_pattern *pattern, const char *text, size_t len,
 		   uint64_t *ret_bytes)
 {
 	const char *mark = strpbrk(pattern->text, "\1\2"), *before = pattern->text, *star;
+	double least = OOM_BIT(pattern->kind) & OOM_KINDS_HAD ? 0 : 1;
 	size_t before_len;
 
 	if (!mark)
@@ -183,7 +210,8 @@ bool oom_size_find(const struct oom_pattern *pattern, const char *text, size_t l
 		len -= (size_t)(at - text) + before_len;
 		text = at + before_len;
 		if ((*mark == OOM_SIZE_MARK ? size_read : shape_read)(text, len, &bytes, &used) &&
-		    after_follows(mark + 1, text + used, len - used)) {
+		    after_follows(mark + 1, text + used, len - used) &&
+		    further_read(mark + 1, text + used, len - used, &bytes) && bytes >= least) {
 			*ret_bytes = (uint64_t)(bytes + 0.5);
 			return true;
 		}

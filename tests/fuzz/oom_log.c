@@ -40,7 +40,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	oom_classify(patterns_get(), &evidence, &first);
 	oom_classify(patterns_get(), &evidence, &second);
 	if (first.outcome != second.outcome || strcmp(first.pattern, second.pattern) != 0 ||
-	    first.requested_bytes != second.requested_bytes)
+	    first.requested_bytes != second.requested_bytes ||
+	    first.used_bytes != second.used_bytes)
 		abort();
 	if (!evidence.lost && evidence.exit_code == 0 && first.outcome != OOM_OK)
 		abort();
@@ -48,6 +49,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		abort();
 	if (first.has_requested &&
 	    (first.requested_bytes == 0 || first.requested_bytes > (uint64_t)1e15))
+		abort();
+	if (first.has_used ? first.used_bytes < 1 << 20 || first.outcome != OOM_GPU ||
+				 evidence.on_cpu || first.used_bytes >= evidence.gpu_total_bytes
+			   : first.used_bytes != 0)
 		abort();
 	if (!first.pattern[0] != !first.line[0] || memchr(first.line, '\n', strlen(first.line)))
 		abort();

@@ -72,7 +72,7 @@ static void test_texts(void **state)
 	    {"alloc_tensor_range: failed to allocate CUDA0 buffer of size 123\n", OOM_GPU, 123},
 	    {"ValueError: Free memory on device cuda:0 (12.18/23.56 GiB) on startup is less than "
 	     "desired GPU memory utilization (0.92, 21.67 GiB).\n",
-	     OOM_GPU, 0},
+	     OOM_GPU, 2167 * GIB / 100},
 	    {"MemoryError: std::bad_alloc: out_of_memory: CUDA error at: x.hpp:69: "
 	     "cudaErrorMemoryAllocation out of memory\n",
 	     OOM_GPU, 0},
@@ -186,6 +186,13 @@ static void test_bad_pattern_files(void **state)
 	    {"patterns:\n  - {id: a, kind: gpu, text: '', source: s, date: d}\n", "empty"},
 	    {"patterns:\n  - {id: a, kind: bad, text: x, source: s, date: d}\n", "\"bad\" is not"},
 	    {"patterns:\n  - {id: a, kinds: gpu}\n", "kinds"},
+	    {"patterns:\n  - {id: a, kind: used, text: has some, source: s, date: d}\n",
+	     "no {size}"},
+	    {"patterns:\n  - {id: a, kind: used, text: 'has {plus} and {size}', source: s, date: "
+	     "d}\n",
+	     "before {size}"},
+	    {"patterns:\n  - {id: a, kind: used, text: 'has {size}*{minus}', source: s, date: d}\n",
+	     "right behind"},
 	    {"patterns: [3]\n", ":1:"},
 	    {"other: 1\n", "other"},
 	};

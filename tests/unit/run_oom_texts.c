@@ -72,11 +72,12 @@ static bool size_close(uint64_t a, uint64_t b)
 static unsigned check_case(const struct yamlx *doc, const struct yamlx_node *node)
 {
 	static const char *const keys[] = {
-	    "log",    "outcome",  "pattern",   "requested", "exit",      "signal", "oom-kills",
-	    "on-cpu", "gpu-peak", "gpu-total", "own-peak",  "own-limit", "repeat", NULL};
+	    "log",       "outcome", "pattern",  "requested", "used",     "exit",      "signal",
+	    "oom-kills", "on-cpu",  "gpu-peak", "gpu-total", "own-peak", "own-limit", NULL};
 	const char *log = case_text(node, "log", NULL), *outcome = case_text(node, "outcome", NULL);
 	const char *pattern = case_text(node, "pattern", NULL);
 	uint64_t requested = case_number(doc, node, "requested", 0);
+	uint64_t used = case_number(doc, node, "used", 0);
 	struct oom_evidence evidence = {
 	    .exit_code = (int)case_number(doc, node, "exit", 1),
 	    .signal = (int)case_number(doc, node, "signal", 0),
@@ -101,11 +102,13 @@ static unsigned check_case(const struct yamlx *doc, const struct yamlx_node *nod
 	if (strcmp(oom_outcome_name(verdict.outcome), outcome) == 0 &&
 	    (!pattern || strcmp(pattern, verdict.pattern) == 0) &&
 	    verdict.has_requested == (requested > 0) &&
-	    size_close(verdict.requested_bytes, requested))
+	    size_close(verdict.requested_bytes, requested) && verdict.has_used == (used > 0) &&
+	    size_close(verdict.used_bytes, used))
 		return 0;
-	print_message("# %s:%u: %s by \"%s\", %llu bytes\n", doc->name, node->line,
+	print_message("# %s:%u: %s by \"%s\", %llu bytes, had %llu\n", doc->name, node->line,
 		      oom_outcome_name(verdict.outcome), verdict.pattern,
-		      (unsigned long long)verdict.requested_bytes);
+		      (unsigned long long)verdict.requested_bytes,
+		      (unsigned long long)verdict.used_bytes);
 	return 1;
 }
 
@@ -136,6 +139,12 @@ static void test_host(void **state)
 {
 	(void)state;
 	check_cases("host", 25);
+}
+
+static void test_had(void **state)
+{
+	(void)state;
+	check_cases("had", 25);
 }
 
 static void test_false_friends(void **state)
@@ -260,9 +269,9 @@ static void test_real_logs(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_gpu),           cmocka_unit_test(test_host),
-	    cmocka_unit_test(test_false_friends), cmocka_unit_test(test_forms),
-	    cmocka_unit_test(test_real_logs),
+	    cmocka_unit_test(test_gpu),   cmocka_unit_test(test_host),
+	    cmocka_unit_test(test_had),   cmocka_unit_test(test_false_friends),
+	    cmocka_unit_test(test_forms), cmocka_unit_test(test_real_logs),
 	};
 	const struct CMUnitTest only_logs[] = {cmocka_unit_test(test_real_logs)};
 

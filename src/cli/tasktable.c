@@ -45,15 +45,44 @@ static uint64_t vram_granted(const json_t *attempt)
 	return jsonx_get_u64(json_array_get(json_object_get(attempt, "gpus"), 0), "vram_bytes", 0);
 }
 
-/* What it has, had, or asks for. */
+/* Of one that uses more than it was granted: how much, or did at most. */
+static uint64_t vram_beyond(const json_t *attempt)
+{
+	const json_t *gpu = json_array_get(json_object_get(attempt, "gpus"), 0);
+	uint64_t used = jsonx_get_u64(gpu, "used_bytes", 0);
+
+	if (!jsonx_get_bool(attempt, "overrun", false))
+		return 0;
+	return used > vram_granted(attempt) ? used : jsonx_get_u64(gpu, "peak_bytes", 0);
+}
+
+/* An overrun is told after its end, too, where nothing else is. */
+static const char *why_of(const json_t *task)
+{
+	return jsonx_get_string(task, "reason",
+				jsonx_get_string(newest_attempt(task), "overrun_text", ""));
+}
+
+static bool waits(const json_t *task)
+{
+	const char *state = jsonx_get_string(task, "state", "");
+
+	return strcmp(state, "waiting") == 0 || strcmp(state, "held") == 0;
+}
+
+/* What it has, had, or asks for now: on its ladder that is more than it was granted last. */
 static const char *vram_of(const json_t *task, char *buf, size_t size)
 {
-	const json_t *request = json_object_get(task, "request");
-	uint64_t bytes = vram_granted(newest_attempt(task));
+	const json_t *request = json_object_get(task, "request"), *last = newest_attempt(task);
+	uint64_t bytes = vram_granted(last);
 
-	if (bytes == 0)
-		bytes = jsonx_get_u64(request, "vram_bytes", 0);
-	if (bytes > 0)
+	if (bytes == 0 || waits(task))
+		bytes = jsonx_get_u64(request, "asks_vram_bytes",
+				      jsonx_get_u64(request, "vram_bytes", 0));
+	if (bytes > 0 && !waits(task) && vram_beyond(last) > bytes)
+		(void)snprintf(buf, size, "%s of %s", SIZE_TEXT(vram_beyond(last)),
+			       SIZE_TEXT(bytes));
+	else if (bytes > 0)
 		(void)snprintf(buf, size, "%s", SIZE_TEXT(bytes));
 	else if (jsonx_has(request, "fraction"))
 		(void)snprintf(buf, size, "%.10g GPU", jsonx_get_real(request, "fraction", 0));
@@ -105,8 +134,7 @@ static bool has_users(const json_t *tasks)
 
 static void add_row(struct table *table, const json_t *task, bool with_user, int64_t now_ms)
 {
-	const char *state = jsonx_get_string(task, "state", "?"),
-		   *reason = jsonx_get_string(task, "reason", "");
+	const char *state = jsonx_get_string(task, "state", "?"), *reason = why_of(task);
 	double seconds = tasktable_seconds(task, now_ms);
 	char where[64], vram[32];
 
@@ -243,12 +271,108 @@ static const char *when_or_not(const json_t *object, const char *key, char buf[W
 	return jsonx_has(object, key) ? when_format(buf, jsonx_get_time(object, key)) : "";
 }
 
-static void add_attempt(struct text *text, const json_t *attempt, bool foreign)
+/* "1 GiB of VRAM on each, 200 MiB of RAM"; "" when neither is known. */
+static void add_sizes(struct text *line, const json_t *attempt, const char *vram, const char *ram)
+{
+	const json_t *gpus = json_object_get(attempt, "gpus"), *gpu = json_array_get(gpus, 0);
+
+	if (jsonx_has(gpu, vram))
+		text_printf(line, "%s of VRAM%s", SIZE_TEXT(jsonx_get_u64(gpu, vram, 0)),
+			    json_array_size(gpus) > 1 ? " on each" : "");
+	if (jsonx_has(attempt, ram))
+		text_printf(line, "%s%s of RAM", line->len > 0 ? ", " : "",
+			    SIZE_TEXT(jsonx_get_u64(attempt, ram, 0)));
+}
+
+static void add_granted(struct text *text, const json_t *attempt)
 {
 	const char *limits = jsonx_get_string(attempt, "limits", "");
-	uint64_t granted;
+	auto_text struct text line = {};
+
+	add_sizes(&line, attempt, "vram_bytes", "ram_bytes");
+	if (line.len > 0)
+		add_line(text, "  granted", "%s (%s)", line.data, *limits ? limits : "watched");
+}
+
+/* What it uses now; on several GPUs, on each. */
+static void add_used(struct text *text, const json_t *attempt)
+{
+	const json_t *gpus = json_object_get(attempt, "gpus"), *gpu;
+	auto_text struct text line = {};
+	size_t i;
+
+	if (json_array_size(gpus) <= 1) {
+		add_sizes(&line, attempt, "used_bytes", "used_ram_bytes");
+	} else {
+		json_array_foreach (gpus, i, gpu)
+			text_printf(&line, "%s%s on GPU %llu", i > 0 ? ", " : "",
+				    size_or(gpu, "used_bytes", (char[SIZE_TEXT_MAX]){0}),
+				    (unsigned long long)jsonx_get_u64(gpu, "index", 0));
+		if (jsonx_has(attempt, "used_ram_bytes"))
+			text_printf(&line, ", %s of RAM",
+				    SIZE_TEXT(jsonx_get_u64(attempt, "used_ram_bytes", 0)));
+	}
+	if (line.len > 0)
+		add_line(text, "  uses now", "%s", line.data);
+}
+
+static void add_peak(struct text *text, const json_t *attempt)
+{
+	char peak[SIZE_TEXT_MAX], ram[SIZE_TEXT_MAX];
+
+	add_line(text, "  peak", "%s of VRAM, %s of RAM", size_or(attempt, "peak_vram_bytes", peak),
+		 size_or(attempt, "peak_ram_bytes", ram));
+}
+
+static void add_overrun(struct text *text, const json_t *attempt)
+{
+	const char *words = jsonx_get_string(attempt, "overrun_text", "");
+
+	if (!*words)
+		return;
+	if (jsonx_has(attempt, "overrun_since"))
+		add_line(text, "  overrun", "since %s: %s",
+			 WHEN_TEXT(jsonx_get_time(attempt, "overrun_since")), words);
+	else
+		add_line(text, "  overrun", "%s", words);
+}
+
+/* False: it has not ended. */
+static bool add_end(struct text *text, const json_t *attempt)
+{
 	double seconds = attempt_seconds(attempt, 0);
-	char where[64], peak[SIZE_TEXT_MAX], ram[SIZE_TEXT_MAX];
+
+	if (jsonx_has(attempt, "ended_before"))
+		add_line(text, "  ended", "nobody saw when, at the latest %s",
+			 when_or_not(attempt, "ended_before", (char[WHEN_TEXT_MAX]){0}));
+	else if (jsonx_has(attempt, "ended_at"))
+		add_line(text, "  ended", "%s, after %s",
+			 when_or_not(attempt, "ended_at", (char[WHEN_TEXT_MAX]){0}),
+			 seconds >= 0 ? DURATION_TEXT((int64_t)(seconds * 1000))
+				      : "an unknown time");
+	else
+		return false;
+	return true;
+}
+
+static void add_outcome(struct text *text, const json_t *attempt)
+{
+	const char *outcome = jsonx_get_string(attempt, "outcome", "unknown");
+
+	if (jsonx_has(attempt, "signal"))
+		add_line(text, "  outcome", "%s, signal %lld", outcome,
+			 (long long)jsonx_get_i64(attempt, "signal", 0));
+	else if (jsonx_has(attempt, "exit_code"))
+		add_line(text, "  outcome", "%s, exit %lld", outcome,
+			 (long long)jsonx_get_i64(attempt, "exit_code", 0));
+	else
+		add_line(text, "  outcome", "%s, exit status unknown", outcome);
+}
+
+static void add_attempt(struct text *text, const json_t *attempt, bool foreign)
+{
+	bool over;
+	char where[64];
 
 	attempt_where(attempt, where, sizeof where);
 	text_printf(text, "  attempt %llu\n",
@@ -264,37 +388,16 @@ static void add_attempt(struct text *text, const json_t *attempt, bool foreign)
 			 (unsigned long long)jsonx_get_u64(attempt, "batch_size", 0));
 	add_line(text, "  started", "%s",
 		 when_or_not(attempt, "started_at", (char[WHEN_TEXT_MAX]){0}));
-	if (jsonx_has(attempt, "ended_before"))
-		add_line(text, "  ended", "nobody saw when, at the latest %s",
-			 when_or_not(attempt, "ended_before", (char[WHEN_TEXT_MAX]){0}));
-	else if (!jsonx_has(attempt, "ended_at"))
-		return;
-	else
-		add_line(text, "  ended", "%s, after %s",
-			 when_or_not(attempt, "ended_at", (char[WHEN_TEXT_MAX]){0}),
-			 seconds >= 0 ? DURATION_TEXT((int64_t)(seconds * 1000))
-				      : "an unknown time");
+	over = add_end(text, attempt);
 	if (foreign)
 		return;
-	if (jsonx_has(attempt, "signal"))
-		add_line(text, "  outcome", "%s, signal %lld",
-			 jsonx_get_string(attempt, "outcome", "unknown"),
-			 (long long)jsonx_get_i64(attempt, "signal", 0));
-	else if (jsonx_has(attempt, "exit_code"))
-		add_line(text, "  outcome", "%s, exit %lld",
-			 jsonx_get_string(attempt, "outcome", "unknown"),
-			 (long long)jsonx_get_i64(attempt, "exit_code", 0));
-	else
-		add_line(text, "  outcome", "%s, exit status unknown",
-			 jsonx_get_string(attempt, "outcome", "unknown"));
-	granted = vram_granted(attempt);
-	if (granted > 0)
-		add_line(text, "  granted", "%.0f MiB of VRAM%s%s%s%s",
-			 (double)granted / (double)MIB,
-			 json_array_size(json_object_get(attempt, "gpus")) > 1 ? " on each" : "",
-			 " (", *limits ? limits : "watched", ")");
-	add_line(text, "  peak", "%s of VRAM, %s of RAM", size_or(attempt, "peak_vram_bytes", peak),
-		 size_or(attempt, "peak_ram_bytes", ram));
+	if (over)
+		add_outcome(text, attempt);
+	add_granted(text, attempt);
+	if (!over)
+		add_used(text, attempt);
+	add_peak(text, attempt);
+	add_overrun(text, attempt);
 }
 
 void tasktable_render_one(const json_t *task, struct text *text)

@@ -27,13 +27,23 @@ static json_t *with_ask(struct daemon *daemon, const struct sched_task *task, js
 	return json;
 }
 
+/* Of one that runs: what is not as it should be; NULL = nothing. */
+static const char *running_note(struct daemon *daemon, const struct sched_task *task,
+				char reason[SCHED_REASON_MAX])
+{
+	const struct sched_attempt *attempt = sched_task_attempt(task);
+
+	return attempt && attempt->overrun ? sched_reason(daemon->sched, task, reason) : NULL;
+}
+
 json_t *query_live(struct daemon *daemon, uint64_t id, unsigned *reasons_left)
 {
 	const struct sched_task *task = sched_find(daemon->sched, id);
 	char reason[SCHED_REASON_MAX];
 
 	if (task->state == SCHED_STARTING || task->state == SCHED_RUNNING)
-		return with_ask(daemon, task, task_to_json(task, NULL));
+		return with_ask(daemon, task,
+				task_to_json(task, running_note(daemon, task, reason)));
 	if (task->state != SCHED_WAITING && task->state != SCHED_HELD)
 		return task_to_json(task, NULL);
 	if (*reasons_left == 0)

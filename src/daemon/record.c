@@ -168,6 +168,9 @@ static char *attempt_more_dump(const struct sched_attempt *attempt)
 	set_count(json, "batch_size", attempt->batch_size);
 	if (attempt->overrun)
 		(void)json_object_set_new(json, "overrun", json_true());
+	if (attempt->overrun_at_ms != 0)
+		(void)json_object_set_new(json, "overrun_at_ms",
+					  json_integer(attempt->overrun_at_ms));
 	set_count(json, "oom_requested_bytes", attempt->oom_requested_bytes);
 	set_count(json, "oom_used_bytes", attempt->oom_used_bytes);
 	if (attempt->evidence)
@@ -548,6 +551,7 @@ static int attempt_more_load(const char *text, struct sched_attempt *attempt, st
 	attempt->ram_bytes = jsonx_get_u64(more, "ram_bytes", 0);
 	attempt->batch_size = (unsigned)jsonx_get_u64(more, "batch_size", 0);
 	attempt->overrun = jsonx_get_bool(more, "overrun", false);
+	attempt->overrun_at_ms = jsonx_get_i64(more, "overrun_at_ms", 0);
 	attempt->oom_requested_bytes = jsonx_get_u64(more, "oom_requested_bytes", 0);
 	attempt->oom_used_bytes = jsonx_get_u64(more, "oom_used_bytes", 0);
 	attempt->evidence = string_load(more, "evidence");

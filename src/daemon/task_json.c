@@ -78,18 +78,35 @@ json_t *request_to_json(const struct place_request *request, bool all)
 	return json;
 }
 
-static json_t *attempt_to_json(const struct sched_attempt *attempt)
+/* What it was granted there, what it uses now, and the most it used. */
+static json_t *grant_to_json(const struct sched_grant *grant, bool over)
+{
+	return json_pack(
+	    "{s:I,s:s,s:o,s:o,s:o}", "index", (json_int_t)grant->index, "uuid", grant->uuid,
+	    "vram_bytes", jsonx_u64_if(grant->vram_bytes > 0, grant->vram_bytes), "used_bytes",
+	    jsonx_u64_if(!over && grant->used_known && grant->peak_bytes > 0, grant->used_bytes),
+	    "peak_bytes", jsonx_u64_if(grant->peak_bytes > 0, grant->peak_bytes));
+}
+
+static void set_overrun(json_t *json, const struct sched_task *task,
+			const struct sched_attempt *attempt)
+{
+	char text[SCHED_REASON_MAX];
+	bool is = sched_overrun_text(task, attempt, text);
+
+	(void)json_object_set_new(json, "overrun", json_boolean(attempt->overrun));
+	(void)json_object_set_new(json, "overrun_since", jsonx_time_if(attempt->overrun_at_ms));
+	(void)json_object_set_new(json, "overrun_text", jsonx_string_if(is ? text : NULL));
+}
+
+static json_t *attempt_to_json(const struct sched_task *task, const struct sched_attempt *attempt)
 {
 	json_t *json = json_object(), *gpus = json_array();
 	bool over = attempt->ended_at_ms > 0;
 	bool lost = over && attempt->outcome == SCHED_OUTCOME_LOST;
 
 	for (unsigned i = 0; i < attempt->n_gpus; i++)
-		(void)json_array_append_new(
-		    gpus, json_pack("{s:I,s:s,s:o}", "index", (json_int_t)attempt->gpus[i].index,
-				    "uuid", attempt->gpus[i].uuid, "vram_bytes",
-				    jsonx_u64_if(attempt->gpus[i].vram_bytes > 0,
-						 attempt->gpus[i].vram_bytes)));
+		(void)json_array_append_new(gpus, grant_to_json(&attempt->gpus[i], over));
 	(void)json_object_set_new(json, "number", jsonx_u64(attempt->number));
 	(void)json_object_set_new(json, "gpus", gpus);
 	(void)json_object_set_new(json, "device", json_string(sched_attempt_device(attempt)));
@@ -128,7 +145,10 @@ static json_t *attempt_to_json(const struct sched_attempt *attempt)
 	    json, "oom_used_bytes",
 	    jsonx_u64_if(attempt->oom_used_bytes > 0, attempt->oom_used_bytes));
 	(void)json_object_set_new(json, "evidence", jsonx_string_if(attempt->evidence));
-	(void)json_object_set_new(json, "overrun", json_boolean(attempt->overrun));
+	(void)json_object_set_new(
+	    json, "used_ram_bytes",
+	    jsonx_u64_if(!over && attempt->used_ram_bytes > 0, attempt->used_ram_bytes));
+	set_overrun(json, task, attempt);
 	(void)json_object_set_new(json, "limits", jsonx_string_if(attempt->limits));
 	return json;
 }
@@ -185,7 +205,7 @@ json_t *task_to_json(const struct sched_task *task, const char *reason)
 	const struct sched_spec *spec = &task->spec;
 
 	for (unsigned i = 0; i < task->n_attempts; i++)
-		(void)json_array_append_new(attempts, attempt_to_json(&task->attempts[i]));
+		(void)json_array_append_new(attempts, attempt_to_json(task, &task->attempts[i]));
 	(void)json_object_set_new(json, "id", jsonx_u64(task->id));
 	(void)json_object_set_new(json, "name", jsonx_string_if(spec->name));
 	(void)json_object_set_new(json, "user",

@@ -546,7 +546,7 @@ int sched_set_ram(struct sched *sched, uint64_t task, uint64_t ram_bytes, int64_
 	time_seen(sched, now_ms);
 	if (!t || !t->run)
 		return -ESRCH;
-	t->run->ram_used_bytes = ram_bytes;
+	t->run->ram_used_bytes = task_current(t)->used_ram_bytes = ram_bytes;
 	t->run->ram_peak_bytes = MAX_OF(t->run->ram_peak_bytes, ram_bytes);
 	task_current(t)->peak_ram_bytes = t->run->ram_peak_bytes;
 	ram_note(sched, t);

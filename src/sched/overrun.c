@@ -125,6 +125,19 @@ static void calm_note(struct sched *sched, struct task_node *t)
 	sched_touch(sched);
 }
 
+/* From now on it is one. False: it has been. */
+static bool overrun_begins(struct sched *sched, struct task_node *t)
+{
+	struct sched_attempt *attempt = task_current(t);
+
+	if (attempt->overrun)
+		return false;
+	attempt->overrun = attempt->changed = true;
+	attempt->overrun_at_ms = sched->last_ms;
+	task_changed(sched, t);
+	return true;
+}
+
 void ramp_note(struct sched *sched, struct task_node *t, unsigned g, int64_t now_ms)
 {
 	struct sched_attempt *attempt = task_current(t);
@@ -138,10 +151,8 @@ void ramp_note(struct sched *sched, struct task_node *t, unsigned g, int64_t now
 		calm_note(sched, t);
 	ramp->over = excess_of(sched, grant) > 0 ? ramp->over + 1 : 0;
 	sched->watch_due = true;
-	if (ramp->over < sched->config.overrun_samples || attempt->overrun)
+	if (ramp->over < sched->config.overrun_samples || !overrun_begins(sched, t))
 		return;
-	attempt->overrun = attempt->changed = true;
-	task_changed(sched, t);
 	remark_add(sched, "task %llu uses %s of %s granted on GPU %u",
 		   (unsigned long long)t->pub.id, SIZE_TEXT(grant->used_bytes),
 		   SIZE_TEXT(grant->vram_bytes), grant->index);
@@ -149,15 +160,12 @@ void ramp_note(struct sched *sched, struct task_node *t, unsigned g, int64_t now
 
 void ram_note(struct sched *sched, struct task_node *t)
 {
-	struct sched_attempt *attempt = task_current(t);
 	struct run *run = t->run;
 
 	run->ram_over = ram_excess(sched, t) > 0 ? run->ram_over + 1 : 0;
 	sched->watch_due = true;
-	if (run->ram_over < sched->config.overrun_samples || attempt->overrun)
+	if (run->ram_over < sched->config.overrun_samples || !overrun_begins(sched, t))
 		return;
-	attempt->overrun = attempt->changed = true;
-	task_changed(sched, t);
 	remark_add(sched, "task %llu uses %s of %s of host memory granted",
 		   (unsigned long long)t->pub.id, SIZE_TEXT(run->ram_used_bytes),
 		   SIZE_TEXT(ram_granted(t)));
@@ -260,8 +268,7 @@ static void stop_as(struct sched *sched, struct task_node *t, enum sched_outcome
 	t->run->stop_text = text_take;
 	t->run->stop_outcome = outcome;
 	t->run->stop_at_once = at_once;
-	task_current(t)->overrun = task_current(t)->changed = true;
-	task_changed(sched, t);
+	(void)overrun_begins(sched, t);
 	remark_add(sched, "task %llu is %s", (unsigned long long)t->pub.id, t->run->stop_text);
 }
 

@@ -188,6 +188,10 @@ const char *sched_reason(struct sched *sched, const struct sched_task *task,
 		text = "its time is up: it is being killed";
 	else if (t->run && task->overtime)
 		text = "its soft time limit has passed: it was told to end";
+	else if (t->run && t->run->stop_text)
+		text = t->run->stop_text;
+	else if (t->run && sched_overrun_text(task, attempt, reason))
+		return reason;
 	else if (t->run && attempt->reason)
 		text = attempt->reason;
 	SAY(reason, "%s", text);

@@ -190,6 +190,8 @@ struct sched_grant {
 	uint64_t peak_bytes; /* largest measured; 0 = never measured */
 };
 
+struct sched_task;
+
 struct sched_attempt {
 	unsigned number; /* from 1 */
 	bool changed;    /* since the last sched_changes_clear() */
@@ -204,11 +206,13 @@ struct sched_attempt {
 	int exit_code;                            /* -1 when it died of a signal */
 	int signal;                               /* 0 when it exited */
 	uint64_t peak_vram_bytes, peak_ram_bytes; /* 0 = unknown */
-	char *rung;          /* of its ladder it stands on, in words: "retry: 9.7 GiB instead of
-				6.0"; NULL = the ground */
-	uint64_t ram_bytes;  /* granted */
-	unsigned batch_size; /* it was started with; 0 = none */
-	bool overrun;        /* it used more than it was granted */
+	char *rung;              /* of its ladder it stands on, in words: "retry: 9.7 GiB instead of
+				    6.0"; NULL = the ground */
+	uint64_t ram_bytes;      /* granted */
+	unsigned batch_size;     /* it was started with; 0 = none */
+	bool overrun;            /* it used more than it was granted */
+	int64_t overrun_at_ms;   /* since when; 0 = not, or not known */
+	uint64_t used_ram_bytes; /* last measured while it runs; 0 = not yet. Not stored */
 	/* What it asked for when it failed, by its own words ("Tried to allocate"); 0 = unknown. */
 	uint64_t oom_requested_bytes;
 	uint64_t oom_used_bytes; /* what it had then, by its own words ("this process has 6.25 GiB
@@ -220,6 +224,14 @@ struct sched_attempt {
 	char *limits; /* what holds it to its grant, in words ("cgroup dmem.max", "watched"); NULL =
 			 nothing was said */
 };
+
+/*
+ * What it uses (used, once it has ended) beyond its grants, in words: "uses 7.8 GiB of 1 GiB
+ * granted on GPU 0; warned: its GPU has room". Where several of its grants are overrun, all of
+ * them. False and "" when it is no overrun.
+ */
+bool sched_overrun_text(const struct sched_task *task, const struct sched_attempt *attempt,
+			char text[SCHED_REASON_MAX]);
 
 /* "cuda:0" (the task sees its GPU as number 0), or "cpu". */
 const char *sched_attempt_device(const struct sched_attempt *attempt);

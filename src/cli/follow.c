@@ -29,6 +29,7 @@
 #define LOG_LINES_SHOWN    10
 #define LOG_BYTES_SHOWN    65536
 #define FAILED_SAID        20
+#define OVERRUNS_SAID      16
 #define COUNTS_EVERY_MS    1000
 
 struct follow {
@@ -47,6 +48,8 @@ struct follow {
 	bool cancel_wanted;  /* to be sent once the stream has been left */
 	unsigned losses;     /* of the daemon since it last said hello */
 	uint64_t last_failed;
+	uint64_t overran[OVERRUNS_SAID]; /* of whom that was said */
+	unsigned n_overran;
 	unsigned n_failed; /* that were told of, or would have been */
 	bool on_cpu;       /* the newest start has no GPU: there is no load to tell */
 	uint64_t over;     /* how many had ended when it was last said */
@@ -105,13 +108,35 @@ static void on_batch(struct follow *f, json_t *batch)
 	redraw(f);
 }
 
+/* Once for each task; of more than OVERRUNS_SAID the summary tells. */
+static void say_overrun(struct follow *f, const json_t *task)
+{
+	const json_t *attempts = json_object_get(task, "attempts");
+	const json_t *last = json_array_get(attempts, json_array_size(attempts) - 1);
+	uint64_t id = jsonx_get_u64(task, "id", 0);
+
+	if (strcmp(jsonx_get_string(task, "state", ""), "running") != 0 ||
+	    !jsonx_get_bool(last, "overrun", false) || f->n_overran == OVERRUNS_SAID)
+		return;
+	for (unsigned i = 0; i < f->n_overran; i++)
+		if (f->overran[i] == id)
+			return;
+	f->overran[f->n_overran++] = id;
+	progress_say(&f->progress, "task %llu (%s) %s", (unsigned long long)id,
+		     jsonx_get_string(task, "name", "task"),
+		     jsonx_get_string(last, "overrun_text", "uses more than it was granted"));
+	redraw(f);
+}
+
 static void on_task(struct follow *f, const json_t *task)
 {
 	const char *state = jsonx_get_string(task, "state", "");
 	unsigned long long id = jsonx_get_u64(task, "id", 0);
 
-	if (jsonx_get_u64(task, "batch", 0) != f->id ||
-	    (strcmp(state, "failed") != 0 && strcmp(state, "lost") != 0))
+	if (jsonx_get_u64(task, "batch", 0) != f->id)
+		return;
+	say_overrun(f, task);
+	if (strcmp(state, "failed") != 0 && strcmp(state, "lost") != 0)
 		return;
 	f->last_failed = id;
 	if (f->n_failed++ >= FAILED_SAID)

@@ -251,6 +251,31 @@ static void render_recovered(const json_t *summary, struct text *text)
 	text_add(text, "\n");
 }
 
+/* "  2 tasks used more than they were granted:" and who, where that is known. */
+static void render_overruns(const json_t *summary, unsigned width, struct text *text)
+{
+	unsigned long long n = jsonx_get_u64(summary, "overran", 0);
+	const json_t *overruns = json_object_get(summary, "overruns"), *overrun;
+	size_t i;
+
+	if (n == 0)
+		return;
+	text_printf(text, "  %llu task%s used more than %s granted%s\n", n, PLURAL(n),
+		    n == 1 ? "it was" : "they were", json_array_size(overruns) > 0 ? ":" : "");
+	json_array_foreach (overruns, i, overrun) {
+		auto_text struct text line = {};
+
+		text_printf(&line, "    task %llu (",
+			    (unsigned long long)jsonx_get_u64(overrun, "task", 0));
+		term_add_clean(&line, jsonx_get_string(overrun, "name", ""), 40);
+		text_add(&line, ") ");
+		term_add_clean(&line, jsonx_get_string(overrun, "text", ""), ERROR_TEXT_MAX);
+		term_add_wrapped(text, line.data, 6, width);
+	}
+	if (n > i && i > 0)
+		text_printf(text, "    and %llu more\n", n - i);
+}
+
 /* Where nothing failed, why something was canceled. */
 static void render_canceled(const json_t *result, struct text *text)
 {
@@ -323,6 +348,7 @@ void summary_render(const json_t *result, unsigned width, struct text *text)
 	}
 	text_add(text, "\n");
 	render_recovered(summary, text);
+	render_overruns(summary, width, text);
 	render_canceled(result, text);
 	if (json_is_object(summary))
 		render_times(summary, text);

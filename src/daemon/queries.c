@@ -102,12 +102,34 @@ json_t *query_batch(struct daemon *daemon, uint64_t id)
 	return batch_to_json(&list.batches[0], 0);
 }
 
+/* Who used more than he was granted: the first of them. */
+static json_t *overruns_of(struct daemon *daemon, const struct sched_summary *summary)
+{
+	json_t *array = json_array();
+
+	for (unsigned i = 0; i < MIN_OF(summary->overran, (unsigned)SCHED_OVERRAN_MAX); i++) {
+		const struct sched_task *task =
+		    sched_find(daemon->sched, summary->overran_tasks[i]);
+		char text[SCHED_REASON_MAX] = "";
+
+		for (unsigned k = task ? task->n_attempts : 0; k > 0 && !text[0]; k--)
+			(void)sched_overrun_text(task, &task->attempts[k - 1], text);
+		if (text[0])
+			(void)json_array_append_new(
+			    array,
+			    json_pack("{s:I, s:o, s:s}", "task", (json_int_t)task->id, "name",
+				      jsonx_string_if(task->spec.name), "text", text));
+	}
+	return array;
+}
+
 /* With what its tasks said and did not need. */
 static json_t *summary_of(struct daemon *daemon, uint64_t batch,
 			  const struct sched_summary *summary)
 {
 	json_t *json = summary_to_json(summary);
 
+	(void)json_object_set_new(json, "overruns", overruns_of(daemon, summary));
 	(void)json_object_set_new(json, "warnings", profiles_warn_batch(daemon, batch));
 	return json;
 }

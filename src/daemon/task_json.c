@@ -324,6 +324,7 @@ json_t *summary_to_json(const struct sched_summary *summary)
 	(void)json_object_set_new(json, "oom_recovered", jsonx_u64(summary->oom_recovered));
 	(void)json_object_set_new(json, "oom_recovered_by", recovered_to_json(summary));
 	(void)json_object_set_new(json, "on_cpu", jsonx_u64(summary->on_cpu));
+	(void)json_object_set_new(json, "overran", jsonx_u64(summary->overran));
 	set_seconds(json, "wall_seconds", summary->wall_seconds);
 	set_seconds(json, "lower_bound_seconds", summary->yardsticks.lower_bound_seconds);
 	set_seconds(json, "even_split_seconds", summary->yardsticks.even_split_seconds);

@@ -152,6 +152,20 @@ void batch_recovered(struct task_node *t)
 	}
 }
 
+void batch_overran(struct task_node *t)
+{
+	struct batch_node *b = t->batch;
+
+	for (unsigned i = 0; i < t->pub.n_attempts; i++) {
+		if (!t->pub.attempts[i].overrun)
+			continue;
+		if (b->overran < SCHED_OVERRAN_MAX)
+			b->overran_tasks[b->overran] = t->pub.id;
+		b->overran++;
+		return;
+	}
+}
+
 /* A task that ended well, into the sums. */
 static void sums_add(struct sched *sched, struct task_node *t)
 {
@@ -170,6 +184,7 @@ void batch_task_ended(struct sched *sched, struct task_node *t, int64_t now_ms)
 
 	if (b == &sched->singles)
 		return;
+	batch_overran(t);
 	if (t->pub.state == SCHED_DONE)
 		sums_add(sched, t);
 	if (t->pub.state == SCHED_FAILED || t->pub.state == SCHED_LOST)
@@ -404,6 +419,8 @@ int sched_summarize(struct sched *sched, uint64_t batch, int64_t now_ms,
 	s.oom_recovered = b->oom_recovered;
 	memcpy(s.recovered_by, b->recovered_by, sizeof s.recovered_by);
 	s.on_cpu = b->on_cpu;
+	s.overran = b->overran;
+	memcpy(s.overran_tasks, b->overran_tasks, sizeof s.overran_tasks);
 	s.wall_seconds = (double)((b->pub.ended_at_ms > 0 ? b->pub.ended_at_ms : now_ms) -
 				  b->pub.submitted_at_ms) /
 			 1000;

@@ -48,9 +48,10 @@ bool sched_overrun_text(const struct sched_task *task, const struct sched_attemp
 	for (unsigned g = 0; g < attempt->n_gpus; g++) {
 		const struct sched_grant *grant = &attempt->gpus[g];
 
-		if (!say_beyond(
-			&line, runs, grant->vram_bytes, grant->used_known ? grant->used_bytes : 0,
-			attempt->n_gpus == 1 ? attempt->peak_vram_bytes : grant->peak_bytes))
+		if (!say_beyond(&line, runs, "", grant->vram_bytes,
+				grant->used_known ? grant->used_bytes : 0,
+				attempt->n_gpus == 1 ? attempt->peak_vram_bytes
+						     : grant->peak_bytes))
 			continue;
 		text_printf(&line, " on GPU %u", grant->index);
 		vram = true;

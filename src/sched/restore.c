@@ -53,7 +53,11 @@ static void sums_restore(struct sched *sched, struct task_node *t)
 {
 	const struct sched_attempt *last = sched_task_attempt(&t->pub);
 
-	if (t->pub.state != SCHED_DONE || !t->pub.batch || !last)
+	if (!t->pub.batch || !last)
+		return;
+	if (sched_state_is_final(t->pub.state))
+		batch_overran(t);
+	if (t->pub.state != SCHED_DONE)
 		return;
 	t->batch->on_cpu += last->n_gpus == 0;
 	for (unsigned g = 0; g < last->n_gpus; g++) {

@@ -355,6 +355,7 @@ struct ledger *sched_ledger(const struct sched *sched);
 void sched_forget(struct sched *sched, size_t keep);
 
 /* The whole of a batch. */
+#define SCHED_OVERRAN_MAX 8
 struct sched_summary_gpu {
 	char uuid[GPU_UUID_MAX], name[GPU_NAME_MAX];
 	unsigned index;
@@ -369,11 +370,13 @@ struct sched_summary {
 	unsigned oom_recovered;                  /* done after an attempt ran out of memory ... */
 	unsigned recovered_by[SCHED_RUNG_COUNT]; /* ... by the rung of its ladder it stood on */
 	unsigned on_cpu;
-	double wall_seconds;                /* from the submit to the last end, or to now; */
-	struct place_yardsticks yardsticks; /* negative = cannot be said */
-	double eta_seconds;                 /* negative = unknown; 0 when ended */
-	struct sched_summary_gpu *gpus;     /* all there were while it ran, by index;
-						none when it is for the CPU alone */
+	unsigned overran; /* ended ones that used more than they were granted; */
+	uint64_t overran_tasks[SCHED_OVERRAN_MAX]; /* the first of them */
+	double wall_seconds;                       /* from the submit to the last end, or to now; */
+	struct place_yardsticks yardsticks;        /* negative = cannot be said */
+	double eta_seconds;                        /* negative = unknown; 0 when ended */
+	struct sched_summary_gpu *gpus;            /* all there were while it ran, by index;
+						       none when it is for the CPU alone */
 	size_t n_gpus;
 };
 int sched_summarize(struct sched *sched, uint64_t batch, int64_t now_ms,

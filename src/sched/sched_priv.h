@@ -81,6 +81,8 @@ struct batch_node {
 	struct watch *watchers;
 	unsigned active; /* starting or running */
 	unsigned oom_recovered, on_cpu, recovered_by[SCHED_RUNG_COUNT];
+	unsigned overran; /* of those that have ended; and who was the first */
+	uint64_t overran_tasks[SCHED_OVERRAN_MAX];
 	struct batch_gpu *gpus;
 	size_t n_gpus, gpus_room;
 	int64_t sampled_ms; /* up to which the integrals go; 0 = not begun */
@@ -366,6 +368,7 @@ int end_apply(struct sched *sched, struct task_node *t, const struct sched_end *
 void batch_task_ended(struct sched *sched, struct task_node *t, int64_t now_ms);
 /* It ended well: was that after running out of memory? Into the sums. */
 void batch_recovered(struct task_node *t);
+void batch_overran(struct task_node *t); /* if one of its attempts did */
 void batch_settle(struct sched *sched, struct batch_node *b, int64_t now_ms);
 void batch_sample(struct sched *sched, int64_t now_ms);
 struct batch_gpu *batch_gpu_get(struct sched *sched, struct batch_node *b, const char *uuid,

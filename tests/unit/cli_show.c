@@ -224,6 +224,53 @@ static void test_summary(void **state)
 	assert_int_equal(summary_exit_code(result), 1);
 }
 
+/* Those who used more than they were granted are named, as far as they are known. */
+static void test_summary_of_overruns(void **state)
+{
+	auto_json json_t *result = load(
+	    "{\"batch\": {\"id\": 3}, \"tasks\": [], \"summary\": {\"done\": 3, \"failed\": 0, "
+	    "\"overran\": 3, \"overruns\": [{\"task\": 7, \"name\": \"a\", \"text\": "
+	    "\"used 2 GiB of 500 MiB granted on GPU 0\"}]}}");
+	auto_text struct text text = {};
+
+	summary_render(result, 80, &text);
+	assert_non_null(strstr(text.data, "  3 tasks used more than they were granted:\n"
+					  "    task 7 (a) used 2 GiB of 500 MiB granted on GPU 0\n"
+					  "    and 2 more\n"));
+}
+
+/* Two of them: one that runs, and uses what it was not granted; one on its ladder. */
+static void test_overrun_is_shown(void **state)
+{
+	auto_json json_t *two_tasks = load(
+	    "[{\"id\": 1, \"name\": \"a\", \"state\": \"running\", \"reason\": \"uses 7.8 GiB\", "
+	    "\"request\": {\"vram_bytes\": 1073741824}, \"attempts\": [{\"number\": 1, \"policy\": "
+	    "\"auto\", \"reason\": \"GPU 0\", \"gpus\": [{\"index\": 0, \"vram_bytes\": "
+	    "1073741824, "
+	    "\"used_bytes\": 8375186227, \"peak_bytes\": 8375186227}], \"ram_bytes\": 209715200, "
+	    "\"used_ram_bytes\": 945815552, \"peak_vram_bytes\": 8375186227, \"overrun\": true, "
+	    "\"overrun_text\": \"uses 7.8 GiB of 1 GiB granted on GPU 0\"}]},"
+	    " {\"id\": 2, \"name\": \"b\", \"state\": \"waiting\", \"request\": {\"vram_bytes\": "
+	    "3221225472, \"asks_vram_bytes\": 6442450944}, \"attempts\": [{\"number\": 1, "
+	    "\"gpus\": "
+	    "[{\"index\": 0, \"vram_bytes\": 4294967296}]}]}]");
+	static const char *const lines[] = {
+	    "    granted  1 GiB of VRAM, 200 MiB of RAM (watched)\n",
+	    "    uses now 7.8 GiB of VRAM, 902 MiB of RAM\n",
+	    "    peak     7.8 GiB of VRAM, unknown of RAM\n",
+	    "    overrun  uses 7.8 GiB of 1 GiB granted on GPU 0\n",
+	};
+	auto_text struct text text = {}, table = {};
+
+	tasktable_render_one(json_array_get(two_tasks, 0), &text);
+	for (size_t i = 0; i < ARRAY_LEN(lines); i++)
+		if (!strstr(text.data, lines[i]))
+			fail_msg("no line \"%s\" in\n%s", lines[i], text.data);
+	tasktable_render(two_tasks, 0, 120, &table);
+	assert_non_null(strstr(table.data, "7.8 GiB of 1 GiB"));
+	assert_non_null(strstr(table.data, "           6 GiB"));
+}
+
 /* Lost ones are among the failed, and said to be what they are; the status is not 0. */
 static void test_summary_of_lost(void **state)
 {
@@ -304,6 +351,8 @@ int main(void)
 	    cmocka_unit_test(test_counts_are_the_batchs),
 	    cmocka_unit_test(test_progress),
 	    cmocka_unit_test(test_summary_of_lost),
+	    cmocka_unit_test(test_summary_of_overruns),
+	    cmocka_unit_test(test_overrun_is_shown),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);

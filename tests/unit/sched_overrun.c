@@ -303,6 +303,59 @@ static void test_ram(void **state)
 	assert_int_equal(signal_to(b, ids[0]), SIGTERM);
 }
 
+static const char *overrun_words(struct box *b, uint64_t id, char text[SCHED_REASON_MAX])
+{
+	(void)sched_overrun_text(sched_find(b->sched, id), attempt_of(b, id), text);
+	return text;
+}
+
+/* What people read, from its first sample above the grant to after its end. */
+static void test_words(void **state)
+{
+	struct box *b = *state;
+	uint64_t id = run_one(b, "a", 2, SCHED_OVERRUN_AUTO);
+	char text[SCHED_REASON_MAX];
+	int64_t since = 0;
+
+	assert_string_equal(overrun_words(b, id, text), "");
+	for (int i = 0; i < 3; i++) {
+		sample(b, &id, (uint64_t[]){gib(5)}, 1, 0);
+		since = i == 1 ? b->now : since;
+		(void)step(b);
+		b->now += 200;
+	}
+	assert_true(attempt_of(b, id)->overrun_at_ms == since);
+	assert_string_equal(overrun_words(b, id, text),
+			    "uses 5 GiB of 2 GiB granted on GPU 0; warned: its GPU has room");
+	assert_string_equal(sched_reason(b->sched, sched_find(b->sched, id), text),
+			    "uses 5 GiB of 2 GiB granted on GPU 0; warned: its GPU has room");
+	/* It gave most of it back. */
+	sample(b, &id, (uint64_t[]){gib(1)}, 1, 0);
+	assert_string_equal(overrun_words(b, id, text),
+			    "used 5 GiB of 2 GiB granted on GPU 0; warned: its GPU has room");
+	ended(b, id, SCHED_OK);
+	assert_string_equal(overrun_words(b, id, text), "used 5 GiB of 2 GiB granted on GPU 0");
+}
+
+static void test_words_of_ram(void **state)
+{
+	struct box *b = *state;
+	struct sched_spec spec = cpu_spec();
+	char text[SCHED_REASON_MAX];
+	uint64_t id;
+
+	spec.request.ram_bytes = 4 * GIB;
+	spec.on_overrun = SCHED_OVERRUN_WARN;
+	id = submit(b, spec);
+	(void)step(b);
+	started(b, id);
+	for (int i = 0; i < 3; i++, b->now += 1000)
+		assert_int_equal(sched_set_ram(b->sched, id, 6 * GIB, b->now), 0);
+	assert_string_equal(overrun_words(b, id, text),
+			    "uses 6 GiB of 4 GiB of RAM granted; warned: --on-overrun warn never "
+			    "stops it");
+}
+
 /* Nobody else is in danger, and it asked for it. */
 static void test_ram_stop(void **state)
 {
@@ -475,6 +528,8 @@ int main(void)
 	    BOX_TEST(test_stop_and_canceled),
 	    BOX_TEST(test_unproven_kinds_do_not_crowd),
 	    BOX_TEST(test_ram),
+	    BOX_TEST(test_words),
+	    BOX_TEST(test_words_of_ram),
 	    BOX_TEST(test_ram_stop),
 	    BOX_TEST(test_what_is_configured),
 	    cmocka_unit_test(test_names),

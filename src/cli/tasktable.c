@@ -316,10 +316,14 @@ static void add_used(struct text *text, const json_t *attempt)
 		add_line(text, "  uses now", "%s", line.data);
 }
 
-static void add_peak(struct text *text, const json_t *attempt)
+static void add_peak(struct text *text, const json_t *attempt, bool over)
 {
 	char peak[SIZE_TEXT_MAX], ram[SIZE_TEXT_MAX];
 
+	/* A moment after its start. */
+	if (!over && !jsonx_has(attempt, "peak_vram_bytes") &&
+	    !jsonx_has(attempt, "peak_ram_bytes"))
+		return;
 	add_line(text, "  peak", "%s of VRAM, %s of RAM", size_or(attempt, "peak_vram_bytes", peak),
 		 size_or(attempt, "peak_ram_bytes", ram));
 }
@@ -396,7 +400,7 @@ static void add_attempt(struct text *text, const json_t *attempt, bool foreign)
 	add_granted(text, attempt);
 	if (!over)
 		add_used(text, attempt);
-	add_peak(text, attempt);
+	add_peak(text, attempt, over);
 	add_overrun(text, attempt);
 }
 

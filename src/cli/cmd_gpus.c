@@ -118,8 +118,11 @@ static int look(int64_t deadline_ms, json_t **ret_gpus, struct error *err)
 	options.rules = rules;
 	options.n_rules = list->n;
 	ledger = ledger_create(list, NULL, 0, &(struct ledger_host){}, &options);
-	*ret_gpus = gpus_to_json(list, ledger,
-				 &(struct gpus_json_options){.owner = owner, .data = &looker});
+	*ret_gpus = gpus_to_json(
+	    list, ledger,
+	    &(struct gpus_json_options){.all_processes = host && host_sees_all_processes(host),
+					.owner = owner,
+					.data = &looker});
 	(void)json_object_set_new(*ret_gpus, "host", host_of(host));
 	container_names_destroy(looker.names);
 	ledger_destroy(ledger);

@@ -166,9 +166,14 @@ static void add_facts(const json_t *vram, unsigned width, struct text *text)
 {
 	static const struct {
 		const char *key, *label;
+		bool rare; /* said only where there is some */
 	} facts[] = {
-	    {"load_line_bytes", "load line"}, {"reserve_bytes", "reserve"},
-	    {"allocated_bytes", "allocated"}, {"foreign_bytes", "foreign"},
+	    {"load_line_bytes", "load line"},
+	    {"reserve_bytes", "reserve"},
+	    {"allocated_bytes", "allocated"},
+	    {"foreign_bytes", "foreign"},
+	    {"services_bytes", "services", true},
+	    {"leaving_bytes", "coming back", true},
 	    {"room_bytes", "room"},
 	};
 	size_t column = 0;
@@ -177,6 +182,8 @@ static void add_facts(const json_t *vram, unsigned width, struct text *text)
 		auto_text struct text fact = {};
 		char gib[32];
 
+		if (facts[i].rare && jsonx_get_u64(vram, facts[i].key, 0) == 0)
+			continue;
 		text_printf(&fact, "%s %s", facts[i].label, gpusview_gib(vram, facts[i].key, gib));
 		if (column > 0 && column + 3 + fact.len + 4 > width) {
 			text_add(text, "\n");
@@ -204,7 +211,8 @@ static void add_pids(struct table *table, const json_t *holder)
 	table_add(table, "%s", list.data ? list.data : "");
 }
 
-/* What is to be done about the memory of a task that has ended. */
+/* What is to be done about memory that nobody uses any more: a task's that has ended, a dead
+ * process's. */
 static void add_leftovers(const json_t *holders, const json_t *gpu, struct text *text)
 {
 	unsigned long long index = jsonx_get_u64(gpu, "index", 0);
@@ -214,18 +222,23 @@ static void add_leftovers(const json_t *holders, const json_t *gpu, struct text 
 	json_array_foreach (holders, i, holder) {
 		long long pid =
 		    json_integer_value(json_array_get(json_object_get(holder, "pids"), 0));
+		bool left = strcmp(jsonx_get_string(holder, "kind", ""), "leftover") == 0;
+		bool dead = jsonx_get_bool(holder, "dead", false);
 
-		if (strcmp(jsonx_get_string(holder, "kind", ""), "leftover") != 0)
+		if (!left && !dead)
 			continue;
-		text_printf(
-		    text,
-		    "    task %llu has ended, its process %lld still holds %s: kill -9 %lld; "
-		    "if it stays, reset the GPU (nvidia-smi --gpu-reset -i %llu) or reboot\n",
-		    (unsigned long long)jsonx_get_u64(holder, "task", 0), pid,
-		    jsonx_has(holder, "used_bytes")
-			? SIZE_TEXT(jsonx_get_u64(holder, "used_bytes", 0))
-			: "memory",
-		    pid, index);
+		text_add(text, "    ");
+		if (left)
+			text_printf(text, "task %llu has ended, its ",
+				    (unsigned long long)jsonx_get_u64(holder, "task", 0));
+		text_printf(text, "%sprocess %lld still holds %s: ", dead ? "dead " : "", pid,
+			    jsonx_has(holder, "used_bytes")
+				? SIZE_TEXT(jsonx_get_u64(holder, "used_bytes", 0))
+				: "memory");
+		if (!dead)
+			text_printf(text, "kill -9 %lld; if it stays, ", pid);
+		text_printf(text, "reset the GPU (nvidia-smi --gpu-reset -i %llu) or reboot\n",
+			    index);
 	}
 }
 
@@ -243,7 +256,8 @@ static void add_holders(const json_t *holders, unsigned width, struct text *text
 	size_t i;
 
 	json_array_foreach (holders, i, holder) {
-		const char *name = jsonx_get_string(holder, "name", "unknown");
+		const char *name = jsonx_get_string(
+		    holder, "name", jsonx_get_bool(holder, "dead", false) ? "dead" : "unknown");
 
 		table_add(table, "    %s", jsonx_get_string(holder, "kind", ""));
 		if (jsonx_has(holder, "task"))

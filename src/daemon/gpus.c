@@ -156,13 +156,15 @@ void handle_gpus(void *data, struct api_request *request)
 	     task = sched_next_active(task))
 		task_list_add(&tasks, task, access_sees_name(api_request_peer(request), task));
 	holds = holds_list(&asker, &n_holds);
-	json = gpus_to_json(sched_gpus(daemon->sched), ledger,
-			    &(struct gpus_json_options){.holds = holds,
-							.n_holds = n_holds,
-							.tasks = tasks.items,
-							.n_tasks = tasks.n,
-							.owner = owner,
-							.data = &asker});
+	json = gpus_to_json(
+	    sched_gpus(daemon->sched), ledger,
+	    &(struct gpus_json_options){.holds = holds,
+					.n_holds = n_holds,
+					.tasks = tasks.items,
+					.n_tasks = tasks.n,
+					.all_processes = host_sees_all_processes(daemon->host),
+					.owner = owner,
+					.data = &asker});
 	rules_mark_gpus(daemon->rules, json);
 	(void)json_object_set_new(json, "host", host_to_json(daemon, ledger));
 	api_reply(request, 200, json);

@@ -16,6 +16,7 @@
 #include "daemon/rules.h"
 #include "daemon/runner.h"
 #include "daemon/task_json.h"
+#include "daemon/usage.h"
 #include "daemon/waiters.h"
 #include "util/log.h"
 #include "util/timestamp.h"
@@ -106,8 +107,8 @@ static int commit(struct daemon *daemon, bool in_trouble, struct error *err)
 
 	if (changes.n_tasks == 0 && changes.n_batches == 0 && !store_in_unit(daemon->store) &&
 	    !placed_is_new(daemon->placed) && !rules_are_new(daemon->rules) &&
-	    !fairshare_is_due(daemon->fairshare) && !clock_is_due(daemon->clock) &&
-	    !profiles_are_due(daemon->profiles) && !in_trouble)
+	    !usage_is_new(daemon->usage) && !fairshare_is_due(daemon->fairshare) &&
+	    !clock_is_due(daemon->clock) && !profiles_are_due(daemon->profiles) && !in_trouble)
 		return 0;
 	if (!store_in_unit(daemon->store)) {
 		r = store_begin(daemon->store, err);
@@ -121,6 +122,8 @@ static int commit(struct daemon *daemon, bool in_trouble, struct error *err)
 		r = rules_put(daemon->rules, err);
 	if (r == 0 && placed_is_new(daemon->placed))
 		r = placed_put(daemon->placed, err);
+	if (r == 0 && usage_is_new(daemon->usage))
+		r = usage_put(daemon->usage, err);
 	if (r == 0 && fairshare_is_due(daemon->fairshare))
 		r = fairshare_put(daemon->fairshare, err);
 	if (r == 0 && clock_is_due(daemon->clock))
@@ -326,6 +329,7 @@ static void turn(struct tick *tick)
 	tick->in_trouble = false;
 	rules_stored(daemon->rules);
 	placed_stored(daemon->placed);
+	usage_stored(daemon->usage);
 	clock_stored(daemon->clock);
 	profiles_stored(daemon->profiles);
 	runner_committed(daemon->runner);

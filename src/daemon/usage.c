@@ -4,19 +4,25 @@
  * is shown the sample sees the owners its sums were made with. That memory also tells whose a
  * process was that cannot be asked any more, or whose task has ended: what the driver still lists
  * of it has not come back. It says so once it was seen twice, for LEFT_MS; a driver takes a moment.
+ * It is kept in the store, {"boot", "processes": [[pid, start time, task, attempt]]}, for a daemon
+ * that comes after the task's end.
  */
 #include "daemon/usage.h"
 
 #include "daemon/hub.h"
 #include "host/process.h"
+#include "util/file.h"
 #include "util/log.h"
 #include "util/pidref.h"
 #include "util/size.h"
 
+#include <errno.h>
 #include <string.h>
 
 #define ANCESTORS_MAX 64
 #define LEFT_MS       2000
+#define META_KEY      "processes"
+#define BOOT_ID       "/proc/sys/kernel/random/boot_id"
 
 struct leader {
 	uint64_t task;
@@ -40,6 +46,11 @@ struct usage {
 	size_t n, room;
 	struct seen *seen, *before; /* of the last sample, and of the one before */
 	size_t n_seen, room_seen, n_before;
+	struct ledger_leftover *left; /* of the last sample */
+	size_t n_left, room_left;
+	char *text, *stored; /* what is to be in the store, and is; NULL: nothing yet */
+	char boot[64];
+	bool all_processes; /* are to be seen here */
 };
 
 /* One process of the sample, with its owner. */
@@ -48,11 +59,45 @@ struct owned {
 	uint64_t task;
 };
 
+/* Those of an earlier boot are nobody any more. */
+static void seen_load(struct usage *usage, const json_t *json)
+{
+	const json_t *item;
+	size_t i;
+
+	if (strcmp(jsonx_get_string(json, "boot", ""), usage->boot) != 0)
+		return;
+	json_array_foreach (json_object_get(json, "processes"), i, item) {
+		ARRAY_GROW(usage->seen, usage->n_seen, usage->room_seen);
+		usage->seen[usage->n_seen++] = (struct seen){
+		    .pid = (pid_t)json_integer_value(json_array_get(item, 0)),
+		    .start_time = (uint64_t)json_integer_value(json_array_get(item, 1)),
+		    .task = (uint64_t)json_integer_value(json_array_get(item, 2)),
+		    .attempt = (unsigned)json_integer_value(json_array_get(item, 3)),
+		};
+	}
+}
+
 struct usage *usage_create(struct daemon *daemon)
 {
 	struct usage *usage = mem_calloc(1, sizeof *usage);
+	auto_json json_t *json = NULL;
+	struct error err = {};
+	int r;
 
 	usage->daemon = daemon;
+	usage->all_processes = host_sees_all_processes(daemon->host);
+	if (file_read_small(BOOT_ID, usage->boot, sizeof usage->boot) < 0)
+		usage->boot[0] = '\0';
+	r = store_get_meta(daemon->store, META_KEY, &usage->stored, &err);
+	if (r == 0)
+		r = jsonx_parse(usage->stored, strlen(usage->stored), "processes in the store",
+				&json, &err);
+	if (r == 0)
+		seen_load(usage, json);
+	else if (r != -ENOENT)
+		log_warning("whose processes on GPUs were before is not known: %s",
+			    error_text(&err));
 	return usage;
 }
 
@@ -63,7 +108,48 @@ void usage_destroy(struct usage *usage)
 	free(usage->leaders);
 	free(usage->seen);
 	free(usage->before);
+	free(usage->left);
+	free(usage->text);
+	free(usage->stored);
 	free(usage);
+}
+
+/* The store. */
+
+static void text_make(struct usage *usage)
+{
+	json_t *processes = json_array();
+	auto_json json_t *json =
+	    json_pack("{s:s, s:o}", "boot", usage->boot, "processes", processes);
+
+	for (size_t i = 0; i < usage->n_seen; i++) {
+		const struct seen *seen = &usage->seen[i];
+
+		(void)json_array_append_new(processes,
+					    json_pack("[i, I, I, i]", (int)seen->pid,
+						      (json_int_t)seen->start_time,
+						      (json_int_t)seen->task, (int)seen->attempt));
+	}
+	free(usage->text);
+	usage->text = jsonx_dump(json);
+}
+
+bool usage_is_new(const struct usage *usage)
+{
+	return usage->text && (!usage->stored || strcmp(usage->text, usage->stored) != 0);
+}
+
+int usage_put(struct usage *usage, struct error *err)
+{
+	return store_put_meta(usage->daemon->store, META_KEY, usage->text, err);
+}
+
+void usage_stored(struct usage *usage)
+{
+	if (!usage_is_new(usage))
+		return;
+	free(usage->stored);
+	usage->stored = mem_strdup(usage->text);
 }
 
 void usage_set_leader(struct usage *usage, uint64_t task, pid_t pid, uint64_t start_time)
@@ -143,22 +229,38 @@ static int64_t end_of(const struct usage *usage, const struct seen *seen)
 static void left_say(const struct usage *usage, const struct gpu *gpu,
 		     const struct gpu_process *process, struct seen *seen)
 {
-	char *text =
-	    mem_printf("task %llu has ended, its process %d still holds %s on GPU %u: kill -9 %d; "
-		       "if it stays, "
-		       "only a reset of the GPU (nvidia-smi --gpu-reset -i %u) or a reboot helps",
-		       (unsigned long long)seen->task, (int)process->pid,
-		       process->used_known ? SIZE_TEXT(process->used_bytes) : "memory", gpu->index,
-		       (int)process->pid, gpu->index);
+	bool dead = usage->all_processes && process->start_time == 0;
+	auto_text struct text text = {};
 
-	log_warning("%s", text);
-	hub_leftover(usage->daemon->hub, gpu, process, seen->task, text);
-	free(text);
+	text_printf(&text, "task %llu has ended, its %sprocess %d still holds %s on GPU %u: ",
+		    (unsigned long long)seen->task, dead ? "dead " : "", (int)process->pid,
+		    process->used_known ? SIZE_TEXT(process->used_bytes) : "memory", gpu->index);
+	if (!dead)
+		text_printf(&text, "kill -9 %d; if it stays, ", (int)process->pid);
+	text_printf(&text,
+		    "only a reset of the GPU (nvidia-smi --gpu-reset -i %u) or a reboot helps",
+		    gpu->index);
+	log_warning("%s", text.data);
+	hub_leftover(usage->daemon->hub, gpu, process, seen->task, text.data);
 	seen->left_said = true;
 }
 
-static void left_note(const struct usage *usage, const struct gpu *gpu,
-		      const struct gpu_process *process, struct seen *seen, int64_t sampled_at_ms)
+static void left_add(struct usage *usage, const struct gpu *gpu, const struct gpu_process *process,
+		     uint64_t task)
+{
+	struct ledger_leftover *left;
+
+	if (!process->used_known)
+		return;
+	ARRAY_GROW(usage->left, usage->n_left, usage->room_left);
+	left = &usage->left[usage->n_left++];
+	*left = (struct ledger_leftover){
+	    .bytes = process->used_bytes, .task = task, .pid = (int)process->pid};
+	(void)snprintf(left->uuid, sizeof left->uuid, "%s", gpu->uuid);
+}
+
+static void left_note(struct usage *usage, const struct gpu *gpu, const struct gpu_process *process,
+		      struct seen *seen, int64_t sampled_at_ms)
 {
 	int64_t ended = end_of(usage, seen);
 
@@ -166,6 +268,7 @@ static void left_note(const struct usage *usage, const struct gpu *gpu,
 		return;
 	if (seen->left_ms == 0)
 		seen->left_ms = sampled_at_ms;
+	left_add(usage, gpu, process, seen->task);
 	if (!seen->left_said && sampled_at_ms - seen->left_ms >= LEFT_MS)
 		left_say(usage, gpu, process, seen);
 }
@@ -276,10 +379,12 @@ void usage_sample(struct usage *usage, const struct gpu_list *list, int64_t now_
 	free(usage->before);
 	usage->before = TAKE(usage->seen);
 	usage->n_before = usage->n_seen;
-	usage->n_seen = usage->room_seen = 0;
-	if (usage->n_before == 0 && !sched_first_active(usage->daemon->sched))
-		return;
-	for (size_t i = 0; i < list->n; i++)
-		if (gpu_is_usable(&list->gpus[i]))
-			sample_gpu(usage, &list->gpus[i], list->sampled_at_ms, now_ms);
+	usage->n_seen = usage->room_seen = usage->n_left = 0;
+	if (usage->n_before > 0 || sched_first_active(usage->daemon->sched))
+		for (size_t i = 0; i < list->n; i++)
+			if (gpu_is_usable(&list->gpus[i]))
+				sample_gpu(usage, &list->gpus[i], list->sampled_at_ms, now_ms);
+	sched_set_leftovers(usage->daemon->sched, usage->left, usage->n_left);
+	if (usage->n_seen + usage->n_before > 0)
+		text_make(usage);
 }

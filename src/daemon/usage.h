@@ -6,6 +6,7 @@
 
 #include "daemon/daemon.h"
 
+/* With what was kept of whose the processes were (they may be a leftover by now). */
 struct usage *usage_create(struct daemon *daemon);
 void usage_destroy(struct usage *usage);
 
@@ -23,6 +24,11 @@ enum usage_owner {
 };
 enum usage_owner usage_owner(const struct usage *usage, const struct gpu_process *process,
 			     uint64_t *ret_task);
+
+/* For the tick: is there something to store; store it (in its unit); it is stored. */
+bool usage_is_new(const struct usage *usage);
+int usage_put(struct usage *usage, struct error *err) MUST_CHECK;
+void usage_stored(struct usage *usage);
 
 /* Tell sched what its running attempts use, from this sample. */
 void usage_sample(struct usage *usage, const struct gpu_list *list, int64_t now_ms);

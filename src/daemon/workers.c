@@ -1,6 +1,7 @@
 /*
- * A worker's share is one of the GPU's load line less what others use there at the moment: with a
- * plain 1/N the last of N would wait for ever beside a desktop's 300 MiB.
+ * A worker's share is one of the GPU's load line less what others use there at the moment and what
+ * is kept for services: with a plain 1/N the last of N would wait for ever beside a desktop's 300
+ * MiB.
  */
 #include "daemon/workers.h"
 
@@ -18,7 +19,8 @@ static bool takes_workers(const struct ledger_gpu *gpu, const struct place_reque
 /* Of one of `n`; 0: the GPU does not say what it has. */
 static unsigned share_milli(const struct ledger_gpu *gpu, unsigned n)
 {
-	uint64_t free_mib = saturate_sub(gpu->load_line_bytes, gpu->foreign_bytes) >> 20;
+	uint64_t others = saturate_add(gpu->foreign_bytes, ledger_services(gpu));
+	uint64_t free_mib = saturate_sub(gpu->load_line_bytes, others) >> 20;
 	uint64_t line_mib = gpu->load_line_bytes >> 20;
 
 	return gpu->vram_known && line_mib > 0

@@ -72,6 +72,19 @@ int host_process_each(const struct host *host,
 	return r;
 }
 
+/* PROC_PID_INIT_INO of the kernel: the number of the first pid namespace. */
+#define FIRST_NAMESPACE "pid:[4026531836]"
+
+bool host_sees_all_processes(const struct host *host)
+{
+	auto_free char *path = mem_printf("%s/self/ns/pid", host->proc);
+	char name[64];
+	ssize_t n = readlink(path, name, sizeof name - 1);
+
+	name[MAX_OF(n, (ssize_t)0)] = '\0';
+	return strcmp(name, FIRST_NAMESPACE) == 0;
+}
+
 int host_process_container(const struct host *host, pid_t pid, struct host_container *ret_container)
 {
 	char text[8192];

@@ -27,6 +27,10 @@ int host_process_read(const struct host *host, pid_t pid, struct host_process *r
 int host_process_each(const struct host *host,
 		      int (*each)(const struct host_process *process, void *arg), void *arg);
 
+/* Are all processes of the machine to be seen here, as in its first pid namespace? Elsewhere a pid
+ * that is not there may be somebody alive. */
+bool host_sees_all_processes(const struct host *host);
+
 enum host_runtime {
 	HOST_RUNTIME_NONE,
 	HOST_RUNTIME_DOCKER,

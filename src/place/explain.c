@@ -343,22 +343,43 @@ static void say_ends(const struct ends *ends, struct reason *reason)
 		reason_add(reason, "; when one ends is not known");
 }
 
+/* "5 GiB held by process 1924 of task 3, which has ended" */
+static void explain_leftovers(const struct ledger_gpu *g, const char *before, struct reason *reason)
+{
+	reason_add(reason, "%s%s held by process %d of task %llu, which has ended", before,
+		   SIZE_TEXT(g->leftover_bytes), g->leftover_pid,
+		   (unsigned long long)g->leftover_task);
+	if (g->n_leftovers > 1)
+		reason_add(reason, ", and %u more like it", g->n_leftovers - 1);
+}
+
+/* What of it is not room, and why. */
 static void explain_room(const struct ledger_gpu *g, struct reason *reason)
 {
+	uint64_t others = saturate_sub(g->foreign_bytes, g->leftover_bytes);
+	const struct {
+		uint64_t bytes;
+		const char *words;
+	} parts[] = {
+	    {others >= 64 * MIB ? others : 0, "used by others"},
+	    {ledger_services(g), "kept for services"},
+	    {g->leaving_bytes, "not yet seen to be back"},
+	};
 	bool any = g->n_tasks > 0;
 
 	reason_add(reason, "has room for %s", SIZE_TEXT(g->room_bytes));
 	if (g->n_tasks > 0)
 		reason_add(reason, " (%u task%s hold%s %s", g->n_tasks, g->n_tasks == 1 ? "" : "s",
 			   g->n_tasks == 1 ? "s" : "", SIZE_TEXT(g->ours_bytes));
-	if (g->foreign_bytes >= 64 * MIB) {
-		reason_add(reason, "%s%s used by others", any ? ", " : " (",
-			   SIZE_TEXT(g->foreign_bytes));
+	if (g->leftover_bytes > 0) {
+		explain_leftovers(g, any ? ", " : " (", reason);
 		any = true;
 	}
-	if (g->held_bytes > 0) {
-		reason_add(reason, "%s%s kept for services or not yet seen to be back",
-			   any ? ", " : " (", SIZE_TEXT(g->held_bytes));
+	for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+		if (parts[i].bytes == 0)
+			continue;
+		reason_add(reason, "%s%s %s", any ? ", " : " (", SIZE_TEXT(parts[i].bytes),
+			   parts[i].words);
 		any = true;
 	}
 	if (any)

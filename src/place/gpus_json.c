@@ -25,14 +25,16 @@ static json_t *holder_add(struct holders *h, const char *kind, const char *name)
 	return holder;
 }
 
+/* One of `kind` whose `key` is that; those of dead processes by themselves. */
 static json_t *holder_find(const struct holders *h, const char *kind, const char *key,
-			   const json_t *value)
+			   const json_t *value, bool dead)
 {
 	json_t *holder;
 	size_t i;
 
 	json_array_foreach (h->array, i, holder)
 		if (strcmp(jsonx_get_string(holder, "kind", ""), kind) == 0 &&
+		    jsonx_get_bool(holder, "dead", false) == dead &&
 		    json_equal(json_object_get(holder, key), value))
 			return holder;
 	return NULL;
@@ -55,7 +57,7 @@ static json_t *holder_of(struct holders *h, const struct gpu_process *process)
 {
 	char service[GPUS_JSON_SERVICE_MAX] = "";
 	const struct gpus_json_options *options = h->options;
-	bool left = false;
+	bool left = false, dead = options->all_processes && process->start_time == 0;
 	uint64_t task = options->owner ? options->owner(options->data, process, service, &left) : 0;
 	const char *kind = left         ? "leftover"
 			   : task > 0   ? "task"
@@ -68,10 +70,13 @@ static json_t *holder_of(struct holders *h, const struct gpu_process *process)
 	if (task == GPUS_JSON_GONE)
 		return NULL;
 	key = task > 0 ? jsonx_u64(task) : jsonx_string_if(name);
-	holder = holder_find(h, kind, task > 0 ? "task" : "name", key);
-
+	/* A task's own line is there: what it has of dead processes is shown in it. */
+	dead = dead && (task == 0 || left);
+	holder = holder_find(h, kind, task > 0 ? "task" : "name", key, dead);
 	if (!holder)
 		holder = holder_add(h, kind, name);
+	if (dead)
+		(void)json_object_set_new(holder, "dead", json_true());
 	if (task > 0)
 		(void)json_object_set(holder, "task", key);
 	return holder;
@@ -127,6 +132,9 @@ static json_t *vram_to_json(const struct gpu *gpu, const struct ledger_gpu *line
 	    {"load_line_bytes", known, line ? line->load_line_bytes : 0},
 	    {"allocated_bytes", line != NULL, line ? line->allocated_bytes : 0},
 	    {"foreign_bytes", known, line ? line->foreign_bytes : 0},
+	    {"leftover_bytes", known, line ? line->leftover_bytes : 0},
+	    {"services_bytes", known, line ? ledger_services(line) : 0},
+	    {"leaving_bytes", known, line ? line->leaving_bytes : 0},
 	    {"room_bytes", known, line ? line->room_bytes : 0},
 	};
 

@@ -30,6 +30,8 @@ struct gpus_json_options {
 	size_t n_holds;
 	const struct gpus_json_task *tasks; /* one for each (task, GPU) */
 	size_t n_tasks;
+	/* We are shown all processes of the machine: one whose start is not known has ended. */
+	bool all_processes;
 	/* Whose is a process: the id of a task, else 0 and, when it belongs to a service (container
 	 * or unit), that one's name in `service`. GPUS_JSON_GONE: it has ended and is left out.
 	 * `*ret_leftover` (false): that task has ended. NULL: everything is foreign. */

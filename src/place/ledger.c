@@ -163,10 +163,20 @@ static void add_hold(struct ledger_gpu *gpu, const struct ledger_hold *hold)
 	gpu->hold_closed |= hold->is_closed;
 }
 
+static void add_leftover(struct ledger_gpu *gpu, const struct ledger_leftover *leftover)
+{
+	gpu->leftover_bytes = saturate_add(gpu->leftover_bytes, leftover->bytes);
+	if (gpu->n_leftovers++ > 0)
+		return;
+	gpu->leftover_task = leftover->task;
+	gpu->leftover_pid = leftover->pid;
+}
+
 static void settle_gpu(struct ledger_gpu *gpu)
 {
+	gpu->leftover_bytes = MIN_OF(gpu->leftover_bytes, gpu->foreign_bytes);
 	if (!gpu->vram_known) {
-		gpu->foreign_bytes = 0;
+		gpu->foreign_bytes = gpu->leftover_bytes = 0;
 		return;
 	}
 	gpu->room_bytes = saturate_sub(
@@ -248,6 +258,12 @@ struct ledger *ledger_create(const struct gpu_list *list,
 
 		if (gpu)
 			add_hold(gpu, &options->holds[i]);
+	}
+	for (size_t i = 0; options && i < options->n_leftovers; i++) {
+		struct ledger_gpu *gpu = find_gpu(ledger, options->leftovers[i].uuid);
+
+		if (gpu)
+			add_leftover(gpu, &options->leftovers[i]);
 	}
 	for (size_t i = 0; i < ledger->n_gpus; i++)
 		settle_gpu(&ledger->gpus[i]);

@@ -34,9 +34,14 @@ struct ledger_gpu {
 	uint64_t held_bytes;      /* sum of max(held, used) of the holds ... */
 	uint64_t held_owed_bytes; /* ... and of what of it is not used yet */
 	uint64_t leaving_bytes;   /* the part of held_bytes that is about to come back */
-	uint64_t room_bytes;      /* 0 when overdrawn */
-	unsigned n_tasks;         /* ours, running or starting */
-	bool held_exclusive;      /* by one of ours */
+	/* The part of foreign_bytes that processes of tasks which have ended still hold, and one of
+	 * those processes. */
+	uint64_t leftover_bytes, leftover_task;
+	int leftover_pid;
+	unsigned n_leftovers;
+	uint64_t room_bytes; /* 0 when overdrawn */
+	unsigned n_tasks;    /* ours, running or starting */
+	bool held_exclusive; /* by one of ours */
 	bool utilization_known;
 	unsigned utilization_percent;
 	double speed; /* relative throughput, prior from the catalogue; 0 = unknown */
@@ -100,6 +105,13 @@ struct ledger_hold {
 	bool is_leaving;     /* of a task that has ended */
 };
 
+/* A process of a task that has ended holds memory still. Counted as foreign; for the reasons. */
+struct ledger_leftover {
+	char uuid[GPU_UUID_MAX];
+	uint64_t bytes, task;
+	int pid;
+};
+
 struct ledger_host {
 	bool ram_known;
 	uint64_t ram_total_bytes;     /* or the cgroup limit when that is less */
@@ -113,6 +125,8 @@ struct ledger_options {
 	size_t n_rules;
 	const struct ledger_hold *holds;
 	size_t n_holds;
+	const struct ledger_leftover *leftovers;
+	size_t n_leftovers;
 	unsigned stagger_ms; /* between starts on one GPU, for every request; 0 = none */
 	bool prove;          /* kinds that were never measured do not start in a crowd (fit.h) */
 	/* Relative speed by GPU model; NULL or a return of 0 = unknown. */
@@ -154,6 +168,12 @@ static inline uint64_t ledger_capacity(const struct ledger_gpu *gpu)
 			    : 0;
 
 	return left > gpu->held_bytes ? left - gpu->held_bytes : 0;
+}
+
+/* What services keep of a GPU. */
+static inline uint64_t ledger_services(const struct ledger_gpu *gpu)
+{
+	return gpu->held_bytes > gpu->leaving_bytes ? gpu->held_bytes - gpu->leaving_bytes : 0;
 }
 
 /* The most that something may need which was never measured, by its word: that may be too small by

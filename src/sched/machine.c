@@ -381,6 +381,19 @@ void sched_set_holds(struct sched *sched, const struct ledger_hold *holds, size_
 	sched_touch(sched);
 }
 
+void sched_set_leftovers(struct sched *sched, const struct ledger_leftover *leftovers, size_t n)
+{
+	if (n == 0 && sched->ledger_options.n_leftovers == 0)
+		return;
+	free(sched->leftovers);
+	sched->leftovers = mem_calloc(n + 1, sizeof *sched->leftovers);
+	for (size_t i = 0; i < n; i++)
+		sched->leftovers[i] = leftovers[i];
+	sched->ledger_options.leftovers = sched->leftovers;
+	sched->ledger_options.n_leftovers = n;
+	sched_touch(sched);
+}
+
 void sched_set_host(struct sched *sched, const struct ledger_host *host, int64_t now_ms)
 {
 	time_seen(sched, now_ms);

@@ -54,6 +54,7 @@ void sched_destroy(struct sched *sched)
 	free(sched->rules);
 	free(sched->leaving);
 	free(sched->holds);
+	free(sched->leftovers);
 	free(sched->actions);
 	free(sched->changed_tasks);
 	free(sched->changed_batches);

@@ -121,6 +121,8 @@ void sched_set_gpus(struct sched *sched, const struct gpu_list *list, int64_t no
 void sched_gpu_event(struct sched *sched, const struct gpu_event *event, int64_t now_ms);
 /* What is kept on GPUs for others, as of the last sample; replaces what was said before. */
 void sched_set_holds(struct sched *sched, const struct ledger_hold *holds, size_t n);
+/* What processes of tasks that have ended hold still, likewise. */
+void sched_set_leftovers(struct sched *sched, const struct ledger_leftover *leftovers, size_t n);
 void sched_set_host(struct sched *sched, const struct ledger_host *host, int64_t now_ms);
 const struct gpu_list *sched_gpus(const struct sched *sched); /* the last, NULL before the first */
 

@@ -212,6 +212,7 @@ struct sched {
 	size_t n_leaving, leaving_room;
 	struct ledger_hold *holds; /* of services */
 	size_t n_holds;
+	struct ledger_leftover *leftovers;
 	uint64_t round_robin;
 	int64_t stop_grace_ms;
 	int64_t last_ms;         /* time of the last call */

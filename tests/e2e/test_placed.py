@@ -67,3 +67,15 @@ def test_apply_tells_the_daemon(two_gpus):
     )
     two_gpus.plimsoll("apply", "--yes", cwd=project, check=0)
     assert placed(daemon) == {"shop": {"clip": ([gpu(daemon)["uuid"]], 9 * GIB)}}
+    vram = gpu(daemon)["vram"]
+    assert vram["services_bytes"] == 9 * GIB == vram["load_line_bytes"] - vram["room_bytes"]
+    shown = two_gpus.plimsoll("gpus", check=0).stdout
+    assert "| foreign 0.0 | services 9.0 room 2.3 GiB" in " ".join(shown.split()) and shown.count("services") == 1, shown
+    # A service that has gone from the file, or needs no GPU any more, keeps nothing; nor does the last of them.
+    compose = (project / "compose.yaml").read_text()
+    (project / "compose.yaml").write_text(compose.replace("clip:", "ocr:").replace("9G", "2G"))
+    two_gpus.plimsoll("apply", "--yes", cwd=project, check=0)
+    assert [(name, vram) for name, (_, vram) in placed(daemon)["shop"].items()] == [("ocr", 2 * GIB)]
+    (project / "compose.yaml").write_text("services:\n  web: {image: x}\n")
+    two_gpus.plimsoll("apply", "--yes", cwd=project)
+    assert placed(daemon) == {} and "services" not in two_gpus.plimsoll("gpus", check=0).stdout

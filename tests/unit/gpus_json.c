@@ -116,12 +116,66 @@ static void test_unknown_memory(void **state)
 	assert_true(json_is_null(json_object_get(vram, "room_bytes")));
 }
 
+/* 0 is no start time: where all processes are to be seen, such a one has ended. */
+static void test_dead(void **state)
+{
+	auto_gpu_list struct gpu_list *list = list_of_test();
+	struct gpus_json_options options = {.owner = owner, .all_processes = true};
+	auto_json json_t *json = NULL, *elsewhere = NULL;
+	const json_t *holders, *h;
+
+	for (size_t i = 0; i + 1 < list->gpus[0].n_processes; i++)
+		list->gpus[0].processes[i].start_time = 1;
+	json = make(list, &options);
+	holders = json_object_get(json_array_get(json_object_get(json, "gpus"), 0), "holders");
+	assert_int_equal(json_array_size(holders), 4);
+	h = json_array_get(holders, 2);
+	assert_string_equal(jsonx_get_string(h, "name", ""), "Xorg");
+	assert_null(json_object_get(h, "dead"));
+	h = json_array_get(holders, 3);
+	assert_true(jsonx_get_bool(h, "dead", false));
+	assert_int_equal(json_integer_value(json_array_get(json_object_get(h, "pids"), 0)), 301);
+	options.all_processes = false;
+	elsewhere = make(list, &options);
+	holders = json_object_get(json_array_get(json_object_get(elsewhere, "gpus"), 0), "holders");
+	assert_int_equal(json_array_size(holders), 3);
+}
+
+/* What services keep and what is about to come back are told apart; what a process of a task that
+ * has ended holds is a part of what is foreign. */
+static void test_holds(void **state)
+{
+	auto_gpu_list struct gpu_list *list = list_of_test();
+	const struct ledger_hold holds[] = {
+	    {.uuid = "GPU-a", .bytes = 6 * GIB, .used_bytes = GIB},
+	    {.uuid = "GPU-a", .bytes = 2 * GIB, .is_leaving = true},
+	};
+	const struct ledger_leftover leftovers[] = {
+	    {.uuid = "GPU-a", .bytes = GIB, .task = 3, .pid = 101},
+	    {.uuid = "GPU-b", .bytes = GIB, .task = 4, .pid = 102},
+	};
+	const struct ledger_options options = {
+	    .holds = holds, .n_holds = 2, .leftovers = leftovers, .n_leftovers = 2};
+	struct ledger *ledger = ledger_create(list, NULL, 0, &(struct ledger_host){}, &options);
+	auto_json json_t *json = gpus_to_json(list, ledger, NULL);
+	const json_t *vram =
+	    json_object_get(json_array_get(json_object_get(json, "gpus"), 0), "vram");
+
+	ledger_destroy(ledger);
+	assert_int_equal(jsonx_get_u64(vram, "services_bytes", 0), 6 * GIB);
+	assert_int_equal(jsonx_get_u64(vram, "leaving_bytes", 0), 2 * GIB);
+	assert_int_equal(jsonx_get_u64(vram, "foreign_bytes", 0), 4 * GIB);
+	assert_int_equal(jsonx_get_u64(vram, "leftover_bytes", 0), GIB);
+	assert_int_equal(jsonx_get_u64(vram, "room_bytes", 0),
+			 jsonx_get_u64(vram, "load_line_bytes", 0) - 12 * GIB);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_holders),
-	    cmocka_unit_test(test_members),
-	    cmocka_unit_test(test_unknown_memory),
+	    cmocka_unit_test(test_holders),        cmocka_unit_test(test_members),
+	    cmocka_unit_test(test_unknown_memory), cmocka_unit_test(test_dead),
+	    cmocka_unit_test(test_holds),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

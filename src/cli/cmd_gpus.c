@@ -197,7 +197,8 @@ const struct verb verb_gpus = {
     .description =
 	"For each GPU its memory (# is used, | is the load line, which nothing is started above),\n"
 	"what was promised to tasks, what foreign processes use, the reserve and the room left;\n"
-	"then who holds it. Sizes are in GiB. Called out: CRITICAL (95 % used or more, or above\n"
+	"then who holds it; below them what holds tasks to their grants here. Sizes are in GiB. "
+	"Called out: CRITICAL (95 % used or more, or above\n"
 	"the load line), IDLE (half of it free while another GPU is critical), LOST, STALE.\n"
 	"A drained GPU gets nothing new until it is resumed; what runs there goes on.\n"
 	"Status 1 when there is no GPU, no driver, or one of them does not answer as it should.\n",

@@ -314,6 +314,25 @@ static void add_gpu(const json_t *gpus, size_t i, FILE *file, unsigned width, st
 	add_leftovers(json_object_get(gpu, "holders"), gpu, text);
 }
 
+/* "limits: VRAM HAMi-core, watched | RAM watched" */
+static void add_limits(const json_t *limits, struct text *text)
+{
+	static const char *const keys[][2] = {{"vram", "VRAM"}, {"ram", "RAM"}};
+
+	if (!limits)
+		return;
+	text_add(text, "\nlimits:");
+	for (size_t k = 0; k < ARRAY_LEN(keys); k++) {
+		const json_t *word;
+		size_t i;
+
+		text_printf(text, "%s %s", k > 0 ? " |" : "", keys[k][1]);
+		json_array_foreach (json_object_get(limits, keys[k][0]), i, word)
+			text_printf(text, "%s %s", i > 0 ? "," : "", json_string_value(word));
+	}
+	text_add(text, "\n");
+}
+
 void gpusview_render(const json_t *gpus, FILE *file, unsigned width, struct text *text)
 {
 	const char *source = jsonx_get_string(gpus, "source", "unknown"), *words;
@@ -333,6 +352,7 @@ void gpusview_render(const json_t *gpus, FILE *file, unsigned width, struct text
 		text_add(text, i ? "\n" : "");
 		add_gpu(gpus, i, file, width, text);
 	}
+	add_limits(json_object_get(gpus, "limits"), text);
 }
 
 bool gpusview_is_problem(const json_t *gpus)

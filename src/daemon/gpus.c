@@ -4,6 +4,7 @@
 
 #include "daemon/access.h"
 #include "daemon/daemon.h"
+#include "daemon/offers.h"
 #include "daemon/placed.h"
 #include "daemon/rules.h"
 #include "daemon/services.h"
@@ -12,6 +13,7 @@
 #include "host/json.h"
 #include "host/process.h"
 #include "place/gpus_json.h"
+#include "run/cgroup.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -133,6 +135,19 @@ static struct gpus_json_hold *holds_list(const struct asker *asker, size_t *ret_
 	return holds;
 }
 
+static json_t *limits_to_json(const struct daemon *daemon)
+{
+	auto_free char *own = cgroup_own();
+	const struct offers offers = {
+	    .root = "",
+	    .own = own,
+	    .hami = rules_config(daemon->rules)->guards.hami,
+	    .uid = geteuid(),
+	};
+
+	return offers_to_json(&offers, sched_gpus(daemon->sched));
+}
+
 void handle_gpus(void *data, struct api_request *request)
 {
 	auto_free struct gpus_json_hold *holds = NULL;
@@ -167,6 +182,7 @@ void handle_gpus(void *data, struct api_request *request)
 					.data = &asker});
 	rules_mark_gpus(daemon->rules, json);
 	(void)json_object_set_new(json, "host", host_to_json(daemon, ledger));
+	(void)json_object_set_new(json, "limits", limits_to_json(daemon));
 	api_reply(request, 200, json);
 	ledger_destroy(ledger);
 	task_list_finish(&tasks);

@@ -124,6 +124,17 @@ static bool dmem_apply(const char *path, const struct bound *bound)
 	return set == bound->n_gpus;
 }
 
+bool bound_counts_gpu(const char *path, const char *pci)
+{
+	auto_free char *file = mem_printf("%s/dmem.max", path), *region = NULL;
+	auto_text struct text regions = {};
+
+	if (file_read(file, DMEM_MAX, false, &regions, NULL) < 0 || !regions.data)
+		return false;
+	region = bound_region(regions.data, pci);
+	return region != NULL;
+}
+
 static bool memory_apply(const char *path, const struct bound *bound, bool has_swap)
 {
 	if (bound->ram_bytes == 0 ||
@@ -138,5 +149,5 @@ void bound_apply(const char *path, const struct bound *bound, bool has_swap, str
 	if (dmem_apply(path, bound))
 		text_add(words, BOUND_DMEM_WORDS);
 	if (memory_apply(path, bound, has_swap))
-		text_printf(words, "%sRAM: cgroup memory.max", words->len > 0 ? "; " : "");
+		text_printf(words, "%sRAM: " BOUND_RAM_WORDS, words->len > 0 ? "; " : "");
 }

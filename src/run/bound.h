@@ -26,6 +26,7 @@
 
 /* In the words of bound_apply(), where VRAM is held to its grant. */
 #define BOUND_DMEM_WORDS "cgroup dmem.max"
+#define BOUND_RAM_WORDS  "cgroup memory.max" /* and where RAM is, after "RAM: " */
 
 struct bound {
 	uint64_t ram_bytes; /* granted; 0 = none was */
@@ -46,6 +47,10 @@ char *bound_region(const char *dmem_text, const char *pci);
 /* Set what can be set on the cgroup at `path`, and add what was to `words`: "cgroup dmem.max",
  * "RAM: cgroup memory.max"; nothing where nothing could be. `has_swap`: the machine has some. */
 void bound_apply(const char *path, const struct bound *bound, bool has_swap, struct text *words);
+
+/* Does the kernel count the memory of this GPU in the cgroup at `path`, so that it can be held to a
+ * grant in those below? */
+bool bound_counts_gpu(const char *path, const char *pci);
 
 /* Does this machine have swap? `meminfo` is the text of /proc/meminfo. */
 bool bound_has_swap(const char *meminfo);

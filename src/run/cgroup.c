@@ -156,17 +156,42 @@ static int move_into(const char *path)
 	return file_write(access(leaf, F_OK) == 0 ? leaf : path, "cgroup.procs", "0");
 }
 
-/* Our own cgroup, once we are out of that of a task; NULL: there is none, or we cannot get out. */
-static char *own_path(void)
+char *cgroup_own(void)
 {
 	auto_text struct text group = {}, mounts = {};
-	auto_free char *own = NULL, *outside = NULL;
 
 	if (file_read("/proc/self/cgroup", TEXT_MAX, false, &group, NULL) < 0 ||
 	    file_read("/proc/self/mountinfo", TEXT_MAX, false, &mounts, NULL) < 0)
 		return NULL;
-	own = cgroup_own_path(group.data ? group.data : "", mounts.data ? mounts.data : "");
-	outside = own ? cgroup_outside_task(own) : NULL;
+	return cgroup_own_path(group.data ? group.data : "", mounts.data ? mounts.data : "");
+}
+
+bool cgroup_hands_down(const char *own, const char *controller)
+{
+	auto_free char *base = cgroup_base(own);
+	/* Beside the leaf all that is there can be; one with processes in it hands down what it
+	 * does already. */
+	auto_free char *file =
+	    mem_printf("%s/%s", base,
+		       strcmp(base, own) != 0 ? "cgroup.controllers" : "cgroup.subtree_control");
+	char text[512], *rest = NULL;
+
+	if (access(base, W_OK) < 0 || file_read_small(file, text, sizeof text) < 0)
+		return false;
+	for (char *word = strtok_r(text, " \n", &rest); word; word = strtok_r(NULL, " \n", &rest))
+		if (strcmp(word, controller) == 0)
+			return true;
+	return false;
+}
+
+/* Our own cgroup, once we are out of that of a task; NULL: there is none, or we cannot get out. */
+static char *own_path(void)
+{
+	auto_free char *own = cgroup_own();
+	auto_free char *outside = own ? cgroup_outside_task(own) : NULL;
+
+	if (!own)
+		return NULL;
 	if (!outside)
 		return TAKE(own);
 	return move_into(outside) < 0 ? NULL : TAKE(outside);

@@ -47,6 +47,13 @@ char *cgroup_own_path(const char *cgroup_text, const char *mountinfo_text);
  * frees it. */
 char *cgroup_outside_task(const char *path);
 
+/* The path in the file system of our own cgroup; NULL: there is none. The caller frees it. */
+char *cgroup_own(void);
+
+/* Does this controller ("memory", "dmem") reach the attempts of a supervisor whose own cgroup is at
+ * `own`? */
+bool cgroup_hands_down(const char *own, const char *controller);
+
 /* A daemon or a supervisor that was started by a task (a verb in it needed one) would end with that
  * task: move this process out of the task's cgroup. Nothing where it is in none, or may not. */
 void cgroup_leave_task(void);

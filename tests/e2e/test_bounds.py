@@ -80,6 +80,9 @@ def test_hami_is_loaded_where_it_is_wanted(sandbox):
     (config / "plimsoll.yaml").write_text(f"limits: {{hami: {library}, torch: true}}\n")
     sandbox.env["ASAN_OPTIONS"] += ":verify_asan_link_order=0"  # the library comes before a sanitizer's, too
     sandbox.simulate(gpus="small:8G:0.4")
+    sandbox.plimsoll("serve", "--background", check=0)
+    assert sandbox.json("gpus")["limits"]["vram"] == ["HAMi-core", "watched"]
+    assert "\nlimits: VRAM HAMi-core, watched | RAM " in sandbox.plimsoll("gpus", check=0).stdout
     told = "echo $LD_PRELOAD $CUDA_DEVICE_MEMORY_LIMIT_0 $PYTORCH_ALLOC_CONF $XLA_PYTHON_CLIENT_MEM_FRACTION"
     held = sandbox.plimsoll("submit", "--vram", "2G", "--", "sh", "-c", told, check=0).stdout.strip()
     warned = sandbox.plimsoll("submit", "--vram", "2G", "--on-overrun", "warn", "--", "sh", "-c", told, check=0).stdout.strip()
@@ -94,7 +97,7 @@ def test_hami_is_loaded_where_it_is_wanted(sandbox):
     words = sandbox.plimsoll("logs", held, check=0).stdout.split()
     assert words[0].startswith(str(library)) and words[1:] == ["2048m", "per_process_memory_fraction:0.2500", "0.2500"]
     assert sandbox.json("show", held)["attempts"][0]["limits"] == "HAMi-core"
-    assert "2048 MiB of VRAM (HAMi-core)" in sandbox.plimsoll("show", held, check=0).stdout
+    assert "2 GiB of VRAM (HAMi-core)" in sandbox.plimsoll("show", held, check=0).stdout
     # Who wants to be warned only is not stopped by a library either.
     assert str(library) not in sandbox.plimsoll("logs", warned, check=0).stdout
     assert "(watched)" in sandbox.plimsoll("show", warned, check=0).stdout

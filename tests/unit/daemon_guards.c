@@ -1,5 +1,6 @@
 /* MPS and HAMi-core by a task's environment, on trees as machines with and without them have. */
 #include "daemon/guards.h"
+#include "daemon/offers.h"
 
 #include "run/bound.h"
 #include "util/file.h"
@@ -182,10 +183,54 @@ static void test_what_refuses_more(void **state)
 	root_remove(root);
 }
 
+static void check_offers(const struct offers *offers, const struct gpu_list *list, const char *want)
+{
+	auto_json json_t *json = offers_to_json(offers, list);
+	auto_free char *text = jsonx_dump(json);
+
+	assert_string_equal(text, want);
+}
+
+/* What a machine offers: nothing, all of it, and dmem only where it counts each of the GPUs. */
+static void test_offers(void **state)
+{
+	char *root = root_make();
+	auto_free char *own = mem_printf("%s/cg/plimsoll.leaf", root);
+	struct offers offers = {.root = root, .uid = getuid()};
+	auto_gpu_list struct gpu_list *list = gpu_list_create();
+	struct gpu *gpu = gpu_list_append(list);
+
+	(void)state;
+	(void)snprintf(gpu->pci_bus_id, sizeof gpu->pci_bus_id, "00000000:65:00.0");
+	check_offers(&offers, list, "{\"vram\":[\"watched\"],\"ram\":[\"watched\"]}");
+	offers.own = own;
+	check_offers(&offers, list, "{\"vram\":[\"watched\"],\"ram\":[\"watched\"]}");
+	put(root, "cg/cgroup.controllers", "cpu memory dmem\n");
+	put(root, "cg/dmem.max", "drm/0000:65:00.0/vram max\n");
+	put(root, "opt/libvgpu.so", "ELF");
+	offers.hami = "/opt/libvgpu.so";
+	check_offers(&offers, list,
+		     "{\"vram\":[\"cgroup dmem.max\",\"HAMi-core\",\"watched\"],"
+		     "\"ram\":[\"cgroup memory.max\",\"watched\"]}");
+	(void)snprintf(gpu_list_append(list)->pci_bus_id, GPU_PCI_MAX, "00000000:66:00.0");
+	check_offers(&offers, list,
+		     "{\"vram\":[\"HAMi-core\",\"watched\"],"
+		     "\"ram\":[\"cgroup memory.max\",\"watched\"]}");
+	/* Not in a leaf: what is there and not handed down reaches nobody. */
+	*strrchr(own, '/') = '\0';
+	check_offers(&offers, list, "{\"vram\":[\"HAMi-core\",\"watched\"],\"ram\":[\"watched\"]}");
+	put(root, "cg/cgroup.subtree_control", "memory\n");
+	check_offers(&offers, list,
+		     "{\"vram\":[\"HAMi-core\",\"watched\"],"
+		     "\"ram\":[\"cgroup memory.max\",\"watched\"]}");
+	root_remove(root);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_mps), cmocka_unit_test(test_hami),
-					   cmocka_unit_test(test_what_refuses_more)};
+					   cmocka_unit_test(test_what_refuses_more),
+					   cmocka_unit_test(test_offers)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,13 +9,13 @@ import shutil
 import subprocess
 
 import pytest
-from test_compose_config import DUMP, EXAMPLES
+from test_compose_config import DUMP, EXAMPLES, FINDINGS
 
 PROJECTS = sorted(path.parent.name for path in EXAMPLES.glob("*/expected.json"))
 
 
 def dump(folder, case, *more):
-    env = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", **case["shell"]}
+    env = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", **FINDINGS, **case["shell"]}
     done = subprocess.run([DUMP, *case["args"], *more], cwd=folder, env=env, text=True, capture_output=True, timeout=30)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

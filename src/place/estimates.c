@@ -50,6 +50,7 @@ struct kind {
 	char name[128];
 	size_t first_cell; /* index + 1 */
 	size_t next_of_hash;
+	bool needs_are_old;                   /* these, and those of its cells */
 	struct estimates_need need, cpu_need; /* on a model it has no cell of */
 };
 
@@ -127,7 +128,10 @@ static bool same_name(const char *kept, const char *name, size_t room)
 
 static void cut_name(char *to, size_t room, const char *name)
 {
-	snprintf(to, room, "%s", name);
+	size_t len = strnlen(name, room - 1);
+
+	memcpy(to, name, len);
+	to[len] = '\0';
 }
 
 static void cell_change(struct estimates *e, struct cell *cell)
@@ -288,8 +292,9 @@ static size_t kind_rows(const struct estimates *e, const struct kind *kind,
 	return n;
 }
 
-/* Needs are asked for each task that waits, and change when one ends. */
-static void needs_renew(struct estimates *e, struct kind *kind)
+/* Needs are asked for each task that waits, and change when one ends: once for all that do so
+ * together. */
+static void needs_renew(const struct estimates *e, struct kind *kind)
 {
 	size_t n = kind_rows(e, kind, NULL);
 	auto_free const struct estimates_row **rows = mem_calloc(n + 1, sizeof(void *));
@@ -299,6 +304,7 @@ static void needs_renew(struct estimates *e, struct kind *kind)
 	kind->cpu_need = peaks_need(rows, n, "");
 	for (size_t i = kind->first_cell; i; i = e->cells[i - 1].next_of_kind)
 		e->cells[i - 1].need = peaks_need(rows, n, e->cells[i - 1].row.model);
+	kind->needs_are_old = false;
 }
 
 /* A run that ended well with less says that those which ran out did so for another reason. */
@@ -353,8 +359,7 @@ static void learn_memory(struct estimates *e, struct cell *cell,
 			      well                 ? PEAK_FINAL
 			      : sample->out_of_ram ? PEAK_FLOOR
 						   : PEAK_OPEN);
-	if (changed)
-		needs_renew(e, kind);
+	kind->needs_are_old |= changed;
 }
 
 static void learn_for_people(struct estimates_row *row, const struct estimates_sample *sample)
@@ -400,6 +405,8 @@ struct estimates_need estimates_need_get(const struct estimates *e, const char *
 
 	if (!kind)
 		return (struct estimates_need){};
+	if (kind->needs_are_old)
+		needs_renew(e, &e->kinds[kind - e->kinds]);
 	return cell ? cell->need : model && !model[0] ? kind->cpu_need : kind->need;
 }
 
@@ -512,9 +519,12 @@ static bool from_kind(const struct estimates *e, const struct kind *kind, const 
 {
 	struct estimate sum = {.utilization_percent = 100}, busy = {};
 	double weight = 0;
+	bool seen = false;
 
 	fill_utilization(e, kind, model, &busy);
-
+	for (size_t i = kind->first_cell; i && !seen; i = e->cells[i - 1].next_of_kind)
+		seen = e->cells[i - 1].row.samples > 0 &&
+		       same_name(e->cells[i - 1].row.model, model, GPU_NAME_MAX);
 	for (size_t i = kind->first_cell; i; i = e->cells[i - 1].next_of_kind) {
 		const struct cell *cell = &e->cells[i - 1];
 		struct estimate one = {};
@@ -526,7 +536,8 @@ static bool from_kind(const struct estimates *e, const struct kind *kind, const 
 			    MAX_OF(sum.peak_vram_bytes, cell->row.peak_vram_bytes);
 			sum.peak_ram_bytes = MAX_OF(sum.peak_ram_bytes, cell->row.peak_ram_bytes);
 		}
-		if (cell->row.samples == 0 || (!same && (!model[0] || !cell->row.model[0])))
+		/* What was seen here needs no help from elsewhere. */
+		if (cell->row.samples == 0 || (!same && (seen || !model[0] || !cell->row.model[0])))
 			continue;
 		fill_from_cell(
 		    &one, cell,
@@ -537,8 +548,7 @@ static bool from_kind(const struct estimates *e, const struct kind *kind, const 
 			one.peak_vram_bytes = sum.peak_vram_bytes;
 			one.peak_ram_bytes = sum.peak_ram_bytes;
 			sum = one;
-			weight = HUGE_VAL; /* what was seen here needs no help from elsewhere */
-		} else if (!sum.seen) {
+		} else {
 			mix(&sum, &one, cell->row.samples, &weight);
 			sum.known = true;
 			sum.samples = MAX_OF(sum.samples, one.samples);
@@ -710,7 +720,7 @@ bool estimates_forget(struct estimates *e, const char *name)
 		n_changed += to->changed;
 	}
 	for (size_t i = 0; i < kept->n_kinds; i++)
-		needs_renew(kept, &kept->kinds[i]);
+		kept->kinds[i].needs_are_old = true;
 	estimates_finish(e);
 	*e = *kept;
 	e->n_changed = n_changed;
@@ -753,6 +763,6 @@ void estimates_load(struct estimates *e, const struct estimates_row *rows, size_
 		cell->row = row;
 		e->n_changed -= cell->changed;
 		cell->changed = false;
-		needs_renew(e, find_or_add_kind(e, row.kind));
+		find_or_add_kind(e, row.kind)->needs_are_old = true;
 	}
 }

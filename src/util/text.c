@@ -7,21 +7,21 @@
 #include <string.h>
 #include <wchar.h>
 
-static void text_reserve(struct text *t, size_t more)
+char *text_room(struct text *t, size_t more)
 {
 	size_t need = t->len + more + 1;
 
-	if (need <= t->room)
-		return;
-	t->room = MAX_OF(need, t->room * 2);
-	t->room = MAX_OF(t->room, 64);
-	t->data = mem_realloc(t->data, t->room, 1);
+	if (need > t->room) {
+		t->room = MAX_OF(need, t->room * 2);
+		t->room = MAX_OF(t->room, 64);
+		t->data = mem_realloc(t->data, t->room, 1);
+	}
+	return t->data + t->len;
 }
 
 void text_add_bytes(struct text *t, const char *s, size_t len)
 {
-	text_reserve(t, len);
-	memcpy(t->data + t->len, s, len);
+	memcpy(text_room(t, len), s, len);
 	t->len += len;
 	t->data[t->len] = '\0';
 }
@@ -41,8 +41,7 @@ void text_printf(struct text *t, const char *fmt, ...)
 	n = vsnprintf(NULL, 0, fmt, ap);
 	va_end(ap);
 	if (n > 0) {
-		text_reserve(t, (size_t)n);
-		(void)vsnprintf(t->data + t->len, (size_t)n + 1, fmt, again);
+		(void)vsnprintf(text_room(t, (size_t)n), (size_t)n + 1, fmt, again);
 		t->len += (size_t)n;
 	}
 	va_end(again);

@@ -16,6 +16,8 @@ struct text {
 
 void text_add(struct text *t, const char *s);
 void text_add_bytes(struct text *t, const char *s, size_t len);
+/* The end, with room for `more` bytes and the NUL. Who writes there adds them to `len` himself. */
+char *text_room(struct text *t, size_t more);
 void text_printf(struct text *t, const char *fmt, ...) PRINTF(2, 3);
 void text_clear(struct text *t);  /* empty, keeps its memory */
 void text_finish(struct text *t); /* frees */

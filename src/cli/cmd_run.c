@@ -88,7 +88,7 @@ static int status_of(const struct foreground *f, const json_t *task)
 		return 128 + f->last_signal;
 	if (last && strcmp(outcome, "ok") != 0 && strcmp(outcome, "error") != 0)
 		(void)verb_complain(EXIT_PROBLEM, "task %llu: %s", (unsigned long long)f->id,
-				    summary_outcome(task, (char[64]){0}));
+				    summary_outcome(task, (char[SUMMARY_OUTCOME_MAX]){0}));
 	if (jsonx_has(last, "signal"))
 		return 128 + (int)jsonx_get_i64(last, "signal", 0);
 	if (jsonx_has(last, "exit_code"))

@@ -36,7 +36,8 @@ static void print_wrapped(const char *lines, unsigned width)
 		auto_free char *line = mem_strndup(lines, len);
 
 		if (text_starts_with(line, "  reason ") || text_starts_with(line, "  warning ") ||
-		    text_starts_with(line, "    chosen by "))
+		    text_starts_with(line, "    chosen by ") ||
+		    text_starts_with(line, "    evidence "))
 			term_add_wrapped(&text, line, VALUE_COLUMN, width);
 		else
 			text_printf(&text, "%s\n", line);

@@ -18,7 +18,7 @@ static void say(const json_t *task)
 		(void)printf("task %llu: %s\n", id, state);
 	else
 		(void)printf("task %llu: %s (%s); plimsoll %s %llu\n", id, state,
-			     summary_outcome(task, (char[64]){0}),
+			     summary_outcome(task, (char[SUMMARY_OUTCOME_MAX]){0}),
 			     summary_did_not_start(task) ? "why" : "logs", id);
 }
 

@@ -142,7 +142,8 @@ static void on_task(struct follow *f, const json_t *task)
 	if (f->n_failed++ >= FAILED_SAID)
 		return;
 	progress_say(&f->progress, "%s: %s (%s); plimsoll %s %llu", state,
-		     jsonx_get_string(task, "name", "task"), summary_outcome(task, (char[64]){0}),
+		     jsonx_get_string(task, "name", "task"),
+		     summary_outcome(task, (char[SUMMARY_OUTCOME_MAX]){0}),
 		     summary_did_not_start(task) ? "why" : "logs", id);
 	redraw(f);
 }

@@ -38,7 +38,7 @@ bool summary_did_not_start(const json_t *task)
 	       !jsonx_has(last, "exit_code") && !jsonx_has(last, "signal");
 }
 
-const char *summary_outcome(const json_t *task, char buf[64])
+const char *summary_outcome(const json_t *task, char buf[SUMMARY_OUTCOME_MAX])
 {
 	static const struct {
 		const char *outcome, *text;
@@ -49,21 +49,28 @@ const char *summary_outcome(const json_t *task, char buf[64])
 	const json_t *last = json_array_get(attempts, json_array_size(attempts) - 1);
 	const char *outcome = jsonx_get_string(last, "outcome", "");
 
+	/* Memory was not short: it was stopped before that. */
+	if (jsonx_has(last, "stopped")) {
+		(void)snprintf(buf, SUMMARY_OUTCOME_MAX, "stopped: %s",
+			       jsonx_get_string(last, "stopped", ""));
+		return buf;
+	}
 	for (size_t i = 0; i < ARRAY_LEN(known); i++)
 		if (strcmp(outcome, known[i].outcome) == 0) {
-			(void)snprintf(buf, 64, "%s", known[i].text);
+			(void)snprintf(buf, SUMMARY_OUTCOME_MAX, "%s", known[i].text);
 			return buf;
 		}
 	if (jsonx_has(last, "signal"))
-		(void)snprintf(buf, 64, "killed by signal %lld",
+		(void)snprintf(buf, SUMMARY_OUTCOME_MAX, "killed by signal %lld",
 			       (long long)jsonx_get_i64(last, "signal", 0));
 	else if (jsonx_has(last, "exit_code"))
-		(void)snprintf(buf, 64, "exit %lld",
+		(void)snprintf(buf, SUMMARY_OUTCOME_MAX, "exit %lld",
 			       (long long)jsonx_get_i64(last, "exit_code", 0));
 	else if (summary_did_not_start(task))
-		(void)snprintf(buf, 64, "did not start");
+		(void)snprintf(buf, SUMMARY_OUTCOME_MAX, "did not start");
 	else
-		(void)snprintf(buf, 64, "%.63s", jsonx_get_string(task, "state", "unknown"));
+		(void)snprintf(buf, SUMMARY_OUTCOME_MAX, "%.100s",
+			       jsonx_get_string(task, "state", "unknown"));
 	return buf;
 }
 
@@ -206,7 +213,7 @@ static void render_failed(const json_t *result, unsigned width, struct text *tex
 			table_add(table, "%llu", (unsigned long long)jsonx_get_u64(task, "row", 0));
 		else
 			table_add(table, "%zu", i + 1);
-		table_add(table, "%s", summary_outcome(task, (char[64]){0}));
+		table_add(table, "%s", summary_outcome(task, (char[SUMMARY_OUTCOME_MAX]){0}));
 		if (jsonx_has(gpu, "index"))
 			table_add(table, "%llu",
 				  (unsigned long long)jsonx_get_u64(gpu, "index", 0));

@@ -19,7 +19,8 @@ int summary_exit_code(const json_t *result);
 #define SUMMARY_LOST "ended, but nobody saw how"
 
 /* "exit 1", "killed by signal 9", "out of memory", ...: how the last attempt of a task ended. */
-const char *summary_outcome(const json_t *task, char buf[64]);
+#define SUMMARY_OUTCOME_MAX 128
+const char *summary_outcome(const json_t *task, char buf[SUMMARY_OUTCOME_MAX]);
 
 /* Its last attempt ended before there was a process: no such command, no such folder. */
 bool summary_did_not_start(const json_t *task);

@@ -154,7 +154,7 @@ static void add_row(struct table *table, const json_t *task, bool with_user, int
 	table_add(table, "%s", seconds < 0 ? "-" : DURATION_TEXT((int64_t)(seconds * 1000)));
 	if (!is_foreign(task) && !summary_did_not_start(task) &&
 	    (strcmp(state, "failed") == 0 || strcmp(state, "lost") == 0))
-		table_add(table, "%s", summary_outcome(task, (char[64]){0}));
+		table_add(table, "%s", summary_outcome(task, (char[SUMMARY_OUTCOME_MAX]){0}));
 	else
 		table_add(table, "%s", reason);
 }
@@ -371,6 +371,8 @@ static void add_outcome(struct text *text, const json_t *attempt)
 			 (long long)jsonx_get_i64(attempt, "exit_code", 0));
 	else
 		add_line(text, "  outcome", "%s, exit status unknown", outcome);
+	add_line(text, "  stopped", "%s", jsonx_get_string(attempt, "stopped", ""));
+	add_line(text, "  evidence", "%s", jsonx_get_string(attempt, "evidence", ""));
 }
 
 static void add_attempt(struct text *text, const json_t *attempt, bool foreign)

@@ -1,21 +1,34 @@
 /* The decision is run/oom.c's; here it is put into sched's words. */
 #include "daemon/outcome.h"
 
+#include "util/text.h"
+
+#include <string.h>
+
 static const enum sched_outcome OUTCOMES[] = {
     [OOM_OK] = SCHED_OK,         [OOM_ERROR] = SCHED_ERROR,       [OOM_GPU] = SCHED_OOM,
     [OOM_HOST] = SCHED_HOST_OOM, [OOM_LOST] = SCHED_OUTCOME_LOST,
 };
 
-/* What follows "out of GPU memory on GPU 0, granted 6.0 GiB (exit code 1): ". */
+#define LINE_MAX_SHOWN 280
+
+/* What follows "out of GPU memory on GPU 0, granted 6.0 GiB (exit code 1): ". A long line loses its
+ * middle, never the pattern. */
 static void outcome_tell(const struct oom_verdict *verdict, char *text, size_t size)
 {
-	if (verdict->line[0])
-		(void)snprintf(text, size, "%.240s [%s%s]", verdict->line, verdict->pattern,
-			       verdict->gpu_full ? ", and the GPU's memory was full" : "");
-	else
+	char by[128], told[sizeof verdict->line + sizeof by];
+	int n = snprintf(by, sizeof by, "[%s%s]", verdict->pattern,
+			 verdict->gpu_full ? ", and the GPU's memory was full" : "");
+
+	if (verdict->line[0]) {
+		(void)snprintf(told, sizeof told, "%s %s", verdict->line, by);
+		text_repair(told);
+		text_cut_middle(text, MIN_OF(size, (size_t)LINE_MAX_SHOWN), told, (size_t)n);
+	} else {
 		(void)snprintf(text, size, "%s",
 			       verdict->gpu_full ? "it aborted while the GPU's memory was full"
 						 : "the kernel's out-of-memory killer ended it");
+	}
 }
 
 void outcome_classify(const struct oom_patterns *patterns, const struct supervisor_ended *ended,

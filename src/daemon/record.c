@@ -171,6 +171,8 @@ static char *attempt_more_dump(const struct sched_attempt *attempt)
 	if (attempt->overrun_at_ms != 0)
 		(void)json_object_set_new(json, "overrun_at_ms",
 					  json_integer(attempt->overrun_at_ms));
+	if (attempt->stopped)
+		(void)json_object_set_new(json, "stopped", jsonx_string_if(attempt->stopped));
 	set_count(json, "oom_requested_bytes", attempt->oom_requested_bytes);
 	set_count(json, "oom_used_bytes", attempt->oom_used_bytes);
 	if (attempt->evidence)
@@ -554,6 +556,7 @@ static int attempt_more_load(const char *text, struct sched_attempt *attempt, st
 	attempt->overrun_at_ms = jsonx_get_i64(more, "overrun_at_ms", 0);
 	attempt->oom_requested_bytes = jsonx_get_u64(more, "oom_requested_bytes", 0);
 	attempt->oom_used_bytes = jsonx_get_u64(more, "oom_used_bytes", 0);
+	attempt->stopped = string_load(more, "stopped");
 	attempt->evidence = string_load(more, "evidence");
 	attempt->limits = string_load(more, "limits");
 	return 0;
@@ -640,6 +643,7 @@ static void task_finish(struct sched_task *task)
 		free(task->attempts[i].rung);
 		free(task->attempts[i].limits);
 		free(task->attempts[i].evidence);
+		free(task->attempts[i].stopped);
 	}
 	free(task->attempts);
 	free(task->reason);

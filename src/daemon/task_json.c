@@ -149,6 +149,7 @@ static json_t *attempt_to_json(const struct sched_task *task, const struct sched
 	    json, "used_ram_bytes",
 	    jsonx_u64_if(!over && attempt->used_ram_bytes > 0, attempt->used_ram_bytes));
 	set_overrun(json, task, attempt);
+	(void)json_object_set_new(json, "stopped", jsonx_string_if(attempt->stopped));
 	(void)json_object_set_new(json, "limits", jsonx_string_if(attempt->limits));
 	return json;
 }

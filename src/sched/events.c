@@ -303,10 +303,18 @@ static void outcome_text(const struct task_node *t, const struct sched_end *end,
 	}
 }
 
+/* How much of the end of "CUDA out of memory. [pytorch-allocator]" is in the last brackets. */
+static size_t pattern_len(const char *said)
+{
+	const char *bracket = strrchr(said, '[');
+
+	return bracket && text_ends_with(said, "]") ? strlen(bracket) : 0;
+}
+
 static void end_reason(struct task_node *t, const struct sched_end *end, enum sched_outcome outcome,
 		       enum sched_event event, const char *rung)
 {
-	char text[384], again[64] = "";
+	char text[384], again[64] = "", why[160];
 	/* What it said explains its end only where that is its own. */
 	const char *said =
 	    end->text && outcome == end->outcome && !t->run->stop_signaled ? end->text : "";
@@ -326,8 +334,10 @@ static void end_reason(struct task_node *t, const struct sched_end *end, enum sc
 	}
 	if (event == SCHED_EV_AGAIN && outcome == SCHED_GPU_LOST)
 		(void)snprintf(again, sizeof again, "; put back into the queue");
-	/* The rung is not to be lost behind a long line of a log. */
-	task_reason(t, "%s%s%s%s%.140s%s", text, *rung ? "; " : "", rung, *said ? ": " : "", said,
+	/* Neither the rung nor the pattern that decided is to be lost behind a long line of a log.
+	 */
+	text_cut_middle(why, sizeof why, said, pattern_len(said));
+	task_reason(t, "%s%s%s%s%s%s", text, *rung ? "; " : "", rung, *said ? ": " : "", why,
 		    again);
 }
 
@@ -356,6 +366,8 @@ int end_apply(struct sched *sched, struct task_node *t, const struct sched_end *
 	} else {
 		event = failure_event(sched, t, end, &outcome, said, now_ms);
 	}
+	if (t->run->stop_signaled && outcome == t->run->stop_outcome)
+		attempt->stopped = TAKE(t->run->stop_words);
 	attempt_close(t, outcome, end->ended_at_ms > 0 ? end->ended_at_ms : now_ms);
 	run_leave(sched, t);
 	end_reason(t, end, outcome, event, said);

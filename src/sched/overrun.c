@@ -262,12 +262,21 @@ static void victim_name(const struct crowd *crowd, char *buf, size_t size)
 		(void)snprintf(buf, size, "task %llu", (unsigned long long)crowd->victim->pub.id);
 }
 
-static void stop_as(struct sched *sched, struct task_node *t, enum sched_outcome outcome,
-		    bool at_once, char *text_take)
+/* Why one is stopped, in parts: what it used, where, and what else is to be said. */
+struct stop {
+	enum sched_outcome outcome;
+	bool at_once;
+	const char *used, *where, *why;
+};
+
+static void stop_as(struct sched *sched, struct task_node *t, const struct stop *stop)
 {
-	t->run->stop_text = text_take;
-	t->run->stop_outcome = outcome;
-	t->run->stop_at_once = at_once;
+	bool wanted = t->pub.spec.on_overrun == SCHED_OVERRUN_STOP;
+
+	t->run->stop_text = mem_printf("stopped: %s%s%s", stop->used, stop->where, stop->why);
+	t->run->stop_words = mem_printf("%s%s", stop->used, wanted ? " (--on-overrun stop)" : "");
+	t->run->stop_outcome = stop->outcome;
+	t->run->stop_at_once = stop->at_once;
 	(void)overrun_begins(sched, t);
 	remark_add(sched, "task %llu is %s", (unsigned long long)t->pub.id, t->run->stop_text);
 }
@@ -276,11 +285,12 @@ static void stop(struct sched *sched, struct task_node *t, unsigned g, bool at_o
 		 const char *why)
 {
 	const struct sched_grant *grant = &task_current(t)->gpus[g];
+	char used[96], where[32];
 
-	stop_as(sched, t, SCHED_OOM, at_once,
-		mem_printf("stopped: used %s of %s granted on GPU %u%s",
-			   SIZE_TEXT(grant->used_bytes), SIZE_TEXT(grant->vram_bytes), grant->index,
-			   why));
+	(void)snprintf(used, sizeof used, "used %s of %s granted", SIZE_TEXT(grant->used_bytes),
+		       SIZE_TEXT(grant->vram_bytes));
+	(void)snprintf(where, sizeof where, " on GPU %u", grant->index);
+	stop_as(sched, t, &(struct stop){SCHED_OOM, at_once, used, where, why});
 }
 
 static void stop_worst(struct sched *sched, const struct crowd *crowd, const struct ledger_gpu *gpu)
@@ -337,9 +347,11 @@ static void gpu_watch(struct sched *sched, const struct ledger_gpu *gpu)
 /* `why` follows what it used of what it was granted. */
 static void ram_stop(struct sched *sched, struct task_node *t, const char *why)
 {
-	stop_as(sched, t, SCHED_HOST_OOM, false,
-		mem_printf("stopped: used %s of %s of host memory granted%s",
-			   SIZE_TEXT(t->run->ram_used_bytes), SIZE_TEXT(ram_granted(t)), why));
+	char used[96];
+
+	(void)snprintf(used, sizeof used, "used %s of %s of host memory granted",
+		       SIZE_TEXT(t->run->ram_used_bytes), SIZE_TEXT(ram_granted(t)));
+	stop_as(sched, t, &(struct stop){SCHED_HOST_OOM, false, used, "", why});
 }
 
 /* Those who asked to be stopped. */

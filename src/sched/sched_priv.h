@@ -121,7 +121,8 @@ struct run {
 	int64_t since_ms;     /* its process runs; 0 = not yet. Limits of time count from here */
 	int64_t kill_at_ms;   /* 0 = no stop under way */
 	bool out_of_time;     /* its hard limit has passed: it was killed */
-	char *stop_text; /* it is stopped for what it uses (overrun.c): why; NULL = it is not */
+	char *stop_text;  /* it is stopped for what it uses (overrun.c): why; NULL = it is not */
+	char *stop_words; /* attempt->stopped then */
 	enum sched_outcome stop_outcome; /* what its end is then */
 	bool stop_at_once, stop_signaled;
 	double share_of_gpus; /* fair share's: whole GPUs it holds */

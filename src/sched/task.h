@@ -213,6 +213,8 @@ struct sched_attempt {
 	bool overrun;            /* it used more than it was granted */
 	int64_t overrun_at_ms;   /* since when; 0 = not, or not known */
 	uint64_t used_ram_bytes; /* last measured while it runs; 0 = not yet. Not stored */
+	char *stopped; /* and was stopped for that: "used 2 GiB of 1 GiB granted (--on-overrun
+			  stop)". Its outcome is OOM or HOST_OOM then. NULL = it was not */
 	/* What it asked for when it failed, by its own words ("Tried to allocate"); 0 = unknown. */
 	uint64_t oom_requested_bytes;
 	uint64_t oom_used_bytes; /* what it had then, by its own words ("this process has 6.25 GiB

@@ -112,6 +112,7 @@ static void attempts_free(struct sched *sched, struct task_node *t)
 		free(attempt->rung);
 		free(attempt->limits);
 		free(attempt->evidence);
+		free(attempt->stopped);
 	}
 	free(t->pub.attempts);
 }
@@ -261,6 +262,7 @@ void active_remove(struct sched *sched, struct task_node *t)
 	free((char *)(uintptr_t)run->end.text);
 	free(run->ramps);
 	free(run->stop_text);
+	free(run->stop_words);
 	free(run);
 	t->run = NULL;
 }

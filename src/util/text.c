@@ -146,6 +146,68 @@ bool text_to_u64(const char *s, unsigned long long min, unsigned long long max,
 	return true;
 }
 
+/* Bytes of the letter at `s`; 0 = that is none. */
+static size_t letter_len(const char *s)
+{
+	static const struct {
+		unsigned char mask, lead;
+		unsigned long least;
+	} forms[] = {
+	    {0x80, 0x00, 0}, {0xe0, 0xc0, 0x80}, {0xf0, 0xe0, 0x800}, {0xf8, 0xf0, 0x10000}};
+	const unsigned char *u = (const unsigned char *)s;
+
+	for (size_t more = 0; more < ARRAY_LEN(forms); more++) {
+		unsigned long code = u[0] & (unsigned char)~forms[more].mask;
+		size_t i = 1;
+
+		if ((u[0] & forms[more].mask) != forms[more].lead)
+			continue;
+		for (; i <= more && (u[i] & 0xc0) == 0x80; i++)
+			code = code << 6 | (u[i] & 0x3f);
+		return i <= more || code < forms[more].least || code > 0x10ffff ||
+			       (code >= 0xd800 && code <= 0xdfff)
+			   ? 0
+			   : more + 1;
+	}
+	return 0;
+}
+
+void text_repair(char *s)
+{
+	while (*s) {
+		size_t len = letter_len(s);
+
+		if (len == 0)
+			*s = '?';
+		s += MAX_OF(len, (size_t)1);
+	}
+}
+
+void text_cut_middle(char *buf, size_t size, const char *s, size_t tail)
+{
+	static const char cut[] = " [...] ";
+	size_t len = strlen(s), head, blank;
+
+	if (len < size) {
+		memcpy(buf, s, len + 1);
+		return;
+	}
+	tail = MIN_OF(tail, size - MIN_OF(size, sizeof cut));
+	while (tail > 0 && (s[len - tail] & 0xc0) == 0x80)
+		tail--;
+	head = size - MIN_OF(size, sizeof cut + tail);
+	while (head > 0 && (s[head] & 0xc0) == 0x80)
+		head--;
+	/* Between words, where one ends near there. */
+	blank = head;
+	while (blank > head / 2 && s[blank] != ' ')
+		blank--;
+	if (blank > head / 2)
+		head = blank;
+	(void)snprintf(buf, size, "%.*s%.*s%s", (int)head, s, (int)(sizeof cut - 1 - (tail == 0)),
+		       cut, s + len - tail);
+}
+
 size_t text_columns(const char *s)
 {
 	mbstate_t state = {};

@@ -56,5 +56,12 @@ void text_add_uri(struct text *t, const char *s, const char *keep);
 /* Every control character but tabs and line ends becomes '?'. */
 void text_hide_controls(char *s, size_t len);
 
+/* Every byte that is no part of a letter in UTF-8 becomes '?'. */
+void text_repair(char *s);
+
+/* `s` in at most `size` - 1 bytes. Where it is longer its last `tail` bytes stay, and " [...] "
+ * stands for what was left out before them; no letter is cut. */
+void text_cut_middle(char *buf, size_t size, const char *s, size_t tail);
+
 /* The number of terminal columns `s` takes (UTF-8; wcwidth). */
 size_t text_columns(const char *s);

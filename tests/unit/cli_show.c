@@ -185,7 +185,8 @@ static void test_outcomes(void **state)
 		auto_json json_t *task = json_pack("{s:s, s:[o]}", "state", "failed", "attempts",
 						   load(cases[i].attempt));
 
-		assert_string_equal(summary_outcome(task, (char[64]){0}), cases[i].wanted);
+		assert_string_equal(summary_outcome(task, (char[SUMMARY_OUTCOME_MAX]){0}),
+				    cases[i].wanted);
 	}
 }
 

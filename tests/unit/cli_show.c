@@ -175,6 +175,9 @@ static void test_outcomes(void **state)
 		const char *attempt, *wanted;
 	} cases[] = {
 	    {"{\"outcome\": \"oom\", \"exit_code\": 1}", "out of GPU memory"},
+	    {"{\"outcome\": \"oom\", \"signal\": 15, \"stopped\": \"used 2 GiB of 1 GiB granted "
+	     "(--on-overrun stop)\"}",
+	     "stopped: used 2 GiB of 1 GiB granted (--on-overrun stop)"},
 	    {"{\"outcome\": \"error\", \"exit_code\": 2}", "exit 2"},
 	    {"{\"outcome\": \"error\", \"signal\": 9, \"exit_code\": null}", "killed by signal 9"},
 	    {"{\"outcome\": \"lost\"}", "ended, but nobody saw how"},

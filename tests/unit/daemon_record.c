@@ -228,6 +228,7 @@ static struct sched_task night_task(struct sched_attempt *attempt, struct sched_
 	attempt->batch_size = 32;
 	attempt->oom_requested_bytes = 1234567890123;
 	attempt->oom_used_bytes = 123456789012;
+	attempt->stopped = (char *)(uintptr_t) "used 2 GiB of 1 GiB granted";
 	attempt->evidence = (char *)(uintptr_t) "CUDA out of memory [pytorch-allocator]";
 	task.spec.not_before_ms = 3000;
 	task.spec.held = task.spec.is_private = true;
@@ -276,6 +277,7 @@ static void test_night_through_the_store(void **state)
 	assert_int_equal(spec->request.cpu, PLACE_CPU_WHEN_IDLE);
 	assert_int_equal(records.tasks[0].attempts[0].oom_requested_bytes, 1234567890123);
 	assert_int_equal(records.tasks[0].attempts[0].oom_used_bytes, 123456789012);
+	assert_string_equal(records.tasks[0].attempts[0].stopped, "used 2 GiB of 1 GiB granted");
 	assert_string_equal(records.tasks[0].attempts[0].evidence,
 			    "CUDA out of memory [pytorch-allocator]");
 	assert_int_equal(records.tasks[0].n_after, 2);

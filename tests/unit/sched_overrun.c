@@ -139,6 +139,8 @@ static void test_neighbour_in_danger(void **state)
 	assert_non_null(strstr(sched_find(b->sched, ids[0])->reason,
 			       "stopped: used 7.4 GiB of 2 GiB granted on GPU 0 while "
 			       "transcribe-7 needs 1.2 GiB more of what it was promised"));
+	assert_string_equal(attempt_of(b, ids[0])->stopped, "used 7.4 GiB of 2 GiB granted");
+	assert_null(attempt_of(b, ids[1])->stopped);
 }
 
 static void test_urgent(void **state)

@@ -139,6 +139,48 @@ static void controls_are_hidden(void **state)
 	assert_string_equal(s, "a?[31m\tb?c?d\nß");
 }
 
+static void what_is_no_utf8_is_repaired(void **state)
+{
+	static const struct {
+		const char *given, *wanted;
+	} cases[] = {{"", ""},
+		     {"Größe 録音 \U0001f600", "Größe 録音 \U0001f600"},
+		     {"m\xe9moire", "m?moire"},
+		     {"\xc3", "?"},
+		     {"\xe9\x8c", "??"},
+		     {"\xc0\xaf \xe0\x80\xaf", "?? ???"},
+		     {"\xed\xa0\x80 \xf4\x90\x80\x80 \xff", "??? ???? ?"}};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		auto_free char *s = mem_strdup(cases[i].given);
+
+		text_repair(s);
+		assert_string_equal(s, cases[i].wanted);
+	}
+}
+
+static void what_is_long_loses_its_middle(void **state)
+{
+	static const struct {
+		size_t size, tail;
+		const char *given, *wanted;
+	} cases[] = {{20, 0, "nineteen bytes long", "nineteen bytes long"},
+		     {19, 0, "nineteen bytes long", "nineteen [...]"},
+		     {23, 4, "one two three four five [id]", "one two [...] [id]"},
+		     {12, 9, "abc [out-of-memory]", " [...] ory]"},
+		     {15, 4, "\u9332\u9332\u9332\u9332 [id]", "\u9332 [...] [id]"},
+		     {15, 2, "abc defghijkl \u9332", "abc def [...]"},
+		     {8, 4, "abc defghijkl", " [...]"}};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		char buf[64];
+
+		text_cut_middle(buf, cases[i].size, cases[i].given, cases[i].tail);
+		assert_string_equal(buf, cases[i].wanted);
+		assert_true(strlen(buf) < cases[i].size);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -151,6 +193,8 @@ int main(void)
 	    cmocka_unit_test(columns_count_what_a_terminal_shows),
 	    cmocka_unit_test(lists_in_words),
 	    cmocka_unit_test(controls_are_hidden),
+	    cmocka_unit_test(what_is_no_utf8_is_repaired),
+	    cmocka_unit_test(what_is_long_loses_its_middle),
 	    cmocka_unit_test(uris_keep_what_may_stand_in_them),
 	};
 

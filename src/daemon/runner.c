@@ -175,8 +175,7 @@ static void bound_fill(const struct daemon *daemon, const struct sched_task *tas
 	*ret_bound = (struct bound){};
 	if (task->spec.on_overrun == SCHED_OVERRUN_WARN)
 		return;
-	ret_bound->ram_bytes =
-	    attempt->ram_bytes ? attempt->ram_bytes : task->spec.request.ram_bytes;
+	ret_bound->ram_bytes = sched_ram_promise(task, attempt);
 	for (unsigned i = 0; i < attempt->n_gpus && i < BOUND_GPUS_MAX; i++) {
 		const struct gpu *gpu = gpu_list_find(list, attempt->gpus[i].uuid);
 

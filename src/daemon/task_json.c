@@ -240,6 +240,8 @@ void task_json_add_ask(const struct sched_ask *ask, json_t *task)
 	(void)json_object_set_new(request, "vram_source",
 				  jsonx_string_if(sched_vram_source_name(ask->source)));
 	(void)json_object_set_new(request, "asks_vram_bytes", jsonx_u64_if(bytes > 0, bytes));
+	bytes = ask->request.ram_bytes;
+	(void)json_object_set_new(request, "asks_ram_bytes", jsonx_u64_if(bytes > 0, bytes));
 }
 
 json_t *batch_to_json(const struct sched_batch *batch, double eta_seconds)

@@ -5,6 +5,10 @@
  * itself is bounded, by the largest load line and by what its user may hold: what somebody said is
  * taken at its word, however large.
  *
+ * RAM: what it or its ladder said, else what was learned of its kind, and a tenth. That is kept
+ * free for it and no more: nobody is held to what he never said (sched_ram_promise()), and nobody
+ * waits for what would not be free if all of ours had ended.
+ *
  * A bound that no GPU meets while others use a part of it (a desktop, a service) would have the
  * task wait for ever. So a request of our own that is above what all GPUs can give now comes down
  * to that, as long as it stays above what was seen not to be enough.
@@ -30,7 +34,13 @@ const char *sched_vram_source_name(enum sched_vram_source source)
 
 void asker_init(struct asker *asker, const struct sched *sched, const struct ledger *ledger)
 {
-	*asker = (struct asker){.sched = sched, .ledger = ledger};
+	const struct ledger_host *host = &sched->host;
+
+	*asker = (struct asker){
+	    .sched = sched, .ledger = ledger, .ram_most_bytes = host->ram_available_bytes};
+	for (const struct task_node *t = sched->active; t; t = t->run->next)
+		asker->ram_most_bytes += t->run->ram_used_bytes;
+	asker->ram_most_bytes = MIN_OF(asker->ram_most_bytes, host->ram_total_bytes);
 }
 
 void asker_finish(struct asker *asker)
@@ -44,6 +54,8 @@ void asker_finish(struct asker *asker)
 static void need_join(struct estimates_need *to, const struct estimates_need *from)
 {
 	to->peaks = MAX_OF(to->peaks, from->peaks);
+	to->ram_peaks = MAX_OF(to->ram_peaks, from->ram_peaks);
+	to->p95_ram_bytes = MAX_OF(to->p95_ram_bytes, from->p95_ram_bytes);
 	to->known |= from->known;
 	to->proven |= from->proven;
 	to->vram_bytes = MAX_OF(to->vram_bytes, from->vram_bytes);
@@ -60,13 +72,15 @@ static bool model_seen_before(const struct ledger *ledger, size_t gpu)
 	return false;
 }
 
-/* On whichever GPU it may be. */
+/* On whichever GPU it may be, or on the CPU. */
 static struct estimates_need need_look_up(const struct asker *asker, const char *kind,
 					  const struct place_request *request)
 {
 	const struct ledger *ledger = asker->ledger;
 	struct estimates_need need = {};
 
+	if (request->cpu == PLACE_CPU_ONLY)
+		return estimates_need_get(asker->sched->estimates, kind, "");
 	for (size_t i = 0; i < ledger->n_gpus; i++) {
 		struct estimates_need one;
 
@@ -79,10 +93,13 @@ static struct estimates_need need_look_up(const struct asker *asker, const char 
 	return need;
 }
 
-static const struct estimates_need *need_of(struct asker *asker, const struct task_node *t)
+static const struct estimates_need *need_of(struct asker *asker, const struct task_node *t,
+					    const struct place_request *request)
 {
 	static const struct estimates_need none = {};
-	const char *kind = t->pub.spec.kind, *pin = t->pub.spec.request.pin_uuid;
+	static const char on_cpu[] = "cpu";
+	const char *kind = t->pub.spec.kind;
+	const char *pin = request->cpu == PLACE_CPU_ONLY ? on_cpu : t->pub.spec.request.pin_uuid;
 	struct ask_need *found;
 
 	if (!kind[0])
@@ -92,8 +109,8 @@ static const struct estimates_need *need_of(struct asker *asker, const struct ta
 			return &asker->needs[i].need;
 	ARRAY_GROW(asker->needs, asker->n_needs, asker->needs_room);
 	found = &asker->needs[asker->n_needs++];
-	*found = (struct ask_need){
-	    .kind = kind, .pin = pin, .need = need_look_up(asker, kind, &t->pub.spec.request)};
+	*found =
+	    (struct ask_need){.kind = kind, .pin = pin, .need = need_look_up(asker, kind, request)};
 	return &found->need;
 }
 
@@ -206,19 +223,29 @@ static void ask_vram(const struct asker *asker, const struct task_node *t,
 	}
 }
 
+static void ask_ram(const struct asker *asker, const struct estimates_need *need,
+		    struct place_request *request)
+{
+	uint64_t ram = need->p95_ram_bytes + need->p95_ram_bytes / 10;
+
+	if (request->ram_bytes == 0 && need->ram_peaks >= ESTIMATES_FEW && asker->ledger->ram_known)
+		request->ram_bytes = MIN_OF(ram, asker->ram_most_bytes);
+}
+
 void ask_now(struct asker *asker, const struct task_node *t, struct ask *ret_ask)
 {
 	struct ask ask = {.request = ask_said(t)};
 	const struct place_request *said = &t->pub.spec.request;
 	const struct estimates_need *need;
 
+	need = need_of(asker, t, &ask.request);
+	ask_ram(asker, need, &ask.request);
 	if (ask.request.cpu == PLACE_CPU_ONLY) {
 		if (said->cpu != PLACE_CPU_ONLY)
 			ask.cpu_why = "it ran out of GPU memory (rung cpu)";
 		*ret_ask = ask;
 		return;
 	}
-	need = need_of(asker, t);
 	ask_vram(asker, t, need, &ask);
 	/* A share is no guess of what it needs but what it is to get; and workers may wait for each
 	 * other before they take anything. */

@@ -18,7 +18,8 @@ struct ask {
 
 /* What one kind needs, as far as it was looked up. */
 struct ask_need {
-	const char *kind, *pin; /* of the pool: the same text is the same pointer */
+	const char *kind,
+	    *pin; /* of the pool: the same text is the same pointer; on the CPU "cpu" */
 	struct estimates_need need;
 };
 
@@ -28,6 +29,7 @@ struct asker {
 	const struct ledger *ledger; /* borrowed */
 	struct ask_need *needs;
 	size_t n_needs, needs_room;
+	uint64_t ram_most_bytes; /* what would be free if all of ours had ended */
 };
 
 void asker_init(struct asker *asker, const struct sched *sched, const struct ledger *ledger);

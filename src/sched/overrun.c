@@ -72,9 +72,18 @@ static uint64_t excess_of(const struct sched *sched, const struct sched_grant *g
 	return grant->used_known ? beyond(sched, grant->vram_bytes, grant->used_bytes) : 0;
 }
 
+uint64_t sched_ram_promise(const struct sched_task *task, const struct sched_attempt *attempt)
+{
+	uint64_t said = task->spec.request.ram_bytes;
+
+	return said > 0 || (task->ladder && task->ladder->ram_bytes > 0)
+		   ? MAX_OF(attempt->ram_bytes, said)
+		   : 0;
+}
+
 static uint64_t ram_granted(const struct task_node *t)
 {
-	return MAX_OF(sched_task_attempt(&t->pub)->ram_bytes, t->pub.spec.request.ram_bytes);
+	return sched_ram_promise(&t->pub, sched_task_attempt(&t->pub));
 }
 
 static uint64_t ram_excess(const struct sched *sched, const struct task_node *t)

@@ -56,8 +56,7 @@ bool sched_overrun_text(const struct sched_task *task, const struct sched_attemp
 		text_printf(&line, " on GPU %u", grant->index);
 		vram = true;
 	}
-	(void)say_beyond(&line, runs, " of RAM",
-			 MAX_OF(attempt->ram_bytes, task->spec.request.ram_bytes),
+	(void)say_beyond(&line, runs, " of RAM", sched_ram_promise(task, attempt),
 			 attempt->used_ram_bytes, attempt->peak_ram_bytes);
 	if (line.len == 0)
 		text_add(&line,

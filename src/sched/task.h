@@ -235,6 +235,10 @@ struct sched_attempt {
 bool sched_overrun_text(const struct sched_task *task, const struct sched_attempt *attempt,
 			char text[SCHED_REASON_MAX]);
 
+/* The host RAM it is held to: what it or its ladder said. 0 = nobody did; what was learned of its
+ * kind is kept free for it, no more. */
+uint64_t sched_ram_promise(const struct sched_task *task, const struct sched_attempt *attempt);
+
 /* "cuda:0" (the task sees its GPU as number 0), or "cpu". */
 const char *sched_attempt_device(const struct sched_attempt *attempt);
 

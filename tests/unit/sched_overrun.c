@@ -393,6 +393,78 @@ static void test_ram_stop(void **state)
 	assert_int_equal(signal_to(b, ids[1]), 0);
 }
 
+static void host_set(struct box *b, double available)
+{
+	sched_set_host(b->sched,
+		       &(struct ledger_host){.ram_known = true,
+					     .ram_total_bytes = 32 * GIB,
+					     .ram_available_bytes = gib(available)},
+		       b->now);
+}
+
+static uint64_t ram_asked(struct box *b, uint64_t id)
+{
+	struct sched_ask ask;
+
+	sched_ask(b->sched, sched_find(b->sched, id), &ask);
+	return ask.request.ram_bytes;
+}
+
+/* Who says nothing of RAM gets kept free what others of its kind were measured to use, and is not
+ * held to it; nobody waits for what would not be there if all of ours had ended. */
+static void learn_ram(struct box *b, struct sched_spec spec)
+{
+	uint64_t ids[4], learned = 6 * GIB + 6 * GIB / 10;
+
+	host_set(b, 20);
+	for (int i = 0; i < 3; i++, b->now += 1000) {
+		uint64_t id = submit(b, spec);
+
+		assert_int_equal(ram_asked(b, id), 0);
+		(void)step(b);
+		started(b, id);
+		assert_int_equal(sched_set_ram(b->sched, id, 6 * GIB, b->now), 0);
+		ended(b, id, SCHED_OK);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(ids); i++)
+		ids[i] = submit(b, spec);
+	assert_int_equal(ram_asked(b, ids[0]), learned);
+	assert_int_equal(step(b), 3);
+	assert_non_null(strstr(reason_of(b, ids[3]), "RAM"));
+	for (size_t i = 0; i < 3; i++) {
+		started(b, ids[i]);
+		assert_int_equal(attempt_of(b, ids[i])->ram_bytes, learned);
+	}
+	for (int i = 0; i < 3; i++, b->now += 1000)
+		assert_int_equal(sched_set_ram(b->sched, ids[0], 9 * GIB, b->now), 0);
+	assert_false(attempt_of(b, ids[0])->overrun);
+	assert_int_equal(sched_ram_promise(sched_find(b->sched, ids[0]), attempt_of(b, ids[0])), 0);
+	for (size_t i = 0; i < 3; i++)
+		ended(b, ids[i], SCHED_ERROR);
+	host_set(b, 4);
+	assert_int_equal(ram_asked(b, ids[3]), 4 * GIB);
+	assert_int_equal(step(b), 1);
+	started(b, ids[3]);
+	ended(b, ids[3], SCHED_ERROR);
+	spec.request.ram_bytes = GIB;
+	ids[0] = submit(b, spec);
+	assert_int_equal(ram_asked(b, ids[0]), GIB);
+	assert_int_equal(step(b), 1);
+	assert_int_equal(sched_ram_promise(sched_find(b->sched, ids[0]), attempt_of(b, ids[0])),
+			 GIB);
+	started(b, ids[0]);
+	ended(b, ids[0], SCHED_ERROR);
+}
+
+static void test_ram_learned(void **state)
+{
+	struct sched_spec on_gpu = spec_of(1);
+
+	learn_ram(*state, cpu_spec());
+	on_gpu.kind = "on a GPU";
+	learn_ram(*state, on_gpu);
+}
+
 static void test_what_is_configured(void **state)
 {
 	struct box *b = *state;
@@ -533,6 +605,7 @@ int main(void)
 	    BOX_TEST(test_words),
 	    BOX_TEST(test_words_of_ram),
 	    BOX_TEST(test_ram_stop),
+	    BOX_TEST(test_ram_learned),
 	    BOX_TEST(test_what_is_configured),
 	    cmocka_unit_test(test_names),
 	    BOX_TEST(test_random_pairs),

@@ -36,6 +36,7 @@ char *peaks_json_dump(const struct estimates_row *row)
 	set_bytes(json, "open_vram", row->vram.open_bytes);
 	set_bytes(json, "open_ram", row->ram.open_bytes);
 	set_bytes(json, "enough_vram", row->enough_vram_bytes);
+	set_bytes(json, "oom_next", row->oom_next_bytes);
 	return jsonx_dump(json);
 }
 
@@ -65,4 +66,5 @@ void peaks_json_load(const char *text, struct estimates_row *row)
 	row->vram.open_bytes = jsonx_get_u64(json, "open_vram", 0);
 	row->ram.open_bytes = jsonx_get_u64(json, "open_ram", 0);
 	row->enough_vram_bytes = jsonx_get_u64(json, "enough_vram", 0);
+	row->oom_next_bytes = jsonx_get_u64(json, "oom_next", 0);
 }

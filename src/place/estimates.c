@@ -15,6 +15,7 @@
  */
 #include "place/estimates.h"
 
+#include "place/oom.h"
 #include "place/peaks.h"
 
 #include <math.h>
@@ -307,16 +308,18 @@ static void needs_renew(const struct estimates *e, struct kind *kind)
 	kind->needs_are_old = false;
 }
 
-/* A run that ended well with less says that those which ran out did so for another reason. */
+/* A run that ended well with less says that those which ran out did so for another reason. And what
+ * is needed is known then: there is nothing to be guessed. */
 static void oom_disprove(struct estimates *e, const struct kind *kind, uint64_t peak)
 {
 	for (size_t i = kind->first_cell; i; i = e->cells[i - 1].next_of_kind) {
 		struct cell *cell = &e->cells[i - 1];
 
-		if (cell->row.oom_vram_bytes > peak) {
-			cell->row.oom_vram_bytes = 0;
+		if (cell->row.oom_vram_bytes > peak || cell->row.oom_next_bytes > 0)
 			cell_change(e, cell);
-		}
+		if (cell->row.oom_vram_bytes > peak)
+			cell->row.oom_vram_bytes = 0;
+		cell->row.oom_next_bytes = 0;
 	}
 }
 
@@ -339,12 +342,13 @@ static void learn_memory(struct estimates *e, struct cell *cell,
 
 	row->runs += well;
 	if (out && sample->out_of_memory && row->model[0]) {
-		uint64_t at =
-		    sample->peak_vram_bytes ? sample->peak_vram_bytes : sample->granted_bytes;
+		const struct oom_facts facts = {.granted_bytes = sample->granted_bytes,
+						.used_bytes = sample->peak_vram_bytes,
+						.own_bytes = sample->oom_used_bytes,
+						.requested_bytes = sample->oom_requested_bytes};
 
-		/* What it had when it asked may be less than its peak: this can be too much. A run
-		 * that ends well with less says so. */
-		row->oom_vram_bytes = MAX_OF(row->oom_vram_bytes, at + sample->oom_requested_bytes);
+		row->oom_vram_bytes = MAX_OF(row->oom_vram_bytes, oom_floor(&facts));
+		row->oom_next_bytes = MAX_OF(row->oom_next_bytes, oom_next(&facts));
 		changed = true;
 	}
 	if (well && sample->peak_vram_bytes > 0) {

@@ -73,9 +73,11 @@ struct estimates_need {
 	uint64_t vram_bytes; /* with its margin; 0 = nothing measured */
 	uint64_t ram_bytes;
 	uint64_t p95_vram_bytes, p95_ram_bytes, max_vram_bytes; /* as measured */
-	uint64_t oom_vram_bytes; /* the largest use, or grant where use is unknown, that ended in
-				    out of memory and was not disproved by a run that ended well
-				    with less; 0 = none. vram_bytes is above it */
+	uint64_t oom_vram_bytes; /* the most that one which ran out of memory wanted at least
+				    (place/oom.h), as long as no run ended well with less; 0 =
+				    none. Measured; vram_bytes is above it */
+	bool guessed; /* vram_bytes is what is worth a try after an out of memory, and more than
+			 what was measured; until one has ended well */
 };
 /* `model` NULL: whichever GPU; "": on the CPU, where only RAM counts. Quick: nothing is computed.
  */
@@ -127,7 +129,8 @@ struct estimates_row {
 	unsigned runs; /* ended, however */
 	struct estimates_peaks vram, ram;
 	uint64_t oom_vram_bytes, enough_vram_bytes; /* see struct estimates_need; 0 = none */
-	unsigned batch_size;                        /* of the last that had one */
+	uint64_t oom_next_bytes; /* what to try after an out of memory; 0 = one ended well since */
+	unsigned batch_size;     /* of the last that had one */
 	int64_t first_at_ms, last_at_ms;
 };
 /* All, or those that changed since estimates_stored(); the caller frees the array. */

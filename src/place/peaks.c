@@ -147,7 +147,7 @@ struct estimates_need peaks_need(const struct estimates_row *const *rows, size_t
 	bool on_cpu = model && !model[0];
 	struct peaks_sum vram = {}, ram;
 	struct estimates_need need = {};
-	uint64_t enough = 0;
+	uint64_t enough = 0, next = 0;
 
 	for (size_t i = 0; i < n; i++) {
 		const struct estimates_row *row = rows[i];
@@ -156,6 +156,7 @@ struct estimates_need peaks_need(const struct estimates_row *const *rows, size_t
 			       (row->runs > 0 || row->vram.open_bytes > 0 || any_final(&row->vram));
 		need.oom_vram_bytes = MAX_OF(need.oom_vram_bytes, row->oom_vram_bytes);
 		enough = MAX_OF(enough, row->enough_vram_bytes);
+		next = MAX_OF(next, row->oom_next_bytes);
 	}
 	if (!on_cpu)
 		vram = peaks_sum(lists, lists_choose(rows, n, model, false, lists));
@@ -167,10 +168,13 @@ struct estimates_need peaks_need(const struct estimates_row *const *rows, size_t
 	need.p95_ram_bytes = ram.p95;
 	need.ram_peaks = ram.n;
 	need.ram_bytes = with_margin(ram.p95, ram.n);
-	if (on_cpu)
+	if (on_cpu) {
 		need.oom_vram_bytes = 0;
-	else
-		need.vram_bytes = need_with_margin(&need, enough);
+		return need;
+	}
+	need.vram_bytes = need_with_margin(&need, enough);
+	need.guessed = next > need.vram_bytes;
+	need.vram_bytes = MAX_OF(need.vram_bytes, next);
 	return need;
 }
 

@@ -15,6 +15,8 @@
  */
 #include "sched/ask.h"
 
+#include "place/oom.h"
+
 #include <string.h>
 
 /* Of one that says nothing of CPUs and runs where it was not made for. */
@@ -58,6 +60,7 @@ static void need_join(struct estimates_need *to, const struct estimates_need *fr
 	to->p95_ram_bytes = MAX_OF(to->p95_ram_bytes, from->p95_ram_bytes);
 	to->known |= from->known;
 	to->proven |= from->proven;
+	to->guessed |= from->guessed;
 	to->vram_bytes = MAX_OF(to->vram_bytes, from->vram_bytes);
 	to->p95_vram_bytes = MAX_OF(to->p95_vram_bytes, from->p95_vram_bytes);
 	to->max_vram_bytes = MAX_OF(to->max_vram_bytes, from->max_vram_bytes);
@@ -154,33 +157,43 @@ struct place_request ask_said(const struct task_node *t)
 	return request;
 }
 
-/* What is known not to be enough, or to be needed at least. */
-static uint64_t floor_of(const struct task_node *t, const struct estimates_need *need)
+/* What its last attempt wanted at least when it ran out of memory. */
+static uint64_t fall_floor(const struct task_node *t)
 {
 	const struct sched_attempt *last = sched_task_attempt(&t->pub);
-	uint64_t floor = MAX_OF(t->pub.spec.request.vram_bytes, need->p95_vram_bytes);
 
-	if (t->pub.ladder && last && last->n_gpus > 0)
-		floor = MAX_OF(floor, last->gpus[0].vram_bytes);
-	return MAX_OF(floor, need->oom_vram_bytes);
+	if (!t->pub.ladder || !last || last->n_gpus == 0 || last->outcome != SCHED_OOM)
+		return 0;
+	return oom_floor(&(struct oom_facts){.granted_bytes = last->gpus[0].vram_bytes,
+					     .used_bytes = last->peak_vram_bytes,
+					     .own_bytes = last->oom_used_bytes,
+					     .requested_bytes = last->oom_requested_bytes});
 }
 
-/* Of a size that nobody said. */
+/* What was measured to be needed at least: by others of its kind, by itself. */
+static uint64_t measured_of(const struct task_node *t, const struct estimates_need *need)
+{
+	return MAX_OF(MAX_OF(need->p95_vram_bytes, need->oom_vram_bytes), fall_floor(t));
+}
+
+/* Of a size that nobody said. What was measured is waited for, where a GPU can ever give it; a
+ * guess is not. */
 static uint64_t bounded(const struct asker *asker, const struct task_node *t,
 			const struct place_request *request, const struct estimates_need *need,
 			uint64_t vram)
 {
 	uint64_t most = place_most(asker->ledger, request, false), now;
-	uint64_t limit = t->user->limits.max_vram_bytes;
+	uint64_t limit = t->user->limits.max_vram_bytes, said = t->pub.spec.request.vram_bytes;
+	uint64_t measured = measured_of(t, need);
 
 	if (most > 0)
 		vram = MIN_OF(vram, most);
 	if (limit > 0)
 		vram = MIN_OF(vram, limit / MAX_OF(request->gpus, 1U));
 	now = place_most(asker->ledger, request, true);
-	if (vram > now && now > floor_of(t, need))
+	if (vram > now && now >= said && (now > measured || (most > 0 && measured > most)))
 		vram = now;
-	return MAX_OF(vram, t->pub.spec.request.vram_bytes);
+	return MAX_OF(vram, said);
 }
 
 /* Were others of its kind measured above what it says, or did they run out of memory with as much?
@@ -189,6 +202,23 @@ static bool is_too_small(const struct estimates_need *need, uint64_t said)
 {
 	return need->vram_bytes > said &&
 	       (need->oom_vram_bytes >= said || (need->proven && need->p95_vram_bytes > said));
+}
+
+/* Nothing says what it takes: it gets a GPU for itself, one that holds what others of its kind were
+ * measured at so far, if there is such a one. */
+static void ask_alone(const struct asker *asker, const struct task_node *t,
+		      const struct estimates_need *need, struct ask *ask)
+{
+	struct place_request *request = &ask->request;
+	uint64_t measured = measured_of(t, need), most;
+
+	request->exclusive = true;
+	if (measured == 0)
+		return;
+	most = place_most(asker->ledger, request, false);
+	if (most > 0)
+		request->line_above_bytes =
+		    MAX_OF(request->line_above_bytes, MIN_OF(measured, most) - 1);
 }
 
 static void ask_vram(const struct asker *asker, const struct task_node *t,
@@ -201,9 +231,11 @@ static void ask_vram(const struct asker *asker, const struct task_node *t,
 	if (t->pub.ladder && t->pub.ladder->vram_bytes > 0) {
 		ask->source = SCHED_VRAM_LADDER;
 		request->vram_bytes =
-		    bounded(asker, t, request, need,
-			    need->known ? MAX_OF(request->vram_bytes, need->vram_bytes)
-					: request->vram_bytes);
+		    bounded(asker, t, request, need, MAX_OF(request->vram_bytes, need->vram_bytes));
+		/* It said nothing, and all that is known is how it fell. */
+		request->exclusive |= said == 0 && spare == 0 && request->max_per_gpu == 0 &&
+				      !need->proven && t->pub.spec.request.fraction_milli == 0;
+		ask->whole = request->exclusive && !t->pub.spec.request.exclusive;
 	} else if (request->fraction_milli > 0) {
 		ask->source = SCHED_VRAM_FRACTION;
 	} else if (said > 0 ? is_too_small(need, said) : need->known && need->vram_bytes > 0) {
@@ -213,13 +245,12 @@ static void ask_vram(const struct asker *asker, const struct task_node *t,
 		ask->source = SCHED_VRAM_SAID;
 	} else if (spare > 0) {
 		ask->source = SCHED_VRAM_DEFAULT;
-		request->vram_bytes =
-		    need->oom_vram_bytes >= spare
-			? bounded(asker, t, request, need, MAX_OF(spare, need->vram_bytes))
-			: spare;
+		request->vram_bytes = is_too_small(need, spare)
+					  ? bounded(asker, t, request, need, need->vram_bytes)
+					  : spare;
 	} else if (request->max_per_gpu == 0) {
 		ask->source = SCHED_VRAM_ALONE;
-		request->exclusive = true;
+		ask_alone(asker, t, need, ask);
 	}
 }
 

@@ -11,6 +11,10 @@
 struct ask {
 	struct place_request request;
 	enum sched_vram_source source;
+	/* It has its GPUs for itself because it ran out of memory: it is granted all the room there
+	 * is there, since what keeps to its grant can use no more. request.vram_bytes is the least.
+	 */
+	bool whole;
 	struct place_request on_cpu; /* place_task.on_cpu, when may_cpu */
 	bool may_cpu;
 	const char *cpu_why; /* place_task.cpu_why */

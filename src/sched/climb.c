@@ -24,7 +24,6 @@ static void fall_gpus(struct sched *sched, const struct task_node *t, struct lad
 
 		if (line > 0 && (fall->line_bytes == 0 || line < fall->line_bytes))
 			fall->line_bytes = line;
-		fall->used_bytes = MAX_OF(fall->used_bytes, grant->peak_bytes);
 	}
 	request.line_above_bytes = fall->line_bytes;
 	fall->larger_gpus = fall->line_bytes > 0 && place_most(ledger, &request, false) > 0;
@@ -40,7 +39,7 @@ bool climb(struct sched *sched, struct task_node *t, const struct sched_end *end
 	    .on_cpu = attempt->n_gpus == 0,
 	    .alone = t->run->ask.exclusive,
 	    .granted_bytes = attempt->n_gpus > 0 ? attempt->gpus[0].vram_bytes : 0,
-	    .used_bytes = attempt->n_gpus == 1 ? attempt->peak_vram_bytes : 0,
+	    .used_bytes = attempt->peak_vram_bytes,
 	    .requested_bytes = end->oom_requested_bytes,
 	    .own_bytes = end->oom_used_bytes,
 	    .granted_ram_bytes = attempt->ram_bytes,

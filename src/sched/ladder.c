@@ -8,6 +8,7 @@
  */
 #include "sched/ladder.h"
 
+#include "place/oom.h"
 #include "place/saturate.h"
 #include "util/size.h"
 #include "util/text.h"
@@ -17,9 +18,7 @@
 #include <string.h>
 
 #define TIMES_MAX 100
-/* On top of what is known to be needed: allocators round up, and a context takes its part. */
-#define MARGIN_PERCENT 5
-/* Where nothing is known but that it was too little. */
+/* Of RAM, of which no text says how much was wanted. */
 #define GROWTH_PERCENT 50
 
 /* A rung under the foot. */
@@ -49,21 +48,13 @@ static uint64_t more_by(uint64_t bytes, unsigned percent)
 	return saturate_add(bytes, bytes / 100 * percent);
 }
 
-/* The VRAM it takes by how it fell: what it had and what it asked for then, with a margin, and more
- * than it was granted; 0 = nothing is known. */
+/* The VRAM to try next, by how it fell; 0 = nothing is known. */
 static uint64_t needed_by(const struct ladder_fall *fall)
 {
-	uint64_t had = fall->used_bytes ? fall->used_bytes : fall->granted_bytes, needed;
-
-	if (fall->requested_bytes == 0)
-		return more_by(MAX_OF(fall->used_bytes, fall->granted_bytes), GROWTH_PERCENT);
-	needed = more_by(saturate_add(had, fall->requested_bytes), MARGIN_PERCENT);
-	/* The last sample is older than its last steps: within its grant it would not have failed.
-	 */
-	if (needed <= fall->granted_bytes)
-		needed = more_by(saturate_add(fall->granted_bytes, fall->requested_bytes),
-				 MARGIN_PERCENT);
-	return needed;
+	return oom_next(&(struct oom_facts){.granted_bytes = fall->granted_bytes,
+					    .used_bytes = fall->used_bytes,
+					    .own_bytes = fall->own_bytes,
+					    .requested_bytes = fall->requested_bytes});
 }
 
 static bool is_of_host(const struct step *step)
@@ -133,13 +124,23 @@ static bool take_bigger_gpu(const struct step *step)
 	return true;
 }
 
+/* Nobody else was there, and it was granted the GPU as a whole: what keeps to its grant may have
+ * had it for itself and no more than a part. */
+static bool had_it_all(const struct step *step)
+{
+	const struct ladder_fall *fall = step->fall;
+
+	return fall->alone && (is_of_host(step) || step->next->alone || fall->granted_bytes == 0 ||
+			       saturate_add(fall->granted_bytes, MIB) > fall->line_bytes);
+}
+
 static bool take_alone(const struct step *step)
 {
 	const struct ladder_fall *fall = step->fall;
 
 	if (fall->on_cpu)
 		return pass(step, "it had no GPU");
-	if (fall->alone)
+	if (had_it_all(step))
 		return pass(step, "it had its GPU for itself");
 	step->next->alone = true;
 	if (!is_of_host(step)) {
@@ -148,7 +149,7 @@ static bool take_alone(const struct step *step)
 			step->next->line_above_bytes =
 			    MAX_OF(step->next->line_above_bytes, fall->line_bytes - 1);
 	}
-	SAY(step, "nobody else on its GPU");
+	SAY(step, is_of_host(step) ? "nobody else on its GPU" : "with all of a GPU");
 	return true;
 }
 

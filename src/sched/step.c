@@ -7,6 +7,7 @@
 #include "sched/ask.h"
 #include "sched/ladder.h"
 
+#include "place/saturate.h"
 #include "util/duration.h"
 
 #include <math.h>
@@ -128,6 +129,23 @@ void action_add(struct sched *sched, enum sched_action_type type, const struct t
 	};
 }
 
+/* What it is granted of a GPU. `gpu` is as it is with the request booked. */
+static uint64_t grant_of(const struct task_node *t, const struct ask *ask,
+			 const struct place_request *request, const struct ledger_gpu *gpu)
+{
+	uint64_t bytes = place_request_vram(request, gpu->load_line_bytes), most;
+	uint64_t limit = t->user->limits.max_vram_bytes;
+
+	if (!ask->whole || bytes == 0)
+		return bytes;
+	most = saturate_add(bytes, gpu->room_bytes);
+	if (gpu->max_request_bytes > 0)
+		most = MIN_OF(most, gpu->max_request_bytes);
+	if (limit > 0)
+		most = MIN_OF(most, saturate_sub(limit, t->user->vram_bytes) / request->gpus);
+	return MAX_OF(bytes, most);
+}
+
 /* A decision becomes an attempt. */
 static void start(struct sched *sched, struct task_node *t, const struct place_decision *decision,
 		  int64_t now_ms)
@@ -157,7 +175,7 @@ static void start(struct sched *sched, struct task_node *t, const struct place_d
 		attempt->gpus[g] = (struct sched_grant){
 		    .uuid = string_pool_get(&sched->strings, gpu->uuid),
 		    .index = gpu->index,
-		    .vram_bytes = place_request_vram(request, gpu->load_line_bytes),
+		    .vram_bytes = grant_of(t, ask, request, gpu),
 		    .used_known = true,
 		};
 	}

@@ -50,10 +50,10 @@ def test_a_real_one_goes_where_there_is_room(daemon):
 def test_retry_reads_the_text(daemon):
     ended = falls(daemon, 1, "retry")
     assert ended["state"] == "done"
-    assert rungs(ended) == [None, "retry: 2.1 GiB instead of 1 GiB"]
+    assert rungs(ended) == [None, "retry: 1.55 GiB instead of 1 GiB"]
     assert ended["attempts"][0]["oom_requested_bytes"] == GIB
     shown = daemon.box.plimsoll("show", ended["id"], check=0).stdout
-    assert "rung" in shown and "retry: 2.1 GiB instead of 1 GiB" in shown
+    assert "rung" in shown and "retry: 1.55 GiB instead of 1 GiB" in shown
 
 
 def test_a_bigger_gpu(daemon):

@@ -171,7 +171,7 @@ static void test_out_of_memory(void **state)
 	estimates_destroy(e);
 }
 
-/* Nothing measured: what it was granted, and what it asked for in vain. */
+/* What was measured, and what is a guess. */
 static void test_out_of_memory_unmeasured(void **state)
 {
 	struct estimates *e = estimates_create();
@@ -180,17 +180,49 @@ static void test_out_of_memory_unmeasured(void **state)
 					  .utilization_percent = -1,
 					  .ended = true,
 					  .out_of_memory = true,
-					  .granted_bytes = 4 * GIB};
+					  .granted_bytes = 4000 * MIB};
+	struct estimates_need need;
 
 	(void)state;
+	/* Nothing: the grant is no fact. Half as much again is worth a try. */
 	estimates_learn(e, &sample);
-	assert_int_equal(estimates_need_get(e, "k", "m").oom_vram_bytes, 4 * GIB);
-	assert_int_equal(estimates_need_get(e, "k", "m").peaks, 0);
-	assert_true(estimates_need_get(e, "k", "m").vram_bytes > 4 * GIB);
-	sample.peak_vram_bytes = GIB;
+	need = estimates_need_get(e, "k", "m");
+	assert_int_equal(need.oom_vram_bytes, 0);
+	assert_int_equal(need.peaks, 0);
+	assert_int_equal(need.vram_bytes, 6000 * MIB);
+	assert_true(need.guessed);
+	/* What it asked for, and what it had by its own words, whatever was sampled. */
 	sample.oom_requested_bytes = 8 * GIB;
 	estimates_learn(e, &sample);
-	assert_int_equal(estimates_need_get(e, "k", "m").oom_vram_bytes, 9 * GIB);
+	assert_int_equal(estimates_need_get(e, "k", "m").oom_vram_bytes, 8 * GIB);
+	sample.peak_vram_bytes = 3 * GIB;
+	sample.oom_used_bytes = GIB;
+	estimates_learn(e, &sample);
+	need = estimates_need_get(e, "k", "m");
+	assert_int_equal(need.oom_vram_bytes, 9 * GIB);
+	assert_int_equal(need.vram_bytes, 9 * GIB + 9 * GIB / 10);
+	assert_false(need.guessed);
+	/* Grown to its grant: that was not enough. */
+	sample = (struct estimates_sample){.kind = "held",
+					   .model = "m",
+					   .utilization_percent = -1,
+					   .out_of_memory = true,
+					   .granted_bytes = 4000 * MIB,
+					   .peak_vram_bytes = 3700 * MIB};
+	estimates_learn(e, &sample);
+	need = estimates_need_get(e, "held", "m");
+	assert_int_equal(need.oom_vram_bytes, 4000 * MIB);
+	assert_int_equal(need.vram_bytes, 6000 * MIB);
+	assert_true(need.guessed);
+	/* One that ended well leaves nothing to be guessed, on whichever GPU. */
+	sample.model = "other";
+	sample.out_of_memory = false;
+	sample.ended = true;
+	sample.peak_vram_bytes = 4500 * MIB;
+	estimates_learn(e, &sample);
+	need = estimates_need_get(e, "held", "m");
+	assert_int_equal(need.vram_bytes, 4950 * MIB);
+	assert_false(need.guessed);
 	/* That of the host says nothing of VRAM. */
 	sample = (struct estimates_sample){.kind = "k",
 					   .model = "m",
@@ -363,10 +395,26 @@ static uint64_t reference_oom(const struct event *events, size_t n)
 	return largest;
 }
 
+/* Half as much again as the largest that ran out, until one has ended well. */
+static uint64_t reference_guess(const struct event *events, size_t n)
+{
+	uint64_t guess = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		if (events[i].vram == 0 || events[i].model == MODELS - 1)
+			continue;
+		if (events[i].how == FLOOR)
+			guess = MAX_OF(guess, events[i].vram + events[i].vram / 2);
+		if (events[i].how == FINAL)
+			guess = 0;
+	}
+	return guess;
+}
+
 static void compare_needs(const struct estimates *e, const struct event *events, size_t n)
 {
 	struct estimates_need any = reference_of(events, n, 3);
-	uint64_t oom = reference_oom(events, n);
+	uint64_t oom = reference_oom(events, n), guess = reference_guess(events, n);
 
 	any.oom_vram_bytes = oom;
 	for (int m = 0; m < 3; m++) {
@@ -384,7 +432,9 @@ static void compare_needs(const struct estimates *e, const struct event *events,
 		base = oom > want.p95_vram_bytes ? oom : want.p95_vram_bytes;
 		margin =
 		    want.peaks <= 9 ? MAX_OF(base / 10, 256 * MIB) : MAX_OF(base / 20, 128 * MIB);
-		assert_int_equal(got.vram_bytes, base ? base + margin : 0);
+		base = base ? base + margin : 0;
+		assert_int_equal(got.guessed, guess > base);
+		assert_int_equal(got.vram_bytes, MAX_OF(base, guess));
 	}
 }
 

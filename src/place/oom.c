@@ -1,0 +1,69 @@
+/*
+ * The steps are those that frameworks take: a model's weights at once, then activations in blocks
+ * of a pool. A text names the step that failed, not what would have come behind it; so a step that
+ * is small beside what was there counts for less than the growth so far.
+ */
+#include "place/oom.h"
+
+#include "place/saturate.h"
+#include "util/size.h"
+
+#include <stdbool.h>
+
+/* On top of what is known to be needed: allocators round up. */
+#define MARGIN_PERCENT 5
+/* Where what is known is that it was too little. */
+#define GROWTH_PERCENT 50
+/* So much of a grant in use: the grant was the cap, or it had grown to it. */
+#define CAPPED_PERCENT 90
+/* A step below this part of what it had is one of many. */
+#define SMALL_STEP 4
+/* A CUDA context and a framework's own, where nobody said what it had. */
+#define CONTEXT_BYTES (512 * MIB)
+
+static uint64_t more_by(uint64_t bytes, unsigned percent)
+{
+	return saturate_add(bytes, bytes / 100 * percent);
+}
+
+/* Its own words are of that moment, the sample may be of an earlier one, or of a higher use. */
+static uint64_t had_of(const struct oom_facts *facts)
+{
+	return facts->own_bytes ? facts->own_bytes : facts->used_bytes;
+}
+
+static bool is_capped(const struct oom_facts *facts)
+{
+	uint64_t most = MAX_OF(facts->own_bytes, facts->used_bytes);
+
+	return facts->granted_bytes > 0 && most / CAPPED_PERCENT >= facts->granted_bytes / 100;
+}
+
+uint64_t oom_floor(const struct oom_facts *facts)
+{
+	uint64_t wanted = saturate_add(had_of(facts), facts->requested_bytes);
+
+	return is_capped(facts) ? MAX_OF(wanted, facts->granted_bytes) : wanted;
+}
+
+uint64_t oom_next(const struct oom_facts *facts)
+{
+	uint64_t granted = facts->granted_bytes, step = facts->requested_bytes;
+	uint64_t had = had_of(facts), next;
+
+	if (step == 0)
+		return more_by(MAX_OF(MAX_OF(facts->used_bytes, facts->own_bytes), granted),
+			       GROWTH_PERCENT);
+	next = more_by(saturate_add(had, step), MARGIN_PERCENT);
+	if (had == 0)
+		next = saturate_add(next, CONTEXT_BYTES);
+	if (step < had / SMALL_STEP)
+		next = MAX_OF(next, more_by(had, GROWTH_PERCENT));
+	if (is_capped(facts))
+		next = MAX_OF(next, more_by(granted, GROWTH_PERCENT));
+	/* The sample was older than its last steps, or others took the room. */
+	if (next <= granted)
+		next = MAX_OF(MIN_OF(saturate_add(granted, step), more_by(granted, GROWTH_PERCENT)),
+			      more_by(granted, MARGIN_PERCENT));
+	return next;
+}

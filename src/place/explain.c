@@ -88,7 +88,7 @@ static void say_rule(const struct ledger_gpu *g, const struct place_request *req
 	if (fit == FIT_CAPABILITY)
 		say_compute(g, request->wishes, reason);
 	if (fit == FIT_TOO_SMALL)
-		reason_add(reason, "takes %s, and it ran out of memory on one that takes as much",
+		reason_add(reason, "takes %s, which is known to be too little",
 			   SIZE_TEXT(g->load_line_bytes));
 	if (fit == FIT_TOO_LARGE)
 		reason_add(reason, "takes requests up to %s%s", SIZE_TEXT(g->max_request_bytes),

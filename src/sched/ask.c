@@ -233,9 +233,10 @@ static void ask_vram(const struct asker *asker, const struct task_node *t,
 		request->vram_bytes =
 		    bounded(asker, t, request, need, MAX_OF(request->vram_bytes, need->vram_bytes));
 		/* It said nothing, and all that is known is how it fell. */
-		request->exclusive |= said == 0 && spare == 0 && request->max_per_gpu == 0 &&
-				      !need->proven && t->pub.spec.request.fraction_milli == 0;
-		ask->whole = request->exclusive && !t->pub.spec.request.exclusive;
+		ask->whole = said == 0 && spare == 0 && request->max_per_gpu == 0 &&
+			     !need->proven && t->pub.spec.request.fraction_milli == 0;
+		request->exclusive |= ask->whole;
+		ask->whole |= t->pub.ladder->alone;
 	} else if (request->fraction_milli > 0) {
 		ask->source = SCHED_VRAM_FRACTION;
 	} else if (said > 0 ? is_too_small(need, said) : need->known && need->vram_bytes > 0) {

@@ -356,7 +356,7 @@ static void say_from(struct text *text, uint64_t bytes, uint64_t was)
 }
 
 char *ladder_text(const struct sched_spec *spec, const struct sched_ladder *ladder,
-		  const struct sched_attempt *last)
+		  const struct sched_attempt *next, const struct sched_attempt *last)
 {
 	struct sched_rung rungs[SCHED_RUNGS_MAX];
 	size_t n = ladder_rungs(spec, rungs);
@@ -371,7 +371,7 @@ char *ladder_text(const struct sched_spec *spec, const struct sched_ladder *ladd
 	    (ladder->vram_bytes == 0 || (last && last->outcome == SCHED_HOST_OOM)))
 		say_from(&text, ladder->ram_bytes, last ? last->ram_bytes : 0);
 	else if (type == SCHED_RUNG_RETRY && ladder->vram_bytes > 0)
-		say_from(&text, ladder->vram_bytes,
+		say_from(&text, next->n_gpus > 0 ? next->gpus[0].vram_bytes : ladder->vram_bytes,
 			 last && last->n_gpus > 0 ? last->gpus[0].vram_bytes : 0);
 	else if (type == SCHED_RUNG_BIGGER_GPU)
 		text_printf(&text, ": above %s", SIZE_TEXT(ladder->line_above_bytes));

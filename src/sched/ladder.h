@@ -35,8 +35,8 @@ size_t ladder_rungs(const struct sched_spec *spec, struct sched_rung rungs[SCHED
 bool ladder_climb(const struct sched_spec *spec, struct sched_ladder *ladder,
 		  const struct ladder_fall *fall, char text[LADDER_TEXT_MAX]);
 
-/* What the rung it stands on makes of the attempt that starts, in words: "retry: 15.6 GiB instead
- * of 6 GiB"; `last` is the attempt it fell from (NULL: not known). The caller frees; NULL on the
- * ground. */
+/* What the rung it stands on makes of the attempt that starts, `next`, in words: "retry: 15.6 GiB
+ * instead of 6 GiB"; `last` is the attempt it fell from (NULL: not known). The caller frees; NULL
+ * on the ground. */
 char *ladder_text(const struct sched_spec *spec, const struct sched_ladder *ladder,
-		  const struct sched_attempt *last);
+		  const struct sched_attempt *next, const struct sched_attempt *last);

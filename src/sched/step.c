@@ -159,10 +159,6 @@ static void start(struct sched *sched, struct task_node *t, const struct place_d
 	attempt->ram_bytes = request->ram_bytes;
 	attempt->batch_size = t->pub.ladder && t->pub.ladder->batch_size ? t->pub.ladder->batch_size
 									 : t->pub.spec.batch_size;
-	if (t->pub.ladder)
-		attempt->rung = ladder_text(
-		    &t->pub.spec, t->pub.ladder,
-		    t->pub.n_attempts > 1 ? &t->pub.attempts[t->pub.n_attempts - 2] : NULL);
 	attempt->policy = decision->policy;
 	attempt->reason = mem_strdup(decision->reason);
 	attempt->started_at_ms = now_ms;
@@ -179,6 +175,10 @@ static void start(struct sched *sched, struct task_node *t, const struct place_d
 		    .used_known = true,
 		};
 	}
+	if (t->pub.ladder)
+		attempt->rung = ladder_text(
+		    &t->pub.spec, t->pub.ladder, attempt,
+		    t->pub.n_attempts > 1 ? &t->pub.attempts[t->pub.n_attempts - 2] : NULL);
 	task_reason(t, NULL);
 	(void)task_move(sched, t, SCHED_EV_PLACE, now_ms);
 	t->run->unproven = sched->view.view.waiting[decision->waiting].request->unproven;

@@ -217,7 +217,7 @@ static void test_climb_to_the_end(void **state)
 	struct sched_spec spec =
 	    spec_of("retry:2,bigger-gpu,alone,smaller-batch,cpu", PLACE_CPU_FALLBACK, rungs);
 	struct sched_grant grant = {.vram_bytes = 6 * GIB};
-	struct sched_attempt last = {.gpus = &grant, .n_gpus = 1, .batch_size = 32};
+	struct sched_attempt none = {}, last = {.gpus = &grant, .n_gpus = 1, .batch_size = 32};
 	static const char *const texts[] = {
 	    "retry: 9 GiB instead of 6 GiB",   "retry: 13.5 GiB instead of 9 GiB",
 	    "bigger-gpu: above 7 GiB",         "alone",
@@ -229,12 +229,12 @@ static void test_climb_to_the_end(void **state)
 
 	(void)state;
 	fall.batch_size = 32;
-	assert_null(ladder_text(&spec, &ladder, NULL));
+	assert_null(ladder_text(&spec, &ladder, &none, NULL));
 	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
 		auto_free char *text = NULL;
 
 		assert_true(ladder_climb(&spec, &ladder, &fall, said));
-		text = ladder_text(&spec, &ladder, &last);
+		text = ladder_text(&spec, &ladder, &none, &last);
 		assert_string_equal(text, texts[i]);
 		grant.vram_bytes = fall.granted_bytes = fall.used_bytes = ladder.vram_bytes;
 		if (i == 2) {

@@ -21,7 +21,9 @@
 
 static const char usage_text[] =
     "usage: plimsoll sim [--gpus LIST | --scenario FILE] [--time-scale X] [--state DIR] -- CMD...\n"
-    "       plimsoll sim status [--json]      how the simulation around this command stands\n"
+    "       plimsoll sim status [--json [--new-peaks]]\n"
+    "                                         how the simulation around this command stands;\n"
+    "                                         peaks count anew from here\n"
     "       plimsoll sim inject EVENT         let something happen now\n"
     "       plimsoll sim check FILE           read a scenario, start nothing\n"
     "       plimsoll sim models               the GPUs of the catalogue\n"
@@ -149,15 +151,21 @@ static int verb_status(int argc, char **argv)
 	auto_text struct text text = {};
 	struct sim_state *state = NULL;
 	struct error err = {};
+	bool json_wanted = false, new_peaks = false, known = true;
 
-	if (argc > 2 || (argc == 2 && strcmp(argv[1], "--json") != 0)) {
-		(void)error_set(&err, -EINVAL, "usage: plimsoll sim status [--json]");
+	for (int i = 1; i < argc; i++) {
+		json_wanted |= strcmp(argv[i], "--json") == 0;
+		new_peaks |= strcmp(argv[i], "--new-peaks") == 0;
+		known &= strcmp(argv[i], "--json") == 0 || strcmp(argv[i], "--new-peaks") == 0;
+	}
+	if (!known || (new_peaks && !json_wanted)) {
+		(void)error_set(&err, -EINVAL, "usage: plimsoll sim status [--json [--new-peaks]]");
 		return fail(EXIT_USAGE, &err);
 	}
 	if (state_open_environment(&state, &err) < 0)
 		return fail(EXIT_CANNOT, &err);
-	if (argc == 2) {
-		auto_json json_t *json = status_json(state);
+	if (json_wanted) {
+		auto_json json_t *json = status_json(state, new_peaks);
 		auto_free char *line = jsonx_dump(json);
 
 		(void)printf("%s\n", line);

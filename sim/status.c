@@ -31,7 +31,15 @@ static json_t *gpu_json(const struct sim_state *state, int index)
 	    "hung", (int)gpu->hung, "processes", processes);
 }
 
-json_t *status_json(struct sim_state *state)
+static void peaks_begin(struct sim_state *state)
+{
+	for (uint32_t i = 0; i < state->n_gpus; i++) {
+		state->gpus[i].peak_used_bytes = state_used_bytes(state, (int)i, -1);
+		state->gpus[i].peak_at_ns = state->advanced_ns;
+	}
+}
+
+json_t *status_json(struct sim_state *state, bool new_peaks)
 {
 	json_t *gpus = json_array();
 	json_t *status;
@@ -42,6 +50,8 @@ json_t *status_json(struct sim_state *state)
 	status = json_pack("{s:o, s:f, s:o}", "time_seconds",
 			   jsonx_real_if(true, (double)state->advanced_ns / SIM_NS_PER_S, 3),
 			   "time_scale", state->time_scale, "gpus", gpus);
+	if (new_peaks)
+		peaks_begin(state);
 	state_unlock(state);
 	return status;
 }

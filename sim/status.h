@@ -8,8 +8,9 @@
 /* {"time_seconds", "time_scale", "gpus": [{"index", "uuid", "name", "total_bytes",
  * "reserved_bytes", "used_bytes", "peak_used_bytes", "peak_at_seconds", "oom_count",
  * "tasks_started", "utilization_percent", "lost", "hung", "processes": [{"pid", "name",
- * "used_bytes", "percent", "done_seconds"}]}]}. Takes the lock. */
-json_t *status_json(struct sim_state *state);
+ * "used_bytes", "percent", "done_seconds"}]}]}. Takes the lock.
+ * `new_peaks`: those told next are of the time from here on. */
+json_t *status_json(struct sim_state *state, bool new_peaks);
 
 /* A line per GPU and per process. */
 void status_text(struct sim_state *state, struct text *to);

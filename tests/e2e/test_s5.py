@@ -39,50 +39,89 @@ def test_before(simulated):
 
 
 class Sampler(threading.Thread):
-    """What the daemon says of the GPUs, five times a second."""
+    """Asks something over and over, and keeps what it was answered and when it had asked the time before."""
 
-    def __init__(self, sandbox):
+    def __init__(self, ask, pause):
         super().__init__(daemon=True)
-        self.sandbox, self.over, self.samples = sandbox, threading.Event(), []
+        self.ask, self.pause, self.over, self.samples = ask, pause, threading.Event(), []
 
     def run(self):
-        while not self.over.wait(0.2):
-            gpus = self.sandbox.json("gpus")["gpus"]
-            self.samples.append((time.time(), [(gpu["vram"]["used_bytes"], gpu["vram"]["load_line_bytes"]) for gpu in gpus]))
+        before = time.time()
+        while not self.over.wait(self.pause):
+            now = time.time()
+            self.samples.append((before, self.ask()))
+            before = now
 
-    def above(self, since):
-        return [(at, index) for at, gpus in self.samples if at > since for index, (used, line) in enumerate(gpus) if used > line]
+    def finish(self):
+        self.over.set()
+        self.join()
+
+    def since(self, at):
+        return [(asked, used) for asked, used in self.samples if asked > at]
 
 
 def seconds_of(text):
     return datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
 
 
+def first_ends_of(tasks):
+    """When the first of each kind had ended well: from then on something of it is measured."""
+    ends = {}
+    for task in tasks:
+        for attempt in task["attempts"]:
+            if attempt["outcome"] == "ok":
+                end = seconds_of(attempt["ended_at"])
+                ends[task["kind"]] = min(ends.get(task["kind"], end), end)
+    return ends
+
+
+def learned_at(tasks):
+    """The end of the last learning run: of those that started before their kind was measured."""
+    ends = first_ends_of(tasks)
+    assert len(ends) == 2, ends
+    return max(
+        seconds_of(attempt["ended_at"])
+        for task in tasks
+        for attempt in task["attempts"]
+        if seconds_of(attempt["started_at"]) <= ends[task["kind"]]
+    )
+
+
 def test_after(simulated):
     sandbox = story(simulated)
-    sandbox.json("gpus")  # a daemon, and its first sample
-    sampler = Sampler(sandbox)
-    sampler.start()
+    lines = [gpu["vram"]["load_line_bytes"] for gpu in sandbox.json("gpus")["gpus"]]  # a daemon, and its first sample
+
+    def sampled():
+        return [gpu["vram"]["used_bytes"] for gpu in sandbox.json("gpus")["gpus"]]
+
+    def peaks():
+        # The simulator misses nothing: the largest use between two questions.
+        return [gpu["peak_used_bytes"] for gpu in sandbox.json("sim", "status", "--new-peaks")["gpus"]]
+
+    samplers = [Sampler(sampled, 0.2), Sampler(peaks, 0.1)]
+    for sampler in samplers:
+        sampler.start()
     command = ["batch", "workers.csv", "-y", "--kind", "worker-{batch}", "--", "./worker.sh", "{batch}"]
     result = sandbox.json(*command)
-    sampler.over.set()
-    sampler.join()
+    for sampler in samplers:
+        sampler.finish()
     summary = result["summary"]
     assert (summary["done"], summary["failed"]) == (FULL + HALF, 0), summary
     # Both GPUs did work.
     by_gpu = {gpu["index"]: gpu["tasks"] for gpu in summary["gpus"]}
     assert by_gpu[0] >= FULL and by_gpu[1] > 0 and sum(by_gpu.values()) >= FULL + HALF, by_gpu
     tasks = sandbox.json("queue", "--all")["tasks"]
-    lost = [attempt for task in tasks for attempt in task["attempts"] if attempt["outcome"] != "ok"]
-    assert all(attempt["outcome"] == "oom" for attempt in lost)
+    lost = [(task["kind"], attempt) for task in tasks for attempt in task["attempts"] if attempt["outcome"] != "ok"]
+    assert all(attempt["outcome"] == "oom" for _, attempt in lost)
     print(f"{len(lost)} attempts ran out of memory and were recovered; tasks by GPU: {by_gpu}")
-    # Nothing is known of either kind until one of it has ended; from then on no sample is above a load line.
-    first_ends = {}
-    for task in tasks:
-        for attempt in task["attempts"]:
-            if attempt["outcome"] == "ok":
-                end = seconds_of(attempt["ended_at"])
-                first_ends[task["kind"]] = min(first_ends.get(task["kind"], end), end)
-    learned = max(first_ends.values())
-    assert len(first_ends) == 2 and sampler.above(learned) == [], (learned, sampler.above(learned))
-    assert sum(at > learned for at, _ in sampler.samples) > 10
+    # Once a kind is measured none of it runs out of memory; until then one can, on the small card.
+    ends = first_ends_of(tasks)
+    late = [(kind, attempt) for kind, attempt in lost if seconds_of(attempt["started_at"]) > ends[kind]]
+    assert late == [] and len(lost) <= 1, lost
+    # And after the last run that started in ignorance nothing is above a load line.
+    learned = learned_at(tasks)
+    for sampler in samplers:
+        samples = sampler.since(learned)
+        above = [(asked - learned, used) for asked, used in samples if any(map(lambda use, line: use > line, used, lines))]
+        assert above == [], (lines, above)
+        assert len(samples) > 5, len(sampler.samples)

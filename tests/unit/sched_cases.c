@@ -471,10 +471,8 @@ static void cmd_end(struct story *s)
 	} else {
 		end.exit_code = end.outcome != SCHED_OK;
 	}
-	if (s->n_words > 3)
-		end.oom_requested_bytes = size_at(s, 3);
-	if (s->n_words > 4)
-		end.oom_used_bytes = size_at(s, 4);
+	end.oom_requested_bytes = s->n_words > 3 ? size_at(s, 3) : 0;
+	end.oom_used_bytes = s->n_words > 4 ? size_at(s, 4) : 0;
 	if (sched_ended(s->sched, &end, s->now) < 0)
 		STORY_FAIL(s, "%s was not running", word(s, 1));
 	/* The daemon asks for a sample at each end. */

@@ -91,13 +91,17 @@ static json_t *event_new(const char *name)
 /* As the listener may see it. Consumes `event`. */
 static char *event_line(const struct listener *listener, json_t *event)
 {
-	auto_free char *dumped = NULL;
+	char *line;
+	size_t len;
 
 	access_filter(listener->hub->daemon, api_request_peer(listener->request), event);
-	dumped = jsonx_dump(event);
-
+	line = jsonx_dump(event);
 	json_decref(event);
-	return mem_printf("%s\n", dumped);
+	len = strlen(line);
+	line = mem_realloc(line, len + 2, 1);
+	line[len] = '\n';
+	line[len + 1] = '\0';
+	return line;
 }
 
 static void push(struct listener *listener, struct entry entry)

@@ -33,6 +33,8 @@ char *peaks_json_dump(const struct estimates_row *row)
 	auto_json json_t *json =
 	    json_pack("{s:o, s:o}", "vram", list_dump(&row->vram), "ram", list_dump(&row->ram));
 
+	if (row->oom_stopped)
+		(void)json_object_set_new(json, "oom_stopped", json_true());
 	set_bytes(json, "open_vram", row->vram.open_bytes);
 	set_bytes(json, "open_ram", row->ram.open_bytes);
 	set_bytes(json, "enough_vram", row->enough_vram_bytes);
@@ -63,6 +65,7 @@ void peaks_json_load(const char *text, struct estimates_row *row)
 		return;
 	list_load(json_object_get(json, "vram"), &row->vram);
 	list_load(json_object_get(json, "ram"), &row->ram);
+	row->oom_stopped = jsonx_get_bool(json, "oom_stopped", false);
 	row->vram.open_bytes = jsonx_get_u64(json, "open_vram", 0);
 	row->ram.open_bytes = jsonx_get_u64(json, "open_ram", 0);
 	row->enough_vram_bytes = jsonx_get_u64(json, "enough_vram", 0);

@@ -101,8 +101,10 @@ static void add_measured(const struct estimates_need *need, struct text *text)
 		text_printf(text, "%u run%s peaked at %s%s", need->peaks, PLURAL(need->peaks),
 			    SIZE_TEXT(need->p95_vram_bytes), need->peaks > 1 ? " (p95)" : "");
 	if (need->oom_vram_bytes > 0)
-		text_printf(text, "%sone ran out of memory at %s", need->peaks > 0 ? ", " : "",
-			    SIZE_TEXT(need->oom_vram_bytes));
+		text_printf(text, "%sone %s %s%s", need->peaks > 0 ? ", " : "",
+			    need->oom_stopped ? "used" : "ran out of memory at",
+			    SIZE_TEXT(need->oom_vram_bytes),
+			    need->oom_stopped ? ", more than it was granted" : "");
 }
 
 /* Is what it asks for wrong, by what was measured? "says 12 GiB; 14 runs peaked at 6.1 GiB (p95): 7

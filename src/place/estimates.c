@@ -339,6 +339,7 @@ static void learn_memory(struct estimates *e, struct cell *cell,
 	struct estimates_row *row = &cell->row;
 	bool out = sample->out_of_memory || sample->out_of_ram;
 	bool well = sample->ended && !out, changed = well;
+	uint64_t oom_before = row->oom_vram_bytes;
 
 	row->runs += well;
 	if (out && sample->out_of_memory && row->model[0]) {
@@ -355,6 +356,8 @@ static void learn_memory(struct estimates *e, struct cell *cell,
 		oom_disprove(e, kind, sample->peak_vram_bytes);
 		learn_enough(row, sample);
 	}
+	if (row->oom_vram_bytes > oom_before)
+		row->oom_stopped = sample->stopped;
 	changed |= peaks_note(&row->vram, row->model[0] ? sample->peak_vram_bytes : 0,
 			      well                    ? PEAK_FINAL
 			      : sample->out_of_memory ? PEAK_FLOOR

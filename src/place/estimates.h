@@ -65,8 +65,9 @@ struct estimates_peaks {
 };
 
 struct estimates_need {
-	unsigned peaks; /* of VRAM (on the CPU: of RAM) that count, at most ESTIMATES_PEAKS
-			   for each model */
+	bool oom_stopped; /* that of oom_vram_bytes was stopped: it was beyond its grant */
+	unsigned peaks;   /* of VRAM (on the CPU: of RAM) that count, at most ESTIMATES_PEAKS
+			     for each model */
 	unsigned ram_peaks;
 	bool known;          /* ESTIMATES_FEW or more: good for a request */
 	bool proven;         /* one has ended, or its use has settled: no stranger any more */
@@ -97,6 +98,7 @@ struct estimates_sample {
 	bool ended;         /* its peaks are final; else it runs and they may still grow: they count
 			       for the need as long as no final one is there */
 	bool out_of_memory; /* it ran out of the GPU's memory at peak_vram_bytes: a floor */
+	bool stopped; /* it did not: it was stopped there, for it used more than it was granted */
 	uint64_t oom_requested_bytes; /* it asked for so much more then; 0 = not known */
 	uint64_t oom_used_bytes;      /* and had so much, by its own words; 0 = not said */
 	bool out_of_ram;              /* it ran out of the host's, at peak_ram_bytes */
@@ -128,6 +130,7 @@ struct estimates_row {
 	unsigned hint_samples;
 	unsigned runs; /* ended, however */
 	struct estimates_peaks vram, ram;
+	bool oom_stopped;                           /* that of oom_vram_bytes was stopped for it */
 	uint64_t oom_vram_bytes, enough_vram_bytes; /* see struct estimates_need; 0 = none */
 	uint64_t oom_next_bytes; /* what to try after an out of memory; 0 = one ended well since */
 	unsigned batch_size;     /* of the last that had one */

@@ -152,6 +152,8 @@ struct estimates_need peaks_need(const struct estimates_row *const *rows, size_t
 	for (size_t i = 0; i < n; i++) {
 		const struct estimates_row *row = rows[i];
 
+		if (row->oom_vram_bytes > need.oom_vram_bytes)
+			need.oom_stopped = row->oom_stopped;
 		need.proven |= (row->model[0] || on_cpu) &&
 			       (row->runs > 0 || row->vram.open_bytes > 0 || any_final(&row->vram));
 		need.oom_vram_bytes = MAX_OF(need.oom_vram_bytes, row->oom_vram_bytes);

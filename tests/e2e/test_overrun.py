@@ -74,7 +74,8 @@ def test_what_fits_is_only_said(two_gpus):
 @pytest.mark.parametrize("how", ["warn", "stop"])
 def test_what_its_owner_wants(two_gpus, how):
     daemon = Daemon(two_gpus)
-    two_gpus.plimsoll("submit", "--vram", "1G", "--on-overrun", how, "--", SIMTASK, "--vram", "4G", "--seconds", "2.5", check=0)
+    terms = ("--vram", "1G", "--on-overrun", how, "--on-oom", "fail")
+    two_gpus.plimsoll("submit", *terms, "--", SIMTASK, "--vram", "4G", "--seconds", "2.5", check=0)
     ended = daemon.wait(1)
     assert ended["on_overrun"] == how and ended["attempts"][0]["overrun"] is True
     if how == "warn":
@@ -82,6 +83,12 @@ def test_what_its_owner_wants(two_gpus, how):
     else:
         assert ended["attempts"][0]["outcome"] == "oom"
         assert 3 * GIB < ended["attempts"][0]["peak_vram_bytes"] <= 4 * GIB
+        stopped = ended["attempts"][0]["stopped"]
+        assert stopped.startswith("used ") and stopped.endswith(" of 1 GiB granted (--on-overrun stop)"), stopped
+        queue, shown = (two_gpus.plimsoll(*verb, check=0).stdout for verb in (("queue", "--all"), ("show", 1)))
+        assert f"stopped: {stopped}" in queue and f"stopped  {stopped}" in shown, queue + shown
+        profile = two_gpus.plimsoll("profile", "show", ended["kind"], check=0).stdout
+        assert ", more than it was granted" in profile and "ran out of memory" not in queue + shown + profile, profile
 
 
 def test_ram_and_what_the_machine_wants(sandbox):

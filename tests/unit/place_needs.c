@@ -515,6 +515,32 @@ static void test_any_order(void **state)
 	assert_int_equal(first, peaks[30] + MAX_OF(peaks[30] / 20, 128 * MIB)); /* the 31st of 32 */
 }
 
+/* Who was stopped at a use is told from who ran out of memory there; the largest counts. */
+static void test_stopped(void **state)
+{
+	struct estimates *e = estimates_create();
+	struct estimates_sample sample = {.kind = "k",
+					  .model = "m",
+					  .utilization_percent = -1,
+					  .out_of_memory = true,
+					  .stopped = true,
+					  .granted_bytes = GIB,
+					  .peak_vram_bytes = 2 * GIB};
+
+	(void)state;
+	estimates_learn(e, &sample);
+	assert_true(estimates_need_get(e, "k", "m").oom_stopped);
+	sample.stopped = false;
+	sample.peak_vram_bytes = 3 * GIB;
+	estimates_learn(e, &sample);
+	assert_false(estimates_need_get(e, "k", "m").oom_stopped);
+	sample.stopped = true;
+	sample.peak_vram_bytes = 2 * GIB;
+	estimates_learn(e, &sample);
+	assert_false(estimates_need_get(e, "k", "m").oom_stopped);
+	estimates_destroy(e);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -527,6 +553,7 @@ int main(void)
 	    cmocka_unit_test(test_no_creeping),
 	    cmocka_unit_test(test_forget),
 	    cmocka_unit_test(test_against_reference),
+	    cmocka_unit_test(test_stopped),
 	    cmocka_unit_test(test_any_order),
 	};
 

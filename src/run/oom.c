@@ -48,6 +48,7 @@ struct piece {
 	bool gpu_word, recovered;
 	bool words, host_word; /* says it in words of its own; speaks of RAM */
 	unsigned numbers;      /* kinds of the patterns with one, OOM_BIT() each */
+	bool killed;           /* says that something was ended by SIGKILL */
 };
 
 struct tail {
@@ -236,6 +237,7 @@ static void piece_match(struct tail *tail, size_t p)
 	}
 	piece->host_word = words.host;
 	piece->words = words.shortage && !found.ignored && !found.advice && !found.probe;
+	piece->killed = words.killed && !found.ignored;
 }
 
 /* --- deciding --- */
@@ -422,6 +424,18 @@ static void numbers_read(const struct tail *tail, size_t decisive,
 	verdict->used_bytes = HAD_MIN;
 }
 
+/* What a piece says in words no pattern has. */
+static bool piece_says(const struct piece *piece, unsigned kinds, enum oom_kind *ret_kind)
+{
+	if (piece->words && (kinds & OOM_BIT(OOM_KIND_WEAK)))
+		*ret_kind = OOM_KIND_WEAK;
+	else if (piece->killed && (kinds & OOM_BIT(OOM_KIND_HOST_SUSPECT)))
+		*ret_kind = OOM_KIND_HOST_SUSPECT;
+	else
+		return false;
+	return true;
+}
+
 static bool step_decides(const struct tail *tail, const struct oom_evidence *evidence, size_t step,
 			 size_t first, struct oom_verdict *verdict)
 {
@@ -434,7 +448,7 @@ static bool step_decides(const struct tail *tail, const struct oom_evidence *evi
 		/* A program that got over its probe wrote something behind it. */
 		if (!pattern && (steps[step] & OOM_BIT(OOM_KIND_PROBE)))
 			break;
-		if (!pattern && !(tail->pieces[p].words && (steps[step] & OOM_BIT(OOM_KIND_WEAK))))
+		if (!pattern && !piece_says(&tail->pieces[p], steps[step], &kind))
 			continue;
 		outcome = outcome_of(tail, evidence, kind, p, &verdict->gpu_full);
 		if (outcome == OOM_ERROR)

@@ -71,6 +71,7 @@ struct oom_words {
 	bool shortage; /* memory was short, or an allocation failed */
 	bool denied;   /* it speaks of that, and not as of what happened to it, nor to its memory */
 	bool host;     /* it speaks of RAM */
+	bool killed;   /* a process was ended by SIGKILL */
 };
 
 void oom_words_read(const char *text, size_t len, struct oom_words *ret_words);

@@ -36,6 +36,7 @@ enum {
 	W_MEASURE = 1 << 15,
 	W_MORE = 1 << 16,
 	W_THAN = 1 << 17,
+	W_SHARED = 1 << 18, /* "shared memory", but not "shared buffer" */
 };
 
 /* Sorted; a word that ends in '*' is the beginning of one. */
@@ -114,8 +115,9 @@ static const struct {
     {"ram", W_MEMORY | W_SIZED | W_HOST},
     {"region*", W_SIZED},
     {"register*", W_OTHER},
+    {"reserve", W_ALLOC},
     {"retrying", W_OTHER},
-    {"shared", W_OTHER},
+    {"shared", W_SHARED},
     {"shm", W_OTHER},
     {"should", W_MAYBE},
     {"skip*", W_OTHER},
@@ -214,6 +216,8 @@ static unsigned pair_bits(unsigned before, unsigned bits)
 		return W_SHORT;
 	if ((before & W_CAN) && (bits & W_NOT))
 		return W_FAIL;
+	if ((before & W_SHARED) && (bits & W_MEMORY))
+		return W_OTHER;
 	return (before & W_CAN) ? W_MAYBE : 0;
 }
 
@@ -269,12 +273,62 @@ static bool in_name(const char *text, size_t len, size_t start, size_t end)
 	return before || after;
 }
 
+/*
+ * "died with Signals.SIGKILL", "(Exit code: -9)", "*** Signal 9", and a shell's "[1]  16261
+ * killed": a process ended by the signal the kernel ends one with when RAM is short.
+ */
+static bool says_killed(const char *text, size_t len)
+{
+	static const char *const ends[] = {"died",   "killed", "terminated", "exited",
+					   "failed", "ended",  "received"};
+	static const char *const codes[] = {"code", "status", "returncode", "signal", "rc"};
+	size_t start = 0, n = 0, ended = SENTENCE_NO, code = SENTENCE_NO, sigkill = SENTENCE_NO;
+	bool pid = false;
+
+	for (size_t i = 0; i <= len; i++) {
+		const char *word = text + start;
+		size_t word_len = i - start;
+		bool number = true, minus = start > 0 && text[start - 1] == '-';
+
+		if (i < len && is_word(text[i]))
+			continue;
+		start = i + 1;
+		if (word_len == 0)
+			continue;
+		n++;
+		for (size_t c = 0; c < word_len; c++)
+			number = number && isdigit((unsigned char)word[c]);
+		if (pid && word_len == 6 && memcmp(word, "killed", 6) == 0)
+			return true;
+		pid = number && word_len >= 3 && !minus && i < len && text[i] == ' ';
+		for (size_t e = 0; e < ARRAY_LEN(ends); e++)
+			if (word_len == strlen(ends[e]) && memcmp(word, ends[e], word_len) == 0)
+				ended = n;
+		for (size_t c = 0; c < ARRAY_LEN(codes); c++)
+			if (word_len == strlen(codes[c]) && memcmp(word, codes[c], word_len) == 0)
+				code = n;
+		if (word_len == 7 && memcmp(word, "sigkill", 7) == 0)
+			sigkill = n;
+		if (within(sigkill, ended, NEAR_WORDS))
+			return true;
+		if (number && within(code, n, 1) &&
+		    ((word_len == 3 && memcmp(word, "137", 3) == 0) ||
+		     (word_len == 1 && *word == '9' &&
+		      (minus || memmem(text, len, "signal 9", 8)))))
+			return true;
+	}
+	return false;
+}
+
 void oom_words_read(const char *text, size_t len, struct oom_words *ret_words)
 {
 	struct sentence sentence;
 	size_t start = 0;
 
 	*ret_words = (struct oom_words){};
+	if (memmem(text, len, "kill", 4) || memmem(text, len, "137", 3) ||
+	    memmem(text, len, "-9", 2) || memmem(text, len, "signal 9", 8))
+		ret_words->killed = says_killed(text, len);
 	if (!memmem(text, len, "alloc", 5) && !memmem(text, len, "mem", 3) &&
 	    !memmem(text, len, "ram", 3) && !memmem(text, len, "mmap", 4) &&
 	    !memmem(text, len, "heap", 4))

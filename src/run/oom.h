@@ -10,14 +10,14 @@
  *	4. one of them says that the GPU's memory was short: oom (a text of both kinds of memory is
  *	   host-oom for a task that ran on the CPU, or beside lines that speak of RAM).
  *	5. one of them says that RAM was short: host-oom.
- *	6. one of them says "out of memory" and not whose, in a pattern's text or in words of its own
- *	   (oom_words.c): the GPU's when that was full or the line speaks of one, or others do and
- *	   the line not of RAM; else host-oom.
+ *	6. one of them says "out of memory" and not whose, in a pattern's text or in words of its
+ *	   own (oom_words.c): the GPU's when that was full or the line speaks of one, or others do
+ *	   and the line not of RAM; else host-oom.
  *	7. what often is out of memory and often is not (CUDNN_STATUS_NOT_INITIALIZED): oom only
- *when the GPU's memory was full, or the task's limit reached. An abort without a word: only when
- *	   most of what filled the GPU was not its own, or its own limit was reached. A process that
- *	   it started was killed ("Killed", exit status 137): host-oom when the kernel's killer
- *struck in its cgroup, or where nobody counts that.
+ *	   when the GPU's memory was full, or the task's limit reached. An abort without a word:
+ *	   only when most of what filled the GPU was not its own, or its own limit was reached. A
+ *	   process that it started was killed ("Killed", exit status 137): host-oom when the
+ *	   kernel's killer struck in its cgroup, or where nobody counts that.
  *	8. the log ends with an allocation that failed and that programs may get over: oom.
  *	9. otherwise error; lost when nobody knows how it ended and nothing of 3 to 8 matched.
  *

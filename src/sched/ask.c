@@ -101,7 +101,7 @@ static const struct estimates_need *need_of(struct asker *asker, const struct ta
 {
 	static const struct estimates_need none = {};
 	static const char on_cpu[] = "cpu";
-	const char *kind = t->pub.spec.kind;
+	const char *kind = task_kind(t);
 	const char *pin = request->cpu == PLACE_CPU_ONLY ? on_cpu : t->pub.spec.request.pin_uuid;
 	struct ask_need *found;
 
@@ -157,12 +157,21 @@ struct place_request ask_said(const struct task_node *t)
 	return request;
 }
 
+/* A batch smaller than at first: neither what it said nor what it wanted then is of this one. */
+static bool has_smaller_batch(const struct task_node *t)
+{
+	return t->pub.ladder && t->pub.ladder->batch_size > 0 &&
+	       t->pub.ladder->batch_size < t->pub.spec.batch_size;
+}
+
 /* What its last attempt wanted at least when it ran out of memory. */
 static uint64_t fall_floor(const struct task_node *t)
 {
 	const struct sched_attempt *last = sched_task_attempt(&t->pub);
 
 	if (!t->pub.ladder || !last || last->n_gpus == 0 || last->outcome != SCHED_OOM)
+		return 0;
+	if (t->pub.ladder->batch_size > 0 && last->batch_size > t->pub.ladder->batch_size)
 		return 0;
 	return oom_floor(&(struct oom_facts){.granted_bytes = last->gpus[0].vram_bytes,
 					     .used_bytes = last->peak_vram_bytes,
@@ -183,7 +192,8 @@ static uint64_t bounded(const struct asker *asker, const struct task_node *t,
 			uint64_t vram)
 {
 	uint64_t most = place_most(asker->ledger, request, false), now;
-	uint64_t limit = t->user->limits.max_vram_bytes, said = t->pub.spec.request.vram_bytes;
+	uint64_t limit = t->user->limits.max_vram_bytes;
+	uint64_t said = has_smaller_batch(t) ? 0 : t->pub.spec.request.vram_bytes;
 	uint64_t measured = measured_of(t, need);
 
 	if (most > 0)

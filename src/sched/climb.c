@@ -5,6 +5,10 @@
 #include "sched/ladder.h"
 #include "sched/sched_priv.h"
 
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
 /* Of the GPUs it ran on: the smallest load line, and whether it may have larger ones. */
 static void fall_gpus(struct sched *sched, const struct task_node *t, struct ladder_fall *fall)
 {
@@ -30,6 +34,42 @@ static void fall_gpus(struct sched *sched, const struct task_node *t, struct lad
 	ledger_destroy(ledger);
 }
 
+const char *task_kind(const struct task_node *t)
+{
+	if (t->run)
+		return t->run->kind;
+	return t->pub.ladder && t->pub.ladder->kind ? t->pub.ladder->kind : t->pub.spec.kind;
+}
+
+/* So much of a name tells kinds apart (struct estimates_row). */
+#define KIND_MAX 128
+
+void ladder_kind_renew(struct sched *sched, struct task_node *t)
+{
+	struct sched_ladder *ladder = t->pub.ladder;
+	const char *kind = t->pub.spec.kind;
+	char size[32], name[KIND_MAX];
+
+	if (!ladder)
+		return;
+	string_pool_put(&sched->strings, ladder->kind);
+	ladder->kind = NULL;
+	if (!kind[0] || ladder->batch_size == 0 || ladder->batch_size >= t->pub.spec.batch_size)
+		return;
+	(void)snprintf(size, sizeof size, " (batch %u)", ladder->batch_size);
+	(void)snprintf(name, sizeof name, "%.*s%s", (int)(sizeof name - 1 - strlen(size)), kind,
+		       size);
+	ladder->kind = string_pool_get(&sched->strings, name);
+}
+
+void ladder_drop(struct sched *sched, struct task_node *t)
+{
+	if (t->pub.ladder)
+		string_pool_put(&sched->strings, t->pub.ladder->kind);
+	free(t->pub.ladder);
+	t->pub.ladder = NULL;
+}
+
 bool climb(struct sched *sched, struct task_node *t, const struct sched_end *end,
 	   enum sched_outcome outcome, char *said)
 {
@@ -47,10 +87,13 @@ bool climb(struct sched *sched, struct task_node *t, const struct sched_end *end
 	    .most_ram_bytes = sched->host.ram_known ? sched->host.ram_total_bytes : 0,
 	    .batch_size = attempt->batch_size,
 	};
+	bool climbed;
 
 	if (attempt->n_gpus > 0)
 		fall_gpus(sched, t, &fall);
 	if (!t->pub.ladder)
 		t->pub.ladder = mem_calloc(1, sizeof *t->pub.ladder);
-	return ladder_climb(&t->pub.spec, t->pub.ladder, &fall, said);
+	climbed = ladder_climb(&t->pub.spec, t->pub.ladder, &fall, said);
+	ladder_kind_renew(sched, t);
+	return climbed;
 }

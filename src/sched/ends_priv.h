@@ -22,3 +22,8 @@ void loss_judge(struct sched *sched, int64_t now_ms);
  * LADDER_TEXT_MAX bytes. False: there is none. */
 bool climb(struct sched *sched, struct task_node *t, const struct sched_end *end,
 	   enum sched_outcome outcome, char *said);
+/* What it is learned by, and what was learned of it asked for. */
+const char *task_kind(const struct task_node *t);
+/* The name of its kind follows its ladder's batch size. */
+void ladder_kind_renew(struct sched *sched, struct task_node *t);
+void ladder_drop(struct sched *sched, struct task_node *t); /* on the ground */

@@ -153,6 +153,20 @@ static bool take_alone(const struct step *step)
 	return true;
 }
 
+/* Half a batch takes half of what the whole one wanted, and what does not grow with it: so no less
+ * than half, and for the rest what it was granted, as far as that is to be had. */
+static void request_lower(const struct step *step)
+{
+	const struct ladder_fall *fall = step->fall;
+	uint64_t half = fall->requested_bytes > 0 ? needed_by(fall) / 2 : 0;
+
+	step->next->vram_bytes = 0;
+	if (fall->granted_bytes == 0)
+		return; /* it had all there was */
+	half = MAX_OF(fall->granted_bytes, half);
+	step->next->vram_bytes = fall->most_bytes > 0 ? MIN_OF(half, fall->most_bytes) : half;
+}
+
 static bool take_smaller_batch(const struct step *step)
 {
 	unsigned size = step->fall->batch_size;
@@ -161,6 +175,8 @@ static bool take_smaller_batch(const struct step *step)
 		return pass(step, size == 1 ? "its batch size is 1"
 					    : "it has no batch size (--batch-size)");
 	step->next->batch_size = size / 2;
+	if (!is_of_host(step))
+		request_lower(step);
 	SAY(step, "with a batch size of %u", size / 2);
 	return true;
 }

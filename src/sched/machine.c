@@ -125,7 +125,7 @@ void work_account(struct sched *sched, int64_t now_ms)
 static void load_ask_kind(struct sched *sched, struct task_node *t, const char *model)
 {
 	struct run *run = t->run;
-	struct estimate known = estimates_get(sched->estimates, t->pub.spec.kind, model,
+	struct estimate known = estimates_get(sched->estimates, task_kind(t), model,
 					      model_speed(sched, model), task_vram_asked(t));
 
 	if (!known.utilization_known)
@@ -157,9 +157,11 @@ void run_begin(struct sched *sched, struct task_node *t, int64_t now_ms)
 {
 	const struct sched_attempt *attempt = task_current(t);
 	const char *model = attempt->n_gpus > 0 ? gpu_model(sched, attempt->gpus[0].uuid) : "";
+	const char *kind = string_pool_get_again(&sched->strings, task_kind(t));
 
 	work_account(sched, now_ms);
 	active_add(sched, t, now_ms);
+	t->run->kind = kind;
 	if (attempt->n_gpus > 0)
 		load_ask_kind(sched, t, model);
 	t->run->ask = ask_granted(t);
@@ -240,14 +242,6 @@ void run_leave(struct sched *sched, struct task_node *t)
 	}
 }
 
-/* With a batch made smaller than its kind's it needs less than its kind does. */
-static bool has_smaller_batch(const struct task_node *t)
-{
-	unsigned batch_size = sched_task_attempt(&t->pub)->batch_size;
-
-	return batch_size > 0 && batch_size < t->pub.spec.batch_size;
-}
-
 /* Closing time: what was learned. How long it takes only who ended well can tell; what it needs of
  * memory is at least what it had, however it ended. */
 static void run_learn(struct sched *sched, struct task_node *t)
@@ -258,7 +252,7 @@ static void run_learn(struct sched *sched, struct task_node *t)
 	double load = -1;
 	bool is_floor = false, measured = well && run_load(t->run, &load, &is_floor);
 	const struct estimates_sample sample = {
-	    .kind = t->pub.spec.kind,
+	    .kind = task_kind(t),
 	    .model = model,
 	    .speed = model_speed(sched, model),
 	    .vram_request_bytes = task_vram_asked(t),
@@ -268,7 +262,7 @@ static void run_learn(struct sched *sched, struct task_node *t)
 	    .peak_vram_bytes = attempt->peak_vram_bytes,
 	    .peak_ram_bytes = attempt->peak_ram_bytes,
 	    .work_hint = t->pub.spec.work_hint,
-	    .ended = well && !has_smaller_batch(t),
+	    .ended = well,
 	    .out_of_memory = attempt->outcome == SCHED_OOM && attempt->n_gpus > 0,
 	    .stopped = attempt->stopped != NULL,
 	    .out_of_ram = attempt->outcome == SCHED_HOST_OOM,
@@ -283,7 +277,7 @@ static void run_learn(struct sched *sched, struct task_node *t)
 	if (!well && !sample.out_of_memory &&
 	    attempt->peak_vram_bytes + attempt->peak_ram_bytes == 0)
 		return;
-	if (t->pub.spec.kind[0] && (attempt->n_gpus == 0 || model[0]))
+	if (sample.kind[0] && (attempt->n_gpus == 0 || model[0]))
 		estimates_learn(sched->estimates, &sample);
 }
 
@@ -412,7 +406,7 @@ static void peak_learn(struct sched *sched, struct task_node *t, unsigned g)
 {
 	const struct sched_attempt *attempt = task_current(t);
 	const struct estimates_sample sample = {
-	    .kind = t->pub.spec.kind,
+	    .kind = task_kind(t),
 	    .model = gpu_model(sched, attempt->gpus[g].uuid),
 	    .speed = model_speed(sched, gpu_model(sched, attempt->gpus[g].uuid)),
 	    .vram_request_bytes = task_vram_asked(t),
@@ -436,7 +430,7 @@ static void load_learn(struct sched *sched, struct task_node *t)
 	const char *model = gpu_model(sched, task_current(t)->gpus[0].uuid);
 	struct run *run = t->run;
 	struct estimates_sample sample = {
-	    .kind = t->pub.spec.kind,
+	    .kind = task_kind(t),
 	    .model = model,
 	    .speed = model_speed(sched, model),
 	    .vram_request_bytes = task_vram_asked(t),

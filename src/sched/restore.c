@@ -135,6 +135,8 @@ int sched_restore_task(struct sched *sched, const struct sched_task *task, struc
 	if (task->ladder) {
 		t->pub.ladder = mem_alloc(sizeof *t->pub.ladder);
 		*t->pub.ladder = *task->ladder;
+		t->pub.ladder->kind = NULL;
+		ladder_kind_renew(sched, t);
 	}
 	queued_restore(sched, t, task);
 	if (task->n_after > 0 && t->pub.spec.after) {

@@ -107,6 +107,7 @@ struct ramp {
 struct run {
 	struct task_node *next, *prev; /* all there are */
 	struct place_request ask;      /* what it was granted (ask.h) */
+	const char *kind;              /* it is learned by; of the pool */
 	double work_seconds;           /* done, contention taken out */
 	bool work_known;               /* false after a restart: part of it was not watched */
 	int64_t accounted_ms;          /* up to which work_seconds goes */

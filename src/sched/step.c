@@ -37,7 +37,7 @@ static struct place_task place_task_of(const struct sched *sched, const struct t
 	    .id = t->pub.id,
 	    .batch = t->pub.batch,
 	    .priority = waiting_level(sched, t, now_ms),
-	    .kind = spec->kind,
+	    .kind = task_kind(t),
 	    .policy = spec->policy,
 	    .weight_memory = spec->weight_memory,
 	    .work_hint = spec->work_hint,

@@ -54,7 +54,8 @@ int sched_after_on_parse(const char *name, enum sched_after_on *ret_on,
  *			bounded by the largest load line
  *	bigger-gpu	only where the load line is above that of the GPU it failed on
  *	alone		nobody else of ours on its GPU, which is none smaller than the last
- *	smaller-batch	{batch_size} is halved
+ *	smaller-batch	{batch_size} is halved, and with it what it is said to have wanted, down to
+ *what it was granted. Nothing that was learned with the larger batch counts
  *	cpu		without a GPU; only where request.cpu allows it
  *	fail		the end
  *
@@ -104,6 +105,9 @@ struct sched_ladder {
 	uint64_t line_above_bytes; /* as in struct place_request */
 	bool alone, cpu;
 	unsigned batch_size; /* instead of spec.batch_size; 0 = as it was */
+	/* Kept by sched, ignored on restore: with a smaller batch it is work of another kind, "B
+	 * (batch 8)", which is learned and asked for as such. NULL = spec.kind. */
+	const char *kind;
 };
 
 #define SCHED_AFTER_MAX 1000 /* items of one task */

@@ -152,7 +152,7 @@ void task_destroy(struct sched *sched, struct task_node *t)
 	spec_drop(sched, t);
 	t->user->tasks--;
 	free(t->pub.reason);
-	free(t->pub.ladder);
+	ladder_drop(sched, t);
 	free(t);
 }
 
@@ -263,6 +263,7 @@ void active_remove(struct sched *sched, struct task_node *t)
 	free(run->ramps);
 	free(run->stop_text);
 	free(run->stop_words);
+	string_pool_put(&sched->strings, run->kind);
 	free(run);
 	t->run = NULL;
 }

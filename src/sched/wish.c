@@ -21,8 +21,7 @@ static void prepare_retry(struct sched *sched, struct task_node *t, int64_t now_
 	t->pub.failures = t->pub.requeues = 0;
 	t->pub.start_failures = t->pub.start_refusals = 0;
 	t->pub.stopping = t->pub.overtime = false;
-	free(t->pub.ladder);
-	t->pub.ladder = NULL;
+	ladder_drop(sched, t);
 	t->pub.not_before_ms = 0;
 	task_reason(t, NULL);
 	waiting_queue(sched, t, now_ms);

@@ -13,10 +13,31 @@
 
 #define KIND_COLUMNS 128
 
+#define OF_OTHERS "(in parentheses: measured on another GPU model, nothing has ended well here)\n"
+
+static bool is_of_others(const json_t *gpu)
+{
+	return jsonx_get_u64(gpu, "runs", 0) == 0 &&
+	       jsonx_has(json_object_get(gpu, "need"), "p95_vram_bytes");
+}
+
 static void add_size(struct table *table, const json_t *object, const char *key)
 {
 	table_add(table, "%s",
 		  jsonx_has(object, key) ? SIZE_TEXT(jsonx_get_u64(object, key, 0)) : "-");
+}
+
+/* Of a GPU model that has measured nothing of the kind, what others have is told in parentheses. */
+static void add_need(struct table *table, const json_t *gpu, const char *key)
+{
+	const json_t *need = json_object_get(gpu, "need");
+
+	if (!jsonx_has(need, key))
+		table_add(table, "-");
+	else if (is_of_others(gpu))
+		table_add(table, "(%s)", SIZE_TEXT(jsonx_get_u64(need, key, 0)));
+	else
+		table_add(table, "%s", SIZE_TEXT(jsonx_get_u64(need, key, 0)));
 }
 
 static void add_seconds(struct table *table, const json_t *object, const char *key)
@@ -45,17 +66,16 @@ static void add_clean(struct table *table, const char *s)
  * than what it is not asked for by. */
 static void add_gpu(struct table *table, const json_t *gpu, bool narrow)
 {
-	const json_t *need = json_object_get(gpu, "need");
 	const char *name = jsonx_get_string(gpu, "gpu", NULL);
 
 	add_clean(table, name ? summary_short_name(name) : "cpu");
 	table_add(table, "%llu", (unsigned long long)jsonx_get_u64(gpu, "runs", 0));
-	add_size(table, need, "p95_vram_bytes");
+	add_need(table, gpu, "p95_vram_bytes");
 	add_seconds(table, gpu, "mean_seconds");
 	if (narrow)
 		return;
-	add_size(table, need, "max_vram_bytes");
-	add_size(table, need, "p95_ram_bytes");
+	add_need(table, gpu, "max_vram_bytes");
+	add_need(table, gpu, "p95_ram_bytes");
 	if (jsonx_has(gpu, "utilization_percent"))
 		table_add(table, "%.0f %%", jsonx_get_real(gpu, "utilization_percent", 0));
 	else
@@ -86,7 +106,7 @@ static const struct table_column columns[] = {
 
 static int list(struct api_client *client, bool as_json)
 {
-	bool narrow = term_table_width(stdout) < NARROW;
+	bool narrow = term_table_width(stdout) < NARROW, others = false;
 	auto_table struct table *table =
 	    table_create(columns, narrow ? COLUMNS_NARROW : ARRAY_LEN(columns));
 	auto_json json_t *answer = NULL;
@@ -109,9 +129,11 @@ static int list(struct api_client *client, bool as_json)
 			else
 				add_size(table, profile, "default_vram_bytes");
 			add_gpu(table, gpu, narrow);
+			others |= is_of_others(gpu);
 		}
 	}
 	table_render(table, term_table_width(stdout), &text);
+	text_add(&text, others ? OF_OTHERS : "");
 	(void)fputs(i > 0 ? text.data : "nothing was learned yet: no task has run\n", stdout);
 	return EXIT_DONE;
 }
@@ -149,6 +171,11 @@ static void render_profile(const json_t *profile, unsigned width, struct text *t
 	json_array_foreach (gpus, i, gpu)
 		add_gpu(table, gpu, narrow);
 	table_render(table, width, text);
+	json_array_foreach (gpus, i, gpu)
+		if (is_of_others(gpu)) {
+			text_add(text, OF_OTHERS);
+			break;
+		}
 	text_printf(&why, "without --vram the next one gets %s: %s",
 		    jsonx_has(profile, "default_vram_bytes")
 			? SIZE_TEXT(jsonx_get_u64(profile, "default_vram_bytes", 0))

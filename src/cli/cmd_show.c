@@ -26,21 +26,24 @@ static int show_batch(const struct options *options, const json_t *answer)
 	return EXIT_DONE;
 }
 
-/* What is prose is broken between words; a command stays in one piece, to be pasted. */
+/* What is prose is broken between words; what may be pasted stays in one piece. */
 static void print_wrapped(const char *lines, unsigned width)
 {
+	static const char *const whole[] = {"  command ", "  folder ", "  log ", "  name ",
+					    "  kind "};
 	auto_text struct text text = {};
 
 	while (*lines) {
 		size_t len = strcspn(lines, "\n");
 		auto_free char *line = mem_strndup(lines, len);
+		bool is_whole = false;
 
-		if (text_starts_with(line, "  reason ") || text_starts_with(line, "  warning ") ||
-		    text_starts_with(line, "    chosen by ") ||
-		    text_starts_with(line, "    evidence "))
-			term_add_wrapped(&text, line, VALUE_COLUMN, width);
-		else
+		for (size_t i = 0; i < ARRAY_LEN(whole); i++)
+			is_whole |= text_starts_with(line, whole[i]);
+		if (is_whole)
 			text_printf(&text, "%s\n", line);
+		else
+			term_add_wrapped(&text, line, VALUE_COLUMN, width);
 		lines += len + (lines[len] != '\0');
 	}
 	(void)fputs(text.data, stdout);

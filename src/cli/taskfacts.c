@@ -165,8 +165,64 @@ static void add_wishes(const json_t *request, struct text *text)
 			 seconds_text(request, "stagger_seconds", stagger));
 }
 
+/* May it do without a GPU? */
+static void add_cpu(const json_t *task, struct text *text)
+{
+	const char *cpu = jsonx_get_string(json_object_get(task, "request"), "cpu", "");
+
+	if (strcmp(cpu, "fallback") == 0)
+		add_line(text, "CPU",
+			 "when no GPU here can ever hold it, or on its ladder (--cpu fallback)");
+	else if (strcmp(cpu, "when-idle") == 0)
+		add_line(text, "CPU", "when no GPU takes it now (--cpu when-idle)");
+}
+
+static bool ran_out(const json_t *task)
+{
+	const json_t *attempt;
+	size_t i;
+
+	json_array_foreach (json_object_get(task, "attempts"), i, attempt)
+		if (strstr(jsonx_get_string(attempt, "outcome", ""), "oom"))
+			return true;
+	return false;
+}
+
+/* The ladder that was asked for; the default one where it was climbed. */
+static void add_on_oom(const json_t *task, struct text *text)
+{
+	const json_t *rungs = json_object_get(task, "on_oom"), *rung;
+	bool is_default = jsonx_get_bool(task, "on_oom_default", true);
+	auto_text struct text line = {};
+	size_t i;
+
+	if (is_default && !ran_out(task))
+		return;
+	json_array_foreach (rungs, i, rung)
+		text_printf(&line, "%s%s", i > 0 ? ", " : "", json_string_value(rung));
+	if (line.len > 0)
+		add_line(text, "on oom", "%s%s", line.data, is_default ? " (the default)" : "");
+}
+
+static void add_on_overrun(const json_t *task, struct text *text)
+{
+	const char *on = jsonx_get_string(task, "on_overrun", "");
+
+	if (strcmp(on, "warn") == 0)
+		add_line(text, "on overrun", "warn: it is never stopped for what it uses");
+	else if (strcmp(on, "stop") == 0)
+		add_line(text, "on overrun",
+			 "stop: it is ended when it uses more than it was granted");
+}
+
 void taskfacts_add(const json_t *task, struct text *text)
 {
+	add_cpu(task, text);
+	add_on_oom(task, text);
+	add_on_overrun(task, text);
+	if (jsonx_has(task, "batch_size"))
+		add_line(text, "batch size", "%llu",
+			 (unsigned long long)jsonx_get_u64(task, "batch_size", 0));
 	add_wishes(json_object_get(task, "request"), text);
 	add_after(task, text);
 	add_times(task, text);

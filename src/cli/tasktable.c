@@ -4,12 +4,15 @@
 #include "cli/summary.h"
 #include "cli/table.h"
 #include "cli/taskfacts.h"
+#include "cli/template.h"
 #include "cli/term.h"
 #include "util/duration.h"
 #include "util/size.h"
 #include "util/when.h"
 
 #include <string.h>
+
+#define UUID_SHOWN 12 /* "GPU-12345678": tells them apart on one machine */
 
 static const json_t *newest_attempt(const json_t *task)
 {
@@ -70,7 +73,7 @@ static bool waits(const json_t *task)
 	return strcmp(state, "waiting") == 0 || strcmp(state, "held") == 0;
 }
 
-/* What it has, had, or asks for now: on its ladder that is more than it was granted last. */
+/* What it has, had, or asks for at this moment: on its ladder more than it was granted last. */
 static const char *vram_of(const json_t *task, char *buf, size_t size)
 {
 	const json_t *request = json_object_get(task, "request"), *last = newest_attempt(task);
@@ -209,7 +212,8 @@ static const char *size_or(const json_t *object, const char *key, char buf[SIZE_
 	return jsonx_has(object, key) ? size_format(buf, jsonx_get_u64(object, key, 0)) : "unknown";
 }
 
-/* Words with anything a shell would touch are quoted, so that the line can be pasted. */
+/* Words with anything a shell would touch are quoted, so that the line can be pasted; braces are as
+ * they were typed. */
 static void add_command(struct text *text, const json_t *command)
 {
 	auto_text struct text line = {};
@@ -217,7 +221,9 @@ static void add_command(struct text *text, const json_t *command)
 	size_t i;
 
 	json_array_foreach (command, i, word) {
-		const char *s = json_string_value(word) ? json_string_value(word) : "";
+		auto_free char *typed =
+		    template_typed(json_string_value(word) ? json_string_value(word) : "");
+		const char *s = typed;
 
 		text_add(&line, i ? " " : "");
 		if (*s && strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
@@ -233,9 +239,9 @@ static void add_command(struct text *text, const json_t *command)
 	add_line(text, "command", "%s", line.data ? line.data : "");
 }
 
-static void add_request(struct text *text, const json_t *request)
+static void add_request(struct text *text, const json_t *task)
 {
-	const char *source = jsonx_get_string(request, "vram_source", "");
+	const json_t *request = json_object_get(task, "request");
 	auto_text struct text line = {};
 	const char *pin = jsonx_get_string(request, "pin", "");
 
@@ -248,22 +254,37 @@ static void add_request(struct text *text, const json_t *request)
 		text_printf(&line, ", %s of VRAM",
 			    SIZE_TEXT(jsonx_get_u64(request, "vram_bytes", 0)));
 	if (jsonx_has(request, "fraction"))
-		text_printf(&line, ", %.10g of its VRAM", jsonx_get_real(request, "fraction", 0));
-	if (*source && strcmp(source, "said") != 0 && jsonx_has(request, "asks_vram_bytes"))
-		text_printf(&line, ", now %s (%s)",
-			    SIZE_TEXT(jsonx_get_u64(request, "asks_vram_bytes", 0)), source);
-	else if (strcmp(source, "alone") == 0)
-		text_add(&line, ", alone on it until its kind is known");
+		text_printf(&line, ", %.10g of its load line",
+			    jsonx_get_real(request, "fraction", 0));
+	if (jsonx_has(task, "vram_default_bytes"))
+		text_printf(&line, ", %s of VRAM until its kind is known (--vram-default)",
+			    SIZE_TEXT(jsonx_get_u64(task, "vram_default_bytes", 0)));
 	if (jsonx_has(request, "ram_bytes"))
 		text_printf(&line, ", %s of RAM",
 			    SIZE_TEXT(jsonx_get_u64(request, "ram_bytes", 0)));
 	if (jsonx_has(request, "cpus"))
 		text_printf(&line, ", %.10g CPUs", jsonx_get_real(request, "cpus", 0));
 	if (*pin)
-		text_printf(&line, ", on %s only", pin);
+		text_printf(&line, ", on %.*s only", UUID_SHOWN, pin);
 	if (jsonx_get_bool(request, "exclusive", false))
 		text_add(&line, ", exclusive");
 	add_line(text, "asks for", "%s", line.data);
+}
+
+/* What became of it, where that is something else than what it said. */
+static void add_asks_now(struct text *text, const json_t *task)
+{
+	const json_t *request = json_object_get(task, "request");
+	const char *source = jsonx_get_string(request, "vram_source", ""),
+		   *why = jsonx_get_string(request, "asks_reason", "");
+
+	if (!waits(task) || !*why || strcmp(source, "said") == 0 || strcmp(source, "default") == 0)
+		return;
+	if (jsonx_has(request, "asks_vram_bytes"))
+		add_line(text, "asks now", "%s of VRAM: %s",
+			 SIZE_TEXT(jsonx_get_u64(request, "asks_vram_bytes", 0)), why);
+	else if (strcmp(source, "alone") == 0)
+		add_line(text, "asks now", "%s", why);
 }
 
 static const char *when_or_not(const json_t *object, const char *key, char buf[WHEN_TEXT_MAX])
@@ -284,12 +305,29 @@ static void add_sizes(struct text *line, const json_t *attempt, const char *vram
 			    SIZE_TEXT(jsonx_get_u64(attempt, ram, 0)));
 }
 
-static void add_granted(struct text *text, const json_t *attempt)
+/* "5.5 GiB of VRAM: learned from 4 runs of 'x' (p95 5 GiB); 1 GiB of RAM: said (watched)" */
+static void add_granted(struct text *text, const json_t *attempt, const json_t *request)
 {
-	const char *limits = jsonx_get_string(attempt, "limits", "");
+	const json_t *gpus = json_object_get(attempt, "gpus");
+	const char *limits = jsonx_get_string(attempt, "limits", ""),
+		   *why = jsonx_get_string(attempt, "vram_reason", "");
+	uint64_t vram = vram_granted(attempt), ram = jsonx_get_u64(attempt, "ram_bytes", 0),
+		 said = jsonx_get_u64(request, "ram_bytes", 0);
+	bool raised = said > 0 || strstr(jsonx_get_string(attempt, "rung", ""), " of RAM");
 	auto_text struct text line = {};
 
-	add_sizes(&line, attempt, "vram_bytes", "ram_bytes");
+	if (vram > 0)
+		text_printf(&line, "%s of VRAM%s", SIZE_TEXT(vram),
+			    json_array_size(gpus) > 1 ? " on each" : "");
+	else if (*why)
+		text_printf(&line, "%s", why);
+	if (vram > 0 && *why)
+		text_printf(&line, ": %s", why);
+	if (ram > 0)
+		text_printf(&line, "%s%s of RAM: %s", line.len > 0 ? "; " : "", SIZE_TEXT(ram),
+			    ram == said ? "said"
+			    : raised    ? "raised by its ladder"
+					: "learned of its kind, kept free");
 	if (line.len > 0)
 		add_line(text, "  granted", "%s (%s)", line.data, *limits ? limits : "watched");
 }
@@ -375,7 +413,8 @@ static void add_outcome(struct text *text, const json_t *attempt)
 	add_line(text, "  evidence", "%s", jsonx_get_string(attempt, "evidence", ""));
 }
 
-static void add_attempt(struct text *text, const json_t *attempt, bool foreign)
+static void add_attempt(struct text *text, const json_t *attempt, const json_t *request,
+			bool foreign)
 {
 	bool over;
 	char where[64];
@@ -399,7 +438,7 @@ static void add_attempt(struct text *text, const json_t *attempt, bool foreign)
 		return;
 	if (over)
 		add_outcome(text, attempt);
-	add_granted(text, attempt);
+	add_granted(text, attempt, request);
 	if (!over)
 		add_used(text, attempt);
 	add_peak(text, attempt, over);
@@ -424,12 +463,13 @@ void tasktable_render_one(const json_t *task, struct text *text)
 	add_line(text, "reason", "%s", jsonx_get_string(task, "reason", ""));
 	add_line(text, "kind", "%s", jsonx_get_string(task, "kind", ""));
 	add_line(text, "priority", "%lld", (long long)jsonx_get_i64(task, "priority", 0));
-	add_request(text, json_object_get(task, "request"));
+	add_request(text, task);
+	add_asks_now(text, task);
 	taskfacts_add(task, text);
 	add_command(text, json_object_get(task, "command"));
 	add_line(text, "folder", "%s", jsonx_get_string(task, "cwd", ""));
 	add_line(text, "submitted", "%s",
 		 when_or_not(task, "submitted_at", (char[WHEN_TEXT_MAX]){0}));
 	json_array_foreach (json_object_get(task, "attempts"), i, attempt)
-		add_attempt(text, attempt, foreign);
+		add_attempt(text, attempt, json_object_get(task, "request"), foreign);
 }

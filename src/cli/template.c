@@ -156,3 +156,28 @@ char *template_literal(const char *text)
 	}
 	return text_take(&out);
 }
+
+char *template_typed(const char *word)
+{
+	auto_text struct text out = {};
+
+	for (const char *p = word; *p;) {
+		size_t plain = strcspn(p, "{}"), len;
+
+		text_add_bytes(&out, p, plain);
+		p += plain;
+		if (!*p)
+			break;
+		len = strcspn(p + MIN_OF(strlen(p), (size_t)2), "{}");
+		/* The daemon's own name in two braces was typed with two. */
+		if (text_starts_with(p, "{{") && text_starts_with(p + 2 + len, "}}") &&
+		    is_daemon_name(p + 2, len)) {
+			text_add_bytes(&out, p, len + 4);
+			p += len + 4;
+			continue;
+		}
+		text_add_bytes(&out, p, 1);
+		p += p[0] == p[1] ? 2 : 1;
+	}
+	return out.data ? text_take(&out) : mem_strdup("");
+}

@@ -26,3 +26,7 @@ int template_fill(const char *text, enum template_target target, const struct ro
  * text
  * "{gpu}"). What the daemon reads; the caller frees. */
 char *template_literal(const char *text);
+
+/* Back again: what is typed for a word that the daemon has, where there are no rows. The caller
+ * frees it. */
+char *template_typed(const char *word);

@@ -94,17 +94,22 @@ static struct estimates_need need_here(const struct daemon *daemon, const char *
 	return need;
 }
 
-/* "14 runs peaked at 6.1 GiB (p95)" */
+/* "14 runs peaked at 6.1 GiB (p95)": what had too little has not peaked, and is told apart. */
 static void add_measured(const struct estimates_need *need, struct text *text)
 {
-	if (need->peaks > 0)
-		text_printf(text, "%u run%s peaked at %s%s", need->peaks, PLURAL(need->peaks),
+	unsigned runs = need->peaks - MIN_OF(need->floors, need->peaks);
+
+	if (runs > 0)
+		text_printf(text, "%u run%s peaked at %s%s", runs, PLURAL(runs),
 			    SIZE_TEXT(need->p95_vram_bytes), need->peaks > 1 ? " (p95)" : "");
 	if (need->oom_vram_bytes > 0)
-		text_printf(text, "%sone %s %s%s", need->peaks > 0 ? ", " : "",
+		text_printf(text, "%sone %s %s%s", runs > 0 ? ", " : "",
 			    need->oom_stopped ? "used" : "ran out of memory at",
 			    SIZE_TEXT(need->oom_vram_bytes),
 			    need->oom_stopped ? ", more than it was granted" : "");
+	else if (runs == 0 && need->peaks > 0)
+		text_printf(text, "%u run%s ran out of memory at %s", need->peaks,
+			    PLURAL(need->peaks), SIZE_TEXT(need->max_vram_bytes));
 }
 
 /* Is what it asks for wrong, by what was measured? "says 12 GiB; 14 runs peaked at 6.1 GiB (p95): 7
@@ -212,6 +217,7 @@ static json_t *need_to_json(const struct estimates_need *need)
 	json_t *json = json_object();
 
 	(void)json_object_set_new(json, "peaks", jsonx_u64(need->peaks));
+	(void)json_object_set_new(json, "peaks_out_of_memory", jsonx_u64(need->floors));
 	(void)json_object_set_new(json, "known", json_boolean(need->known));
 	(void)json_object_set_new(json, "proven", json_boolean(need->proven));
 	set_size(json, "vram_bytes", need->vram_bytes);

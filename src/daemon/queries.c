@@ -24,6 +24,12 @@ static json_t *with_ask(struct daemon *daemon, const struct sched_task *task, js
 
 	sched_ask(daemon->sched, task, &ask);
 	task_json_add_ask(&ask, json);
+	if (task->state == SCHED_WAITING || task->state == SCHED_HELD) {
+		auto_free char *text = sched_ask_reason(daemon->sched, task, ask.source);
+
+		(void)json_object_set_new(json_object_get(json, "request"), "asks_reason",
+					  jsonx_string_if(text));
+	}
 	return json;
 }
 

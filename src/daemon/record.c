@@ -175,6 +175,9 @@ static char *attempt_more_dump(const struct sched_attempt *attempt)
 		(void)json_object_set_new(json, "stopped", jsonx_string_if(attempt->stopped));
 	set_count(json, "oom_requested_bytes", attempt->oom_requested_bytes);
 	set_count(json, "oom_used_bytes", attempt->oom_used_bytes);
+	if (attempt->vram_reason)
+		(void)json_object_set_new(json, "vram_reason",
+					  jsonx_string_if(attempt->vram_reason));
 	if (attempt->evidence)
 		(void)json_object_set_new(json, "evidence", jsonx_string_if(attempt->evidence));
 	if (attempt->limits)
@@ -557,6 +560,7 @@ static int attempt_more_load(const char *text, struct sched_attempt *attempt, st
 	attempt->oom_requested_bytes = jsonx_get_u64(more, "oom_requested_bytes", 0);
 	attempt->oom_used_bytes = jsonx_get_u64(more, "oom_used_bytes", 0);
 	attempt->stopped = string_load(more, "stopped");
+	attempt->vram_reason = string_load(more, "vram_reason");
 	attempt->evidence = string_load(more, "evidence");
 	attempt->limits = string_load(more, "limits");
 	return 0;
@@ -644,6 +648,7 @@ static void task_finish(struct sched_task *task)
 		free(task->attempts[i].limits);
 		free(task->attempts[i].evidence);
 		free(task->attempts[i].stopped);
+		free(task->attempts[i].vram_reason);
 	}
 	free(task->attempts);
 	free(task->reason);

@@ -270,8 +270,33 @@ int read_tty(const json_t *value, struct target *t, struct error *err)
 	return r;
 }
 
+/* A rung that can never help was not meant so. */
+static int rungs_settle(const struct sched_spec *spec, struct error *err)
+{
+	enum place_cpu_mode cpu = spec->request.cpu;
+
+	for (size_t i = 0; spec->on_oom && i < spec->n_on_oom; i++) {
+		if (spec->on_oom[i].type == SCHED_RUNG_CPU && cpu != PLACE_CPU_FALLBACK &&
+		    cpu != PLACE_CPU_WHEN_IDLE)
+			return error_set(
+			    err, -EINVAL,
+			    "on_oom: the rung 'cpu' never helps a task that may not run "
+			    "there: add --cpu fallback (request.cpu), or leave it out");
+		if (spec->on_oom[i].type == SCHED_RUNG_SMALLER_BATCH && spec->batch_size == 0)
+			return error_set(
+			    err, -EINVAL,
+			    "on_oom: the rung 'smaller-batch' needs a batch size to make smaller: "
+			    "add --batch-size (batch_size), or leave it out");
+	}
+	return 0;
+}
+
 int terms_settle(const struct sched_spec *spec, struct error *err)
 {
+	int r = rungs_settle(spec, err);
+
+	if (r < 0)
+		return r;
 	if (spec->soft_limit_ms > 0 && spec->hard_limit_ms > 0 &&
 	    spec->soft_limit_ms >= spec->hard_limit_ms)
 		return error_set(err, -EINVAL,

@@ -144,6 +144,7 @@ static json_t *attempt_to_json(const struct sched_task *task, const struct sched
 	(void)json_object_set_new(
 	    json, "oom_used_bytes",
 	    jsonx_u64_if(attempt->oom_used_bytes > 0, attempt->oom_used_bytes));
+	(void)json_object_set_new(json, "vram_reason", jsonx_string_if(attempt->vram_reason));
 	(void)json_object_set_new(json, "evidence", jsonx_string_if(attempt->evidence));
 	(void)json_object_set_new(
 	    json, "used_ram_bytes",
@@ -193,6 +194,7 @@ static void set_terms(json_t *json, const struct sched_task *task)
 	(void)json_object_set_new(json, "batch_size",
 				  jsonx_u64_if(spec->batch_size > 0, spec->batch_size));
 	(void)json_object_set_new(json, "on_oom", on_oom_to_json(spec));
+	(void)json_object_set_new(json, "on_oom_default", json_boolean(!spec->on_oom));
 	(void)json_object_set_new(json, "on_overrun",
 				  json_string(sched_on_overrun_name(spec->on_overrun)));
 	(void)json_object_set_new(json, "private", json_boolean(spec->is_private));

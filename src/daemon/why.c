@@ -44,12 +44,16 @@ static void add_exit(struct text *text, const struct sched_attempt *attempt)
 		text_printf(text, ", exit code %d", attempt->exit_code);
 }
 
-static char *attempt_line(const struct sched_attempt *attempt, const struct gpu_list *list)
+static char *attempt_line(const struct sched_task *task, const struct sched_attempt *attempt,
+			  const struct gpu_list *list)
 {
+	char overrun[SCHED_REASON_MAX];
 	struct text line = {};
 
 	text_printf(&line, "attempt %u on ", attempt->number);
 	add_where(&line, attempt, list);
+	if (attempt->rung)
+		text_printf(&line, ", rung %s", attempt->rung);
 	text_printf(&line, ", by %s", place_policy_name(attempt->policy));
 	if (attempt->reason)
 		text_printf(&line, ": %s", attempt->reason);
@@ -58,6 +62,8 @@ static char *attempt_line(const struct sched_attempt *attempt, const struct gpu_
 		add_seconds(&line, "after", attempt);
 		text_printf(&line, ": %s", sched_outcome_name(attempt->outcome));
 		add_exit(&line, attempt);
+		if (sched_overrun_text(task, attempt, overrun))
+			text_printf(&line, "; it %s", overrun);
 	}
 	return text_take(&line);
 }
@@ -128,7 +134,7 @@ static json_t *why_to_json(const struct sched_task *task, const char *reason,
 	add_limits(details, task, timestamp_now_ms());
 	add_retries(details, task);
 	for (unsigned i = 0; i < task->n_attempts; i++) {
-		auto_free char *line = attempt_line(&task->attempts[i], list);
+		auto_free char *line = attempt_line(task, &task->attempts[i], list);
 
 		(void)json_array_append_new(details, jsonx_string_if(line));
 	}

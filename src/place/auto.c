@@ -216,7 +216,7 @@ static void say_start(const struct place_view *view, const struct fit_counts *co
 		named++;
 		if (fit_gpu(ledger, counts, task, gpu) == FIT_OK && known &&
 		    forecast_is_known_on(view, gpu))
-			reason_add(&reason, "; GPU %u: in %s", g->index,
+			reason_add(&reason, "; GPU %u: would end in %s", g->index,
 				   SECONDS_TEXT(end_on(view, task, gpu)));
 		else if (fit_gpu(ledger, counts, task, gpu) == FIT_OK && g->vram_known)
 			reason_add(&reason, "; GPU %u: room %s", g->index,

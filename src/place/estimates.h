@@ -68,6 +68,7 @@ struct estimates_need {
 	bool oom_stopped; /* that of oom_vram_bytes was stopped: it was beyond its grant */
 	unsigned peaks;   /* of VRAM (on the CPU: of RAM) that count, at most ESTIMATES_PEAKS
 			     for each model */
+	unsigned floors;  /* of those, peaks of runs that ran out of memory */
 	unsigned ram_peaks;
 	bool known;          /* ESTIMATES_FEW or more: good for a request */
 	bool proven;         /* one has ended, or its use has settled: no stranger any more */

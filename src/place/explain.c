@@ -438,6 +438,47 @@ static void say_own_reserve(const struct place_view *view, const struct reserve 
 	say_start_time(reserve, reason);
 }
 
+/* Who has it for himself, and whether he asked for that. */
+static void say_holder(const struct place_view *view, size_t gpu, struct reason *reason)
+{
+	for (size_t i = 0; i < view->n_running; i++) {
+		const struct place_task *task = &view->running[i];
+
+		if (!task->request->exclusive || !place_runs_on(task, gpu))
+			continue;
+		if (task->alone_why)
+			reason_add(reason, "is for task %llu alone, %s",
+				   (unsigned long long)task->id, task->alone_why);
+		else
+			reason_add(reason, "is held exclusively by task %llu",
+				   (unsigned long long)task->id);
+		return;
+	}
+	reason_add(reason, "is held exclusively");
+}
+
+/* Whoever it waits for is of its own kind: then that says what it needs. */
+static bool say_first_of_kind(const struct place_view *view, const struct place_task *task,
+			      size_t gpu, struct reason *reason)
+{
+	uint64_t first = 0;
+
+	for (size_t i = 0; i < view->n_running; i++) {
+		const struct place_task *other = &view->running[i];
+
+		if (strcmp(other->kind, task->kind) == 0 && place_runs_on(other, gpu) &&
+		    (first == 0 || other->id < first))
+			first = other->id;
+	}
+	if (first > 0)
+		reason_add(reason,
+			   "runs the first of its kind '%.60s' (task %llu): it waits until that "
+			   "has shown what it needs (about %s)",
+			   task->kind, (unsigned long long)first,
+			   SECONDS_TEXT(fit_moment_seconds(view->ledger, task->request, gpu)));
+	return first > 0;
+}
+
 static void explain_gpu(const struct place_view *view, const struct fit_counts *counts,
 			const struct place_task *task, size_t gpu, bool *said_reserved,
 			struct reason *reason)
@@ -454,7 +495,10 @@ static void explain_gpu(const struct place_view *view, const struct fit_counts *
 		break;
 	case FIT_HELD:
 		if (g->held_exclusive)
-			reason_add(reason, "is held exclusively");
+			say_holder(view, gpu, reason);
+		else if (task->alone_why)
+			reason_add(reason, "has %u task%s and is to be free of others", g->n_tasks,
+				   g->n_tasks == 1 ? "" : "s");
 		else
 			reason_add(reason, "is wanted exclusively and has %u task%s", g->n_tasks,
 				   g->n_tasks == 1 ? "" : "s");
@@ -492,6 +536,8 @@ static void explain_gpu(const struct place_view *view, const struct fit_counts *
 				   "in a moment");
 		break;
 	case FIT_UNPROVEN:
+		if (say_first_of_kind(view, task, gpu, reason))
+			break;
 		reason_add(reason,
 			   "runs %u task%s of kinds never measured, as this one's: it starts when "
 			   "what %s has settled (about %s)",
@@ -532,8 +578,10 @@ static void explain_gpu(const struct place_view *view, const struct fit_counts *
 	}
 }
 
-static void explain_needs(const struct place_request *request, struct reason *reason)
+static void explain_needs(const struct place_task *task, struct reason *reason)
 {
+	const struct place_request *request = task->request;
+
 	reason_add(reason, "needs ");
 	if (request->gpus > 1)
 		reason_add(reason, "%u GPUs with ", request->gpus);
@@ -541,7 +589,10 @@ static void explain_needs(const struct place_request *request, struct reason *re
 		say_size(request, request->gpus > 1 ? " each" : "", reason);
 	else
 		reason_add(reason, "a GPU");
-	if (request->exclusive)
+	if (request->exclusive && task->alone_why)
+		reason_add(reason, "%s to itself %s",
+			   place_request_is_sized(request) ? " and a GPU" : "", task->alone_why);
+	else if (request->exclusive)
 		reason_add(reason, ", exclusively");
 }
 
@@ -592,9 +643,13 @@ static void explain_gpus(const struct place_view *view, const struct fit_counts 
 	struct ends ends = {.expected = -1, .limit = -1};
 	bool said_reserved = false;
 
-	explain_needs(task->request, reason);
+	explain_needs(task, reason);
 	if (reserve && reserve->task == task)
 		say_own_reserve(view, reserve, reason);
+	if (ledger->n_gpus == 0 && ledger->source == GPU_SOURCE_UNKNOWN) {
+		reason_add(reason, "; the GPUs have not been looked at yet");
+		return;
+	}
 	if (ledger->n_gpus == 0) {
 		reason_add(reason, "; there is none%s%s", ledger->source_text[0] ? ": " : "",
 			   ledger->source_text);

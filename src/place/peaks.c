@@ -13,8 +13,8 @@
 #define MANY_PEAKS 10
 
 struct peaks_sum {
-	unsigned n;
-	uint64_t p95, max; /* nearest rank: the smallest that 95 % do not pass; 0 = none */
+	unsigned n, floors; /* floors: of those */
+	uint64_t p95, max;  /* nearest rank: the smallest that 95 % do not pass; 0 = none */
 };
 
 static bool is_floor(const struct estimates_peaks *peaks, unsigned i)
@@ -74,6 +74,16 @@ static size_t peaks_collect(const struct estimates_peaks *peaks, bool open, uint
 	return n;
 }
 
+/* Of those, the floors. */
+static unsigned floors_collected(const struct estimates_peaks *peaks, uint64_t max)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < peaks->n; i++)
+		n += is_floor(peaks, i) && peaks->bytes[i] >= max;
+	return n;
+}
+
 /* Those that count, of one model or of many. */
 static struct peaks_sum peaks_sum(const struct estimates_peaks *const *lists, size_t n_lists)
 {
@@ -90,6 +100,8 @@ static struct peaks_sum peaks_sum(const struct estimates_peaks *const *lists, si
 		if (open)
 			sum.max = MAX_OF(sum.max, lists[k]->open_bytes);
 	}
+	for (size_t k = 0; k < n_lists; k++)
+		sum.floors += floors_collected(lists[k], sum.max);
 	for (size_t k = 0; k < n_lists; k++)
 		n += peaks_collect(lists[k], open, sum.max, bytes + n);
 	if (n == 0)
@@ -169,6 +181,7 @@ struct estimates_need peaks_need(const struct estimates_row *const *rows, size_t
 	need.max_vram_bytes = vram.max;
 	need.p95_ram_bytes = ram.p95;
 	need.ram_peaks = ram.n;
+	need.floors = on_cpu ? ram.floors : vram.floors;
 	need.ram_bytes = with_margin(ram.p95, ram.n);
 	if (on_cpu) {
 		need.oom_vram_bytes = 0;

@@ -58,6 +58,8 @@ struct place_task {
 	const struct place_request *on_cpu;
 	const char
 	    *cpu_why; /* why a request that wanted a GPU asks for none; NULL = it never did */
+	const char *alone_why; /* why its request is exclusive although nobody said so; NULL = it
+				  was said, or is not */
 	enum place_policy policy;
 	double weight_memory; /* of balance; 0 = the plain score */
 	double work_hint;  /* its size relative to others of its kind (bytes of its input file, say;
@@ -105,7 +107,7 @@ struct place_view {
  */
 #define PLACE_WINDOW 512
 
-#define PLACE_REASON_MAX 320
+#define PLACE_REASON_MAX 640
 
 struct place_decision {
 	size_t waiting; /* index into view->waiting */

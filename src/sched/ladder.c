@@ -328,8 +328,12 @@ static void say_rung(char text[LADDER_TEXT_MAX], const struct sched_ladder *ladd
 
 	if (rung->times > 1)
 		(void)snprintf(of, sizeof of, " %u of %u", ladder->times, rung->times);
+	if (rung->type == SCHED_RUNG_FAIL) {
+		(void)snprintf(text + len, LADDER_TEXT_MAX - len, "no rung is left");
+		return;
+	}
 	(void)snprintf(text + len, LADDER_TEXT_MAX - len, "rung %u of %zu, %s%s%s%s",
-		       ladder->rung + 1, n, types[rung->type].name, of, *what ? " " : "", what);
+		       ladder->rung + 1, n - 1, types[rung->type].name, of, *what ? " " : "", what);
 }
 
 bool ladder_climb(const struct sched_spec *spec, struct sched_ladder *ladder,
@@ -364,6 +368,13 @@ bool ladder_climb(const struct sched_spec *spec, struct sched_ladder *ladder,
 	return false;
 }
 
+/* Was it the host's memory that this retry is for? */
+static bool is_for_ram(const struct sched_ladder *ladder, const struct sched_attempt *last)
+{
+	return ladder->ram_bytes > 0 &&
+	       (ladder->vram_bytes == 0 || (last && last->outcome == SCHED_HOST_OOM));
+}
+
 static void say_from(struct text *text, uint64_t bytes, uint64_t was)
 {
 	text_printf(text, ": %s", SIZE_TEXT(bytes));
@@ -383,8 +394,7 @@ char *ladder_text(const struct sched_spec *spec, const struct sched_ladder *ladd
 		return NULL;
 	type = rungs[ladder->rung].type;
 	text_add(&text, types[type].name);
-	if (type == SCHED_RUNG_RETRY && ladder->ram_bytes > 0 &&
-	    (ladder->vram_bytes == 0 || (last && last->outcome == SCHED_HOST_OOM)))
+	if (type == SCHED_RUNG_RETRY && is_for_ram(ladder, last))
 		say_from(&text, ladder->ram_bytes, last ? last->ram_bytes : 0);
 	else if (type == SCHED_RUNG_RETRY && ladder->vram_bytes > 0)
 		say_from(&text, next->n_gpus > 0 ? next->gpus[0].vram_bytes : ladder->vram_bytes,
@@ -395,5 +405,7 @@ char *ladder_text(const struct sched_spec *spec, const struct sched_ladder *ladd
 		text_printf(&text, ": %u", ladder->batch_size);
 	if (type == SCHED_RUNG_SMALLER_BATCH && last && last->batch_size > ladder->batch_size)
 		text_printf(&text, " instead of %u", last->batch_size);
+	if (type == SCHED_RUNG_RETRY && is_for_ram(ladder, last))
+		text_add(&text, " of RAM");
 	return text_take(&text);
 }

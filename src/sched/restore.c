@@ -41,6 +41,7 @@ static void attempt_restore(struct sched *sched, struct task_node *t,
 	to->rung = from->rung ? mem_strdup(from->rung) : NULL;
 	to->limits = from->limits ? mem_strdup(from->limits) : NULL;
 	to->stopped = from->stopped ? mem_strdup(from->stopped) : NULL;
+	to->vram_reason = from->vram_reason ? mem_strdup(from->vram_reason) : NULL;
 	to->evidence = from->evidence ? mem_strdup(from->evidence) : NULL;
 	to->gpus = mem_calloc(from->n_gpus + 1, sizeof *to->gpus);
 	for (unsigned g = 0; g < from->n_gpus; g++) {

@@ -343,6 +343,11 @@ struct sched_ask {
 };
 void sched_ask(struct sched *sched, const struct sched_task *task, struct sched_ask *ret_ask);
 
+/* Where that VRAM comes from, in words: "learned from 4 runs of 'train.py' (p95 5 GiB)"; the caller
+ * frees it. NULL: none is asked for. */
+char *sched_ask_reason(const struct sched *sched, const struct sched_task *task,
+		       enum sched_vram_source source);
+
 /* Why it is in its state: of a waiting task in numbers, worked out now. Returns `reason`. */
 const char *sched_reason(struct sched *sched, const struct sched_task *task,
 			 char reason[SCHED_REASON_MAX]);

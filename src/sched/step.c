@@ -47,6 +47,15 @@ static struct place_task place_task_of(const struct sched *sched, const struct t
 	};
 }
 
+/* Why it has or wants a GPU for itself, where nobody said so. */
+static const char *alone_why(const struct task_node *t, const struct place_request *request)
+{
+	if (!request->exclusive || t->pub.spec.request.exclusive)
+		return NULL;
+	return t->pub.ladder && t->pub.ladder->alone ? "on its ladder's rung alone"
+						     : "until its kind is known";
+}
+
 static struct place_task running_of(const struct sched *sched, const struct task_node *t,
 				    int64_t now_ms)
 {
@@ -54,6 +63,7 @@ static struct place_task running_of(const struct sched *sched, const struct task
 	struct place_task running = place_task_of(sched, t, now_ms);
 
 	running.request = &t->run->ask;
+	running.alone_why = alone_why(t, running.request);
 	for (unsigned g = 0; g < attempt->n_gpus; g++) {
 		size_t i = gpu_position(sched, attempt->gpus[g].uuid);
 
@@ -73,6 +83,7 @@ static struct place_task waiting_of(const struct sched *sched, const struct task
 	waiting.request = &ask->request;
 	waiting.on_cpu = ask->may_cpu ? &ask->on_cpu : NULL;
 	waiting.cpu_why = ask->cpu_why;
+	waiting.alone_why = alone_why(t, waiting.request);
 	return waiting;
 }
 
@@ -156,6 +167,8 @@ static void start(struct sched *sched, struct task_node *t, const struct place_d
 	    decision->n_gpus == 0 && ask->may_cpu ? &ask->on_cpu : &ask->request;
 	struct sched_attempt *attempt = task_add_attempt(t);
 
+	attempt->vram_reason =
+	    decision->n_gpus > 0 ? sched_ask_reason(sched, &t->pub, ask->source) : NULL;
 	attempt->ram_bytes = request->ram_bytes;
 	attempt->batch_size = t->pub.ladder && t->pub.ladder->batch_size ? t->pub.ladder->batch_size
 									 : t->pub.spec.batch_size;

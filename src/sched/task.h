@@ -224,6 +224,8 @@ struct sched_attempt {
 	uint64_t oom_used_bytes; /* what it had then, by its own words ("this process has 6.25 GiB
 				    memory in use"); 0 = not said, and peak_vram_bytes is what is
 				    known. Never above it: peak_vram_bytes takes it in */
+	char *vram_reason; /* where the VRAM it was granted comes from (sched_ask_reason()); NULL =
+			      not known */
 	char *evidence; /* what told its outcome beyond its exit status: the line of its log and, in
 			   brackets, the id of the pattern ("torch.OutOfMemoryError: ...
 			   [pytorch-allocator]"); NULL = nothing did */

@@ -113,6 +113,7 @@ static void attempts_free(struct sched *sched, struct task_node *t)
 		free(attempt->limits);
 		free(attempt->evidence);
 		free(attempt->stopped);
+		free(attempt->vram_reason);
 	}
 	free(t->pub.attempts);
 }

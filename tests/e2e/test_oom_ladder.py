@@ -85,10 +85,10 @@ def test_a_smaller_batch(daemon):
 def test_fail_is_the_end_and_retries_are_not_for_it(daemon):
     ended = falls(daemon, 1, "fail", retries=5)
     assert ended["state"] == "failed" and len(ended["attempts"]) == 1 and ended["failures"] == 0
-    assert "rung 1 of 1, fail" in ended["reason"] and "asked for 1 GiB more" in ended["reason"]
-    ended = falls(daemon, 9, "cpu", retries=5)
+    assert "no rung is left" in ended["reason"] and "asked for 1 GiB more" in ended["reason"]
+    ended = falls(daemon, 9, "smaller-batch", retries=5, batch_size=1)
     assert ended["state"] == "failed" and len(ended["attempts"]) == 1
-    assert "cpu passed over (it may not (--cpu fallback))" in ended["reason"]
+    assert "smaller-batch passed over (its batch size is 1)" in ended["reason"]
 
 
 def test_a_batch_says_how_they_were_recovered(simulated):

@@ -118,7 +118,7 @@ def test_kinds_never_measured_do_not_start_in_a_crowd(two_gpus):
         for _ in range(4)
     ]
     wait_until(lambda: attempt(daemon, tasks[1]), what="the second")
-    assert "of kinds never measured" in str(daemon.get(f"/v1/tasks/{tasks[3]}/why"))
+    assert f"runs the first of its kind 'new' (task {tasks[0]}): it waits until that has shown" in str(daemon.get(f"/v1/tasks/{tasks[3]}/why"))
     ended = [daemon.wait(task)["attempts"] for task in tasks]
     started = [timestamp(one[0]["started_at"]) for one in ended]
     first_end = min(timestamp(one[0]["ended_at"]) for one in ended)

@@ -248,10 +248,12 @@ static void test_overrun_is_shown(void **state)
 {
 	auto_json json_t *two_tasks = load(
 	    "[{\"id\": 1, \"name\": \"a\", \"state\": \"running\", \"reason\": \"uses 7.8 GiB\", "
-	    "\"request\": {\"vram_bytes\": 1073741824}, \"attempts\": [{\"number\": 1, \"policy\": "
+	    "\"request\": {\"vram_bytes\": 1073741824, \"ram_bytes\": 209715200}, \"attempts\": "
+	    "[{\"number\": 1, \"policy\": "
 	    "\"auto\", \"reason\": \"GPU 0\", \"gpus\": [{\"index\": 0, \"vram_bytes\": "
 	    "1073741824, "
 	    "\"used_bytes\": 8375186227, \"peak_bytes\": 8375186227}], \"ram_bytes\": 209715200, "
+	    "\"vram_reason\": \"said\", "
 	    "\"used_ram_bytes\": 945815552, \"peak_vram_bytes\": 8375186227, \"overrun\": true, "
 	    "\"overrun_text\": \"uses 7.8 GiB of 1 GiB granted on GPU 0\"}]},"
 	    " {\"id\": 2, \"name\": \"b\", \"state\": \"waiting\", \"request\": {\"vram_bytes\": "
@@ -259,7 +261,7 @@ static void test_overrun_is_shown(void **state)
 	    "\"gpus\": "
 	    "[{\"index\": 0, \"vram_bytes\": 4294967296}]}]}]");
 	static const char *const lines[] = {
-	    "    granted  1 GiB of VRAM, 200 MiB of RAM (watched)\n",
+	    "    granted  1 GiB of VRAM: said; 200 MiB of RAM: said (watched)\n",
 	    "    uses now 7.8 GiB of VRAM, 902 MiB of RAM\n",
 	    "    peak     7.8 GiB of VRAM, unknown of RAM\n",
 	    "    overrun  uses 7.8 GiB of 1 GiB granted on GPU 0\n",

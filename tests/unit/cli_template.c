@@ -110,12 +110,37 @@ static void test_literal(void **state)
 	}
 }
 
+/* What is shown is what was typed, whatever was made of it. */
+static void test_typed(void **state)
+{
+	static const char *const typed[] = {"--device={device}",
+					    "{print $1}",
+					    "{\"a\": {\"b\": 1}}",
+					    "{{gpu}}",
+					    "{{other}}",
+					    "{",
+					    "}",
+					    "",
+					    "{gpu",
+					    "${gpu}",
+					    "a{{}b",
+					    "}}{{",
+					    "{ echo ${X} {gpu} {{uuid}}; }"};
+
+	for (size_t i = 0; i < ARRAY_LEN(typed); i++) {
+		auto_free char *literal = template_literal(typed[i]);
+		auto_free char *back = template_typed(literal);
+
+		assert_string_equal(back, typed[i]);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_command), cmocka_unit_test(test_command_braces),
 	    cmocka_unit_test(test_value),   cmocka_unit_test(test_refused),
-	    cmocka_unit_test(test_literal),
+	    cmocka_unit_test(test_literal), cmocka_unit_test(test_typed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

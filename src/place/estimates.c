@@ -346,7 +346,8 @@ static void learn_memory(struct estimates *e, struct cell *cell,
 		const struct oom_facts facts = {.granted_bytes = sample->granted_bytes,
 						.used_bytes = sample->peak_vram_bytes,
 						.own_bytes = sample->oom_used_bytes,
-						.requested_bytes = sample->oom_requested_bytes};
+						.requested_bytes = sample->oom_requested_bytes,
+						.growing = sample->growing};
 
 		row->oom_vram_bytes = MAX_OF(row->oom_vram_bytes, oom_floor(&facts));
 		row->oom_next_bytes = MAX_OF(row->oom_next_bytes, oom_next(&facts));

@@ -5,10 +5,9 @@
  */
 #include "place/oom.h"
 
+#include "place/ledger.h"
 #include "place/saturate.h"
 #include "util/size.h"
-
-#include <stdbool.h>
 
 /* On top of what is known to be needed: allocators round up. */
 #define MARGIN_PERCENT 5
@@ -51,9 +50,11 @@ uint64_t oom_next(const struct oom_facts *facts)
 	uint64_t granted = facts->granted_bytes, step = facts->requested_bytes;
 	uint64_t had = had_of(facts), next;
 
-	if (step == 0)
-		return more_by(MAX_OF(MAX_OF(facts->used_bytes, facts->own_bytes), granted),
+	if (step == 0) {
+		next = more_by(MAX_OF(MAX_OF(facts->used_bytes, facts->own_bytes), granted),
 			       GROWTH_PERCENT);
+		return facts->growing ? MAX_OF(next, ledger_doubt(granted)) : next;
+	}
 	next = more_by(saturate_add(had, step), MARGIN_PERCENT);
 	if (had == 0)
 		next = saturate_add(next, CONTEXT_BYTES);

@@ -78,6 +78,7 @@ bool climb(struct sched *sched, struct task_node *t, const struct sched_end *end
 	    .outcome = outcome,
 	    .on_cpu = attempt->n_gpus == 0,
 	    .alone = t->run->ask.exclusive,
+	    .growing = overrun_was_growing(sched, t),
 	    .granted_bytes = attempt->n_gpus > 0 ? attempt->gpus[0].vram_bytes : 0,
 	    .used_bytes = attempt->peak_vram_bytes,
 	    .requested_bytes = end->oom_requested_bytes,

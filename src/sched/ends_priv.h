@@ -10,6 +10,10 @@ int64_t limits_deadline(const struct task_node *t); /* 0 = none */
 /* An error that is the end of its time becomes a timeout; the text says which. */
 bool limits_judge(const struct task_node *t, const struct sched_end *end, char *text, size_t size);
 
+/* overrun.c: it was stopped as one that still grew, and nothing of its kind was measured at more:
+ * who knows where it would have ended? */
+bool overrun_was_growing(const struct sched *sched, const struct task_node *t);
+
 /* loss.c: was it the GPU? */
 bool loss_seen(const struct task_node *t, const struct sched_end *end);
 /* Keep the end until a sample can tell. False: there is nothing to wait for. */

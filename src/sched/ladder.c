@@ -54,7 +54,8 @@ static uint64_t needed_by(const struct ladder_fall *fall)
 	return oom_next(&(struct oom_facts){.granted_bytes = fall->granted_bytes,
 					    .used_bytes = fall->used_bytes,
 					    .own_bytes = fall->own_bytes,
-					    .requested_bytes = fall->requested_bytes});
+					    .requested_bytes = fall->requested_bytes,
+					    .growing = fall->growing});
 }
 
 static bool is_of_host(const struct step *step)

@@ -10,7 +10,8 @@
 struct ladder_fall {
 	enum sched_outcome outcome; /* SCHED_OOM or SCHED_HOST_OOM */
 	bool on_cpu;
-	bool alone; /* it had its GPUs for itself */
+	bool alone;   /* it had its GPUs for itself */
+	bool growing; /* oom_facts.growing */
 	/* VRAM on each GPU: granted, used at the most, and what it asked for on top when it fell.
 	 */
 	uint64_t granted_bytes, used_bytes, requested_bytes;

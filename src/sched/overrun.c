@@ -442,6 +442,20 @@ bool overrun_judge(const struct task_node *t, struct sched_end *end)
 	return true;
 }
 
+bool overrun_was_growing(const struct sched *sched, const struct task_node *t)
+{
+	const struct sched_attempt *attempt = sched_task_attempt(&t->pub);
+	const char *kind = task_kind(t);
+
+	if (!t->run->stop_signaled || t->run->stop_outcome != SCHED_OOM)
+		return false;
+	for (unsigned g = 0; g < attempt->n_gpus; g++)
+		if (t->run->ramps[g].calm)
+			return false;
+	return !kind[0] || estimates_need_get(sched->estimates, kind, NULL).max_vram_bytes <=
+			       attempt->peak_vram_bytes;
+}
+
 bool sched_wants_fast_samples(const struct sched *sched)
 {
 	for (const struct task_node *t = sched->active; t; t = t->run->next) {

@@ -530,6 +530,13 @@ static void test_stopped(void **state)
 	(void)state;
 	estimates_learn(e, &sample);
 	assert_true(estimates_need_get(e, "k", "m").oom_stopped);
+	assert_in_range(estimates_need_get(e, "k", "m").vram_bytes, 3 * GIB - MIB, 3 * GIB);
+	/* It still grew: its word may be too small by 60 %. */
+	sample.growing = true;
+	sample.granted_bytes = 3 * GIB / 2;
+	estimates_learn(e, &sample);
+	assert_int_equal(estimates_need_get(e, "k", "m").vram_bytes, 15 * GIB / 4);
+	sample.growing = false;
 	sample.stopped = false;
 	sample.peak_vram_bytes = 3 * GIB;
 	estimates_learn(e, &sample);

@@ -75,7 +75,7 @@ static bool size_read(const char *text, size_t len, double *ret_bytes, size_t *r
 	return *ret_bytes >= (unit > 0 ? 0 : PLAIN_MIN) && *ret_bytes <= BYTES_MAX;
 }
 
-/* Bytes of one element: "... and type float on ...", "... and data type float64". */
+/* Bytes of one element: "... and type float on ...", "... and data type float64", "T=DT_FLOAT". */
 static double type_read(const char *text, size_t len)
 {
 	static const struct {
@@ -86,12 +86,17 @@ static double type_read(const char *text, size_t len)
 		     {"uint16", 2},    {"uint32", 4},      {"uint64", 8}, {"int8", 1},
 		     {"int16", 2},     {"int32", 4},       {"int64", 8},  {"bool", 1},
 		     {"complex64", 8}, {"complex128", 16}, {"qint8", 1},  {"quint8", 1}};
-	static const char before[] = "type ";
+	static const char before[] = "type ", attribute[] = "t=dt_";
 	const char *at = memmem(text, len, before, sizeof before - 1);
+	size_t skip = sizeof before - 1;
 
+	if (!at) {
+		at = memmem(text, len, attribute, sizeof attribute - 1);
+		skip = sizeof attribute - 1;
+	}
 	if (!at)
 		return 0;
-	at += sizeof before - 1;
+	at += skip;
 	len -= (size_t)(at - text);
 	for (size_t i = 0; i < ARRAY_LEN(types); i++) {
 		size_t n = strlen(types[i].name);

@@ -59,6 +59,7 @@ static const struct {
     {"cant", W_FAIL},
     {"chunk*", W_SIZED},
     {"constant", W_OTHER},
+    {"corrupt*", W_OTHER},
     {"could", W_CAN},
     {"couldn't", W_FAIL},
     {"couldnt", W_FAIL},

@@ -338,8 +338,9 @@ const struct verb verb_profile = {
 	"for what 95 % of them stayed below, and a margin: 10 % (256 MiB at least) up to nine\n"
 	"runs, 5 % (128 MiB) above. A run that ran out of memory counts with what it had.\n"
 	"Who says no --ram is kept free what 95 % of them stayed below, and a tenth.\n"
-	"A --vram that is too small for what was measured is raised to it, one far too large\n"
-	"is said. forget makes a kind unknown again: after a change that makes it need less.\n",
+	"A --vram that is too small is raised by as much as others of its kind took beyond what\n"
+	"they said, at most to what was measured; one far too large is said.\n"
+	"forget makes a kind unknown again: after a change that makes it need less.\n",
     .examples = "  plimsoll profile\n"
 		"  plimsoll profile show train.py\n"
 		"  plimsoll profile forget train.py 'whisper --model large'\n"

@@ -6,6 +6,7 @@
 #include "daemon/profiles.h"
 
 #include "daemon/tick.h"
+#include "place/saturate.h"
 #include "util/size.h"
 
 #include <errno.h>
@@ -75,6 +76,20 @@ static void need_join(struct estimates_need *to, const struct estimates_need *fr
 	to->proven |= smaller.proven;
 	to->max_vram_bytes = MAX_OF(to->max_vram_bytes, smaller.max_vram_bytes);
 	to->ram_bytes = MAX_OF(to->ram_bytes, smaller.ram_bytes);
+	to->said_permille = MAX_OF(to->said_permille, smaller.said_permille);
+	to->small_said_bytes = MAX_OF(to->small_said_bytes, smaller.small_said_bytes);
+}
+
+/* What the largest GPU has. 0 = not known. */
+static uint64_t largest_here(const struct daemon *daemon)
+{
+	const struct gpu_list *gpus = gpu_sampler_list(daemon->sampler);
+	uint64_t largest = 0;
+
+	for (size_t i = 0; gpus && i < gpus->n; i++)
+		if (gpus->gpus[i].valid & GPU_TOTAL)
+			largest = MAX_OF(largest, gpus->gpus[i].vram.total_bytes);
+	return largest;
 }
 
 /* What the next task of this kind needs, on whichever GPU of the machine it lands. */
@@ -97,36 +112,65 @@ static struct estimates_need need_here(const struct daemon *daemon, const char *
 /* "14 runs peaked at 6.1 GiB (p95)": what had too little has not peaked, and is told apart. */
 static void add_measured(const struct estimates_need *need, struct text *text)
 {
-	unsigned runs = need->peaks - MIN_OF(need->floors, need->peaks);
+	unsigned runs = need->ended;
 
 	if (runs > 0)
 		text_printf(text, "%u run%s peaked at %s%s", runs, PLURAL(runs),
-			    SIZE_TEXT(need->p95_vram_bytes), need->peaks > 1 ? " (p95)" : "");
+			    SIZE_TEXT(need->ended_p95_vram_bytes), runs > 1 ? " (p95)" : "");
 	if (need->oom_vram_bytes > 0)
 		text_printf(text, "%sone %s %s%s", runs > 0 ? ", " : "",
-			    need->oom_stopped ? "used" : "ran out of memory at",
+			    need->oom_stopped ? "used" : "ran out of memory, wanting",
 			    SIZE_TEXT(need->oom_vram_bytes),
-			    need->oom_stopped ? ", more than it was granted" : "");
+			    need->oom_stopped ? ", more than it was granted" : " or more");
+	else if (runs == 0 && need->floors > 0)
+		text_printf(text, "%u run%s ran out of memory, using %s", need->floors,
+			    PLURAL(need->floors), SIZE_TEXT(need->max_vram_bytes));
 	else if (runs == 0 && need->peaks > 0)
-		text_printf(text, "%u run%s ran out of memory at %s", need->peaks,
-			    PLURAL(need->peaks), SIZE_TEXT(need->max_vram_bytes));
+		text_printf(text, "one that has not ended well used %s",
+			    SIZE_TEXT(need->max_vram_bytes));
+}
+
+/* "4.4 GiB is needed": as measured, or what is worth a try. */
+static void add_verdict(const struct estimates_need *need, uint64_t said, uint64_t largest,
+			struct text *text)
+{
+	uint64_t wanted = estimates_need_for(need, said);
+
+	if (largest > 0 && estimates_measured_for(need, said) > largest)
+		text_add(text, "that is more than any GPU here has");
+	else if (need->guessed && wanted >= need->vram_bytes)
+		text_printf(text, "%s is worth a try (a guess)",
+			    SIZE_TEXT(largest > 0 ? MIN_OF(wanted, largest) : wanted));
+	else
+		text_printf(text, "%s is needed",
+			    SIZE_TEXT(largest > 0 ? MIN_OF(wanted, largest) : wanted));
 }
 
 /* Is what it asks for wrong, by what was measured? "says 12 GiB; 14 runs peaked at 6.1 GiB (p95): 7
- * GiB would do"; false: it is not, or nothing is known. */
-static bool request_check(const struct estimates_need *need, const struct place_request *request,
-			  char text[WARNING_MAX])
+ * GiB would do"; where runs are of all sizes: "says 3 GiB; 14 runs peaked at 12 GiB (p95), up to
+ * 1.67 times what they said: 5.5 GiB is needed"; false: it is not, or nothing is known. */
+static bool request_check(const struct daemon *daemon, const struct estimates_need *need,
+			  const struct place_request *request, char text[WARNING_MAX])
 {
-	uint64_t said = request->vram_bytes, wanted = need->vram_bytes;
-	bool small = (need->proven && said < need->p95_vram_bytes) || said < need->oom_vram_bytes;
-	bool waste = need->known && said > wanted + wanted / 2 && said > wanted + WASTE_MIN;
-	auto_text struct text measured = {};
+	uint64_t said = request->vram_bytes, enough = estimates_enough_for(need, said);
+	bool small = estimates_is_too_small(need, said);
+	bool waste = need->known && said > saturate_add(enough, MAX_OF(enough / 2, WASTE_MIN));
+	auto_text struct text line = {};
 
-	if (said == 0 || wanted == 0 || request->cpu == PLACE_CPU_ONLY || (!small && !waste))
+	if (said == 0 || need->vram_bytes == 0 || request->cpu == PLACE_CPU_ONLY ||
+	    (!small && !waste))
 		return false;
-	add_measured(need, &measured);
-	(void)snprintf(text, WARNING_MAX, "says %s; %s: %s %s", SIZE_TEXT(said), measured.data,
-		       SIZE_TEXT(wanted), small ? "is needed" : "would do");
+	text_printf(&line, "says %s; ", SIZE_TEXT(said));
+	add_measured(need, &line);
+	if (need->said_permille > 0)
+		text_printf(&line, ", up to %.2f times what they said",
+			    need->said_permille / 1000.0);
+	text_add(&line, ": ");
+	if (small)
+		add_verdict(need, said, largest_here(daemon), &line);
+	else
+		text_printf(&line, "%s would do", SIZE_TEXT(enough));
+	(void)snprintf(text, WARNING_MAX, "%s", line.data);
 	return true;
 }
 
@@ -164,7 +208,7 @@ static void warned_add(struct warned *warned, const struct sched_task *task)
 	char text[WARNING_MAX];
 	struct warned_kind *kind = task->spec.kind[0] ? warned_find(warned, task->spec.kind) : NULL;
 
-	if (!kind || !request_check(&kind->need, &task->spec.request, text))
+	if (!kind || !request_check(warned->daemon, &kind->need, &task->spec.request, text))
 		return;
 	if (kind->tasks++ == 0)
 		memcpy(kind->text, text, sizeof text);
@@ -224,6 +268,10 @@ static json_t *need_to_json(const struct estimates_need *need)
 	set_size(json, "p95_vram_bytes", need->p95_vram_bytes);
 	set_size(json, "max_vram_bytes", need->max_vram_bytes);
 	set_size(json, "oom_vram_bytes", need->oom_vram_bytes);
+	(void)json_object_set_new(json, "guessed", json_boolean(need->guessed));
+	(void)json_object_set_new(
+	    json, "said_percent",
+	    jsonx_real_if(need->said_permille > 0, need->said_permille / 10.0, 1));
 	set_size(json, "ram_bytes", need->ram_bytes);
 	set_size(json, "p95_ram_bytes", need->p95_ram_bytes);
 	return json;
@@ -269,19 +317,23 @@ static json_t *row_to_json(const struct estimates *estimates, const struct estim
 }
 
 /* What the next one that says nothing gets, and why. */
-static void set_default(json_t *json, const struct estimates_need *need)
+static void set_default(json_t *json, const struct estimates_need *need, uint64_t largest)
 {
+	uint64_t bytes = largest > 0 ? MIN_OF(need->vram_bytes, largest) : need->vram_bytes;
 	auto_text struct text text = {};
 
 	add_measured(need, &text);
-	if (need->known && need->vram_bytes > 0)
+	if (need->known && bytes < need->vram_bytes)
+		text_add(&text, "; no GPU here has more");
+	else if (need->known && need->guessed)
+		text_add(&text, "; more than that is a guess, until one has ended well");
+	else if (need->known && bytes > 0)
 		text_add(&text, ", and a margin");
 	else
 		text_printf(&text, "%s%d runs have to be measured first", text.len > 0 ? "; " : "",
 			    ESTIMATES_FEW);
-	(void)json_object_set_new(
-	    json, "default_vram_bytes",
-	    jsonx_u64_if(need->known && need->vram_bytes > 0, need->vram_bytes));
+	(void)json_object_set_new(json, "default_vram_bytes",
+				  jsonx_u64_if(need->known && bytes > 0, bytes));
 	(void)json_object_set_new(json, "default_reason", json_string(text.data));
 }
 
@@ -304,7 +356,7 @@ static json_t *profile_to_json(const struct daemon *daemon, const struct estimat
 	}
 	(void)json_object_set_new(json, "kind", jsonx_string_if(rows[0].kind));
 	(void)json_object_set_new(json, "runs", jsonx_u64(runs));
-	set_default(json, &need);
+	set_default(json, &need, largest_here(daemon));
 	(void)json_object_set_new(json, "need", need_to_json(&need));
 	(void)json_object_set_new(json, "first_seen_at", jsonx_time_if(first));
 	(void)json_object_set_new(json, "last_seen_at", jsonx_time_if(last));

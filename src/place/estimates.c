@@ -308,17 +308,30 @@ static void needs_renew(const struct estimates *e, struct kind *kind)
 	kind->needs_are_old = false;
 }
 
+/* Of one that said so much more than `sample` that it may just have been larger. */
+static bool is_of_larger(const struct estimates_row *row, const struct estimates_sample *sample)
+{
+	uint64_t said = peaks_said(row->oom_vram_bytes, row->oom_permille);
+
+	return sample->said_bytes > 0 && sample->said_bytes < said - said / 64;
+}
+
 /* A run that ended well with less says that those which ran out did so for another reason. And what
  * is needed is known then: there is nothing to be guessed. */
-static void oom_disprove(struct estimates *e, const struct kind *kind, uint64_t peak)
+static void oom_disprove(struct estimates *e, const struct kind *kind,
+			 const struct estimates_sample *sample)
 {
+	uint64_t peak = sample->peak_vram_bytes;
+
 	for (size_t i = kind->first_cell; i; i = e->cells[i - 1].next_of_kind) {
 		struct cell *cell = &e->cells[i - 1];
 
 		if (cell->row.oom_vram_bytes > peak || cell->row.oom_next_bytes > 0)
 			cell_change(e, cell);
-		if (cell->row.oom_vram_bytes > peak)
+		if (cell->row.oom_vram_bytes > peak && !is_of_larger(&cell->row, sample)) {
 			cell->row.oom_vram_bytes = 0;
+			cell->row.oom_permille = 0;
+		}
 		cell->row.oom_next_bytes = 0;
 	}
 }
@@ -339,7 +352,7 @@ static void learn_memory(struct estimates *e, struct cell *cell,
 	struct estimates_row *row = &cell->row;
 	bool out = sample->out_of_memory || sample->out_of_ram;
 	bool well = sample->ended && !out, changed = well;
-	uint64_t oom_before = row->oom_vram_bytes;
+	uint64_t oom_before = row->oom_vram_bytes, wanted = sample->peak_vram_bytes;
 
 	row->runs += well;
 	if (out && sample->out_of_memory && row->model[0]) {
@@ -349,24 +362,29 @@ static void learn_memory(struct estimates *e, struct cell *cell,
 						.requested_bytes = sample->oom_requested_bytes,
 						.growing = sample->growing};
 
+		wanted = MAX_OF(oom_floor(&facts), wanted);
 		row->oom_vram_bytes = MAX_OF(row->oom_vram_bytes, oom_floor(&facts));
 		row->oom_next_bytes = MAX_OF(row->oom_next_bytes, oom_next(&facts));
 		changed = true;
 	}
 	if (well && sample->peak_vram_bytes > 0) {
-		oom_disprove(e, kind, sample->peak_vram_bytes);
+		oom_disprove(e, kind, sample);
 		learn_enough(row, sample);
 	}
-	if (row->oom_vram_bytes > oom_before)
+	if (row->oom_vram_bytes > oom_before) {
 		row->oom_stopped = sample->stopped;
+		row->oom_permille = peaks_permille(row->oom_vram_bytes, sample->said_bytes, true);
+	}
 	changed |= peaks_note(&row->vram, row->model[0] ? sample->peak_vram_bytes : 0,
 			      well                    ? PEAK_FINAL
 			      : sample->out_of_memory ? PEAK_FLOOR
-						      : PEAK_OPEN);
+						      : PEAK_OPEN,
+			      peaks_permille(wanted, sample->said_bytes, !well));
 	changed |= peaks_note(&row->ram, sample->peak_ram_bytes,
 			      well                 ? PEAK_FINAL
 			      : sample->out_of_ram ? PEAK_FLOOR
-						   : PEAK_OPEN);
+						   : PEAK_OPEN,
+			      0);
 	kind->needs_are_old |= changed;
 }
 

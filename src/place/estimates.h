@@ -58,10 +58,13 @@ struct estimate {
 /* The last peaks of one kind on one model, the oldest first. */
 struct estimates_peaks {
 	uint64_t bytes[ESTIMATES_PEAKS];
+	uint16_t permille[ESTIMATES_PEAKS]; /* of what it said it needs; of a floor, that of what
+					       it wanted. 0 = it said nothing, or not known */
 	uint32_t floors; /* bit i: bytes[i] was of a task that ran out of memory */
 	unsigned n;
-	uint64_t open_bytes; /* the largest of those that have not ended well; 0 = none, or one
-				ended well since */
+	uint64_t open_bytes;    /* the largest of those that have not ended well; 0 = none, or one
+				   ended well since */
+	uint16_t open_permille; /* of that; as above */
 };
 
 struct estimates_need {
@@ -78,9 +81,29 @@ struct estimates_need {
 	uint64_t oom_vram_bytes; /* the most that one which ran out of memory wanted at least
 				    (place/oom.h), as long as no run ended well with less; 0 =
 				    none. Measured; vram_bytes is above it */
-	bool guessed; /* vram_bytes is what is worth a try after an out of memory, and more than
-			 what was measured; until one has ended well */
+	bool guessed;   /* vram_bytes is what is worth a try after an out of memory, and more than
+			   what was measured; until one has ended well */
+	unsigned ended; /* of `peaks`: ended well */
+	uint64_t ended_p95_vram_bytes; /* of these alone; 0 = none */
+	/* What they said and what they took, where those go together: the 95th percentile of
+	 * measured / said. 0: nobody said anything, or all took about the same whatever they
+	 * said. */
+	unsigned said_permille;
+	uint64_t small_said_bytes; /* the largest that was said and was too little; 0 = none */
 };
+
+/* One kind may be of all sizes: what was measured is of the sizes that were said. So what is said
+ * counts by how wrong others were, and no further than the largest measured. Of a task that says
+ * `said` (0 = nothing: what any of its kind takes): */
+/* Measured to be needed; at most `said` where others got along with what they said. */
+uint64_t estimates_measured_for(const struct estimates_need *need, uint64_t said);
+/* That with its margin, or with the guess. */
+uint64_t estimates_need_for(const struct estimates_need *need, uint64_t said);
+/* What would do, for one that says more than any before as well. */
+uint64_t estimates_enough_for(const struct estimates_need *need, uint64_t said);
+/* Is what it says too little, by what was measured? */
+bool estimates_is_too_small(const struct estimates_need *need, uint64_t said);
+
 /* `model` NULL: whichever GPU; "": on the CPU, where only RAM counts. Quick: nothing is computed.
  */
 struct estimates_need estimates_need_get(const struct estimates *estimates, const char *kind,
@@ -91,6 +114,7 @@ struct estimates_sample {
 	const char *kind, *model; /* model "" = on the CPU */
 	double speed;             /* prior of the model, 0 = unknown */
 	uint64_t vram_request_bytes;
+	uint64_t said_bytes; /* of VRAM that it needs, in its own words; 0 = nothing */
 	double work_seconds; /* contention taken out; <= 0 = not to be learned, it still runs */
 	double utilization_percent; /* alone; < 0 = unknown */
 	bool utilization_is_floor;  /* its share of a full GPU: alone it takes that or more */
@@ -132,7 +156,8 @@ struct estimates_row {
 	unsigned hint_samples;
 	unsigned runs; /* ended, however */
 	struct estimates_peaks vram, ram;
-	bool oom_stopped;                           /* that of oom_vram_bytes was stopped for it */
+	bool oom_stopped;      /* that of oom_vram_bytes was stopped for it */
+	uint16_t oom_permille; /* of what that one said; 0 = nothing, or not known */
 	uint64_t oom_vram_bytes, enough_vram_bytes; /* see struct estimates_need; 0 = none */
 	uint64_t oom_next_bytes; /* what to try after an out of memory; 0 = one ended well since */
 	unsigned batch_size;     /* of the last that had one */

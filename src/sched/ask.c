@@ -65,6 +65,8 @@ static void need_join(struct estimates_need *to, const struct estimates_need *fr
 	to->p95_vram_bytes = MAX_OF(to->p95_vram_bytes, from->p95_vram_bytes);
 	to->max_vram_bytes = MAX_OF(to->max_vram_bytes, from->max_vram_bytes);
 	to->oom_vram_bytes = MAX_OF(to->oom_vram_bytes, from->oom_vram_bytes);
+	to->said_permille = MAX_OF(to->said_permille, from->said_permille);
+	to->small_said_bytes = MAX_OF(to->small_said_bytes, from->small_said_bytes);
 }
 
 static bool model_seen_before(const struct ledger *ledger, size_t gpu)
@@ -164,6 +166,11 @@ static bool has_smaller_batch(const struct task_node *t)
 	       t->pub.ladder->batch_size < t->pub.spec.batch_size;
 }
 
+uint64_t ask_said_vram(const struct task_node *t)
+{
+	return has_smaller_batch(t) ? 0 : t->pub.spec.request.vram_bytes;
+}
+
 /* What its last attempt wanted at least when it ran out of memory. */
 static uint64_t fall_floor(const struct task_node *t)
 {
@@ -182,7 +189,7 @@ static uint64_t fall_floor(const struct task_node *t)
 /* What was measured to be needed at least: by others of its kind, by itself. */
 static uint64_t measured_of(const struct task_node *t, const struct estimates_need *need)
 {
-	return MAX_OF(MAX_OF(need->p95_vram_bytes, need->oom_vram_bytes), fall_floor(t));
+	return MAX_OF(estimates_measured_for(need, ask_said_vram(t)), fall_floor(t));
 }
 
 /* Of a size that nobody said. What was measured is waited for, where a GPU can ever give it; a
@@ -193,7 +200,7 @@ static uint64_t bounded(const struct asker *asker, const struct task_node *t,
 {
 	uint64_t most = place_most(asker->ledger, request, false), now;
 	uint64_t limit = t->user->limits.max_vram_bytes;
-	uint64_t said = has_smaller_batch(t) ? 0 : t->pub.spec.request.vram_bytes;
+	uint64_t said = ask_said_vram(t);
 	uint64_t measured = measured_of(t, need);
 
 	if (most > 0)
@@ -206,12 +213,14 @@ static uint64_t bounded(const struct asker *asker, const struct task_node *t,
 	return MAX_OF(vram, said);
 }
 
-/* Were others of its kind measured above what it says, or did they run out of memory with as much?
+/* What a batch of tasks gets that say nothing says nothing of one of them: all of the kind count.
  */
-static bool is_too_small(const struct estimates_need *need, uint64_t said)
+static bool is_spare_too_small(const struct estimates_need *need, uint64_t spare)
 {
-	return need->vram_bytes > said &&
-	       (need->oom_vram_bytes >= said || (need->proven && need->p95_vram_bytes > said));
+	struct estimates_need any = *need;
+
+	any.said_permille = 0;
+	return estimates_is_too_small(&any, spare);
 }
 
 /* Nothing says what it takes: it gets a GPU for itself, one that holds what others of its kind were
@@ -240,8 +249,9 @@ static void ask_vram(const struct asker *asker, const struct task_node *t,
 
 	if (t->pub.ladder && t->pub.ladder->vram_bytes > 0) {
 		ask->source = SCHED_VRAM_LADDER;
-		request->vram_bytes =
-		    bounded(asker, t, request, need, MAX_OF(request->vram_bytes, need->vram_bytes));
+		request->vram_bytes = bounded(
+		    asker, t, request, need,
+		    MAX_OF(request->vram_bytes, estimates_need_for(need, ask_said_vram(t))));
 		/* It said nothing, and all that is known is how it fell. */
 		ask->whole = said == 0 && spare == 0 && request->max_per_gpu == 0 &&
 			     !need->proven && t->pub.spec.request.fraction_milli == 0;
@@ -249,14 +259,16 @@ static void ask_vram(const struct asker *asker, const struct task_node *t,
 		ask->whole |= t->pub.ladder->alone;
 	} else if (request->fraction_milli > 0) {
 		ask->source = SCHED_VRAM_FRACTION;
-	} else if (said > 0 ? is_too_small(need, said) : need->known && need->vram_bytes > 0) {
+	} else if (said > 0 ? estimates_is_too_small(need, said)
+			    : need->known && need->vram_bytes > 0) {
 		ask->source = SCHED_VRAM_LEARNED;
-		request->vram_bytes = bounded(asker, t, request, need, need->vram_bytes);
+		request->vram_bytes =
+		    bounded(asker, t, request, need, estimates_need_for(need, said));
 	} else if (said > 0) {
 		ask->source = SCHED_VRAM_SAID;
 	} else if (spare > 0) {
 		ask->source = SCHED_VRAM_DEFAULT;
-		request->vram_bytes = is_too_small(need, spare)
+		request->vram_bytes = is_spare_too_small(need, spare)
 					  ? bounded(asker, t, request, need, need->vram_bytes)
 					  : spare;
 	} else if (request->max_per_gpu == 0) {

@@ -45,5 +45,8 @@ void ask_now(struct asker *asker, const struct task_node *t, struct ask *ret_ask
 /* Without the machine and without what was learned: what it said and what its ladder made of it. */
 struct place_request ask_said(const struct task_node *t);
 
+/* What it said it needs of VRAM; 0 = nothing, or of a batch larger than it has by now. */
+uint64_t ask_said_vram(const struct task_node *t);
+
 /* Of the attempt that has its GPUs: what that was granted. */
 struct place_request ask_granted(const struct task_node *t);

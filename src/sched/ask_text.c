@@ -23,17 +23,22 @@ static struct estimates_need need_of(const struct sched *sched, const char *kind
 	return need;
 }
 
-/* "learned from 4 runs of 'train.py' (p95 5 GiB)" */
-static void say_learned(const struct sched *sched, const char *kind, struct text *text)
+/* "learned from 4 runs of 'train.py' (p95 5 GiB)"; of one that says something "learned: those of
+ * 'train.py' took up to 1.67 times what they said" */
+static void say_learned(const struct sched *sched, const char *kind, uint64_t said,
+			struct text *text)
 {
 	struct estimates_need need = need_of(sched, kind);
-	unsigned runs = need.peaks - MIN_OF(need.floors, need.peaks);
+	unsigned runs = need.ended;
 
-	if (need.oom_vram_bytes > need.p95_vram_bytes || runs == 0)
+	if (said > 0 && need.said_permille > 1000)
+		text_printf(text, "learned: those of '%.*s' took up to %.2f times what they said",
+			    KIND_SHOWN, kind, need.said_permille / 1000.0);
+	else if (need.oom_vram_bytes > need.p95_vram_bytes || runs == 0)
 		text_printf(text, "learned: one of '%.*s' %s %s%s", KIND_SHOWN, kind,
-			    need.oom_stopped ? "used" : "ran out of memory at",
+			    need.oom_stopped ? "used" : "ran out of memory, wanting",
 			    SIZE_TEXT(MAX_OF(need.oom_vram_bytes, need.p95_vram_bytes)),
-			    need.oom_stopped ? ", more than it was granted" : "");
+			    need.oom_stopped ? ", more than it was granted" : " or more");
 	else
 		text_printf(text, "learned from %u run%s of '%.*s' (%s%s)", runs, PLURAL(runs),
 			    KIND_SHOWN, kind, runs > 1 ? "p95 " : "",
@@ -50,7 +55,7 @@ char *sched_ask_reason(const struct sched *sched, const struct sched_task *task,
 		text_add(&text, "said");
 		break;
 	case SCHED_VRAM_LEARNED:
-		say_learned(sched, task->spec.kind, &text);
+		say_learned(sched, task->spec.kind, task->spec.request.vram_bytes, &text);
 		break;
 	case SCHED_VRAM_DEFAULT:
 		text_add(&text, "--vram-default, until its kind is known");

@@ -94,12 +94,14 @@ def test_a_failure_teaches_a_floor_and_an_out_of_memory(two_gpus):
     profile = kinds(box)["large"]
     assert profile["need"]["oom_vram_bytes"] and not profile["need"]["known"]
     assert profile["need"]["vram_bytes"] > profile["need"]["oom_vram_bytes"]
-    assert "ran out of memory at" in box.plimsoll("profile", "show", "large", check=0).stdout
+    assert "one ran out of memory, wanting" in box.plimsoll("profile", "show", "large", check=0).stdout
 
 
 def test_wrong_requests_are_said(two_gpus):
     box = two_gpus
-    run_some(box, "k", ("2G", "2G", "2G"), "--vram", "3G")
+    # They take the same, whatever they say.
+    for said in ("3G", "4G", "5G"):
+        run_some(box, "k", ("2G",), "--vram", said)
     good = box.plimsoll("submit", "--kind", "k", "--vram", "3G", *simtask(box, "2G"), check=0)
     assert good.stderr == ""
     waste = box.plimsoll("submit", "--kind", "k", "--vram", "7G", *simtask(box, "2G"), check=0)
@@ -113,3 +115,28 @@ def test_wrong_requests_are_said(two_gpus):
     assert "kind k (3 tasks) says 1 GiB" in small.stdout
     summary = box.json("show", "b1")["summary"]
     assert [(w["kind"], w["tasks"]) for w in summary["warnings"]] == [("k", 3)]
+
+
+def test_one_kind_of_all_sizes(two_gpus):
+    box = two_gpus
+
+    def batch(kind, share):
+        sizes = box.file("sizes.csv", "vram,said\n" + "".join(f"{size}G,{size * share:.2f}G\n" for size in (1, 2, 4, 6)))
+        words = ["--vram", "{said}", "--kind", kind, "--", box.build / "plimsoll-simtask", "--vram", "{vram}", "--seconds", "0.7"]
+        return box.plimsoll("batch", sizes, "-y", *words, check=0, timeout=120)
+
+    # All right: with others of its name measured at 6 GiB, one of 1 GiB is neither raised nor warned of.
+    for _ in range(2):
+        assert "says" not in batch("right", 1.5).stderr
+    need = kinds(box)["right"]["need"]
+    assert need["known"] and 66 <= need["said_percent"] <= 100
+    queue = box.json("queue", "--all")["tasks"]
+    asked = [(task["request"]["vram_bytes"], attempt["gpus"][0]["vram_bytes"]) for task in queue for attempt in task["attempts"]]
+    assert len(asked) == 8 and all(said == granted for said, granted in asked), asked
+    # Too small by the same ratio: raised by that, and not to what the largest takes.
+    batch("wrong", 0.6)
+    small = box.plimsoll("submit", "--kind", "wrong", "--vram", "1.2G", *simtask(box, "2G"), check=0)
+    assert "kind wrong says 1.2 GiB; " in small.stderr and "times what they said: " in small.stderr, small.stderr
+    box.plimsoll("wait", small.stdout.strip(), check=0)
+    granted = box.json("show", small.stdout.strip())["attempts"][0]["gpus"][0]["vram_bytes"]
+    assert 2 * GIB <= granted <= 4 * GIB

@@ -18,7 +18,7 @@
 
 static_assert(ROWS_SWEEP_MAX == SUBMIT_TASKS_MAX, "a sweep is refused before it is made");
 
-#define ROUNDS  400
+#define SEEDS   400
 #define COLUMNS 5
 #define ROWS    6
 
@@ -133,7 +133,7 @@ static void check_rows(const struct sheet *sheet, const char *what, uint64_t see
 
 static void test_rows(void **state)
 {
-	for (uint64_t seed = 1; seed <= ROUNDS; seed++) {
+	for (uint64_t seed = 1; seed <= SEEDS; seed++) {
 		auto_text struct text csv = {}, json = {}, lines = {};
 		struct sheet sheet;
 
@@ -163,7 +163,7 @@ static const struct expand_grant grant = {
 /* The whole way of an argument: the row's values put in here, the GPU's there. */
 static void test_arguments(void **state)
 {
-	for (uint64_t seed = 1; seed <= ROUNDS; seed++) {
+	for (uint64_t seed = 1; seed <= SEEDS; seed++) {
 		auto_rows struct rows *rows = NULL;
 		auto_free char *sent = NULL, *is = NULL, *value = NULL;
 		auto_text struct text template = {}, wanted = {}, alone = {};
@@ -193,7 +193,7 @@ static void test_arguments(void **state)
 /* A command without rows: the five names are replaced, `{{gpu}}` is the text, the rest stays. */
 static void test_literal(void **state)
 {
-	for (uint64_t seed = 1; seed <= ROUNDS; seed++) {
+	for (uint64_t seed = 1; seed <= SEEDS; seed++) {
 		uint64_t random = seed * 77;
 		auto_free char *sent = NULL, *is = NULL;
 		auto_text struct text wanted = {};

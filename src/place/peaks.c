@@ -37,28 +37,29 @@ static bool any_final(const struct estimates_peaks *peaks)
 	return (peaks->floors & all) != all;
 }
 
-static uint64_t scale(uint64_t bytes, unsigned permille)
+/* a x b / c, rounded up: a ratio and what is made of it are never less than what was measured. */
+static uint64_t scale(uint64_t a, uint64_t b, uint64_t c)
 {
-	uint64_t thousandth = bytes / 1000;
+	uint64_t product;
 
-	return permille > 0 && thousandth > UINT64_MAX / permille ? UINT64_MAX
-								  : thousandth * permille;
+	if (!__builtin_mul_overflow(a, b, &product))
+		return product / c + (product % c > 0);
+	return a / c > UINT64_MAX / b ? UINT64_MAX : a / c * b;
 }
 
 uint16_t peaks_permille(uint64_t bytes, uint64_t said, bool is_floor)
 {
 	uint64_t ratio;
 
-	if (bytes == 0 || said < 1000)
+	if (bytes == 0 || said == 0)
 		return 0;
-	ratio = bytes / (said / 1000);
-	ratio = MAX_OF(ratio, is_floor && bytes >= said ? UINT64_C(1001) : UINT64_C(1));
+	ratio = MAX_OF(scale(bytes, 1000, said), is_floor && bytes >= said ? UINT64_C(1001) : 0);
 	return (uint16_t)MIN_OF(ratio, (uint64_t)UINT16_MAX);
 }
 
 uint64_t peaks_said(uint64_t bytes, uint16_t permille)
 {
-	return permille == 0 ? 0 : scale(bytes / permille, 1000000);
+	return permille == 0 ? 0 : scale(bytes, 1000, permille);
 }
 
 bool peaks_note(struct estimates_peaks *peaks, uint64_t bytes, enum peak_end end, uint16_t permille)
@@ -354,7 +355,7 @@ uint64_t estimates_measured_for(const struct estimates_need *need, uint64_t said
 
 	if (said == 0 || need->said_permille == 0)
 		return most;
-	return MIN_OF(most, is_enough(need, said) ? said : scale(said, need->said_permille));
+	return MIN_OF(most, is_enough(need, said) ? said : scale(said, need->said_permille, 1000));
 }
 
 uint64_t estimates_need_for(const struct estimates_need *need, uint64_t said)
@@ -372,7 +373,7 @@ uint64_t estimates_enough_for(const struct estimates_need *need, uint64_t said)
 {
 	if (said == 0 || need->said_permille == 0)
 		return need->vram_bytes;
-	return with_margin(scale(said, need->said_permille), need->peaks);
+	return with_margin(scale(said, need->said_permille, 1000), need->peaks);
 }
 
 bool estimates_is_too_small(const struct estimates_need *need, uint64_t said)

@@ -206,6 +206,7 @@ static void test_stopped_below_what_is_known(void **state)
 	const struct estimates_sample more = {.kind = spec_of(3).kind,
 					      .model = b->list->gpus[0].name,
 					      .utilization_percent = -1,
+					      .said_bytes = gib(3),
 					      .out_of_memory = true,
 					      .granted_bytes = gib(3),
 					      .peak_vram_bytes = gib(3.7)};

@@ -76,6 +76,31 @@ void check_users(struct world *w)
 	}
 }
 
+const char *const world_kinds[KINDS] = {"", "tiny", "large"};
+
+static unsigned kind_of(const struct sched_task *t)
+{
+	unsigned k = KINDS - 1;
+
+	while (k > 0 && strcmp(world_kinds[k], t->spec.kind) != 0)
+		k--;
+	return k;
+}
+
+void note_wanted(struct world *w)
+{
+	for (const struct sched_task *t = sched_first(w->sched); t; t = sched_next(t)) {
+		uint64_t *most = &w->wanted[kind_of(t)];
+
+		for (unsigned i = 0; t->spec.kind[0] && i < t->n_attempts; i++) {
+			const struct sched_attempt *a = &t->attempts[i];
+			uint64_t own = MAX_OF(a->peak_vram_bytes, a->oom_used_bytes);
+
+			*most = MAX_OF(*most, own + a->oom_requested_bytes);
+		}
+	}
+}
+
 static struct sched_ask asked(struct world *w, const struct sched_task *t)
 {
 	struct sched_ask ask;
@@ -161,6 +186,23 @@ static const char *reason_wanted(struct world *w, const struct sched_task *t)
 	return NULL;
 }
 
+/* It has not fallen itself: so room that holds what it said is room for it, whatever is guessed. */
+static void check_no_guess(struct world *w, const struct sched_task *t)
+{
+	uint64_t said =
+	    t->spec.request.vram_bytes ? t->spec.request.vram_bytes : t->spec.vram_default_bytes;
+	struct sched_ask ask = asked(w, t);
+
+	if (t->ladder || said == 0 || ask.request.vram_bytes <= said)
+		return;
+	w->raised++;
+	if (w->wanted[kind_of(t)] < said)
+		fail_msg("task %llu said %s and asks for %s, and none of its kind wanted more than "
+			 "%s",
+			 (unsigned long long)t->id, SIZE_TEXT(said),
+			 SIZE_TEXT(ask.request.vram_bytes), SIZE_TEXT(w->wanted[kind_of(t)]));
+}
+
 static void check_reason(struct world *w, const struct ledger *ledger, const struct sched_task *t)
 {
 	const char *wanted = reason_wanted(w, t);
@@ -168,6 +210,7 @@ static void check_reason(struct world *w, const struct ledger *ledger, const str
 
 	(void)sched_reason(w->sched, t, reason);
 	w->reasons++;
+	check_no_guess(w, t);
 	if (wanted ? !strstr(reason, wanted) : could_start(w, ledger, t))
 		fail_msg("task %llu: wanted '%s', the reason is: %s", (unsigned long long)t->id,
 			 wanted ? wanted : "(nothing keeps it)", reason);

@@ -8,6 +8,7 @@
 #define TASKS_MAX 100000
 #define GPUS_MAX  4
 #define USERS     3
+#define KINDS     3
 
 enum truth { ABSENT, QUIET, TO_START, PROCESS, ENDED, GONE }; /* ENDED: not judged yet */
 
@@ -48,7 +49,11 @@ struct world {
 	bool paused, closed[GPUS_MAX];
 	unsigned start_failures; /* in a row */
 	size_t starts, restarts, ends, reasons, kept;
+	uint64_t wanted[KINDS]; /* the most that one of the kind was seen to want, by world_kinds */
+	size_t raised;          /* asks above what was said, by what was seen */
 };
+
+extern const char *const world_kinds[KINDS]; /* the first: none */
 
 /* Tell the queue of both clocks, in a world that does. */
 void world_clock(struct world *w);
@@ -61,7 +66,11 @@ bool after_was_met(const struct world *w, const struct sched_task *t);
 
 /* The users' limits hold, and what the queue says they have is what a count by hand gives. */
 void check_users(struct world *w);
-/* Every waiting task has the reason that is found here, and what nothing keeps does not wait. */
+/* What the attempts of each kind were seen to want. */
+void note_wanted(struct world *w);
+/* Every waiting task has the reason that is found here, and what nothing keeps does not wait. None
+ * that did not fall itself asks for more than it said unless one of its kind was seen to want that:
+ * a guess is none. */
 void check_reasons(struct world *w);
 /* Nothing is granted twice; what just started on a GPU keeps within its load line. */
 void check_gpus(struct world *w, const bool *started_on);

@@ -32,6 +32,7 @@
 
 struct options {
 	uint64_t vram_bytes, tensor_bytes, ram_bytes;
+	double fraction;                  /* of its GPU's memory, it takes no more; 0 = all of it */
 	int64_t work_ms, ramp_ms, cpu_ms; /* cpu_ms -1: cannot run on a CPU */
 	unsigned percent;
 	int exit_code;
@@ -49,13 +50,15 @@ static const char usage_text[] =
     "  --util N            how busy it keeps the GPU, percent (default 100)\n"
     "  --ramp T            memory grows to SIZE over this time\n"
     "  --tensor SIZE       the last allocation, the one that fails when there is no room\n"
+    "  --keep-fraction     as JAX: no more than PLIMSOLL_VRAM_FRACTION of the GPU's memory\n"
     "  --ram SIZE          host memory, touched\n"
     "  --cpu-seconds T     time on the CPU, when told to run there; without it that fails\n"
     "  --device D          cuda, cuda:N (among the visible ones) or cpu\n"
     "  --print TEXT        print a line at the start (may be repeated)\n"
     "  --name NAME         the process name\n"
     "  --exit N            exit status at the end\n"
-    "Reads CUDA_VISIBLE_DEVICES and PLIMSOLL_DEVICE. Run it under `plimsoll sim -- ...`.\n";
+    "Reads CUDA_VISIBLE_DEVICES, PLIMSOLL_DEVICE and, with --keep-fraction,\n"
+    "PLIMSOLL_VRAM_FRACTION. Run it under `plimsoll sim -- ...`.\n";
 
 enum option_key {
 	KEY_VRAM = 256,
@@ -63,6 +66,7 @@ enum option_key {
 	KEY_UTIL,
 	KEY_RAMP,
 	KEY_TENSOR,
+	KEY_KEEP_FRACTION,
 	KEY_RAM,
 	KEY_CPU_SECONDS,
 	KEY_DEVICE,
@@ -79,6 +83,7 @@ static const struct option long_options[] = {
     {"util", required_argument, NULL, KEY_UTIL},
     {"ramp", required_argument, NULL, KEY_RAMP},
     {"tensor", required_argument, NULL, KEY_TENSOR},
+    {"keep-fraction", no_argument, NULL, KEY_KEEP_FRACTION},
     {"ram", required_argument, NULL, KEY_RAM},
     {"cpu-seconds", required_argument, NULL, KEY_CPU_SECONDS},
     {"device", required_argument, NULL, KEY_DEVICE},
@@ -97,6 +102,20 @@ static int parse_number(const char *text, unsigned max, unsigned *ret_value, str
 	if (!text_to_u64(text, 0, max, &value))
 		return error_set(err, -EINVAL, "\"%.64s\" is not a number from 0 to %u", text, max);
 	*ret_value = (unsigned)value;
+	return 0;
+}
+
+/* 0 where it was granted all there is. */
+static int fraction_read(double *ret_fraction, struct error *err)
+{
+	const char *text = getenv("PLIMSOLL_VRAM_FRACTION");
+	char *end = NULL;
+
+	*ret_fraction = text ? strtod(text, &end) : 0;
+	if (text && (end == text || *end || !(*ret_fraction > 0 && *ret_fraction <= 1)))
+		return error_set(err, -EINVAL,
+				 "PLIMSOLL_VRAM_FRACTION=\"%.32s\" is not above 0 and at most 1",
+				 text);
 	return 0;
 }
 
@@ -133,6 +152,8 @@ static int parse_option(struct options *options, int key, const char *value, str
 	case KEY_NAME:
 		options->name = value;
 		return 0;
+	case KEY_KEEP_FRACTION:
+		return fraction_read(&options->fraction, err);
 	case KEY_STAND_IN:
 		options->stand_in = true;
 		return 0;
@@ -198,12 +219,27 @@ static int fail_cuda(const char *what)
 	return EXIT_FAILURE;
 }
 
+static uint64_t gpu_total(const struct sim_state *state, const struct sim_proc *proc)
+{
+	const struct sim_gpu *gpu = &state->gpus[proc->gpu];
+
+	return proc->mig < 0 ? gpu->total_bytes - gpu->reserved_bytes
+			     : gpu->migs[proc->mig].total_bytes;
+}
+
+/* In the words of a pool that has its end and names the step that failed, nothing else. */
+static void print_exhausted(uint64_t asked)
+{
+	print_traceback("plimsoll-simtask");
+	(void)fprintf(stderr,
+		      "jaxlib.xla_extension.XlaRuntimeError: RESOURCE_EXHAUSTED: Out of memory "
+		      "while trying to allocate %" PRIu64 " bytes.\n",
+		      asked);
+}
+
 /* Lock held: the numbers are those of the moment it failed. */
 static void print_oom(const struct sim_state *state, const struct sim_proc *proc, uint64_t asked)
 {
-	const struct sim_gpu *gpu = &state->gpus[proc->gpu];
-	uint64_t total = proc->mig < 0 ? gpu->total_bytes - gpu->reserved_bytes
-				       : gpu->migs[proc->mig].total_bytes;
 	uint64_t own = proc->used_bytes;
 
 	print_traceback("plimsoll-simtask");
@@ -211,7 +247,8 @@ static void print_oom(const struct sim_state *state, const struct sim_proc *proc
 	    stderr,
 	    "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate %s. GPU 0 has a "
 	    "total capacity of %s of which %s is free. ",
-	    TORCH(asked), TORCH(total), TORCH(state_free_bytes(state, proc->gpu, proc->mig)));
+	    TORCH(asked), TORCH(gpu_total(state, proc)),
+	    TORCH(state_free_bytes(state, proc->gpu, proc->mig)));
 	for (uint32_t i = 0; i < state->procs_end; i++) {
 		const struct sim_proc *other = &state->procs[i];
 
@@ -336,11 +373,20 @@ static int attach(struct sim_state *state, const struct options *options,
 	return 0;
 }
 
-/* Take memory up to `bytes`; on failure PyTorch's words about `asked` (0: this step). */
-static bool grow(struct sim_state *state, struct sim_proc *proc, uint64_t bytes, uint64_t asked)
+/* Take memory up to `bytes`; on failure PyTorch's words about the last tensor, if there is one,
+ * else about this step; those of a pool that has its end are about the step. */
+static bool grow(struct sim_state *state, struct sim_proc *proc, const struct options *options,
+		 uint64_t bytes)
 {
+	uint64_t asked = options->tensor_bytes;
+
 	if (bytes <= proc->used_bytes)
 		return true;
+	if (options->fraction > 0 &&
+	    (double)bytes > options->fraction * (double)gpu_total(state, proc)) {
+		print_exhausted(bytes - proc->used_bytes);
+		return false;
+	}
 	if (asked == 0)
 		asked = bytes - proc->used_bytes;
 	if (state_resize(state, proc, bytes) == 0)
@@ -355,12 +401,12 @@ static bool allocate(struct sim_state *state, struct sim_proc *proc, const struc
 	uint64_t context = MIN_OF(CONTEXT_BYTES, options->vram_bytes / 4);
 	uint64_t tensor = MIN_OF(options->tensor_bytes, options->vram_bytes - context);
 
-	if (!grow(state, proc, context, options->tensor_bytes))
+	if (!grow(state, proc, options, context))
 		return false;
 	if (options->ramp_ms > 0)
 		return true;
-	return grow(state, proc, options->vram_bytes - tensor, options->tensor_bytes) &&
-	       grow(state, proc, options->vram_bytes, options->tensor_bytes);
+	return grow(state, proc, options, options->vram_bytes - tensor) &&
+	       grow(state, proc, options, options->vram_bytes);
 }
 
 struct work {
@@ -383,9 +429,8 @@ static bool ramp(const struct work *work)
 	if (options->ramp_ms == 0)
 		return true;
 	share = MIN_OF(share, 1.0);
-	return grow(work->state, work->proc,
-		    context + (uint64_t)((double)(options->vram_bytes - context) * share),
-		    options->tensor_bytes);
+	return grow(work->state, work->proc, options,
+		    context + (uint64_t)((double)(options->vram_bytes - context) * share));
 }
 
 /* Lock held. How long nothing can happen that this task must look at. */

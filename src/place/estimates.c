@@ -360,7 +360,8 @@ static void learn_memory(struct estimates *e, struct cell *cell,
 						.used_bytes = sample->peak_vram_bytes,
 						.own_bytes = sample->oom_used_bytes,
 						.requested_bytes = sample->oom_requested_bytes,
-						.growing = sample->growing};
+						.growing = sample->growing,
+						.settled = sample->settled};
 
 		wanted = MAX_OF(oom_floor(&facts), wanted);
 		row->oom_vram_bytes = MAX_OF(row->oom_vram_bytes, oom_floor(&facts));

@@ -124,7 +124,7 @@ struct estimates_sample {
 			       for the need as long as no final one is there */
 	bool out_of_memory; /* it ran out of the GPU's memory at peak_vram_bytes: a floor */
 	bool stopped; /* it did not: it was stopped there, for it used more than it was granted */
-	bool growing; /* oom_facts.growing */
+	bool growing, settled;        /* as in oom_facts */
 	uint64_t oom_requested_bytes; /* it asked for so much more then; 0 = not known */
 	uint64_t oom_used_bytes;      /* and had so much, by its own words; 0 = not said */
 	bool out_of_ram;              /* it ran out of the host's, at peak_ram_bytes */

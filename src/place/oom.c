@@ -13,6 +13,8 @@
 #define MARGIN_PERCENT 5
 /* Where what is known is that it was too little. */
 #define GROWTH_PERCENT 50
+/* On top of what something held that grew no more: that of a kind measured once or twice. */
+#define SETTLED_PERCENT 10
 /* So much of a grant in use: the grant was the cap, or it had grown to it. */
 #define CAPPED_PERCENT 90
 /* A step below this part of what it had is one of many. */
@@ -50,6 +52,8 @@ uint64_t oom_next(const struct oom_facts *facts)
 	uint64_t granted = facts->granted_bytes, step = facts->requested_bytes;
 	uint64_t had = had_of(facts), next;
 
+	if (facts->settled)
+		return more_by(had, SETTLED_PERCENT);
 	if (step == 0) {
 		next = more_by(MAX_OF(MAX_OF(facts->used_bytes, facts->own_bytes), granted),
 			       GROWTH_PERCENT);

@@ -79,6 +79,7 @@ bool climb(struct sched *sched, struct task_node *t, const struct sched_end *end
 	    .on_cpu = attempt->n_gpus == 0,
 	    .alone = t->run->ask.exclusive,
 	    .growing = overrun_was_growing(sched, t),
+	    .settled = overrun_had_settled(t),
 	    .granted_bytes = attempt->n_gpus > 0 ? attempt->gpus[0].vram_bytes : 0,
 	    .used_bytes = attempt->peak_vram_bytes,
 	    .requested_bytes = end->oom_requested_bytes,

@@ -13,6 +13,8 @@ bool limits_judge(const struct task_node *t, const struct sched_end *end, char *
 /* overrun.c: it was stopped as one that still grew, and nothing of its kind was measured at more:
  * who knows where it would have ended? */
 bool overrun_was_growing(const struct sched *sched, const struct task_node *t);
+/* It was stopped when its use had settled on all of its GPUs. */
+bool overrun_had_settled(const struct task_node *t);
 
 /* loss.c: was it the GPU? */
 bool loss_seen(const struct task_node *t, const struct sched_end *end);

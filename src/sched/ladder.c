@@ -55,7 +55,8 @@ static uint64_t needed_by(const struct ladder_fall *fall)
 					    .used_bytes = fall->used_bytes,
 					    .own_bytes = fall->own_bytes,
 					    .requested_bytes = fall->requested_bytes,
-					    .growing = fall->growing});
+					    .growing = fall->growing,
+					    .settled = fall->settled});
 }
 
 static bool is_of_host(const struct step *step)

@@ -10,8 +10,8 @@
 struct ladder_fall {
 	enum sched_outcome outcome; /* SCHED_OOM or SCHED_HOST_OOM */
 	bool on_cpu;
-	bool alone;   /* it had its GPUs for itself */
-	bool growing; /* oom_facts.growing */
+	bool alone;            /* it had its GPUs for itself */
+	bool growing, settled; /* as in oom_facts */
 	/* VRAM on each GPU: granted, used at the most, and what it asked for on top when it fell.
 	 */
 	uint64_t granted_bytes, used_bytes, requested_bytes;

@@ -267,6 +267,7 @@ static void run_learn(struct sched *sched, struct task_node *t)
 	    .out_of_memory = attempt->outcome == SCHED_OOM && attempt->n_gpus > 0,
 	    .stopped = attempt->stopped != NULL,
 	    .growing = attempt->outcome == SCHED_OOM && overrun_was_growing(sched, t),
+	    .settled = attempt->outcome == SCHED_OOM && overrun_had_settled(t),
 	    .out_of_ram = attempt->outcome == SCHED_HOST_OOM,
 	    .oom_requested_bytes = attempt->oom_requested_bytes,
 	    .oom_used_bytes = attempt->oom_used_bytes,

@@ -442,6 +442,16 @@ bool overrun_judge(const struct task_node *t, struct sched_end *end)
 	return true;
 }
 
+bool overrun_had_settled(const struct task_node *t)
+{
+	const struct sched_attempt *attempt = sched_task_attempt(&t->pub);
+	bool settled = t->run->stop_signaled && t->run->stop_outcome == SCHED_OOM;
+
+	for (unsigned g = 0; g < attempt->n_gpus; g++)
+		settled &= t->run->ramps[g].settled && attempt->gpus[g].used_known;
+	return settled;
+}
+
 bool overrun_was_growing(const struct sched *sched, const struct task_node *t)
 {
 	const struct sched_attempt *attempt = sched_task_attempt(&t->pub);

@@ -196,6 +196,21 @@ def test_memory_that_ramps_up_fails_on_the_way(two_gpus):
     assert gpu["oom_count"] == 1 and gpu["peak_used_bytes"] > 7 * GIB
 
 
+def test_a_pool_that_keeps_to_its_fraction(two_gpus):
+    """As JAX does: the end of its share, not of the GPU, and the text names the step that failed alone."""
+    total = status(two_gpus)["gpus"][0]["total_bytes"]
+    env = {"PLIMSOLL_VRAM_FRACTION": "0.5"}
+    done = task(two_gpus, "--vram", "9G", "--ramp", "0.3", "--seconds", "5", "--keep-fraction", check=1, env=env)
+    step = int(re.search(r"RESOURCE_EXHAUSTED: Out of memory while trying to allocate (\d+) bytes", done.stderr)[1])
+    assert 0 < step < 9 * GIB and "torch" not in done.stderr
+    assert status(two_gpus)["gpus"][0]["peak_used_bytes"] <= total / 2
+    task(two_gpus, "--vram", "4G", "--seconds", "0.1", "--keep-fraction", check=0, env=env)
+    task(two_gpus, "--vram", "9G", "--seconds", "0.1", "--keep-fraction", check=0)  # it was granted all there is
+    for wrong in ("", "x", "0", "1.5"):
+        done = task(two_gpus, "--keep-fraction", check=2, env={"PLIMSOLL_VRAM_FRACTION": wrong})
+        assert "PLIMSOLL_VRAM_FRACTION" in done.stderr
+
+
 @pytest.mark.parametrize("visible, gpu", [("1", 1), ("1,0", 1), ("0,9", 0), (None, 0)])
 def test_visible_devices_choose_the_gpu(two_gpus, visible, gpu):
     env = {"CUDA_VISIBLE_DEVICES": visible} if visible is not None else {}

@@ -157,9 +157,9 @@ static void test_urgent(void **state)
 	assert_int_equal(signal_to(b, ids[0]), SIGKILL);
 }
 
-/* GPU 0 is lent to one that said 3 GiB and to a neighbour, and the first is stopped at 3.6. What it
- * asks for next; `learned` meanwhile, of others. */
-static double asks_after_stop(struct box *b, double neighbour, bool settles,
+/* GPU 0 is lent to one that said 3 GiB and to a neighbour, and the first is stopped at 3.6 after so
+ * many samples there. What it asks for next; `learned` meanwhile, of others. */
+static double asks_after_stop(struct box *b, double neighbour, int samples,
 			      const struct estimates_sample *learned)
 {
 	struct sched_spec spec = spec_of(3);
@@ -176,11 +176,11 @@ static double asks_after_stop(struct box *b, double neighbour, bool settles,
 	started(b, ids[1]);
 	if (learned)
 		estimates_learn(sched_estimates(b->sched), learned);
-	for (int i = 0; settles && i < 12; i++, b->now += 200) {
+	for (int i = 0; i < samples; i++, b->now += 200) {
 		sample(b, ids, (uint64_t[]){gib(3.6), gib(1)}, 2, 0);
 		assert_int_equal(signal_to(b, ids[0]), 0);
 	}
-	sample(b, ids, (uint64_t[]){gib(3.6), gib(1)}, 2, settles ? gib(0.9) : 0);
+	sample(b, ids, (uint64_t[]){gib(3.6), gib(1)}, 2, samples > 0 ? gib(0.9) : 0);
 	assert_int_not_equal(signal_to(b, ids[0]), 0);
 	killed(b, ids[0], SIGKILL);
 	assert_int_equal(state_of(b, ids[0]), SCHED_WAITING);
@@ -191,12 +191,18 @@ static double asks_after_stop(struct box *b, double neighbour, bool settles,
 /* Who knows where it would have ended? Its word may be too small by 60 %. */
 static void test_stopped_while_it_grew(void **state)
 {
-	assert_float_equal(asks_after_stop(*state, 8, false, NULL), 7.5, 0.01);
+	assert_float_equal(asks_after_stop(*state, 8, 0, NULL), 7.5, 0.01);
 }
 
 static void test_stopped_when_it_had_grown(void **state)
 {
-	assert_float_equal(asks_after_stop(*state, 7, true, NULL), 5.4, 0.01);
+	assert_float_equal(asks_after_stop(*state, 7, 12, NULL), 5.4, 0.01);
+}
+
+/* It stood still for six seconds: it had all it wanted. */
+static void test_stopped_when_it_had_settled(void **state)
+{
+	assert_float_equal(asks_after_stop(*state, 7, 30, NULL), 3.96, 0.01);
 }
 
 /* One of its kind had more: that is what there is to know. */
@@ -211,7 +217,7 @@ static void test_stopped_below_what_is_known(void **state)
 					      .granted_bytes = gib(3),
 					      .peak_vram_bytes = gib(3.7)};
 
-	assert_float_equal(asks_after_stop(b, 8, false, &more), 5.55, 0.01);
+	assert_float_equal(asks_after_stop(b, 8, 0, &more), 5.55, 0.01);
 }
 
 static void test_largest_excess_first(void **state)
@@ -655,6 +661,7 @@ int main(void)
 	    BOX_TEST(test_urgent),
 	    BOX_TEST(test_stopped_while_it_grew),
 	    BOX_TEST(test_stopped_when_it_had_grown),
+	    BOX_TEST(test_stopped_when_it_had_settled),
 	    BOX_TEST(test_stopped_below_what_is_known),
 	    BOX_TEST(test_largest_excess_first),
 	    BOX_TEST(test_foreign_growth_is_not_theirs),

@@ -885,9 +885,8 @@ static void test_random_operations(void **state)
 	for (size_t i = 0; i < worlds; i++)
 		one_world(seed * 1000 + i, steps / worlds, &tally);
 	printf("# %zu starts, %zu restarts of the daemon, %zu reasons checked, %zu of them not the "
-	       "placer's\n",
-	       tally.starts, tally.restarts, tally.reasons, tally.kept);
-	printf("# %zu asks above what was said\n", tally.raised);
+	       "placer's; %zu asks above what was said\n",
+	       tally.starts, tally.restarts, tally.reasons, tally.kept, tally.raised);
 	assert_true(tally.starts > steps / 50);
 }
 

@@ -50,6 +50,7 @@ struct world {
 	unsigned start_failures; /* in a row */
 	size_t starts, restarts, ends, reasons, kept;
 	uint64_t wanted[KINDS]; /* the most that one of the kind was seen to want, by world_kinds */
+	bool wrong[KINDS];      /* one wanted as much as it said, or more */
 	size_t raised;          /* asks above what was said, by what was seen */
 };
 
@@ -69,7 +70,8 @@ void check_users(struct world *w);
 /* What the attempts of each kind were seen to want. */
 void note_wanted(struct world *w);
 /* Every waiting task has the reason that is found here, and what nothing keeps does not wait. None
- * that did not fall itself asks for more than it said unless one of its kind was seen to want that:
+ * that did not fall itself asks for more than it said unless one of its kind was seen to want that,
+ * or more than itself had said:
  * a guess is none. */
 void check_reasons(struct world *w);
 /* Nothing is granted twice; what just started on a GPU keeps within its load line. */

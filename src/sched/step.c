@@ -200,20 +200,25 @@ static void start(struct sched *sched, struct task_node *t, const struct place_d
 	action_add(sched, SCHED_START, t, 0);
 }
 
-/* Returns how many it started, at most `max`. */
-static size_t place_some(struct sched *sched, size_t max, int64_t now_ms)
+/* Returns how many it started, at most `max`. One that is granted all of its GPU holds more of its
+ * user's VRAM than the placer booked: the window is to be made anew (`ret_more`) behind it. */
+static size_t place_some(struct sched *sched, size_t max, int64_t now_ms, bool *ret_more)
 {
 	struct step_view *v = &sched->view;
 	struct place_decision decision;
 	size_t started = 0;
 
-	while (started < max && place_next(&v->view, &decision) > 0) {
+	bool whole = false;
+
+	while (started < max && !whole && place_next(&v->view, &decision) > 0) {
 		struct task_node *t = v->nodes[decision.waiting];
 
+		whole = v->asks[decision.waiting].whole;
 		place_book(&v->view, &decision);
 		start(sched, t, &decision, now_ms);
 		started++;
 	}
+	*ret_more |= whole;
 	sched->round_robin = v->view.round_robin;
 	return started;
 }
@@ -298,7 +303,7 @@ size_t sched_step(struct sched *sched, int64_t now_ms)
 		view_build(sched, now_ms);
 		/* With a full window there may be more behind it that can start now. */
 		more = sched->view.view.n_waiting == PLACE_WINDOW || allowed < PLACE_WINDOW;
-		n = place_some(sched, allowed, now_ms);
+		n = place_some(sched, allowed, now_ms, &more);
 		started += n;
 		stagger_plan(sched, now_ms);
 		if (n == 0 || !more)

@@ -153,6 +153,16 @@ static int read_off(const struct yamlx *doc, const struct yamlx_node *node, bool
 	return r;
 }
 
+/* Nothing is nothing in whatever unit. */
+static int read_size(const struct yamlx *doc, const struct yamlx_node *node, uint64_t *ret_bytes,
+		     struct error *err)
+{
+	if (node->type != YAMLX_SCALAR || strcmp(node->text, "0") != 0)
+		return yamlx_size(doc, node, ret_bytes, err);
+	*ret_bytes = 0;
+	return 0;
+}
+
 static int read_duration(const struct yamlx *doc, const struct yamlx_node *node, int64_t *at,
 			 struct error *err)
 {
@@ -247,7 +257,7 @@ static int read_value(const struct yamlx *doc, const struct yamlx_node *node, en
 	case TYPE_TEXT:
 		return read_text(doc, node, at, err);
 	case TYPE_SIZE:
-		return yamlx_size(doc, node, at, err);
+		return read_size(doc, node, at, err);
 	case TYPE_COUNT:
 	case TYPE_COUNT_64:
 		r = read_count(doc, node, &count, err);

@@ -10,16 +10,22 @@
 #define FIRST_MIN 3
 
 static const char *const kinds[] = {
-    "host-sure",    "gpu",    "host",   "either",    "weak",     "suspect",
-    "host-suspect", "ignore", "advice", "recovered", "gpu-word", "size",
+    "host-sure",    "gpu",   "host",   "either", "weak",       "suspect",
+    "host-suspect", "probe", "ignore", "advice", "recovered",  "gpu-word",
+    "size",         "total", "used",   "part",   "part-first",
 };
 
-static bool is_kind(const char *text)
+/* From here on they are there for their number. */
+#define SIZES_FROM 12
+
+/* ARRAY_LEN(kinds): it is none. */
+static size_t kind_place(const char *text)
 {
-	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
-		if (strcmp(kinds[i], text) == 0)
-			return true;
-	return false;
+	size_t i = 0;
+
+	while (i < ARRAY_LEN(kinds) && strcmp(kinds[i], text) != 0)
+		i++;
+	return i;
 }
 
 /* What is wrong with the text, or NULL. */
@@ -39,7 +45,7 @@ static const char *text_wrong(const char *text, const char *kind)
 		return "does not begin with three characters that are no placeholder";
 	if (strlen(text) > TEXT_MAX)
 		return "is longer than 400 bytes";
-	if (strcmp(kind, "size") == 0 && !size && !shape)
+	if (kind_place(kind) >= SIZES_FROM && !size && !shape)
 		return "has no {size} or {shape}";
 	return NULL;
 }
@@ -66,11 +72,12 @@ static int pattern_read(const struct yamlx *doc, const struct yamlx_node *node,
 	if (!values[0][0] || strlen(values[0]) > ID_MAX)
 		return yamlx_error(doc, yamlx_get(node, "id"), -EINVAL, err,
 				   "`id` has 1 to %d characters", ID_MAX);
-	if (!is_kind(values[1]))
+	if (kind_place(values[1]) == ARRAY_LEN(kinds))
 		return yamlx_error(
 		    doc, yamlx_get(node, "kind"), -EINVAL, err,
 		    "`kind` is host-sure, gpu, host, either, weak, suspect, "
-		    "host-suspect, ignore, advice, recovered, gpu-word or size, not \"%s\"",
+		    "host-suspect, probe, ignore, advice, recovered, gpu-word, size, total, "
+		    "used, part or part-first, not \"%.64s\"",
 		    values[1]);
 	wrong = text_wrong(values[2], values[1]);
 	if (wrong)
@@ -81,6 +88,18 @@ static int pattern_read(const struct yamlx *doc, const struct yamlx_node *node,
 	    .text = mem_strdup(values[2]),
 	    .where = mem_printf("%s:%u:%u", doc->name, node->line, node->column),
 	};
+	return 0;
+}
+
+/* The reason of a task names the id: it is one pattern's. */
+static int id_check(const struct yamlx *doc, const struct yamlx_node *node,
+		    const struct config_pattern *list, size_t n, struct error *err)
+{
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(list[i].id, list[n].id) == 0)
+			return yamlx_error(doc, node, -EINVAL, err,
+					   "there is a pattern with the id \"%s\" already: %s",
+					   list[i].id, list[i].where);
 	return 0;
 }
 
@@ -106,7 +125,10 @@ int config_patterns_read(const struct yamlx *doc, const struct yamlx_node *node,
 	*list = mem_realloc(*list, *n + items->n, sizeof **list);
 	for (size_t i = 0; i < items->n && r == 0; i++) {
 		r = pattern_read(doc, items->items[i], &(*list)[*n], err);
-		*n += r == 0;
+		if (r < 0)
+			break;
+		/* Counted first: it is to be freed whatever is wrong with it. */
+		r = id_check(doc, items->items[i], *list, (*n)++, err);
 	}
 	return r;
 }

@@ -350,9 +350,9 @@ int yamlx_bool(const struct yamlx *doc, const struct yamlx_node *node, bool *ret
 
 	if (r < 0)
 		return r;
-	if (strcmp(text, "true") == 0 || strcmp(text, "yes") == 0)
+	if (strcmp(text, "true") == 0 || strcmp(text, "yes") == 0 || strcmp(text, "on") == 0)
 		*ret_value = true;
-	else if (strcmp(text, "false") == 0 || strcmp(text, "no") == 0)
+	else if (strcmp(text, "false") == 0 || strcmp(text, "no") == 0 || strcmp(text, "off") == 0)
 		*ret_value = false;
 	else
 		return yamlx_error(doc, node, -EINVAL, err, "\"%.64s\" is not true or false", text);

@@ -319,11 +319,69 @@ static void wrong_patterns_have_a_place(void **state)
 		      "control characters");
 }
 
+static void every_kind_of_pattern_is_known(void **state)
+{
+	static const char *const words[] = {"host-sure", "gpu",     "host",     "either",
+					    "weak",      "suspect", "probe",    "host-suspect",
+					    "ignore",    "advice",  "gpu-word", "recovered"};
+	static const char *const sizes[] = {"size", "total", "used", "part", "part-first"};
+	char text[200];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+		auto_config struct config *c = NULL;
+
+		(void)snprintf(text, sizeof text,
+			       "oom: {patterns: [{id: a, kind: %s, text: abc}]}\n", words[i]);
+		c = parse(text);
+		assert_string_equal(c->patterns[0].kind, words[i]);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+		auto_config struct config *c = NULL;
+
+		(void)snprintf(text, sizeof text,
+			       "oom: {patterns: [{id: a, kind: %s, text: 'abc {size}'}]}\n",
+			       sizes[i]);
+		c = parse(text);
+		assert_string_equal(c->patterns[0].kind, sizes[i]);
+		(void)snprintf(text, sizeof text,
+			       "oom: {patterns: [{id: a, kind: %s, text: abc}]}\n", sizes[i]);
+		check_refused(text, "`text` has no {size}");
+	}
+}
+
+static void an_id_is_of_one_pattern(void **state)
+{
+	(void)state;
+	check_refused("oom:\n  patterns:\n    - {id: a, kind: gpu, text: abc}\n"
+		      "    - {id: a, kind: host, text: abd}\n",
+		      "p.yaml:4:7: there is a pattern with the id \"a\" already: p.yaml:3:7");
+}
+
+static void on_and_off_and_nothing(void **state)
+{
+	auto_config struct config *off =
+	    parse("queue: {prove: off, vram_default: 0}\noverrun: {tolerance: 0, samples: 0}\n");
+	auto_config struct config *on = parse("queue: {prove: on}\nlimits: {torch: on}\n");
+
+	(void)state;
+	assert_true(off->queue.take_at_word);
+	assert_false(on->queue.take_at_word);
+	assert_true(on->guards.torch);
+	assert_int_equal(off->queue.vram_default_bytes, 0);
+	assert_int_equal(off->overrun.tolerance_bytes, 0);
+	check_refused("queue: {vram_default: 5}\n", "has no unit");
+	check_refused("queue: {prove: maybe}\n", "is not true or false");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(patterns_are_read),
 	    cmocka_unit_test(wrong_patterns_have_a_place),
+	    cmocka_unit_test(every_kind_of_pattern_is_known),
+	    cmocka_unit_test(an_id_is_of_one_pattern),
+	    cmocka_unit_test(on_and_off_and_nothing),
 	    cmocka_unit_test(all_keys_are_read),
 	    cmocka_unit_test(defaults_of_all_files_hold_for_all),
 	    cmocka_unit_test(nothing_is_a_configuration_too),

@@ -12,6 +12,7 @@
 #include "daemon/tick.h"
 #include "daemon/waiters.h"
 #include "util/log.h"
+#include "util/size.h"
 #include "util/timestamp.h"
 #include "util/users.h"
 #include "util/when.h"
@@ -138,6 +139,21 @@ static void warn_of_absent(const struct rules *rules, const struct gpu_list *lis
 	}
 }
 
+/* A task with such a default would have waited for ever: it asks for the largest load line. */
+static void warn_of_default(const struct rules *rules)
+{
+	uint64_t bytes = rules->config->queue.vram_default_bytes, most = 0;
+	struct ledger *ledger = bytes > 0 ? sched_ledger(rules->daemon->sched) : NULL;
+
+	for (size_t i = 0; ledger && i < ledger->n_gpus; i++)
+		most = MAX_OF(most, ledger->gpus[i].load_line_bytes);
+	ledger_destroy(ledger);
+	if (most > 0 && bytes > most)
+		log_warning("plimsoll.yaml: `vram_default` of `queue` is %s; no GPU has a load "
+			    "line above %s: that is asked for instead",
+			    SIZE_TEXT(bytes), SIZE_TEXT(most));
+}
+
 void rules_gpus(struct rules *rules, const struct gpu_list *list)
 {
 	auto_text struct text gpus = {};
@@ -151,6 +167,7 @@ void rules_gpus(struct rules *rules, const struct gpu_list *list)
 	rules->gpus = text_take(&gpus);
 	warn_of_absent(rules, list);
 	apply(rules, list);
+	warn_of_default(rules);
 }
 
 /* The pause. */

@@ -84,7 +84,40 @@ static void set_owner(struct submit *submit, const struct owner *owner)
 	}
 }
 
-/* For tasks that say nothing of their VRAM: what plimsoll.yaml has for those. */
+static bool has_defaults(const struct submit *submit)
+{
+	for (size_t i = 0; i < submit->n; i++)
+		if (submit->specs[i].vram_default_bytes > 0)
+			return true;
+	return false;
+}
+
+/* A default that is said is refused like a size where no GPU can ever hold it. */
+static int check_defaults(const struct submit *submit, const struct ledger *ledger,
+			  struct error *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; ledger && i < submit->n && r == 0; i++) {
+		const struct sched_spec *spec = &submit->specs[i];
+		struct place_request request = spec->request;
+
+		if (spec->vram_default_bytes == 0 || request.gpus == 0 ||
+		    place_request_is_sized(&request))
+			continue;
+		request.vram_bytes = spec->vram_default_bytes;
+		r = place_check(ledger, &request, err);
+		if (r < 0)
+			r = error_prefix(err, r, "vram_default_bytes");
+		if (r < 0 && submit->is_batch)
+			r = error_prefix(err, r, "row %u", spec->row);
+	}
+	return r;
+}
+
+/* For tasks that say nothing of their VRAM: what plimsoll.yaml has for those. Above what a GPU can
+ * give it is not refused (whoever submits may not have written it) but taken as the most there is.
+ */
 static void set_vram_default(const struct daemon *daemon, struct submit *submit)
 {
 	uint64_t bytes = rules_config(daemon->rules)->queue.vram_default_bytes;
@@ -151,11 +184,15 @@ static int check_priorities(const struct submit *submit, const struct api_peer *
 static int submit_do(struct daemon *daemon, struct submit *submit, const struct owner *owner,
 		     struct tick_reply *reply, struct error *err)
 {
-	struct ledger *ledger = submit->workers_per_gpu > 0 ? sched_ledger(daemon->sched) : NULL;
+	struct ledger *ledger = submit->workers_per_gpu > 0 || has_defaults(submit)
+				    ? sched_ledger(daemon->sched)
+				    : NULL;
 	int r = check_priorities(submit, api_request_peer(reply->request), err);
 
 	if (r == 0)
 		r = workers_expand(submit, ledger, err);
+	if (r == 0)
+		r = check_defaults(submit, ledger, err);
 	set_owner(submit, owner);
 	set_vram_default(daemon, submit);
 	if (r == 0 && submit->resume)

@@ -268,9 +268,9 @@ static void ask_vram(const struct asker *asker, const struct task_node *t,
 		ask->source = SCHED_VRAM_SAID;
 	} else if (spare > 0) {
 		ask->source = SCHED_VRAM_DEFAULT;
-		request->vram_bytes = is_spare_too_small(need, spare)
-					  ? bounded(asker, t, request, need, need->vram_bytes)
-					  : spare;
+		request->vram_bytes =
+		    bounded(asker, t, request, need,
+			    is_spare_too_small(need, spare) ? need->vram_bytes : spare);
 	} else if (request->max_per_gpu == 0) {
 		ask->source = SCHED_VRAM_ALONE;
 		ask_alone(asker, t, need, ask);

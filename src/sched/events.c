@@ -259,7 +259,10 @@ static void oom_text(const struct sched_attempt *attempt, const struct sched_end
 		(void)snprintf(more, sizeof more, ", asked for %s more",
 			       SIZE_TEXT(end->oom_requested_bytes));
 	if (attempt->n_gpus == 0)
-		(void)snprintf(text, size, "out of GPU memory without a GPU (%s)", how);
+		(void)snprintf(text, size,
+			       "its log tells of GPU memory that was short, but it ran on the CPU "
+			       "(%s)",
+			       how);
 	else
 		(void)snprintf(text, size, "out of GPU memory on GPU %u%s%s (%s)",
 			       attempt->gpus[0].index, had, more, how);

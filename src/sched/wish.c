@@ -39,6 +39,23 @@ static const struct wish wish_hold = {SCHED_EV_HOLD, "held", NULL};
 static const struct wish wish_release = {SCHED_EV_RELEASE, "released", NULL};
 static const struct wish wish_retry = {SCHED_EV_RETRY, "retried", prepare_retry};
 
+/* Nobody remembers by "waited" that it ran before. */
+static void reason_canceled(struct task_node *t)
+{
+	unsigned fell = 0;
+
+	for (size_t i = 0; i < t->pub.n_attempts; i++)
+		fell += t->pub.attempts[i].outcome == SCHED_OOM ||
+			t->pub.attempts[i].outcome == SCHED_HOST_OOM;
+	if (fell == 0)
+		task_reason(t, "canceled while it waited");
+	else
+		task_reason(t,
+			    "canceled while it waited to be tried again: it had run out of memory "
+			    "%u time%s",
+			    fell, fell == 1 ? "" : "s");
+}
+
 static int wish_do(struct sched *sched, struct task_node *t, const struct wish *wish,
 		   int64_t now_ms)
 {
@@ -49,7 +66,7 @@ static int wish_do(struct sched *sched, struct task_node *t, const struct wish *
 	if (wish->prepare)
 		wish->prepare(sched, t, now_ms);
 	if (wish->event == SCHED_EV_CANCEL && !t->run)
-		task_reason(t, "canceled while it waited");
+		reason_canceled(t);
 	r = task_move(sched, t, wish->event, now_ms);
 	after_settle(sched, now_ms);
 	return r;
@@ -106,8 +123,10 @@ void sched_cancel_all(struct sched *sched, const uid_t *uid, int64_t now_ms,
 		if ((uid && t->pub.spec.uid != *uid) ||
 		    (t->pub.state != SCHED_WAITING && t->pub.state != SCHED_HELD))
 			continue;
-		task_reason(t, t->batch == &sched->singles ? "canceled while it waited"
-							   : "its batch was canceled");
+		if (t->batch == &sched->singles)
+			reason_canceled(t);
+		else
+			task_reason(t, "its batch was canceled");
 		(void)task_move(sched, t, SCHED_EV_CANCEL, now_ms);
 	}
 	for (t = sched->first; t; t = t->next) {

@@ -590,8 +590,12 @@ static void explain_needs(const struct place_task *task, struct reason *reason)
 	else
 		reason_add(reason, "a GPU");
 	if (request->exclusive && task->alone_why)
-		reason_add(reason, "%s to itself %s",
-			   place_request_is_sized(request) ? " and a GPU" : "", task->alone_why);
+		/* Who said no size is alone for that, and has a way out. */
+		reason_add(reason, "%s to itself %s%s",
+			   place_request_is_sized(request) ? " and a GPU" : "", task->alone_why,
+			   place_request_is_sized(request)
+			       ? ""
+			       : " (with --vram or --vram-default it may share one)");
 	else if (request->exclusive)
 		reason_add(reason, ", exclusively");
 }

@@ -13,7 +13,9 @@
 
 #define KIND_COLUMNS 128
 
-#define OF_OTHERS "(in parentheses: measured on another GPU model, nothing has ended well here)\n"
+#define OF_OTHERS                                                                    \
+	"(in parentheses: no task has ended on this GPU model; measured on another " \
+	"one, or here\nso far)\n"
 
 static bool is_of_others(const json_t *gpu)
 {
@@ -104,6 +106,16 @@ static const struct table_column columns[] = {
 #define COLUMNS_NARROW  6
 #define COLUMNS_OF_KIND 2
 
+static void add_unshown(bool narrow, struct text *text)
+{
+	if (!narrow)
+		return;
+	text_printf(text, "(below %d columns without", NARROW);
+	for (size_t i = COLUMNS_NARROW; i < ARRAY_LEN(columns); i++)
+		text_printf(text, "%s %s", i > COLUMNS_NARROW ? "," : "", columns[i].title);
+	text_add(text, ": --json)\n");
+}
+
 static int list(struct api_client *client, bool as_json)
 {
 	bool narrow = term_table_width(stdout) < NARROW, others = false;
@@ -134,6 +146,7 @@ static int list(struct api_client *client, bool as_json)
 	}
 	table_render(table, term_table_width(stdout), &text);
 	text_add(&text, others ? OF_OTHERS : "");
+	add_unshown(narrow, &text);
 	(void)fputs(i > 0 ? text.data : "nothing was learned yet: no task has run\n", stdout);
 	return EXIT_DONE;
 }

@@ -1,6 +1,7 @@
 """Who holds a GPU: header and holders of one answer are of one mind, whatever ended since the sample."""
 
 import os
+import signal
 
 from api_link import SIMTASK, Daemon
 from conftest import BUILD, wait_until
@@ -105,3 +106,16 @@ def test_header_and_holders_agree_all_through_a_batch(two_gpus):
             assert agree(gpu), gpu
             answers += 1
     assert answers > 10
+
+
+def test_a_foreign_process_that_is_dead(two_gpus):
+    daemon = Daemon(two_gpus)
+    event = "{event: foreign, gpu: 0, vram: 3G, stays: true, name: dead-one}"
+    two_gpus.run(BUILD / "plimsoll-sim", "inject", event, check=0)
+    holders = lambda: daemon.get("/v1/gpus")["gpus"][0]["holders"]  # noqa: E731
+    pid = wait_until(lambda: next((h["pids"][0] for h in holders() if h["name"] == "dead-one"), None), what="it")
+    os.kill(pid, signal.SIGKILL)
+    holder = wait_until(lambda: next((h for h in holders() if h["name"] is None), None), what="it is gone")
+    assert holder["pids"] == [pid] and holder["used_bytes"] == 3 * GIB and holder.get("dead", False) is SEES_ALL
+    if SEES_ALL:
+        assert f"dead process {pid} still holds 3 GiB" in two_gpus.plimsoll("gpus").stdout

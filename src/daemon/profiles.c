@@ -6,6 +6,7 @@
 #include "daemon/profiles.h"
 
 #include "daemon/tick.h"
+#include "place/ledger.h"
 #include "place/saturate.h"
 #include "util/size.h"
 
@@ -92,6 +93,22 @@ static uint64_t largest_here(const struct daemon *daemon)
 	return largest;
 }
 
+/* A guess is no more than can be tried; what was measured stays below it. */
+static void guess_bound(const struct daemon *daemon, struct estimates_need *need)
+{
+	const struct gpu_list *gpus = gpu_sampler_list(daemon->sampler);
+	uint64_t most = 0;
+
+	if (!need->guessed)
+		return;
+	for (size_t i = 0; gpus && i < gpus->n; i++)
+		if (gpus->gpus[i].valid & GPU_TOTAL)
+			most = MAX_OF(most, saturate_sub(gpus->gpus[i].vram.total_bytes,
+							 ledger_default_reserve(&gpus->gpus[i])));
+	if (most > MAX_OF(need->oom_vram_bytes, need->p95_vram_bytes))
+		need->vram_bytes = MIN_OF(need->vram_bytes, most);
+}
+
 /* What the next task of this kind needs, on whichever GPU of the machine it lands. */
 static struct estimates_need need_here(const struct daemon *daemon, const char *kind)
 {
@@ -106,6 +123,7 @@ static struct estimates_need need_here(const struct daemon *daemon, const char *
 
 		need_join(&need, &one);
 	}
+	guess_bound(daemon, &need);
 	return need;
 }
 
@@ -289,13 +307,14 @@ static json_t *peaks_to_json(const struct estimates_peaks *peaks)
 	return array;
 }
 
-static json_t *row_to_json(const struct estimates *estimates, const struct estimates_row *row,
-			   bool all)
+static json_t *row_to_json(const struct daemon *daemon, const struct estimates_row *row, bool all)
 {
-	struct estimates_need need = estimates_need_get(estimates, row->kind, row->model);
+	struct estimates_need need =
+	    estimates_need_get(sched_estimates(daemon->sched), row->kind, row->model);
 	bool timed = row->samples > 0;
 	json_t *json = json_object();
 
+	guess_bound(daemon, &need);
 	(void)json_object_set_new(json, "gpu",
 				  row->model[0] ? jsonx_string_if(row->model) : json_null());
 	(void)json_object_set_new(json, "runs", jsonx_u64(row->runs));
@@ -347,8 +366,7 @@ static json_t *profile_to_json(const struct daemon *daemon, const struct estimat
 	uint64_t runs = 0;
 
 	for (size_t i = 0; i < n; i++) {
-		(void)json_array_append_new(
-		    models, row_to_json(sched_estimates(daemon->sched), &rows[i], all));
+		(void)json_array_append_new(models, row_to_json(daemon, &rows[i], all));
 		runs += rows[i].runs;
 		last = MAX_OF(last, rows[i].last_at_ms);
 		if (rows[i].first_at_ms > 0 && (first == 0 || rows[i].first_at_ms < first))

@@ -236,6 +236,28 @@ static void say_start(const struct place_view *view, const struct fit_counts *co
 		reason_add(&reason, ", all done in %s", SECONDS_TEXT(best->makespan));
 }
 
+/* One that promises nothing and gets a GPU for itself is there to be measured: one GPU that has
+ * less than half the room of another one, which takes it as well and is liked as well, is no place
+ * for that. */
+static void prefer_roomy(const struct place_view *view, const struct fit_counts *counts,
+			 struct place_decision *decision)
+{
+	const struct place_task *task = &view->waiting[decision->waiting];
+	const struct ledger_gpu *gpus = view->ledger->gpus;
+	size_t best = decision->gpus[0], chosen = best;
+
+	if (decision->n_gpus != 1 || !task->request->exclusive ||
+	    place_request_is_sized(task->request) || !gpus[chosen].vram_known)
+		return;
+	for (size_t gpu = 0; gpu < view->ledger->n_gpus; gpu++)
+		if (gpus[gpu].vram_known && gpus[gpu].room_bytes > gpus[best].room_bytes &&
+		    fit_tier(&gpus[gpu], task->request) <= fit_tier(&gpus[chosen], task->request) &&
+		    fit_gpu(view->ledger, counts, task, gpu) == FIT_OK)
+			best = gpu;
+	if (gpus[best].room_bytes / 2 > gpus[chosen].room_bytes)
+		decision->gpus[0] = best;
+}
+
 /* Where the task starts that was chosen: what it prefers, or the nearest of several GPUs, before
  * what the rule took. */
 static void refine(const struct place_view *view, const struct fit_counts *counts,
@@ -282,6 +304,7 @@ bool auto_choose(const struct place_view *view, const struct fit_counts *counts,
 	};
 	memcpy(ret_decision->gpus, best.outcome.first_start.gpus, sizeof ret_decision->gpus);
 	refine(view, counts, ret_decision);
+	prefer_roomy(view, counts, ret_decision);
 	say_start(view, counts, model, &best, ret_decision);
 	return true;
 }

@@ -336,6 +336,21 @@ static void oom_disprove(struct estimates *e, const struct kind *kind,
 	}
 }
 
+/* What is worth a try is no more than a guess: one that got along with less, however short it was,
+ * ends it. */
+static void guess_disprove(struct estimates *e, const struct kind *kind,
+			   const struct estimates_sample *sample)
+{
+	for (size_t i = kind->first_cell; i; i = e->cells[i - 1].next_of_kind) {
+		struct cell *cell = &e->cells[i - 1];
+
+		if (cell->row.oom_next_bytes <= sample->granted_bytes)
+			continue;
+		cell_change(e, cell);
+		cell->row.oom_next_bytes = 0;
+	}
+}
+
 /* VRAM of which a run used all but a twentieth was enough, and may be what it sized itself by. */
 static void learn_enough(struct estimates_row *row, const struct estimates_sample *sample)
 {
@@ -371,6 +386,8 @@ static void learn_memory(struct estimates *e, struct cell *cell,
 	if (well && sample->peak_vram_bytes > 0) {
 		oom_disprove(e, kind, sample);
 		learn_enough(row, sample);
+	} else if (well && sample->granted_bytes > 0) {
+		guess_disprove(e, kind, sample);
 	}
 	if (row->oom_vram_bytes > oom_before) {
 		row->oom_stopped = sample->stopped;

@@ -218,17 +218,38 @@ bool place_has_gpus_for(const struct ledger *ledger, const struct place_request 
 	return request->gpus > 0 && c.able + c.unknown >= request->gpus;
 }
 
-static uint64_t most_on(const struct ledger_gpu *g, const struct place_request *request, bool now)
+enum most {
+	MOST_EVER, /* the load line */
+	MOST_FREE_OF_OURS,
+	MOST_ROOM,
+};
+
+static uint64_t most_bytes(const struct ledger_gpu *g, const struct place_request *request,
+			   enum most which)
 {
-	uint64_t most =
-	    now ? saturate_sub(g->load_line_bytes, g->foreign_bytes) : g->load_line_bytes;
+	if (which == MOST_EVER)
+		return g->load_line_bytes;
+	if (which == MOST_FREE_OF_OURS)
+		return saturate_sub(g->load_line_bytes, g->foreign_bytes);
+	if (g->closed || !g->usable || g->held_exclusive ||
+	    (g->max_tasks > 0 && g->n_tasks >= g->max_tasks) ||
+	    (request->exclusive && g->n_tasks > 0))
+		return 0;
+	return MIN_OF(saturate_add(g->room_bytes, g->leaving_bytes), g->load_line_bytes);
+}
+
+static uint64_t most_on(const struct ledger_gpu *g, const struct place_request *request,
+			enum most which)
+{
+	uint64_t most = most_bytes(g, request, which);
 
 	if (!g->vram_known || fit_rules(g, request) != FIT_OK)
 		return 0;
 	return g->max_request_bytes > 0 ? MIN_OF(most, g->max_request_bytes) : most;
 }
 
-uint64_t place_most(const struct ledger *ledger, const struct place_request *request, bool now)
+static uint64_t most_of(const struct ledger *ledger, const struct place_request *request,
+			enum most which)
 {
 	struct place_request least = *request;
 	uint64_t most[PLACE_GPUS_MAX] = {};
@@ -238,7 +259,7 @@ uint64_t place_most(const struct ledger *ledger, const struct place_request *req
 	least.vram_bytes = 1;
 	least.fraction_milli = 0;
 	for (size_t i = 0; i < ledger->n_gpus && want > 0; i++) {
-		uint64_t bytes = most_on(&ledger->gpus[i], &least, now);
+		uint64_t bytes = most_on(&ledger->gpus[i], &least, which);
 
 		/* The largest come first. */
 		for (size_t k = 0; k < want; k++)
@@ -250,6 +271,16 @@ uint64_t place_most(const struct ledger *ledger, const struct place_request *req
 			}
 	}
 	return want > 0 ? most[want - 1] : 0;
+}
+
+uint64_t place_most(const struct ledger *ledger, const struct place_request *request, bool now)
+{
+	return most_of(ledger, request, now ? MOST_FREE_OF_OURS : MOST_EVER);
+}
+
+uint64_t place_most_room(const struct ledger *ledger, const struct place_request *request)
+{
+	return most_of(ledger, request, MOST_ROOM);
 }
 
 int place_check(const struct ledger *ledger, const struct place_request *request, struct error *err)

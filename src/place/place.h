@@ -135,6 +135,10 @@ void place_book(struct place_view *view, const struct place_decision *decision);
  */
 uint64_t place_most(const struct ledger *ledger, const struct place_request *request, bool now);
 
+/* The same of the room that is there now, beside tasks of ours; what is about to come back of those
+ * that have ended counts as room. */
+uint64_t place_most_room(const struct ledger *ledger, const struct place_request *request);
+
 /* Is there a GPU, or are there as many as it asks for, that can ever hold it, or of which that
  * cannot be said now? */
 bool place_has_gpus_for(const struct ledger *ledger, const struct place_request *request);

@@ -11,16 +11,25 @@
  *
  * A bound that no GPU meets while others use a part of it (a desktop, a service) would have the
  * task wait for ever. So a request of our own that is above what all GPUs can give now comes down
- * to that, as long as it stays above what was seen not to be enough.
+ * to that, as long as it stays above what was seen not to be enough. And a guess does so beside
+ * tasks of ours, of which nobody knows how long they run: a try that is clearly more than the last
+ * one is worth more now than a larger one some day.
  */
 #include "sched/ask.h"
 
 #include "place/oom.h"
+#include "place/saturate.h"
 
 #include <string.h>
 
 /* Of one that says nothing of CPUs and runs where it was not made for. */
 #define CPU_MILLI_DEFAULT 1000
+/* A guess comes down no further than this above what was measured ... */
+#define MEASURED_MORE_PERCENT 5
+/* ... and above what the last attempt was granted, which was not enough. */
+#define GRANTED_MORE_PERCENT 25
+/* ... which is a sixth below half as much again. */
+#define GUESS_PART 6
 
 static const char *const source_names[SCHED_VRAM_SOURCE_COUNT] = {
     [SCHED_VRAM_NONE] = NULL,           [SCHED_VRAM_SAID] = "said",
@@ -171,8 +180,25 @@ uint64_t ask_said_vram(const struct task_node *t)
 	return has_smaller_batch(t) ? 0 : t->pub.spec.request.vram_bytes;
 }
 
+/* A tensor that is too large for any GPU is one; so many times as large is a mistake in a text. */
+#define SIZE_TIMES_MAX 16
+
+uint64_t oom_size(const struct sched *sched, uint64_t bytes)
+{
+	uint64_t largest = 0;
+
+	for (size_t i = 0; i < sched->gpus->n; i++) {
+		const struct gpu *gpu = &sched->gpus->gpus[i];
+
+		if (!(gpu->valid & GPU_TOTAL))
+			return bytes;
+		largest = MAX_OF(largest, gpu->vram.total_bytes);
+	}
+	return largest > 0 && bytes / SIZE_TIMES_MAX > largest ? 0 : bytes;
+}
+
 /* What its last attempt wanted at least when it ran out of memory. */
-static uint64_t fall_floor(const struct task_node *t)
+static uint64_t fall_floor(const struct asker *asker, const struct task_node *t)
 {
 	const struct sched_attempt *last = sched_task_attempt(&t->pub);
 
@@ -180,16 +206,36 @@ static uint64_t fall_floor(const struct task_node *t)
 		return 0;
 	if (t->pub.ladder->batch_size > 0 && last->batch_size > t->pub.ladder->batch_size)
 		return 0;
-	return oom_floor(&(struct oom_facts){.granted_bytes = last->gpus[0].vram_bytes,
-					     .used_bytes = last->peak_vram_bytes,
-					     .own_bytes = last->oom_used_bytes,
-					     .requested_bytes = last->oom_requested_bytes});
+	return oom_floor(&(struct oom_facts){
+	    .granted_bytes = last->gpus[0].vram_bytes,
+	    .used_bytes = last->peak_vram_bytes,
+	    .own_bytes = last->oom_used_bytes,
+	    .requested_bytes = oom_size(asker->sched, last->oom_requested_bytes)});
 }
 
 /* What was measured to be needed at least: by others of its kind, by itself. */
-static uint64_t measured_of(const struct task_node *t, const struct estimates_need *need)
+static uint64_t measured_of(const struct asker *asker, const struct task_node *t,
+			    const struct estimates_need *need)
 {
-	return MAX_OF(estimates_measured_for(need, ask_said_vram(t)), fall_floor(t));
+	return MAX_OF(estimates_measured_for(need, ask_said_vram(t)), fall_floor(asker, t));
+}
+
+static uint64_t more_by(uint64_t bytes, unsigned percent)
+{
+	return saturate_add(bytes, bytes / 100 * percent);
+}
+
+/* The least that is worth a try at once, where `vram` is no more than a guess. */
+static uint64_t least_of(const struct task_node *t, uint64_t measured, uint64_t vram)
+{
+	const struct sched_attempt *last = sched_task_attempt(&t->pub);
+	uint64_t least = MAX_OF(ask_said_vram(t), more_by(measured, MEASURED_MORE_PERCENT));
+
+	if (t->pub.ladder && last && last->n_gpus > 0 && last->outcome == SCHED_OOM &&
+	    !has_smaller_batch(t))
+		return MAX_OF(least, more_by(last->gpus[0].vram_bytes, GRANTED_MORE_PERCENT));
+	/* Of others that fell no more is known than what was guessed of them. */
+	return measured > ask_said_vram(t) ? least : MAX_OF(least, vram - vram / GUESS_PART);
 }
 
 /* Of a size that nobody said. What was measured is waited for, where a GPU can ever give it; a
@@ -201,7 +247,8 @@ static uint64_t bounded(const struct asker *asker, const struct task_node *t,
 	uint64_t most = place_most(asker->ledger, request, false), now;
 	uint64_t limit = t->user->limits.max_vram_bytes;
 	uint64_t said = ask_said_vram(t);
-	uint64_t measured = measured_of(t, need);
+	uint64_t measured = measured_of(asker, t, need);
+	bool guess = need->guessed || (t->pub.ladder && t->pub.ladder->vram_bytes > 0);
 
 	if (most > 0)
 		vram = MIN_OF(vram, most);
@@ -209,6 +256,9 @@ static uint64_t bounded(const struct asker *asker, const struct task_node *t,
 		vram = MIN_OF(vram, limit / MAX_OF(request->gpus, 1U));
 	now = place_most(asker->ledger, request, true);
 	if (vram > now && now >= said && (now > measured || (most > 0 && measured > most)))
+		vram = now;
+	now = guess ? place_most_room(asker->ledger, request) : 0;
+	if (vram > now && now >= least_of(t, measured, vram))
 		vram = now;
 	return MAX_OF(vram, said);
 }
@@ -229,7 +279,7 @@ static void ask_alone(const struct asker *asker, const struct task_node *t,
 		      const struct estimates_need *need, struct ask *ask)
 {
 	struct place_request *request = &ask->request;
-	uint64_t measured = measured_of(t, need), most;
+	uint64_t measured = measured_of(asker, t, need), most;
 
 	request->exclusive = true;
 	if (measured == 0)
@@ -249,13 +299,13 @@ static void ask_vram(const struct asker *asker, const struct task_node *t,
 
 	if (t->pub.ladder && t->pub.ladder->vram_bytes > 0) {
 		ask->source = SCHED_VRAM_LADDER;
-		request->vram_bytes = bounded(
-		    asker, t, request, need,
-		    MAX_OF(request->vram_bytes, estimates_need_for(need, ask_said_vram(t))));
 		/* It said nothing, and all that is known is how it fell. */
 		ask->whole = said == 0 && spare == 0 && request->max_per_gpu == 0 &&
 			     !need->proven && t->pub.spec.request.fraction_milli == 0;
 		request->exclusive |= ask->whole;
+		request->vram_bytes = bounded(
+		    asker, t, request, need,
+		    MAX_OF(request->vram_bytes, estimates_need_for(need, ask_said_vram(t))));
 		ask->whole |= t->pub.ladder->alone;
 	} else if (request->fraction_milli > 0) {
 		ask->source = SCHED_VRAM_FRACTION;

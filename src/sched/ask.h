@@ -40,6 +40,9 @@ void asker_init(struct asker *asker, const struct sched *sched, const struct led
 void asker_finish(struct asker *asker);
 #define auto_asker CLEANUP(asker_finish)
 
+/* What a text said that was asked for; 0 where it is far beyond all GPUs here. */
+uint64_t oom_size(const struct sched *sched, uint64_t bytes);
+
 void ask_now(struct asker *asker, const struct task_node *t, struct ask *ret_ask);
 
 /* Without the machine and without what was learned: what it said and what its ladder made of it. */

@@ -2,6 +2,7 @@
  * What the ladder (ladder.h) is told of an attempt that ran out of memory: what it had and what the
  * machine could give it.
  */
+#include "sched/ask.h"
 #include "sched/ladder.h"
 #include "sched/sched_priv.h"
 
@@ -15,6 +16,7 @@ static void fall_gpus(struct sched *sched, const struct task_node *t, struct lad
 	const struct sched_attempt *attempt = &t->pub.attempts[t->pub.n_attempts - 1];
 	struct place_request request = t->pub.spec.request;
 	struct ledger *ledger = ledger_now(sched, NULL);
+	size_t pinned;
 
 	fall->most_bytes = place_most(ledger, &request, false);
 	if (t->user->limits.max_vram_bytes > 0)
@@ -31,6 +33,12 @@ static void fall_gpus(struct sched *sched, const struct task_node *t, struct lad
 	}
 	request.line_above_bytes = fall->line_bytes;
 	fall->larger_gpus = fall->line_bytes > 0 && place_most(ledger, &request, false) > 0;
+	pinned = request.pin_uuid ? gpu_position(sched, request.pin_uuid) : SIZE_MAX;
+	if (!fall->larger_gpus && fall->line_bytes > 0 && pinned != SIZE_MAX) {
+		fall->pin_index = ledger->gpus[pinned].index;
+		request.pin_uuid = NULL;
+		fall->larger_elsewhere = place_most(ledger, &request, false) > 0;
+	}
 	ledger_destroy(ledger);
 }
 
@@ -82,7 +90,7 @@ bool climb(struct sched *sched, struct task_node *t, const struct sched_end *end
 	    .settled = overrun_had_settled(t),
 	    .granted_bytes = attempt->n_gpus > 0 ? attempt->gpus[0].vram_bytes : 0,
 	    .used_bytes = attempt->peak_vram_bytes,
-	    .requested_bytes = end->oom_requested_bytes,
+	    .requested_bytes = oom_size(sched, end->oom_requested_bytes),
 	    .own_bytes = end->oom_used_bytes,
 	    .granted_ram_bytes = attempt->ram_bytes,
 	    .used_ram_bytes = attempt->peak_ram_bytes,

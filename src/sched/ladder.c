@@ -118,6 +118,10 @@ static bool take_bigger_gpu(const struct step *step)
 		return pass(step, "it had no GPU");
 	if (fall->line_bytes == 0)
 		return pass(step, "how large its GPU is, is not known");
+	if (!fall->larger_gpus && fall->larger_elsewhere) {
+		SAY(step, "it is held to GPU %u (-d %u)", fall->pin_index, fall->pin_index);
+		return false;
+	}
 	if (!fall->larger_gpus)
 		return pass(step, "no GPU is larger");
 	request_raise(step);

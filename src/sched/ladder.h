@@ -21,7 +21,9 @@ struct ladder_fall {
 	uint64_t most_bytes;     /* the most that the GPUs it may have can ever give it */
 	uint64_t most_ram_bytes; /* ... and the host */
 	bool larger_gpus;        /* enough GPUs it may have are larger than line_bytes */
-	unsigned batch_size;     /* it ran with */
+	bool larger_elsewhere;   /* ... were it not for its pin, to the GPU of this index */
+	unsigned pin_index;
+	unsigned batch_size; /* it ran with */
 };
 
 #define LADDER_TEXT_MAX 320

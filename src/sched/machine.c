@@ -269,7 +269,7 @@ static void run_learn(struct sched *sched, struct task_node *t)
 	    .growing = attempt->outcome == SCHED_OOM && overrun_was_growing(sched, t),
 	    .settled = attempt->outcome == SCHED_OOM && overrun_had_settled(t),
 	    .out_of_ram = attempt->outcome == SCHED_HOST_OOM,
-	    .oom_requested_bytes = attempt->oom_requested_bytes,
+	    .oom_requested_bytes = oom_size(sched, attempt->oom_requested_bytes),
 	    .oom_used_bytes = attempt->oom_used_bytes,
 	    .granted_bytes = attempt->n_gpus > 0 ? attempt->gpus[0].vram_bytes : 0,
 	    .batch_size = attempt->batch_size,

@@ -548,6 +548,34 @@ static void test_stopped(void **state)
 	estimates_destroy(e);
 }
 
+/* What is worth a try ends with one that got along with less, and that need not be measured. */
+static void test_guess_ends(void **state)
+{
+	struct estimates *e = estimates_create();
+	struct estimates_sample sample = {.kind = "k",
+					  .model = "m",
+					  .utilization_percent = -1,
+					  .granted_bytes = 16 * GIB,
+					  .ended = true,
+					  .out_of_memory = true};
+
+	(void)state;
+	estimates_learn(e, &sample);
+	assert_true(estimates_need_get(e, "k", "m").guessed);
+	assert_in_range(estimates_need_get(e, "k", "m").vram_bytes, 24 * GIB - MIB, 24 * GIB);
+	/* As much as was guessed: it may have needed that. */
+	sample.out_of_memory = false;
+	sample.granted_bytes = 24 * GIB;
+	estimates_learn(e, &sample);
+	assert_true(estimates_need_get(e, "k", "m").guessed);
+	sample.granted_bytes = 22 * GIB;
+	sample.model = "n";
+	estimates_learn(e, &sample);
+	assert_false(estimates_need_get(e, "k", "m").guessed);
+	assert_int_equal(estimates_need_get(e, "k", "m").vram_bytes, 0);
+	estimates_destroy(e);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -561,6 +589,7 @@ int main(void)
 	    cmocka_unit_test(test_forget),
 	    cmocka_unit_test(test_against_reference),
 	    cmocka_unit_test(test_stopped),
+	    cmocka_unit_test(test_guess_ends),
 	    cmocka_unit_test(test_any_order),
 	};
 

@@ -655,8 +655,9 @@ static void test_summary(void **state)
 	ended(b, first, SCHED_OOM);
 	b->now++;
 	assert_int_equal(step(b), 1);
-	/* The first asks for more now and comes last. */
-	for (uint64_t id = first + 4; id-- > first;) {
+	/* The first has more now, as much as there is beside the others; the fourth comes last. */
+	assert_int_equal(state_of(b, first + 3), SCHED_WAITING);
+	for (uint64_t id = first; id < first + 4; id++) {
 		if (state_of(b, id) == SCHED_WAITING)
 			(void)step(b);
 		ended(b, id, SCHED_OK);

@@ -199,6 +199,19 @@ static int sockets_find(struct strings *sockets, struct error *err)
 	return 0;
 }
 
+int container_engine_sockets(struct strings *ret_sockets, struct error *err)
+{
+	struct strings sockets = {};
+	int r = sockets_find(&sockets, err);
+
+	if (r < 0) {
+		strings_finish(&sockets);
+		return r;
+	}
+	*ret_sockets = sockets;
+	return 0;
+}
+
 /* Keep the error that tells most: a socket that is there and does not answer, over none there. */
 static void error_keep(struct error *best, const struct error *other)
 {
@@ -346,6 +359,12 @@ int container_engine_list_names(struct container_engine *engine, const char *pro
 	*ret_containers = list;
 	list = (struct containers){};
 	return 0;
+}
+
+int container_engine_get(struct container_engine *engine, const char *path, json_t **ret_json,
+			 struct error *err)
+{
+	return ask(engine, path, deadline_of(engine), ret_json, err);
 }
 
 static int inspect(struct container_engine *engine, const char *id, int64_t deadline_ms,

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "util/error.h"
+#include "util/jsonx.h"
 #include "util/text.h"
 
 #include <stdbool.h>
@@ -82,6 +83,13 @@ int container_engine_list_names(struct container_engine *engine, const char *pro
 void container_finish(struct container *container);
 void containers_finish(struct containers *containers);
 #define auto_containers CLEANUP(containers_finish)
+
+/* Where engines are looked for, in that order; as container_engine_open() says. */
+int container_engine_sockets(struct strings *ret_sockets, struct error *err) MUST_CHECK;
+/* What it answers to a GET ("/info", "/version", "/containers/json"), as it says it: nothing of it
+ * was looked at. -EPROTO: an answer of 400 or more, or no JSON; -ENOENT: 404. */
+int container_engine_get(struct container_engine *engine, const char *path, json_t **ret_json,
+			 struct error *err) MUST_CHECK;
 
 /* Is the image here, by the name a compose file has for it? 1: it is, 0: it is not. */
 int container_engine_has_image(struct container_engine *engine, const char *image,

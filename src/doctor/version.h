@@ -13,7 +13,8 @@
 #define VERSION_PARTS 4
 struct version {
 	unsigned parts[VERSION_PARTS];
-	unsigned n; /* 0: unknown */
+	unsigned char digits[VERSION_PARTS]; /* as each was written: the "06" of 450.36.06 */
+	unsigned n;                          /* 0: unknown */
 };
 
 /* The version at the start of `text`: at least two components ("550.135", "12.6"); what follows it
@@ -27,3 +28,9 @@ int version_compare(const struct version *a, const struct version *b);
 /* Are they the same release: equal in all components that both have (NVML says 610.57 of
  * 610.57.04)? */
 bool version_agrees(const struct version *a, const struct version *b);
+
+#define VERSION_TEXT_MAX 48
+/* As it was written; "unknown". Returns `buf`. */
+const char *version_format(char buf[VERSION_TEXT_MAX], const struct version *version);
+/* version_format() into a buffer that lives until the end of the enclosing expression's block. */
+#define VERSION_TEXT(version) version_format((char[VERSION_TEXT_MAX]){0}, (version))

@@ -13,7 +13,8 @@ int helper_line_parse(const char *line, size_t len, struct helper_line *ret_line
 		r = gpu_event_from_json(json, &parsed.event, err);
 	} else {
 		parsed.number = jsonx_get_u64(json, "sample", 0);
-		r = gpu_list_from_json(json_object_get(json, "list"), &parsed.list, err);
+		r = gpu_details_list_from_json(json_object_get(json, "list"), &parsed.list,
+					       &parsed.details, err);
 	}
 	if (r < 0)
 		return r;
@@ -24,4 +25,5 @@ int helper_line_parse(const char *line, size_t len, struct helper_line *ret_line
 void helper_line_finish(struct helper_line *line)
 {
 	gpu_list_destroy(TAKE(line->list));
+	free(TAKE(line->details));
 }

@@ -1,6 +1,6 @@
 /*
  * NVML is loaded at run time, with declarations of our own (nvml_abi.h and nvml_calls.h, used by
- * this file alone).
+ * this file and nvml_details.c alone).
  * Functions come from one table; one that the library lacks answers "function not found" like the
  * library itself would, and the older version of the call is tried. What a code means is in
  * nvml_codes.c, process-list layouts in proclist.c.
@@ -89,9 +89,18 @@ struct nvml {
 #define RENEW_FIRST_MS 10000
 #define RENEW_LAST_MS  300000
 
-static bool code_means_no_such_version(int code)
+static const struct {
+	size_t offset;
+	const char *symbol;
+} function_table[] = {
+#define ROW(member, symbol, args) {offsetof(struct functions, member), symbol},
+    FUNCTIONS(ROW)
+#undef ROW
+};
+
+const struct functions *nvml_functions(const struct nvml *nvml)
 {
-	return code == NVML_FUNCTION_NOT_FOUND || code == NVML_ARGUMENT_VERSION;
+	return nvml->up ? &nvml->f : NULL;
 }
 
 /* ---- the session ---- */

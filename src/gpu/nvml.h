@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "gpu/details.h"
 #include "gpu/gpu.h"
 
 struct nvml;
@@ -26,3 +27,7 @@ void nvml_destroy(struct nvml *nvml);
  * is in the list's state; GPUs known before and lost since are in it (gpu_list_carry_over).
  */
 struct gpu_list *nvml_sample(struct nvml *nvml);
+
+/* The details of each GPU of a list that nvml_sample() just gave, into as many `details`, all zero
+ * before. A MIG instance has its GPU's; of a GPU that is lost or stale nothing is asked. */
+void nvml_details(struct nvml *nvml, const struct gpu_list *list, struct gpu_details *details);

@@ -2,12 +2,15 @@
  * plimsoll-nvml: the process in which NVML may hang. It reads commands, one a line:
  *
  *	sample <number>
+ *	details <number>
  *
- * and answers each with one JSON line, {"sample": <number>, "list": {...}}; a command that comes
- * while it samples replaces one that waits. XIDs come in between as lines {"event": "xid", ...}.
+ * and answers each with one JSON line, {"sample": <number>, "list": {...}}, with the details of
+ * each GPU (gpu/details.h) in it for the second; a command that comes while it samples replaces one
+ * that waits. XIDs come in between as lines {"event": "xid", ...}.
  * The main thread only reads, so that the end of standard input ends the process even while the
  * sampling thread is stuck in a call. `plimsoll-nvml --once` prints the list of one sample.
  */
+#include "gpu/details.h"
 #include "gpu/nvml.h"
 #include "util/file.h"
 #include "util/text.h"
@@ -25,7 +28,10 @@ static struct {
 	pthread_mutex_t lock;
 	pthread_cond_t wanted;
 	bool pending;
-	unsigned long long number;
+	struct command {
+		unsigned long long number;
+		bool details;
+	} command;
 } request = {.lock = PTHREAD_MUTEX_INITIALIZER, .wanted = PTHREAD_COND_INITIALIZER};
 
 static pthread_mutex_t output = PTHREAD_MUTEX_INITIALIZER;
@@ -50,17 +56,29 @@ static void put_event(const struct gpu_event *event)
 	put(gpu_event_to_json(event));
 }
 
-static unsigned long long next_request(void)
+static struct command next_request(void)
 {
-	unsigned long long number;
+	struct command command;
 
 	(void)pthread_mutex_lock(&request.lock);
 	while (!request.pending)
 		(void)pthread_cond_wait(&request.wanted, &request.lock);
 	request.pending = false;
-	number = request.number;
+	command = request.command;
 	(void)pthread_mutex_unlock(&request.lock);
-	return number;
+	return command;
+}
+
+static json_t *sample(struct nvml *nvml, bool details)
+{
+	auto_gpu_list struct gpu_list *list = nvml_sample(nvml);
+	auto_free struct gpu_details *told = NULL;
+
+	if (!details)
+		return gpu_list_to_json(list);
+	told = mem_calloc(MAX_OF(list->n, 1), sizeof *told);
+	nvml_details(nvml, list, told);
+	return gpu_details_list_to_json(list, told);
 }
 
 static void *sample_forever(void *arg)
@@ -69,26 +87,28 @@ static void *sample_forever(void *arg)
 
 	(void)arg;
 	for (;;) {
-		unsigned long long number = next_request();
-		auto_gpu_list struct gpu_list *list = nvml_sample(nvml);
+		struct command wanted = next_request();
 		json_t *json = json_object();
 
-		(void)json_object_set_new(json, "sample", json_integer((json_int_t)number));
-		(void)json_object_set_new(json, "list", gpu_list_to_json(list));
+		(void)json_object_set_new(json, "sample", json_integer((json_int_t)wanted.number));
+		(void)json_object_set_new(json, "list", sample(nvml, wanted.details));
 		put(json);
 	}
 	return NULL;
 }
 
-static int command(const char *line)
+static int take_command(const char *line)
 {
+	static const char *const words[] = {"sample ", "details "};
+	bool details = text_starts_with(line, words[1]);
 	unsigned long long number;
 
-	if (!text_starts_with(line, "sample ") || !text_to_u64(line + 7, 0, INT64_MAX, &number))
+	if (!text_starts_with(line, words[details]) ||
+	    !text_to_u64(line + strlen(words[details]), 0, INT64_MAX, &number))
 		return -EINVAL;
 	(void)pthread_mutex_lock(&request.lock);
 	request.pending = true;
-	request.number = number;
+	request.command = (struct command){.number = number, .details = details};
 	(void)pthread_cond_signal(&request.wanted);
 	(void)pthread_mutex_unlock(&request.lock);
 	return 0;
@@ -111,7 +131,7 @@ static int read_commands(void)
 		len += (size_t)n;
 		while ((end = memchr(buf, '\n', len))) {
 			*end = '\0';
-			if (command(buf) < 0)
+			if (take_command(buf) < 0)
 				return -EINVAL;
 			len -= (size_t)(end + 1 - buf);
 			memmove(buf, end + 1, len);

@@ -1,9 +1,10 @@
 /*
- * gpu_sample_once(): the helper is started with pipes, asked once, and waited for with poll(). It
- * ends by the end of its input; one that does not (it hangs in a call) is killed, and left behind
- * when the kernel will not end it. There is no loop and no signal handler, so that it can be called
- * from anywhere.
+ * gpu_sample_once() and gpu_details_once(): the helper is started with pipes, asked once, and
+ * waited for with poll(). It ends by the end of its input; one that does not (it hangs in a call)
+ * is killed, and left behind when the kernel will not end it. There is no loop and no signal
+ * handler, so that it can be called from anywhere.
  */
+#include "gpu/details.h"
 #include "gpu/helper_line.h"
 #include "gpu/sampler.h"
 #include "util/file.h"
@@ -123,13 +124,13 @@ static int once_finish(struct once *once)
 	return -1;
 }
 
-static int once_answer(struct once *once, unsigned deadline_ms, struct gpu_list **ret_list,
-		       struct error *err)
+static int once_answer(struct once *once, const char *command, unsigned deadline_ms,
+		       struct helper_line *ret_line, struct error *err)
 {
 	int64_t asked_ms = timestamp_now_ms();
 	int64_t deadline = monotonic_now_ms() + deadline_ms;
 	struct helper_line line = {};
-	int r = fd_write_all(once->in, "sample 1\n", strlen("sample 1\n"));
+	int r = fd_write_all(once->in, command, strlen(command));
 
 	if (r == 0)
 		r = once_read(once, deadline);
@@ -142,7 +143,7 @@ static int once_answer(struct once *once, unsigned deadline_ms, struct gpu_list 
 			       "`dmesg | grep -i nvrm`",
 			       deadline_ms / 1000.0);
 		gpu_list_mark_stale(list, asked_ms, text);
-		*ret_list = TAKE(list);
+		*ret_line = (struct helper_line){.list = TAKE(list)};
 		return 0;
 	}
 	if (r < 0)
@@ -152,17 +153,18 @@ static int once_answer(struct once *once, unsigned deadline_ms, struct gpu_list 
 		return r;
 	if (!line.list)
 		return error_set(err, -EBADMSG, "plimsoll-nvml answered with an event");
-	*ret_list = TAKE(line.list);
+	*ret_line = line;
 	return 0;
 }
 
-int gpu_sample_once(unsigned deadline_ms, struct gpu_list **ret_list, struct error *err)
+static int once_ask(const char *command, unsigned deadline_ms, struct helper_line *ret_line,
+		    struct error *err)
 {
 	struct once once = {.pid = -1, .in = -1, .out = -1};
 	int r = once_start(&once, err), status;
 
 	if (r == 0)
-		r = once_answer(&once, deadline_ms, ret_list, err);
+		r = once_answer(&once, command, deadline_ms, ret_line, err);
 	status = once_finish(&once);
 	if (r == -EPIPE && status >= 0 && WIFSIGNALED(status))
 		return error_set(err, r,
@@ -170,4 +172,31 @@ int gpu_sample_once(unsigned deadline_ms, struct gpu_list **ret_list, struct err
 				 "NVIDIA library may be broken",
 				 WTERMSIG(status));
 	return r;
+}
+
+int gpu_sample_once(unsigned deadline_ms, struct gpu_list **ret_list, struct error *err)
+{
+	struct helper_line line = {};
+	int r = once_ask("sample 1\n", deadline_ms, &line, err);
+
+	if (r < 0)
+		return r;
+	*ret_list = TAKE(line.list);
+	helper_line_finish(&line);
+	return 0;
+}
+
+int gpu_details_once(unsigned deadline_ms, struct gpu_list **ret_list,
+		     struct gpu_details **ret_details, struct error *err)
+{
+	struct helper_line line = {};
+	int r = once_ask("details 1\n", deadline_ms, &line, err);
+
+	if (r < 0)
+		return r;
+	*ret_details = line.details ? TAKE(line.details)
+				    : mem_calloc(MAX_OF(line.list->n, 1), sizeof **ret_details);
+	*ret_list = TAKE(line.list);
+	helper_line_finish(&line);
+	return 0;
 }

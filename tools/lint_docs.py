@@ -1,7 +1,7 @@
 """What the docs must keep up with: `lint_docs.py BUILD`.
 
 Every verb of the binary has a man page and every page a verb; every endpoint of docs/api.md is in the table of routes
-and the other way round; docs/states.md and docs/checks.md are what their tables print; links between pages lead somewhere.
+and the other way round; docs/states.md, docs/checks.md and docs/doctor.md are what their tables print; links between pages lead somewhere.
 """
 
 import pathlib
@@ -43,7 +43,7 @@ def route_faults(root):
 
 def state_faults(root, build):
     """Pages that a program prints from a table."""
-    for name, path in (("states", "src/sched/states-doc"), ("checks", "src/check/checks-doc")):
+    for name, path in (("states", "src/sched/states-doc"), ("checks", "src/check/checks-doc"), ("doctor", "src/doctor/doctor-doc")):
         for program in build.glob(path):
             printed = subprocess.run([program], capture_output=True, text=True, check=True).stdout
             page = root / f"docs/{name}.md"

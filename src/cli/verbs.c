@@ -7,10 +7,10 @@
 
 /* In the order of `plimsoll --help`; ended by NULL. */
 static const struct verb *const verbs[] = {
-    &verb_gpus,    &verb_top,    &verb_plan,  &verb_check, &verb_apply,   &verb_batch,
-    &verb_run,     &verb_submit, &verb_queue, &verb_show,  &verb_why,     &verb_logs,
-    &verb_wait,    &verb_cancel, &verb_retry, &verb_hold,  &verb_release, &verb_priority,
-    &verb_profile, &verb_serve,  &verb_sim,   &verb_help,  NULL,
+    &verb_gpus,     &verb_top,     &verb_doctor, &verb_plan,  &verb_check, &verb_apply,
+    &verb_batch,    &verb_run,     &verb_submit, &verb_queue, &verb_show,  &verb_why,
+    &verb_logs,     &verb_wait,    &verb_cancel, &verb_retry, &verb_hold,  &verb_release,
+    &verb_priority, &verb_profile, &verb_serve,  &verb_sim,   &verb_help,  NULL,
 };
 
 const struct verb *verb_find(const char *name)

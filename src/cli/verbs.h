@@ -29,10 +29,10 @@ struct verb {
 	int (*run)(const struct options *options);
 };
 
-extern const struct verb verb_apply, verb_batch, verb_cancel, verb_check, verb_gpus, verb_help,
-    verb_hold, verb_logs, verb_plan, verb_priority, verb_profile, verb_queue, verb_release,
-    verb_retry, verb_run, verb_serve, verb_show, verb_sim, verb_submit, verb_top, verb_wait,
-    verb_why;
+extern const struct verb verb_apply, verb_batch, verb_cancel, verb_check, verb_doctor, verb_gpus,
+    verb_help, verb_hold, verb_logs, verb_plan, verb_priority, verb_profile, verb_queue,
+    verb_release, verb_retry, verb_run, verb_serve, verb_show, verb_sim, verb_submit, verb_top,
+    verb_wait, verb_why;
 
 const struct verb *verb_find(const char *name);
 

@@ -1,6 +1,6 @@
 /*
  * Is this machine fit for GPU work, and if not, what exactly to do. One table of checks
- * (doctor_checks[]): id, group, what it looks at. Each looks at the facts of one machine
+ * for each group (checks_GROUP.c): id, what it looks at. Each looks at the facts of one machine
  * (doctor/machine.h), taken through doctor/root.h, and says ok, warn, fail, unknown or skipped,
  * with the evidence in numbers, the cause, and a fix as commands. docs/doctor.md is made from the
  * table.
@@ -11,12 +11,10 @@
 #pragma once
 
 #include "doctor/machine.h"
+#include "doctor/needs.h"
 
 enum doctor_status { DOCTOR_OK, DOCTOR_SKIPPED, DOCTOR_UNKNOWN, DOCTOR_WARN, DOCTOR_FAIL };
 const char *doctor_status_name(enum doctor_status status); /* "ok", "skipped", ... */
-
-/* What the machine is to be fit for: the needs are in data/doctor.yaml. */
-enum doctor_purpose { DOCTOR_FOR_ANY, DOCTOR_FOR_INFERENCE, DOCTOR_FOR_TRAINING, DOCTOR_FOR_NONE };
 
 struct doctor_result {
 	const struct doctor_check *check;
@@ -30,6 +28,7 @@ struct doctor_result {
 struct doctor {
 	const struct machine *machine;
 	enum doctor_purpose purpose;
+	const struct needs *needs;
 	uint64_t model_vram_bytes; /* --for MODEL: what it needs; 0 = none was named */
 };
 
@@ -40,7 +39,8 @@ struct doctor_check {
 	const char *text;  /* what it looks at and what a fault means, for the docs */
 	void (*look)(const struct doctor *doctor, struct doctor_result *result);
 };
-extern const struct doctor_check *const doctor_checks[]; /* by group; ended by NULL */
+/* All of them, by group; the caller frees the list. Returns how many. */
+size_t doctor_list(const struct doctor_check ***ret_checks);
 
 /* What checks say. The worst status counts; evidence and cause grow by a line each time (the cause
  * only for warn and fail, the same one once). */
@@ -54,14 +54,15 @@ struct doctor_results {
 	size_t n;
 };
 
-/* `only`: ids, NULL-terminated, or NULL for all; -EINVAL names the nearest id for an unknown one.
- */
+/* `only`: ids or names of groups, NULL-terminated, or NULL for all; -EINVAL names the nearest id
+ * for an unknown one. */
 int doctor_run(const struct doctor *doctor, char *const *only, struct doctor_results *ret_results,
 	       struct error *err) MUST_CHECK;
 void doctor_results_finish(struct doctor_results *results);
 #define auto_doctor_results CLEANUP(doctor_results_finish)
+size_t doctor_count(const struct doctor_results *results, enum doctor_status status);
 
-/* {"checks": [{"id", "group", "status", "evidence", "cause", "fix"}]} */
+/* {"checks": [{"id", "group", "title", "status", "evidence": lines, "cause", "fix": lines}]} */
 json_t *doctor_to_json(const struct doctor_results *results);
 /* docs/doctor.md. */
 void doctor_describe(struct text *text);

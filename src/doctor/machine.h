@@ -24,7 +24,8 @@ struct machine_pci {
 struct machine_library {
 	char *path;             /* "/usr/lib/x86_64-linux-gnu/libcuda.so.570.133.20" */
 	bool is_cuda;           /* libcuda, else libnvidia-ml */
-	bool is_default;        /* what the name without a version (.so.1) leads to */
+	bool is_default;        /* what ".so.1" leads to in a folder of the loader */
+	bool is_compat;         /* of a cuda-compat package: another version on purpose */
 	struct version version; /* unknown: a stub, or a compat library without one */
 };
 
@@ -33,9 +34,10 @@ struct machine {
 	bool jetson;       /* an integrated GPU: no PCI, no NVML memory */
 	bool wsl;
 	char release[96]; /* of the kernel that runs */
+	bool pci_known;   /* /sys/bus/pci could be read */
 	struct machine_pci *pci;
 	size_t n_pci;
-	/* Modules: those loaded (/proc/modules, /sys/module). */
+	bool modules_known; /* /proc/modules could be read */
 	bool nvidia_loaded, nvidia_uvm_loaded, nouveau_loaded;
 	bool module_open;              /* the open kernel modules */
 	struct version module_loaded;  /* /proc/driver/nvidia/version */
@@ -46,6 +48,7 @@ struct machine {
 	bool secure_boot_known, secure_boot;
 	struct machine_library *libraries;
 	size_t n_libraries;
+	char *log_text; /* ROOT_KERNEL_LOG; NULL: nobody asked */
 	struct kernel_lines log;
 	bool log_known;
 	struct gpu_list *gpus;       /* NVML's answer; state UNKNOWN when nobody asked */
@@ -64,3 +67,7 @@ static inline void machine_cleanup(struct machine **machine)
 	machine_destroy(*machine);
 }
 #define auto_machine CLEANUP(machine_cleanup)
+
+/* What the loader gives a program that asks for libcuda.so.1 or libnvidia-ml.so.1; NULL: none. Its
+ * folders are looked at in the loader's order. */
+const struct machine_library *machine_default_library(const struct machine *machine, bool cuda);

@@ -193,10 +193,12 @@ void root_bundle(struct root *root, const char *head, struct text *ret_bundle)
 {
 	struct entries entries = {};
 	struct blank blank = {};
+	auto_free char *blank_head = NULL;
 	size_t n_names;
 
 	find_names(&blank, &root->seen);
 	n_names = blank.names.n; /* what comes after them is known by its form */
+	blank_head = blanked(&blank, head, n_names);
 	for (size_t i = 0; i < root->seen.n; i++) {
 		const struct entry *entry = &root->seen.items[i];
 		auto_free char *path = blanked(&blank, entry->path, n_names);
@@ -204,7 +206,7 @@ void root_bundle(struct root *root, const char *head, struct text *ret_bundle)
 
 		entries_put(&entries, path, entry->kind, text);
 	}
-	text_printf(ret_bundle, "%s%s\n", head, text_ends_with(head, "\n") ? "" : "\n");
+	text_printf(ret_bundle, "%s%s\n", blank_head, text_ends_with(head, "\n") ? "" : "\n");
 	bundle_write(&entries, ret_bundle);
 	entries_finish(&entries);
 	strings_finish(&blank.names);

@@ -89,5 +89,5 @@ int root_ask(struct root *root, enum root_answer answer, char **ret_text) MUST_C
 
 /* All that was read and asked so far (what was not there too) as a bundle, with names of users and
  * hosts, serials, UUIDs and MAC addresses blanked: the same name by the same blank. `head`: for
- * people, before the first entry. */
+ * people, before the first entry; blanked too. */
 void root_bundle(struct root *root, const char *head, struct text *ret_bundle);

@@ -1,0 +1,162 @@
+/* plimsoll doctor: is this machine fit for GPU work, and if not, what to do. Changes nothing. */
+#include "cli/doctorview.h"
+#include "cli/term.h"
+#include "cli/verbs.h"
+#include "util/file.h"
+#include "util/size.h"
+#include "util/timestamp.h"
+
+#include "config.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* "training", or how much VRAM a model needs: "18G". */
+static int read_purpose(const char *text, struct doctor *doctor, struct error *err)
+{
+	doctor->purpose = DOCTOR_FOR_ANY;
+	if (!text)
+		return 0;
+	for (unsigned i = 0; i < DOCTOR_PURPOSES; i++)
+		if (strcmp(text, doctor_purpose_name((enum doctor_purpose)i)) == 0) {
+			doctor->purpose = (enum doctor_purpose)i;
+			return 0;
+		}
+	doctor->purpose = DOCTOR_FOR_INFERENCE;
+	if (size_parse(text, &doctor->model_vram_bytes, NULL) == 0 && doctor->model_vram_bytes > 0)
+		return 0;
+	return error_set(err, -EINVAL,
+			 "--for %.64s: training, inference, none, any, or the VRAM a model needs, "
+			 "as 18G",
+			 text);
+}
+
+/* Each word of each --only: they may be given as "a,b" and several times. */
+static void read_only(const struct strings *given, struct strings *only)
+{
+	for (size_t i = 0; i < given->n; i++) {
+		auto_free char *copy = mem_strdup(given->items[i]);
+		char *rest = copy;
+
+		for (char *word; (word = strsep(&rest, ", "));)
+			if (*word)
+				strings_add(only, word);
+	}
+}
+
+static int write_report(const char *path, struct root *root, const struct doctor_results *results,
+			struct error *err)
+{
+	auto_text struct text head = {}, bundle = {};
+	int r;
+
+	text_printf(&head,
+		    "plimsoll %s doctor, %s\n"
+		    "What was read of this machine, and not there; names of users and hosts, "
+		    "serials, UUIDs\nand MAC addresses are blanked. Read it again with `plimsoll "
+		    "doctor --root FILE`.\n\n",
+		    PLIMSOLL_VERSION, TIMESTAMP_TEXT(timestamp_now_ms()));
+	doctorview_render(results, true, NULL, 80, &head);
+	root_bundle(root, head.data, &bundle);
+	r = file_replace(path, bundle.data, bundle.len, 0600, err);
+	if (r == 0)
+		(void)fprintf(
+		    stderr, "plimsoll: written to %s: look through it before you send it\n", path);
+	return r;
+}
+
+static int look(struct doctor *doctor, struct root *root, const struct options *options,
+		struct error *err)
+{
+	const char *report = options_text(options, "report", NULL);
+	auto_machine struct machine *machine = NULL;
+	auto_doctor_results struct doctor_results results = {};
+	auto_strings struct strings only = {};
+	auto_json json_t *json = NULL;
+	auto_text struct text text = {};
+	int r;
+
+	read_only(options_list(options, "only"), &only);
+	r = machine_look(root, &machine, err);
+	doctor->machine = machine;
+	if (r == 0)
+		r = doctor_run(doctor, only.items, &results, err);
+	if (r == 0 && report)
+		r = write_report(report, root, &results, err);
+	if (r < 0)
+		return r;
+	if (options_flag(options, "json")) {
+		json = doctorview_json(&results, doctor->purpose);
+		term_print_json(stdout, json);
+	} else {
+		doctorview_render(&results, options_flag(options, "verbose"), stdout,
+				  term_columns(stdout), &text);
+		(void)fputs(text.data, stdout);
+	}
+	return (int)doctor_count(&results, DOCTOR_FAIL);
+}
+
+static int run(const struct options *options)
+{
+	auto_root struct root *root = NULL;
+	struct needs needs = {};
+	struct doctor doctor = {.needs = &needs};
+	struct error err = {};
+	int r = read_purpose(options_text(options, "for", NULL), &doctor, &err);
+
+	if (r < 0)
+		return verb_complain(EXIT_USAGE, "doctor: %s", error_text(&err));
+	r = needs_load(NULL, &needs, &err);
+	if (r == 0)
+		r = root_open(options_text(options, "root", NULL), &root, &err);
+	if (r < 0)
+		return verb_complain(EXIT_CANNOT, "%s", error_text(&err));
+	r = look(&doctor, root, options, &err);
+	if (r < 0)
+		return verb_fail(&err);
+	return r > 0 ? EXIT_PROBLEM : EXIT_DONE;
+}
+
+static const struct option_spec doctor_options[] = {
+    {"for", 0, OPTION_STRING, "PURPOSE",
+     .help = "training, inference, none, or the VRAM a model needs, as 18G: is it enough"},
+    {"only", 0, OPTION_STRING, "ID", .repeats = true,
+     .help = "these checks, or this group of them: driver, gpus, ..."},
+    {"verbose", 'v', OPTION_FLAG, NULL, .help = "what is well, too"},
+    {"root", 0, OPTION_STRING, "DIR|FILE",
+     .help = "look at a folder with the files of a machine, or at a report, instead"},
+    {"report", 0, OPTION_STRING, "FILE",
+     .help = "write what was read, names blanked, to be sent with a bug report"},
+    {"json", 0, OPTION_FLAG, NULL, .help = "as one JSON document"},
+    {},
+};
+
+const struct verb verb_doctor = {
+    .name = "doctor",
+    .summary = "is this machine fit for GPU work, and what to do if not",
+    .usage = "[--for PURPOSE] [--only ID]... [-v] [--root DIR|FILE]",
+    .description =
+	"Looks at the GPUs, their driver and its libraries, containers and the machine, and says\n"
+	"what keeps GPU work from running or makes it slow: what was seen, why that is a fault,\n"
+	"and the commands that mend it. It changes nothing, loads nothing into itself, makes no\n"
+	"device node, and asks the driver with a deadline: one that hangs is a finding.\n"
+	"docs/doctor.md lists the checks.\n"
+	"\n"
+	"--for says what the machine is to be fit for: training wants more than inference; with\n"
+	"none, a machine without any GPU is in order too.\n"
+	"\n"
+	"--report FILE writes what the checks have read into one text file, with names of users\n"
+	"and hosts, serials, UUIDs and MAC addresses blanked; `--root FILE` reads it again, on "
+	"any\n"
+	"machine.\n"
+	"Status 1 when something fails, 2 when an option is wrong, 3 when it could not look.\n",
+    .examples =
+	"  plimsoll doctor\n"
+	"  plimsoll doctor --for training\n"
+	"  plimsoll doctor --only driver -v\n"
+	"  plimsoll doctor --report machine.txt\n"
+	"  plimsoll doctor --json | jq -r '.checks[] | select(.status == \"fail\") | .id'\n",
+    .style = OPTIONS_OPERANDS,
+    .options = doctor_options,
+    .run = run,
+};

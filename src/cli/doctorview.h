@@ -1,0 +1,16 @@
+/* What `plimsoll doctor` says, for people and for scripts (DESIGN §7). */
+#pragma once
+
+#include "doctor/doctor.h"
+
+#include <stdio.h>
+
+/* What is wrong, by group, each with what was seen, why, and the commands that mend it; of what is
+ * well only how many, unless `verbose`. Colours as `file` takes them
+ * (NULL: none); prose is broken at `width`,
+ * commands are not. Appended to `text`. */
+void doctorview_render(const struct doctor_results *results, bool verbose, FILE *file,
+		       unsigned width, struct text *text);
+
+/* {"for", "fit", "summary", "checks"}; a new reference. */
+json_t *doctorview_json(const struct doctor_results *results, enum doctor_purpose purpose);

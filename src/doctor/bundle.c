@@ -179,14 +179,21 @@ static void settle(struct entries *entries)
 	qsort(items, entries->n, sizeof *items, by_path_and_order);
 	for (size_t i = 0; i < entries->n; i++) {
 		auto_free char *beneath = NULL;
+		bool again = false;
 
-		if (items[i].kind != ENTRY_ABSENT)
+		if (items[i].kind != ENTRY_ABSENT || items[i].order == SIZE_MAX)
 			continue;
 		beneath = mem_printf("%s/", items[i].path);
 		for (size_t k = entries_from(entries, beneath);
-		     k < entries->n && is_beneath(items[k].path, items[i].path); k++)
+		     k < entries->n && is_beneath(items[k].path, items[i].path); k++) {
 			if (items[k].order < items[i].order)
 				items[k].order = SIZE_MAX;
+			else if (items[k].order != SIZE_MAX && items[k].kind != ENTRY_ABSENT)
+				again = true;
+		}
+		/* What lies in it now was said later: it is there again. */
+		if (again)
+			items[i].order = SIZE_MAX;
 	}
 	sweep(entries);
 	for (size_t i = 0; i + 1 < entries->n; i++)

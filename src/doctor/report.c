@@ -163,12 +163,14 @@ static const char *name_at(const struct blank *blank, const char *text, const ch
 	return found;
 }
 
-static char *blanked(struct blank *blank, const char *text, size_t n_names)
+/* `forms`: UUIDs and MAC addresses too, which in a path are names of other things (variables of
+ * EFI). */
+static char *blanked(struct blank *blank, const char *text, size_t n_names, bool forms)
 {
 	struct text out = {};
 
 	for (const char *p = text; *p;) {
-		bool begins = p == text || !isxdigit((unsigned char)p[-1]);
+		bool begins = forms && (p == text || !isxdigit((unsigned char)p[-1]));
 		size_t len = 0;
 		const char *name = name_at(blank, text, p, n_names, &len);
 
@@ -198,11 +200,11 @@ void root_bundle(struct root *root, const char *head, struct text *ret_bundle)
 
 	find_names(&blank, &root->seen);
 	n_names = blank.names.n; /* what comes after them is known by its form */
-	blank_head = blanked(&blank, head, n_names);
+	blank_head = blanked(&blank, head, n_names, true);
 	for (size_t i = 0; i < root->seen.n; i++) {
 		const struct entry *entry = &root->seen.items[i];
-		auto_free char *path = blanked(&blank, entry->path, n_names);
-		auto_free char *text = blanked(&blank, entry->text, n_names);
+		auto_free char *path = blanked(&blank, entry->path, n_names, false);
+		auto_free char *text = blanked(&blank, entry->text, n_names, true);
 
 		entries_put(&entries, path, entry->kind, text);
 	}

@@ -127,6 +127,21 @@ static void what_comes_later_counts(void **state)
 	assert_lists(root, "/a", "*", "d");
 }
 
+static void what_was_absent_is_there_again(void **state)
+{
+	auto_root struct root *root = bundle("-- a/b --\none\n"
+					     "-- a !absent --\n"
+					     "-- a/c/d --\nd\n"
+					     "-- e/f --\nf\n"
+					     "-- e !absent --\n"
+					     "-- e/g !absent --\n");
+
+	assert_lists(root, "/a", "*", "c");
+	assert_reads(root, "/a/c/d", "d");
+	assert_false(root_exists(root, "/e"));
+	assert_fails(root, "/e/f", -ENOENT);
+}
+
 static void answers_are_files_of_their_own(void **state)
 {
 	auto_root struct root *root = bundle(machine);
@@ -316,6 +331,7 @@ int main(void)
 	    cmocka_unit_test(a_bundle_is_a_tree),
 	    cmocka_unit_test(folders_list_what_is_in_them),
 	    cmocka_unit_test(what_comes_later_counts),
+	    cmocka_unit_test(what_was_absent_is_there_again),
 	    cmocka_unit_test(answers_are_files_of_their_own),
 	    cmocka_unit_test(refuses_what_is_no_bundle),
 	    cmocka_unit_test(line_ends_of_mail_do_not_matter),

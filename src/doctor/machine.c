@@ -11,10 +11,11 @@
 #include <errno.h>
 #include <string.h>
 
-#define LIBRARIES_MAX 256
-#define PCI_MAX       256
-#define FOLDERS_MAX   64
-#define LINKS_MAX     16
+#define LIBRARIES_MAX     256
+#define PCI_MAX           256
+#define FOLDERS_MAX       64
+#define LINKS_MAX         16
+#define DRIVER_BRANCH_MIN 100 /* the first components of drivers are far above */
 
 /* --- small files --- */
 
@@ -335,6 +336,9 @@ static void add_library(struct root *root, struct machine *machine, const char *
 		    .version =
 			version ? version_parse(version + strlen(".so.")) : (struct version){},
 		};
+		/* "libcuda.so.1.1" of Jetson and WSL is no version of a driver. */
+		if (library->version.parts[0] < DRIVER_BRANCH_MIN)
+			library->version = (struct version){};
 		library->path = TAKE(end);
 	}
 	library->is_default |= is_default;

@@ -286,7 +286,8 @@ static void a_report_has_no_names(void **state)
 		   "GPU-0a2f7c1e-1111-2222-3333-444455556666\n"
 		   "link 52:54:00:ab:cd:ef at 0000:01:00.0, 00000000:4E:00.0\n"
 		   "serial: 1320221012345 \"serial\": \"1320221012345\"\n"
-		   "/home/pepper/x pepper peppermint\n");
+		   "/home"
+		   "/pepper/x pepper peppermint\n");
 	auto_text struct text text = {};
 	char *read = NULL;
 	auto_free char *copy = NULL;

@@ -298,6 +298,10 @@ NVML_EXPORT int nvmlDeviceGetTemperatureThreshold(struct nvml_device *device, ui
 						  uint *celsius);
 NVML_EXPORT int nvmlDeviceGetFanSpeed(struct nvml_device *device, uint *percent);
 NVML_EXPORT int nvmlDeviceGetPowerUsage(struct nvml_device *device, uint *milliwatts);
+NVML_EXPORT int nvmlDeviceGetPowerManagementDefaultLimit(struct nvml_device *device,
+							 uint *milliwatts);
+NVML_EXPORT int nvmlDeviceGetRemappedRows(struct nvml_device *device, uint *correctable,
+					  uint *uncorrectable, uint *pending, uint *failed);
 NVML_EXPORT int nvmlDeviceGetPowerManagementLimit(struct nvml_device *device, uint *milliwatts);
 NVML_EXPORT int nvmlDeviceGetEnforcedPowerLimit(struct nvml_device *device, uint *milliwatts);
 NVML_EXPORT int nvmlDeviceGetTotalEnergyConsumption(struct nvml_device *device,

@@ -252,12 +252,20 @@ static int constant(struct nvml_device *device, const char *function, uint value
 
 int nvmlDeviceGetComputeMode(struct nvml_device *device, uint *mode)
 {
-	return constant(device, __func__, 0, mode); /* default: shared */
+	CALL_BOARD_OR_RETURN(call, device);
+	if (!mode)
+		return NVML_INVALID_ARGUMENT;
+	*mode = call.gpu->condition.compute_mode;
+	return NVML_OK;
 }
 
 int nvmlDeviceGetPersistenceMode(struct nvml_device *device, uint *mode)
 {
-	return constant(device, __func__, NVML_FEATURE_ON, mode);
+	CALL_BOARD_OR_RETURN(call, device);
+	if (!mode)
+		return NVML_INVALID_ARGUMENT;
+	*mode = call.gpu->condition.no_persistence ? NVML_FEATURE_OFF : NVML_FEATURE_ON;
+	return NVML_OK;
 }
 
 int nvmlDeviceGetVirtualizationMode(struct nvml_device *device, uint *mode)
@@ -299,7 +307,25 @@ int nvmlDeviceGetTotalEccErrors(struct nvml_device *device, uint kind, uint coun
 		return NVML_INVALID_ARGUMENT;
 	if (!call.gpu->ecc)
 		return NVML_NOT_SUPPORTED;
-	*count = 0;
+	*count = kind == 1 ? call.gpu->condition.ecc_errors : 0;
+	return NVML_OK;
+}
+
+int nvmlDeviceGetRemappedRows(struct nvml_device *device, uint *correctable, uint *uncorrectable,
+			      uint *pending, uint *failed)
+{
+	const struct sim_condition *condition;
+
+	CALL_BOARD_OR_RETURN(call, device);
+	if (!correctable || !uncorrectable || !pending || !failed)
+		return NVML_INVALID_ARGUMENT;
+	if (!call.gpu->ecc)
+		return NVML_NOT_SUPPORTED;
+	condition = &call.gpu->condition;
+	*correctable = 0;
+	*uncorrectable = condition->remapped;
+	*pending = condition->remap_pending;
+	*failed = condition->remap_failed;
 	return NVML_OK;
 }
 

@@ -14,7 +14,8 @@ enum {
 	FIELD_REMAPPED_PENDING = 144,
 	FIELD_REMAPPED_FAILURE = 145,
 	FIELD_POWER_AVERAGE = 185,
-	FIELD_POWER_INSTANT = 186
+	FIELD_POWER_INSTANT = 186,
+	FIELD_RECOVERY = 230,
 };
 
 static int64_t now_us(void)
@@ -23,6 +24,23 @@ static int64_t now_us(void)
 
 	(void)clock_gettime(CLOCK_REALTIME, &now);
 	return now.tv_sec * 1000000LL + now.tv_nsec / 1000;
+}
+
+static uint64_t memory_fault(const struct sim_condition *condition, unsigned field)
+{
+	switch (field) {
+	case FIELD_ECC_DOUBLE_VOLATILE:
+	case FIELD_ECC_DOUBLE_AGGREGATE:
+		return condition->ecc_errors;
+	case FIELD_REMAPPED_UNCORRECTABLE:
+		return condition->remapped;
+	case FIELD_REMAPPED_PENDING:
+		return condition->remap_pending;
+	case FIELD_REMAPPED_FAILURE:
+		return condition->remap_failed;
+	default:
+		return 0;
+	}
 }
 
 static void read_field(const struct nvml_call *call, struct nvml_field_value *value)
@@ -44,6 +62,10 @@ static void read_field(const struct nvml_call *call, struct nvml_field_value *va
 		value->type = NVML_VALUE_U32;
 		value->value.u32 = 0;
 		break;
+	case FIELD_RECOVERY:
+		value->type = NVML_VALUE_U32;
+		value->value.u32 = call->gpu->condition.recovery;
+		break;
 	case FIELD_ECC_DOUBLE_VOLATILE:
 	case FIELD_ECC_DOUBLE_AGGREGATE:
 	case FIELD_REMAPPED_CORRECTABLE:
@@ -51,7 +73,7 @@ static void read_field(const struct nvml_call *call, struct nvml_field_value *va
 	case FIELD_REMAPPED_PENDING:
 	case FIELD_REMAPPED_FAILURE:
 		value->type = NVML_VALUE_U64;
-		value->value.u64 = 0;
+		value->value.u64 = memory_fault(&call->gpu->condition, value->field);
 		value->code = call->gpu->ecc ? NVML_OK : NVML_NOT_SUPPORTED;
 		break;
 	default:

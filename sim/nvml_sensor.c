@@ -122,6 +122,13 @@ int nvmlDeviceGetPowerManagementLimit(struct nvml_device *device, uint *milliwat
 	BOARD_NUMBER(device, milliwatts, call.gpu->power_limit_mw);
 }
 
+int nvmlDeviceGetPowerManagementDefaultLimit(struct nvml_device *device, uint *milliwatts)
+{
+	BOARD_NUMBER(device, milliwatts,
+		     call.gpu->condition.power_default ? call.gpu->condition.power_default * 1000
+						       : call.gpu->power_limit_mw);
+}
+
 int nvmlDeviceGetEnforcedPowerLimit(struct nvml_device *device, uint *milliwatts)
 {
 	BOARD_NUMBER(device, milliwatts, call.gpu->power_limit_mw);
@@ -255,6 +262,7 @@ static int clock_reasons(struct nvml_device *device, const char *function,
 	if (!reasons)
 		return NVML_INVALID_ARGUMENT;
 	*reasons = busy(&call) == 0 ? REASON_IDLE : call.gpu->throttle < 1 ? REASON_POWER_CAP : 0;
+	*reasons |= call.gpu->condition.clock_reasons;
 	return NVML_OK;
 }
 
@@ -299,7 +307,9 @@ int nvmlDeviceGetCurrPcieLinkGeneration(struct nvml_device *device, uint *genera
 
 int nvmlDeviceGetCurrPcieLinkWidth(struct nvml_device *device, uint *width)
 {
-	BOARD_NUMBER(device, width, call.gpu->pcie_width);
+	BOARD_NUMBER(device, width,
+		     call.gpu->condition.pcie_width ? call.gpu->condition.pcie_width
+						    : call.gpu->pcie_width);
 }
 
 int nvmlDeviceGetPcieThroughput(struct nvml_device *device, uint counter, uint *kib_s)

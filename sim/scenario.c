@@ -293,6 +293,12 @@ static int read_mig(const struct gpu_reader *reader, const struct yamlx_node *no
 	return 0;
 }
 
+static int read_condition(const struct gpu_reader *reader, const struct yamlx_node *node,
+			  struct error *err)
+{
+	return scenario_parse_condition(reader->doc, node, &reader->gpu->condition, err);
+}
+
 static int read_quirks(const struct gpu_reader *reader, const struct yamlx_node *node,
 		       struct error *err)
 {
@@ -320,6 +326,7 @@ static const struct gpu_key {
     {"fan", read_fan},
     {"display", read_display},
     {"unified", read_unified},
+    {"condition", read_condition},
     {"quirks", read_quirks},
     {"mig", read_mig},
 };

@@ -30,6 +30,10 @@ int scenario_parse_gpu_quirks(const struct yamlx *doc, const struct yamlx_node *
 int scenario_parse_quirks(const struct yamlx *doc, const struct yamlx_node *node,
 			  struct sim_state *image, struct error *err) MUST_CHECK;
 
+/* `condition` of a GPU: how it is set, and how it is. */
+int scenario_parse_condition(const struct yamlx *doc, const struct yamlx_node *node,
+			     struct sim_condition *ret_condition, struct error *err) MUST_CHECK;
+
 /* A return code by number or name: 15 or "lost". */
 int scenario_parse_code(const struct yamlx *doc, const struct yamlx_node *node, int32_t *ret_code,
 			struct error *err) MUST_CHECK;

@@ -16,7 +16,7 @@
 
 #define SIM_STATE_ENV   "PLIMSOLL_SIM_STATE"
 #define SIM_MAGIC       0x4d53304c4d494c50ULL /* "PLIML0SM" */
-#define SIM_LAYOUT      4U
+#define SIM_LAYOUT      5U
 #define SIM_GPUS_MAX    16
 #define SIM_MIGS_MAX    8
 #define SIM_PROCS_MAX   1024
@@ -70,6 +70,18 @@ struct sim_mig {
 	uint32_t slices;
 };
 
+/* How it is set and how it is, as `condition` of a scenario says; all 0: as it should be. */
+struct sim_condition {
+	uint32_t no_persistence;
+	uint32_t compute_mode; /* NVML's: 0 default, 2 prohibited, 3 exclusive process */
+	uint32_t ecc_errors;   /* uncorrected, since the last reset */
+	uint32_t remapped, remap_pending, remap_failed;
+	uint32_t clock_reasons; /* NVML's bits, beside those that follow from the load */
+	uint32_t recovery;      /* NVML's action */
+	uint32_t pcie_width;    /* lanes now; 0: all */
+	uint32_t power_default; /* W; 0: the limit is the default */
+};
+
 struct sim_gpu {
 	/* what it is */
 	char model[SIM_NAME_MAX]; /* catalogue name, "" when explicit */
@@ -86,6 +98,7 @@ struct sim_gpu {
 	uint64_t total_bytes, reserved_bytes;
 	uint64_t other_bytes; /* used by no process in the list */
 	bool has_fan, ecc, display;
+	struct sim_condition condition;
 	double speed;
 	bool mig_mode;
 	uint32_t n_migs; /* length of the list, holes included */

@@ -11,7 +11,8 @@
 
 /* --- entries --- */
 
-size_t entries_from(const struct entries *entries, const char *path)
+/* The first whose path is not before `path`. */
+static size_t entries_from(const struct entries *entries, const char *path)
 {
 	size_t low = 0, high = entries->n;
 

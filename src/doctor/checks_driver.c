@@ -10,7 +10,7 @@
 
 /* --- what several ask --- */
 
-bool checks_nvml_answers(const struct machine *machine)
+static bool nvml_answers(const struct machine *machine)
 {
 	return machine->gpus->state == GPU_SOURCE_OK || machine->gpus->state == GPU_SOURCE_NO_GPUS;
 }
@@ -42,7 +42,7 @@ static bool is_loaded(const struct machine *machine)
 static bool has_gpu(const struct machine *machine)
 {
 	return n_own(machine) > 0 || machine->jetson ||
-	       (checks_nvml_answers(machine) && machine->gpus->n > 0);
+	       (nvml_answers(machine) && machine->gpus->n > 0);
 }
 
 /* The driver's version, from wherever it is known. */
@@ -449,7 +449,7 @@ static void look_libraries(const struct doctor *doctor, struct doctor_result *re
 
 	if (!is_loaded(machine) || machine->jetson)
 		return;
-	if (!ml && checks_nvml_answers(machine)) {
+	if (!ml && nvml_answers(machine)) {
 		doctor_say(result, DOCTOR_OK,
 			   "NVML answers, from elsewhere than the usual folders");
 		return;

@@ -16,6 +16,8 @@
 #define BUSY_PERCENT        50 /* from here on a link is expected to be at its full speed */
 #define POWER_LOW_PERCENT   95 /* of the default limit */
 #define DESKTOP_LARGE_BYTES (2 * GIB)
+#define GPU_TEXT_MAX        160
+#define GPU_TEXT(gpu)       gpu_text((gpu), (char[GPU_TEXT_MAX]){0})
 
 struct each {
 	const struct doctor *doctor;
@@ -26,26 +28,33 @@ struct each {
 	const char *name;
 };
 
-const char *checks_gpu_name(const struct gpu *gpu, char buf[160])
+/* "GPU 0 (RTX A5500)" */
+static const char *gpu_text(const struct gpu *gpu, char buf[GPU_TEXT_MAX])
 {
 	if (gpu->parent_uuid[0])
-		(void)snprintf(buf, 160, "GPU %u:%u (%.100s)", gpu->index / 1000 - 1,
+		(void)snprintf(buf, GPU_TEXT_MAX, "GPU %u:%u (%.100s)", gpu->index / 1000 - 1,
 			       gpu->index % 1000, gpu_short_name(gpu->name));
 	else if (gpu->name[0])
-		(void)snprintf(buf, 160, "GPU %u (%.100s)", gpu->index, gpu_short_name(gpu->name));
+		(void)snprintf(buf, GPU_TEXT_MAX, "GPU %u (%.100s)", gpu->index,
+			       gpu_short_name(gpu->name));
 	else
-		(void)snprintf(buf, 160, "GPU %u (%.40s)", gpu->index,
+		(void)snprintf(buf, GPU_TEXT_MAX, "GPU %u (%.40s)", gpu->index,
 			       gpu->pci_bus_id[0] ? gpu->pci_bus_id : "nameless");
 	return buf;
 }
 
 /* NVML's "00000000:4E:00.0" is sysfs's "0000:4e:00.0". */
-static const struct machine_pci *pci_of(const struct machine *machine, const struct gpu *gpu)
+static const char *sysfs_address(const struct gpu *gpu)
 {
 	const char *id = gpu->pci_bus_id;
 
-	if (strlen(id) > 12 && text_starts_with(id, "0000"))
-		id += 4;
+	return strlen(id) > 12 && text_starts_with(id, "0000") ? id + 4 : id;
+}
+
+static const struct machine_pci *pci_of(const struct machine *machine, const struct gpu *gpu)
+{
+	const char *id = sysfs_address(gpu);
+
 	for (size_t i = 0; i < machine->n_pci; i++)
 		if (strcasecmp(machine->pci[i].address, id) == 0)
 			return &machine->pci[i];
@@ -58,7 +67,7 @@ static bool is_seen(const struct gpu *gpu)
 }
 
 /* `f` for each GPU that can be talked to; of MIG instances with the first of their GPU. */
-static void each_gpu(const struct doctor *doctor, struct doctor_result *result, bool instances,
+static void each_gpu(const struct doctor *doctor, struct doctor_result *result,
 		     void (*f)(const struct each *each))
 {
 	const struct machine *machine = doctor->machine;
@@ -67,17 +76,17 @@ static void each_gpu(const struct doctor *doctor, struct doctor_result *result, 
 	for (size_t i = 0; i < list->n; i++) {
 		const struct gpu *gpu = &list->gpus[i];
 		struct gpu_details none = {};
-		char name[160];
+		char name[GPU_TEXT_MAX];
 		const struct each each = {
 		    .doctor = doctor,
 		    .result = result,
 		    .gpu = gpu,
 		    .details = machine->details ? &machine->details[i] : &none,
 		    .pci = pci_of(machine, gpu),
-		    .name = checks_gpu_name(gpu, name),
+		    .name = gpu_text(gpu, name),
 		};
 
-		if (!is_seen(gpu) || (!instances && gpu->parent_uuid[0] && i > 0 &&
+		if (!is_seen(gpu) || (gpu->parent_uuid[0] && i > 0 &&
 				      strcmp(list->gpus[i - 1].parent_uuid, gpu->parent_uuid) == 0))
 			continue;
 		f(&each);
@@ -138,7 +147,7 @@ static void look_lost(const struct doctor *doctor, struct doctor_result *result)
 			   "# when it comes again: another slot, another cable, power limit "
 			   "lower (sudo nvidia-smi -pl)");
 	}
-	each_gpu(doctor, result, false, ill_gpu);
+	each_gpu(doctor, result, ill_gpu);
 	if (list->state == GPU_SOURCE_OK && result->evidence.len == 0)
 		doctor_say(result, DOCTOR_OK, "%zu GPU%s answer%s", list->n, PLURAL(list->n),
 			   list->n == 1 ? "s" : "");
@@ -172,7 +181,7 @@ static void recovery_gpu(const struct each *each)
 
 static void look_recovery(const struct doctor *doctor, struct doctor_result *result)
 {
-	each_gpu(doctor, result, false, recovery_gpu);
+	each_gpu(doctor, result, recovery_gpu);
 }
 
 /* --- gpu-compute-capability, gpu-vram --- */
@@ -279,7 +288,7 @@ static void look_persistence(const struct doctor *doctor, struct doctor_result *
 	if (is_laptop(doctor->machine))
 		doctor_say(result, DOCTOR_SKIPPED, "a laptop: the GPU is to sleep");
 	else if (!doctor->machine->wsl && !doctor->machine->jetson)
-		each_gpu(doctor, result, false, persistence_gpu);
+		each_gpu(doctor, result, persistence_gpu);
 }
 
 /* --- gpu-ecc --- */
@@ -324,7 +333,7 @@ static void ecc_gpu(const struct each *each)
 
 static void look_ecc(const struct doctor *doctor, struct doctor_result *result)
 {
-	each_gpu(doctor, result, false, ecc_gpu);
+	each_gpu(doctor, result, ecc_gpu);
 }
 
 /* --- gpu-throttle --- */
@@ -380,7 +389,7 @@ static void throttle_gpu(const struct each *each)
 
 static void look_throttle(const struct doctor *doctor, struct doctor_result *result)
 {
-	each_gpu(doctor, result, false, throttle_gpu);
+	each_gpu(doctor, result, throttle_gpu);
 }
 
 /* --- gpu-pcie --- */
@@ -402,10 +411,7 @@ static void pcie_gpu(const struct each *each)
 					     "sits badly, a riser cable, dirt on the contacts");
 		doctor_fix(each->result, "# power off, take the card out and put it in again; "
 					 "without a riser; in another slot");
-		doctor_fix(each->result,
-			   "sudo lspci "
-			   "-vv -s %s | grep LnkSta",
-			   each->pci ? each->pci->address : gpu->pci_bus_id);
+		doctor_fix(each->result, "sudo lspci -vv -s %s | grep LnkSta", sysfs_address(gpu));
 	} else if (card >= 4 * d->pcie_width) {
 		doctor_say(each->result, DOCTOR_WARN, "%s: a slot of %u lanes for a card of %u",
 			   each->name, d->pcie_width, card);
@@ -427,7 +433,7 @@ static void pcie_gpu(const struct each *each)
 
 static void look_pcie(const struct doctor *doctor, struct doctor_result *result)
 {
-	each_gpu(doctor, result, false, pcie_gpu);
+	each_gpu(doctor, result, pcie_gpu);
 }
 
 /* --- gpu-power-limit --- */
@@ -454,7 +460,7 @@ static void power_gpu(const struct each *each)
 static void look_power(const struct doctor *doctor, struct doctor_result *result)
 {
 	if (!is_laptop(doctor->machine))
-		each_gpu(doctor, result, false, power_gpu);
+		each_gpu(doctor, result, power_gpu);
 }
 
 /* --- gpu-mig --- */
@@ -491,7 +497,7 @@ static void mig_gpu(const struct each *each)
 
 static void look_mig(const struct doctor *doctor, struct doctor_result *result)
 {
-	each_gpu(doctor, result, false, mig_gpu);
+	each_gpu(doctor, result, mig_gpu);
 }
 
 /* --- gpu-compute-mode --- */
@@ -520,7 +526,7 @@ static void mode_gpu(const struct each *each)
 
 static void look_mode(const struct doctor *doctor, struct doctor_result *result)
 {
-	each_gpu(doctor, result, false, mode_gpu);
+	each_gpu(doctor, result, mode_gpu);
 }
 
 /* --- gpu-display --- */
@@ -550,7 +556,7 @@ static void display_gpu(const struct each *each)
 
 static void look_display(const struct doctor *doctor, struct doctor_result *result)
 {
-	each_gpu(doctor, result, false, display_gpu);
+	each_gpu(doctor, result, display_gpu);
 }
 
 #define CHECK(name, id_, title_, text_)                   \

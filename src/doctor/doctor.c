@@ -8,7 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
-const struct doctor_check *const *const doctor_groups[] = {
+static const struct doctor_check *const *const groups[] = {
     checks_driver,
     checks_gpus,
     NULL,
@@ -81,12 +81,13 @@ static const char *id_at(const void *data, size_t i)
 	return checks[i]->id;
 }
 
-size_t doctor_list(const struct doctor_check ***ret_checks)
+/* All of them; the caller frees the list. */
+static size_t list_checks(const struct doctor_check ***ret_checks)
 {
 	const struct doctor_check **checks = NULL;
 	size_t n = 0, room = 0;
 
-	for (const struct doctor_check *const *const *group = doctor_groups; *group; group++)
+	for (const struct doctor_check *const *const *group = groups; *group; group++)
 		for (const struct doctor_check *const *check = *group; *check; check++) {
 			ARRAY_GROW(checks, n, room);
 			checks[n++] = *check;
@@ -146,7 +147,7 @@ int doctor_run(const struct doctor *doctor, char *const *only, struct doctor_res
 {
 	auto_free const struct doctor_check **checks = NULL;
 	struct doctor_results results = {};
-	size_t n = doctor_list(&checks);
+	size_t n = list_checks(&checks);
 	int r = check_ids(checks, n, only, err);
 
 	if (r < 0)
@@ -223,7 +224,7 @@ json_t *doctor_to_json(const struct doctor_results *results)
 void doctor_describe(struct text *text)
 {
 	auto_free const struct doctor_check **checks = NULL;
-	size_t n = doctor_list(&checks);
+	size_t n = list_checks(&checks);
 
 	text_add(text,
 		 "# What `plimsoll doctor` looks at\n\n"

@@ -39,8 +39,6 @@ struct doctor_check {
 	const char *text;  /* what it looks at and what a fault means, for the docs */
 	void (*look)(const struct doctor *doctor, struct doctor_result *result);
 };
-/* All of them, by group; the caller frees the list. Returns how many. */
-size_t doctor_list(const struct doctor_check ***ret_checks);
 
 /* What checks say. The worst status counts; evidence and cause grow by a line each time (the cause
  * only for warn and fail, the same one once). */

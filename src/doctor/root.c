@@ -302,7 +302,7 @@ bool root_exists(struct root *root, const char *path)
 
 /* --- answers --- */
 
-const char *root_answer_path(enum root_answer answer)
+static const char *answer_path(enum root_answer answer)
 {
 	static const char *const paths[ROOT_ANSWER_COUNT] = {
 	    [ROOT_NVML] = "/.plimsoll/nvml.json",
@@ -321,7 +321,7 @@ const char *root_answer_path(enum root_answer answer)
 
 int root_ask(struct root *root, enum root_answer answer, char **ret_text)
 {
-	const char *path = root_answer_path(answer);
+	const char *path = answer_path(answer);
 	const struct entry *before = entries_find(&root->seen, path + 1);
 	auto_free char *text = NULL;
 	int r;

@@ -22,8 +22,6 @@ struct entries {
 };
 /* NULL: not there. */
 struct entry *entries_find(const struct entries *entries, const char *path);
-/* The first whose path is not before `path`. */
-size_t entries_from(const struct entries *entries, const char *path);
 /* Enter or replace. */
 void entries_put(struct entries *entries, const char *path, enum entry_kind kind, const char *text);
 void entries_finish(struct entries *entries);
@@ -45,8 +43,6 @@ struct root {
 	struct entries seen;    /* what was asked for so far, and what came back */
 };
 
-/* ".plimsoll/NAME" */
-const char *root_answer_path(enum root_answer answer);
 /* Ask this machine. A new text; -ENOENT: it cannot be asked. */
 int ask_live(enum root_answer answer, char **ret_text) MUST_CHECK;
 

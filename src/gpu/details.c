@@ -36,7 +36,7 @@ static const struct field {
     FIELD("recovery", TYPE_UNSIGNED, recovery, RECOVERY),
 };
 
-json_t *gpu_details_to_json(const struct gpu_details *details)
+static json_t *details_to_json(const struct gpu_details *details)
 {
 	json_t *json = json_object();
 
@@ -74,7 +74,7 @@ static bool read_field(const struct field *field, const json_t *value, struct gp
 	return true;
 }
 
-int gpu_details_from_json(const json_t *json, struct gpu_details *ret_details, struct error *err)
+static int details_from_json(const json_t *json, struct gpu_details *ret_details, struct error *err)
 {
 	struct gpu_details details = {};
 	unsigned missing = 0;
@@ -100,7 +100,7 @@ json_t *gpu_details_list_to_json(const struct gpu_list *list, const struct gpu_d
 
 	for (size_t i = 0; i < list->n; i++)
 		(void)json_object_set_new(json_array_get(gpus, i), "details",
-					  gpu_details_to_json(&details[i]));
+					  details_to_json(&details[i]));
 	return json;
 }
 
@@ -133,7 +133,7 @@ int gpu_details_list_from_json(const json_t *json, struct gpu_list **ret_list,
 
 		if (!at || !told)
 			continue;
-		r = gpu_details_from_json(told, at, err);
+		r = details_from_json(told, at, err);
 		if (r < 0)
 			return r;
 	}

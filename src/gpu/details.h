@@ -42,9 +42,6 @@ struct gpu_details {
 int gpu_details_once(unsigned deadline_ms, struct gpu_list **ret_list,
 		     struct gpu_details **ret_details, struct error *err) MUST_CHECK;
 
-json_t *gpu_details_to_json(const struct gpu_details *details);
-int gpu_details_from_json(const json_t *json, struct gpu_details *ret_details,
-			  struct error *err) MUST_CHECK;
 /* gpu_list_to_json() with "details" in each of its GPUs. Reading: `ret_details` has one for each
  * GPU of the list; of one that has none nothing is valid. */
 json_t *gpu_details_list_to_json(const struct gpu_list *list, const struct gpu_details *details);

@@ -146,6 +146,15 @@ def test_on_simulated_gpus(simulated):
     assert box.run(BUILD / "plimsoll", "doctor", "--for", "30G").returncode == 1
 
 
+def test_what_nvml_says_of_a_gpu_in_a_bad_way(simulated):
+    """Through the whole path: the library, the helper process, its JSON, the checks."""
+    box = simulated(scenario=(ROOT / "sim/scenarios/condition.yaml").read_text())
+    done = box.run(BUILD / "plimsoll", "doctor", "--json")
+    assert faults(json.loads(done.stdout)) == {
+        ("gpu-recovery", "fail"), ("gpu-persistence", "warn"), ("gpu-ecc", "fail"), ("gpu-throttle", "warn"), ("gpu-pcie", "warn"),
+        ("gpu-power-limit", "warn"), ("gpu-compute-mode", "fail")}, done.stdout
+
+
 def test_this_machine_is_left_as_it_was():
     """No node of NVIDIA's is made by looking."""
     before = sorted(name for name in os.listdir("/dev") if name.startswith("nvidia"))

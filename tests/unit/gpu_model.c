@@ -463,6 +463,36 @@ static void a_model_without_its_maker(void **state)
 	assert_string_equal(gpu_short_name(""), "");
 }
 
+static void details_travel_and_what_is_unknown_stays_so(void **state)
+{
+	auto_gpu_list struct gpu_list *list = gpu_list_create(), *back = NULL;
+	auto_free struct gpu_details *told = NULL;
+	struct gpu_details details[2] = {
+	    {.valid = GPU_D_ECC | GPU_D_REMAP | GPU_D_CLOCK_REASONS | GPU_D_MIG,
+	     .ecc_enabled = true,
+	     .remapped_uncorrectable = 2,
+	     .remap_pending = true,
+	     .clock_reasons = 0x48,
+	     .mig_pending = true},
+	    {},
+	};
+	auto_json json_t *json = NULL;
+
+	gpu_list_append(list)->index = 0;
+	gpu_list_append(list)->index = 1;
+	json = gpu_details_list_to_json(list, details);
+	/* Of what goes together, one that is missing makes all of it unknown. */
+	(void)json_object_set_new(
+	    json_object_get(json_array_get(json_object_get(json, "gpus"), 0), "details"),
+	    "mig_enabled", json_null());
+	assert_int_equal(gpu_details_list_from_json(json, &back, &told, NULL), 0);
+	assert_int_equal(told[0].valid, GPU_D_ECC | GPU_D_REMAP | GPU_D_CLOCK_REASONS);
+	assert_true(told[0].ecc_enabled && told[0].remap_pending && !told[0].remap_failed);
+	assert_int_equal(told[0].remapped_uncorrectable, 2);
+	assert_int_equal(told[0].clock_reasons, 0x48);
+	assert_int_equal(told[1].valid, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -470,6 +500,7 @@ int main(void)
 	    cmocka_unit_test(unknown_is_null_and_comes_back_unknown),
 	    cmocka_unit_test(bad_json_is_refused),
 	    cmocka_unit_test(too_many_and_too_long_are_refused),
+	    cmocka_unit_test(details_travel_and_what_is_unknown_stays_so),
 	    cmocka_unit_test(events_travel),
 	    cmocka_unit_test(topology_travels_and_is_found_by_uuid),
 	    cmocka_unit_test(bad_topology_is_refused),

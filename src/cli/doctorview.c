@@ -93,8 +93,6 @@ static void add_fault(const struct view *view, const struct doctor_result *resul
 
 static void add_quiet(const struct view *view, const struct doctor_result *result)
 {
-	auto_text struct text lead = {};
-
 	text_printf(view->text, "%s%-*s%s ", begin(view, style_of(result->status)), STATUS_WIDE,
 		    doctor_status_name(result->status), end(view));
 	text_printf(view->text, "%s\n", result->check->id);

@@ -98,6 +98,9 @@ static void look_present(const struct doctor *doctor, struct doctor_result *resu
 	if (machine->n_pci > 0)
 		return;
 	doctor_say(result, DOCTOR_FAIL, "no NVIDIA device on the PCI bus");
+	if (machine->n_libraries > 0)
+		doctor_say(result, DOCTOR_FAIL, "the driver's libraries are installed: %s",
+			   machine->libraries[0].path);
 	doctor_because(result, "this machine has no NVIDIA GPU, or none that it can see");
 	doctor_fix(result, "# if there is one: power off, look at its seat and its power cables;");
 	doctor_fix(result, "# in a virtual machine: pass it through; on a laptop: switch it on in "

@@ -27,7 +27,7 @@ const char *doctor_status_name(enum doctor_status status)
 
 /* --- what checks say --- */
 
-static void add_line(struct text *text, const char *fmt, va_list args)
+static void PRINTF(2, 0) add_line(struct text *text, const char *fmt, va_list args)
 {
 	char line[1024];
 

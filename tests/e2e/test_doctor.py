@@ -161,3 +161,23 @@ def test_this_machine_is_left_as_it_was():
     done = doctor("--json", "--for", "none")
     assert done.returncode in (0, 1) and json.loads(done.stdout)["checks"]
     assert sorted(name for name in os.listdir("/dev") if name.startswith("nvidia")) == before
+
+
+TRAP = b"""
+#include <fcntl.h>
+#include <stdlib.h>
+int nvmlInit_v2(void) { creat(getenv("TRAP"), 0600); return 9; }
+int nvmlInit(void) { return nvmlInit_v2(); }
+"""
+
+
+@pytest.mark.skipif(os.path.exists("/proc/driver/nvidia/version"), reason="here NVML may be asked")
+def test_nvml_is_not_initialised_without_its_module(tmp_path, monkeypatch):
+    """NVIDIA's library makes /dev/nvidiactl when it is initialised, with no driver loaded too."""
+    subprocess.run(["cc", "-shared", "-fPIC", "-x", "c", "-o", tmp_path / "libnvidia-ml.so.1", "-"], input=TRAP, check=True)
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
+    monkeypatch.setenv("TRAP", str(tmp_path / "made"))
+    doctor("--json", "--for", "none")
+    assert not (tmp_path / "made").exists()
+    subprocess.run([BUILD / "plimsoll", "gpus"], capture_output=True, timeout=60)
+    assert (tmp_path / "made").exists(), "the trap does not work: this test could not fail"

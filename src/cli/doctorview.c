@@ -8,6 +8,7 @@
 
 #define INDENT      2
 #define WRAP_MAX    100 /* prose that is wider is not read */
+#define FIX_INDENT  7   /* "  fix: " */
 #define STATUS_WIDE 7   /* "skipped" */
 
 struct view {
@@ -67,13 +68,43 @@ static void add_lines(const struct view *view, const char *lead, const char *lin
 	}
 }
 
+/* A word to people, broken where it is too wide; each piece is a comment to a shell too. */
+static void add_word(const struct view *view, const char *word)
+{
+	const size_t room = view->width > 40 ? view->width - FIX_INDENT : 40;
+	bool first = true;
+
+	while (*word) {
+		const char *mark = first ? "" : "# ";
+		auto_free char *piece = NULL;
+		size_t len = strlen(word), most = room - strlen(mark);
+
+		if (len > most) {
+			for (len = most; len > 0 && word[len] != ' '; len--)
+				;
+			len = len > 1 ? len : strcspn(word, " ");
+		}
+		text_printf(view->text, "%*s%s%s", first ? 0 : FIX_INDENT, "",
+			    begin(view, TERM_DIM), mark);
+		piece = mem_strndup(word, len);
+		term_add_clean(view->text, piece, SIZE_MAX);
+		text_printf(view->text, "%s\n", end(view));
+		word += len;
+		word += strspn(word, " ");
+		first = false;
+	}
+}
+
+/* A command is never broken: it is to be pasted. */
 static void add_fix(const struct view *view, const struct strings *fix)
 {
 	for (size_t i = 0; i < fix->n; i++) {
-		bool word = fix->items[i][0] == '#';
-
-		text_add(view->text, i == 0 ? "  fix: " : "       ");
-		text_add(view->text, begin(view, word ? TERM_DIM : TERM_BOLD));
+		text_printf(view->text, "%-*s", FIX_INDENT, i == 0 ? "  fix:" : "");
+		if (fix->items[i][0] == '#') {
+			add_word(view, fix->items[i]);
+			continue;
+		}
+		text_add(view->text, begin(view, TERM_BOLD));
 		term_add_clean(view->text, fix->items[i], SIZE_MAX);
 		text_printf(view->text, "%s\n", end(view));
 	}

@@ -95,8 +95,8 @@ def test_commands_stay_whole_and_prose_fits(root_at, columns, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(columns))
     told = doctor("--root", root_at("driver-mismatch"), "-v").stdout
     assert "       sudo rmmod nvidia_drm nvidia_modeset nvidia_uvm nvidia && nvidia-smi\n" in told
-    prose = told.split("  fix:")[0]
-    assert max(map(len, prose.splitlines())) <= min(columns, 100), told
+    prose = [line for line in told.splitlines() if "sudo" not in line or line.lstrip(" fix:").startswith("#")]
+    assert max(map(len, prose)) <= min(columns, 100), told
 
 
 def test_only_some(root_at):

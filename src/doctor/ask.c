@@ -480,6 +480,7 @@ static int ask_disks(char **ret_text)
 	add_disk(disks, "/var/lib/docker");
 	add_disk(disks, "/var/lib/containers");
 	add_disk(disks, getenv("HOME"));
+	add_disk(disks, "/dev/shm");
 	*ret_text = dump(disks);
 	return 0;
 }

@@ -248,20 +248,6 @@ static void look_vram(const struct doctor *doctor, struct doctor_result *result)
 
 /* --- gpu-persistence --- */
 
-/* 8 portable, 9 laptop, 10 notebook, 14 sub-notebook, 31 convertible, 32 detachable (SMBIOS). */
-static bool is_laptop(const struct machine *machine)
-{
-	static const unsigned types[] = {8, 9, 10, 14, 31, 32};
-	auto_free char *text = NULL;
-
-	if (root_read(machine->root, "/sys/class/dmi/id/chassis_type", &text) < 0)
-		return false;
-	for (size_t i = 0; i < ARRAY_LEN(types); i++)
-		if (strtoul(text, NULL, 10) == types[i])
-			return true;
-	return false;
-}
-
 static void persistence_gpu(const struct each *each)
 {
 	if (!knows(each, GPU_D_PERSISTENCE))
@@ -285,7 +271,7 @@ static void persistence_gpu(const struct each *each)
 
 static void look_persistence(const struct doctor *doctor, struct doctor_result *result)
 {
-	if (is_laptop(doctor->machine))
+	if (machine_is_laptop(doctor->machine))
 		doctor_say(result, DOCTOR_SKIPPED, "a laptop: the GPU is to sleep");
 	else if (!doctor->machine->wsl && !doctor->machine->jetson)
 		each_gpu(doctor, result, persistence_gpu);
@@ -459,7 +445,7 @@ static void power_gpu(const struct each *each)
 
 static void look_power(const struct doctor *doctor, struct doctor_result *result)
 {
-	if (!is_laptop(doctor->machine))
+	if (!machine_is_laptop(doctor->machine))
 		each_gpu(doctor, result, power_gpu);
 }
 

@@ -454,3 +454,17 @@ const struct machine_library *machine_default_library(const struct machine *mach
 			return &machine->libraries[i];
 	return NULL;
 }
+
+/* 8 portable, 9 laptop, 10 notebook, 14 sub-notebook, 31 convertible, 32 detachable (SMBIOS). */
+bool machine_is_laptop(const struct machine *machine)
+{
+	static const unsigned types[] = {8, 9, 10, 14, 31, 32};
+	auto_free char *text = NULL;
+
+	if (root_read(machine->root, "/sys/class/dmi/id/chassis_type", &text) < 0)
+		return false;
+	for (size_t i = 0; i < ARRAY_LEN(types); i++)
+		if (strtoul(text, NULL, 10) == types[i])
+			return true;
+	return false;
+}

@@ -71,3 +71,5 @@ static inline void machine_cleanup(struct machine **machine)
 /* What the loader gives a program that asks for libcuda.so.1 or libnvidia-ml.so.1; NULL: none. Its
  * folders are looked at in the loader's order. */
 const struct machine_library *machine_default_library(const struct machine *machine, bool cuda);
+/* By the chassis that DMI names. */
+bool machine_is_laptop(const struct machine *machine);

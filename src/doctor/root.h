@@ -80,7 +80,7 @@ enum root_answer {
 			    environment only what is NVIDIA's and CUDA's */
 	ROOT_CTK,        /* ctk.txt: `nvidia-ctk --version` */
 	ROOT_DISKS,      /* disks.json: [{"path", "total_bytes", "free_bytes"}]: /, the engine's
-			    folder, this user's home */
+			    folder, this user's home, /dev/shm */
 	ROOT_USER,       /* user.json: {"uid", "name", "groups": names, "limits": util/limits.h} */
 	ROOT_ANSWER_COUNT,
 };

@@ -137,7 +137,7 @@ def test_a_report_says_again_what_the_machine_said(root_at, tmp_path):
 
 def test_on_simulated_gpus(simulated):
     box = simulated(gpus="rtx-a5500,rtx-a400")
-    done = box.run(BUILD / "plimsoll", "doctor", "--json")
+    done = box.run(BUILD / "plimsoll", "doctor", "--json", "--only", "driver,gpus")
     assert done.returncode == 0, done.stdout + done.stderr
     document = json.loads(done.stdout)
     assert not faults(document)
@@ -149,7 +149,7 @@ def test_on_simulated_gpus(simulated):
 def test_what_nvml_says_of_a_gpu_in_a_bad_way(simulated):
     """Through the whole path: the library, the helper process, its JSON, the checks."""
     box = simulated(scenario=(ROOT / "sim/scenarios/condition.yaml").read_text())
-    done = box.run(BUILD / "plimsoll", "doctor", "--json")
+    done = box.run(BUILD / "plimsoll", "doctor", "--json", "--only", "driver,gpus")
     assert faults(json.loads(done.stdout)) == {
         ("gpu-recovery", "fail"), ("gpu-persistence", "warn"), ("gpu-ecc", "fail"), ("gpu-throttle", "warn"), ("gpu-pcie", "warn"),
         ("gpu-power-limit", "warn"), ("gpu-compute-mode", "fail")}, done.stdout

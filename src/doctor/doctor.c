@@ -11,6 +11,7 @@
 static const struct doctor_check *const *const groups[] = {
     checks_driver,
     checks_gpus,
+    checks_log,
     checks_host,
     NULL,
 };

@@ -410,20 +410,24 @@ static void look_at_answers(struct root *root, struct machine *machine)
 		machine->ctk = NULL;
 	machine->log_known = root_ask(root, ROOT_KERNEL_LOG, &log) == 0 && *log;
 	machine->log_text = TAKE(log);
+	if (machine->log_known)
+		kernel_lines_read(machine->log_text, &machine->log);
 }
 
 int machine_look(struct root *root, struct machine **ret_machine, struct error *err)
 {
-	struct machine *machine = mem_calloc(1, sizeof *machine);
+	auto_machine struct machine *machine = mem_calloc(1, sizeof *machine);
+	int r = xid_table_load(NULL, &machine->xids, err);
 
-	(void)err;
+	if (r < 0)
+		return r;
 	machine->root = root;
 	look_at_kernel(root, machine);
 	look_at_pci(root, machine);
 	look_at_libraries(root, machine);
 	look_at_memory(root, machine);
 	look_at_answers(root, machine);
-	*ret_machine = machine;
+	*ret_machine = TAKE(machine);
 	return 0;
 }
 
@@ -436,6 +440,8 @@ void machine_destroy(struct machine *machine)
 	free(machine->libraries);
 	free(machine->pci);
 	free(machine->log_text);
+	kernel_lines_finish(&machine->log);
+	xid_table_destroy(machine->xids);
 	gpu_list_destroy(machine->gpus);
 	free(machine->details);
 	json_decref(machine->devices);

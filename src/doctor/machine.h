@@ -59,7 +59,7 @@ struct machine {
 	uint64_t ram_total_bytes, swap_total_bytes;           /* 0 = unknown */
 };
 
-/* Never fails for want of a fact. */
+/* Never fails for want of a fact; only when data/xid.yaml cannot be read. */
 int machine_look(struct root *root, struct machine **ret_machine, struct error *err) MUST_CHECK;
 void machine_destroy(struct machine *machine);
 static inline void machine_cleanup(struct machine **machine)

@@ -53,6 +53,12 @@ struct reader {
 	int (*row)(struct reader *reader, const struct yamlx_node *node, struct error *err);
 };
 
+struct words {
+	const char *const *names;
+	size_t n;
+	const char *told; /* all of them, for people */
+};
+
 /* The text of a key; printable, so it can be shown as it is. */
 static int read_text(const struct reader *reader, const struct yamlx_node *node, const char *key,
 		     const char **ret_text, struct error *err)
@@ -72,23 +78,48 @@ static int read_text(const struct reader *reader, const struct yamlx_node *node,
 	return 0;
 }
 
-static int read_class(const struct reader *reader, const struct yamlx_node *node,
-		      enum xid_class *ret_class, struct error *err)
+/* The index of the word that a key has among its names. */
+static int read_word(const struct reader *reader, const struct yamlx_node *node, const char *key,
+		     const struct words *words, struct error *err)
 {
 	const char *name;
-	int r = read_text(reader, node, "class", &name, err);
+	int r = read_text(reader, node, key, &name, err);
 
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < ARRAY_LEN(class_names); i++)
-		if (strcmp(class_names[i], name) == 0) {
-			*ret_class = (enum xid_class)i;
-			return 0;
-		}
-	return yamlx_error(reader->doc, yamlx_get(node, "class"), -EINVAL, err,
-			   "`class` is application, hardware, driver, information or "
-			   "consequence, not \"%.64s\"",
-			   name);
+	for (size_t i = 0; i < words->n; i++)
+		if (strcmp(words->names[i], name) == 0)
+			return (int)i;
+	return yamlx_error(reader->doc, yamlx_get(node, key), -EINVAL, err,
+			   "`%s` is %s, not \"%.64s\"", key, words->told, name);
+}
+
+static int read_class(const struct reader *reader, const struct yamlx_node *node,
+		      enum xid_class *ret_class, struct error *err)
+{
+	static const struct words words = {
+	    class_names, ARRAY_LEN(class_names),
+	    "application, hardware, driver, information or consequence"};
+	int r = read_word(reader, node, "class", &words, err);
+
+	if (r < 0)
+		return r;
+	*ret_class = (enum xid_class)r;
+	return 0;
+}
+
+static int read_way(const struct reader *reader, const struct yamlx_node *node,
+		    enum xid_way *ret_way, struct error *err)
+{
+	static const char *const names[] = {"none", "reset", "reboot", "power-cycle"};
+	static const struct words words = {names, ARRAY_LEN(names),
+					   "none, reset, reboot or power-cycle"};
+	int r = read_word(reader, node, "way", &words, err);
+
+	if (r < 0)
+		return r;
+	*ret_way = (enum xid_way)r;
+	return 0;
 }
 
 /* What rows of Xids and of events share. */
@@ -99,6 +130,8 @@ static int read_meaning(const struct reader *reader, const struct yamlx_node *no
 	const char *text, *action;
 	int r = read_class(reader, node, &meaning.class, err);
 
+	if (r == 0)
+		r = read_way(reader, node, &meaning.way, err);
 	if (r == 0)
 		r = yamlx_bool(reader->doc, yamlx_get(node, "page"), &meaning.page, err);
 	if (r == 0)
@@ -222,9 +255,9 @@ static int check_version(const struct yamlx *doc, struct error *err)
 static int read_table(const struct yamlx *doc, struct xid_table *table, struct error *err)
 {
 	static const char *const keys[] = {"version", "xids", "events", "smi", NULL};
-	static const char *const of_xid[] = {"xid",    "class",  "page", "meaning",
+	static const char *const of_xid[] = {"xid",    "class",  "page", "way", "meaning",
 					     "action", "source", "date", NULL};
-	static const char *const of_event[] = {"event",  "class",  "page", "meaning",
+	static const char *const of_event[] = {"event",  "class",  "page", "way", "meaning",
 					       "action", "source", "date", NULL};
 	static const char *const of_smi[] = {"id",     "text",   "class", "meaning",
 					     "action", "source", "date",  NULL};

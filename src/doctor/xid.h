@@ -14,11 +14,14 @@
 enum xid_class { XID_APPLICATION, XID_HARDWARE, XID_DRIVER, XID_INFORMATION, XID_CONSEQUENCE };
 const char *xid_class_name(enum xid_class class); /* "application", ... */
 
+enum xid_way { XID_WAY_NONE, XID_WAY_RESET, XID_WAY_REBOOT, XID_WAY_POWER_CYCLE };
+
 struct xid_meaning {
 	unsigned xid;           /* 0: of a line that has no number */
 	char *meaning, *action; /* for people */
 	enum xid_class class;
-	bool page; /* somebody should look at it now */
+	enum xid_way way; /* what brings the GPU back */
+	bool page;        /* somebody should look at it now */
 };
 struct xid_table;
 /* NULL: data/xid.yaml as found by paths_find_data(). */

@@ -83,6 +83,26 @@ def test_a_module_that_is_not_loaded_says_why(root_at):
         assert words in doctor("--root", root_at(name), code=1).stdout, name
 
 
+def test_the_kernel_log_is_told_with_meaning_and_advice(root_at):
+    def told(name):
+        found = json.loads(doctor("--json", "--root", root_at(name), "--only", "recent-xid").stdout)["checks"][0]
+        return found["status"], "\n".join(found["evidence"]), "\n".join(found["fix"])
+
+    status, evidence, fix = told("xid-gsp")
+    assert status == "fail" and "Xid 119, 2 times, the last by nvidia-smi (2024391)" in evidence and "--gpu-reset -i GPU-" in fix
+    status, evidence, fix = told("xid-past")
+    assert status == "warn" and "Xid 62" in evidence and "--gpu-reset" not in fix
+    status, evidence, fix = told("xid-application")
+    assert status == "ok" and "compute-sanitizer" in evidence and not fix
+    status, evidence, fix = told("xid-over")
+    assert status == "ok" and evidence.count("brought back since") == 2
+    status, evidence, fix = told("gpu-lost")
+    assert evidence.count("fell off the PCI bus") == 1 and "sudo poweroff" in fix
+    status, evidence, fix = told("gsp-firmware-missing")
+    assert "firmware" in evidence and "RmInitAdapter" not in evidence and "poweroff" not in fix
+    assert told("no-gpu")[0] == "skipped"
+
+
 def test_a_machine_without_a_gpu_is_told_calmly(root_at):
     path = root_at("no-gpu")
     told = doctor("--root", path, code=1).stdout

@@ -329,8 +329,9 @@ static void assert_refused(const char *text, const char *words)
 
 static void test_a_wrong_table_is_refused(void **state)
 {
-	static const char row[] = "class: driver, page: true, meaning: m, action: a, source: s, "
-				  "date: 2026-11";
+	static const char row[] =
+	    "class: driver, page: true, way: none, meaning: m, action: a, source: s, "
+	    "date: 2026-11";
 	static const struct {
 		const char *before, *after, *words;
 	} rows[] = {
@@ -351,8 +352,11 @@ static void test_a_wrong_table_is_refused(void **state)
 		assert_refused(text, rows[i].words);
 	}
 	assert_refused("version: 1\nxids:\n  - {xid: 1, class: x, page: true, meaning: m, action: "
-		       "a, source: s, date: d}\n",
-		       "`class` is");
+		       "a, way: none, source: s, date: d}\n",
+		       "`class` is application");
+	assert_refused("version: 1\nxids:\n  - {xid: 1, class: driver, way: up, page: true, "
+		       "meaning: m, action: a, source: s, date: d}\n",
+		       ":3:34: `way` is none, reset");
 	assert_refused("version: 1\nxids: []\nevents: []\nsmi:\n  - {id: a, text: \"E*\", class: "
 		       "driver, meaning: m, action: a, source: s, date: d}\n",
 		       ":5:19: `text` begins");

@@ -5,5 +5,6 @@
 
 extern const struct doctor_check *const checks_driver[]; /* each ended by NULL */
 extern const struct doctor_check *const checks_gpus[];
+extern const struct doctor_check *const checks_containers[];
 extern const struct doctor_check *const checks_host[];
 extern const struct doctor_check *const checks_log[];

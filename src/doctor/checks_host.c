@@ -235,7 +235,10 @@ static void look_governor(const struct doctor *doctor, struct doctor_result *res
 	auto_free char *first = NULL;
 	size_t n = 0, n_slow = 0;
 
-	(void)root_list(root, "/sys/devices/system/cpu", "cpu[0-9]*", &cpus);
+	if (root_list(root, "/sys/devices/system/cpu", "cpu[0-9]*", &cpus) < 0) {
+		doctor_say(result, DOCTOR_UNKNOWN, "/sys/devices/system/cpu cannot be read");
+		return;
+	}
 	for (size_t i = 0; i < cpus.n && i < CPUS_MAX; i++) {
 		auto_free char *governor = read_cpufreq(root, cpus.items[i], "scaling_governor");
 

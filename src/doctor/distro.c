@@ -133,3 +133,42 @@ void distro_fix_initramfs(const struct machine *machine, struct doctor_result *r
 		break;
 	}
 }
+
+#define TOOLKIT_REPO "https://nvidia.github.io/libnvidia-container"
+
+void distro_fix_toolkit(const struct machine *machine, struct doctor_result *result)
+{
+	static const char keyring[] = "/usr/share/keyrings/nvidia-container-toolkit-keyring.gpg";
+
+	switch (family_of(machine)) {
+	case FAMILY_UBUNTU:
+	case FAMILY_DEBIAN:
+		doctor_fix(result, "# NVIDIA's repository, when apt does not have it yet:");
+		doctor_fix(result, "curl -fsSL " TOOLKIT_REPO "/gpgkey | sudo gpg --dearmor -o %s",
+			   keyring);
+		doctor_fix(result,
+			   "curl -fsSL " TOOLKIT_REPO "/stable/deb/nvidia-container-toolkit.list | "
+			   "sed 's#deb https://#deb [signed-by=%s] https://#' | sudo tee "
+			   "/etc/apt/sources.list.d/nvidia-container-toolkit.list",
+			   keyring);
+		doctor_fix(result, "sudo apt update && sudo apt install nvidia-container-toolkit");
+		break;
+	case FAMILY_FEDORA:
+		doctor_fix(result, "curl -fsSL " TOOLKIT_REPO
+				   "/stable/rpm/nvidia-container-toolkit.repo | sudo tee "
+				   "/etc/yum.repos.d/nvidia-container-toolkit.repo");
+		doctor_fix(result, "sudo dnf install nvidia-container-toolkit");
+		break;
+	case FAMILY_ARCH:
+		doctor_fix(result, "sudo pacman -S nvidia-container-toolkit");
+		break;
+	case FAMILY_SUSE:
+		doctor_fix(result, "sudo zypper ar " TOOLKIT_REPO
+				   "/stable/rpm/nvidia-container-toolkit.repo");
+		doctor_fix(result, "sudo zypper install nvidia-container-toolkit");
+		break;
+	case FAMILY_OTHER:
+		doctor_fix(result, "# install nvidia-container-toolkit, 1.17.8 or newer");
+		break;
+	}
+}

@@ -10,3 +10,5 @@ void distro_fix_driver(const struct machine *machine, struct doctor_result *resu
 void distro_fix_compute(const struct machine *machine, unsigned branch,
 			struct doctor_result *result);
 void distro_fix_initramfs(const struct machine *machine, struct doctor_result *result);
+/* NVIDIA's container toolkit, or its newest version. */
+void distro_fix_toolkit(const struct machine *machine, struct doctor_result *result);

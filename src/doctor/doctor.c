@@ -12,6 +12,7 @@ static const struct doctor_check *const *const groups[] = {
     checks_driver,
     checks_gpus,
     checks_log,
+    checks_containers,
     checks_host,
     NULL,
 };

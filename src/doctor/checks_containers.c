@@ -472,5 +472,14 @@ CHECK(toolkit_config, "container-toolkit-config", "`config.toml` of the toolkit"
       "Set for another distribution, or for another kind of Docker");
 
 const struct doctor_check *const checks_containers[] = {
-    &check_engine, &check_toolkit, &check_runtime, &check_toolkit_config, NULL,
+    &check_engine,
+    &check_toolkit,
+    &check_runtime,
+    &check_toolkit_config,
+    &containers_check_cdi,
+    &containers_check_reload,
+    &containers_check_cgroups,
+    &containers_check_selinux,
+    &containers_check_shm,
+    NULL,
 };

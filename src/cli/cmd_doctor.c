@@ -99,6 +99,7 @@ static int look(struct doctor *doctor, struct root *root, const struct options *
 static int run(const struct options *options)
 {
 	auto_root struct root *root = NULL;
+	auto_compat struct compat *compat = NULL;
 	struct needs needs = {};
 	struct doctor doctor = {.needs = &needs};
 	struct error err = {};
@@ -107,6 +108,14 @@ static int run(const struct options *options)
 	if (r < 0)
 		return verb_complain(EXIT_USAGE, "doctor: %s", error_text(&err));
 	r = needs_load(NULL, &needs, &err);
+	if (r == 0)
+		r = compat_load(NULL, &compat, &err);
+	doctor.compat = compat;
+	if (r == 0 && compat_is_old(compat, timestamp_now_ms()))
+		(void)fprintf(stderr,
+			      "plimsoll: what is known of CUDA, drivers and images (cuda.yaml) is "
+			      "of %s, over a year old: a newer plimsoll knows more\n",
+			      compat_date(compat));
 	if (r == 0)
 		r = root_open(options_text(options, "root", NULL), &root, &err);
 	if (r < 0)

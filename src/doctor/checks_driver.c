@@ -293,9 +293,12 @@ static void look_module(const struct doctor *doctor, struct doctor_result *resul
 	doctor_say(result, DOCTOR_OK, "module %s (%s) is loaded",
 		   VERSION_TEXT(&machine->module_loaded),
 		   machine->module_open ? "open" : "proprietary");
-	for (size_t i = 0; i < machine->n_pci; i++)
-		if (!*machine->pci[i].driver)
+	for (size_t i = 0; i < machine->n_pci; i++) {
+		unsigned last;
+
+		if (!*machine->pci[i].driver && !checks_dropped(doctor, &machine->pci[i], &last))
 			not_taken(machine, &machine->pci[i], result);
+	}
 }
 
 /* --- driver-version --- */
@@ -305,12 +308,9 @@ static void look_version(const struct doctor *doctor, struct doctor_result *resu
 	const struct machine *machine = doctor->machine;
 	const struct version *least = &doctor->needs->driver;
 	struct version version = driver_version(machine);
-	int cuda = machine->gpus->cuda_version;
 
 	if (version.n == 0 || machine->jetson)
 		return;
-	if (cuda > 0)
-		doctor_say(result, DOCTOR_OK, "CUDA up to %d.%d", cuda / 1000, cuda % 1000 / 10);
 	if (version_compare(&version, least) >= 0) {
 		doctor_say(result, DOCTOR_OK, "driver %s, at least %s is needed",
 			   VERSION_TEXT(&version), VERSION_TEXT(least));

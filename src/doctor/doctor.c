@@ -9,7 +9,7 @@
 #include <string.h>
 
 static const struct doctor_check *const *const groups[] = {
-    checks_driver, checks_gpus, checks_log, checks_containers, checks_host, NULL,
+    checks_driver, checks_cuda, checks_gpus, checks_log, checks_containers, checks_host, NULL,
 };
 
 const char *doctor_status_name(enum doctor_status status)

@@ -10,6 +10,7 @@
  */
 #pragma once
 
+#include "doctor/compat.h"
 #include "doctor/machine.h"
 #include "doctor/needs.h"
 
@@ -29,6 +30,7 @@ struct doctor {
 	const struct machine *machine;
 	enum doctor_purpose purpose;
 	const struct needs *needs;
+	const struct compat *compat;
 	uint64_t model_vram_bytes; /* --for MODEL: what it needs; 0 = none was named */
 };
 

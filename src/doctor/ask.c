@@ -320,6 +320,20 @@ static json_t *only(const json_t *from, const char *const *keys)
 	return object;
 }
 
+static const char *reason_of(const struct error *err)
+{
+	switch (err->code) {
+	case -EACCES:
+		return "denied";
+	case -ECONNREFUSED:
+		return "refused";
+	case -ETIMEDOUT:
+		return "silent";
+	default:
+		return "other";
+	}
+}
+
 static json_t *describe_engine(struct container_engine *engine)
 {
 	static const char *const info_keys[] = {"ServerVersion",
@@ -342,8 +356,10 @@ static json_t *describe_engine(struct container_engine *engine)
 
 	(void)json_object_set_new(json, "socket", json_string(container_engine_socket(engine)));
 	if (container_engine_get(engine, "/info", &info, &err) < 0 ||
-	    container_engine_get(engine, "/version", &version, &err) < 0)
+	    container_engine_get(engine, "/version", &version, &err) < 0) {
 		(void)json_object_set_new(json, "error", json_string(error_text(&err)));
+		(void)json_object_set_new(json, "reason", json_string(reason_of(&err)));
+	}
 	(void)json_object_set_new(json, "info", info ? only(info, info_keys) : json_null());
 	(void)json_object_set_new(json, "version",
 				  version ? only(version, version_keys) : json_null());
@@ -374,8 +390,8 @@ static int ask_engine(char **ret_text)
 		    0) {
 			if (json_object_get(json, name))
 				continue;
-			told = json_pack("{s:s, s:s}", "socket", sockets.items[i], "error",
-					 error_text(&err));
+			told = json_pack("{s:s, s:s, s:s}", "socket", sockets.items[i], "error",
+					 error_text(&err), "reason", reason_of(&err));
 			(void)json_object_set_new(json, name, told ? told : json_object());
 			continue;
 		}

@@ -143,25 +143,34 @@ bool containers_mode_is(const struct machine *machine, const char *mode)
 
 /* --- container-engine --- */
 
-static void does_not_answer(const struct machine *machine, const char *engine, const char *error,
+static void does_not_answer(const struct machine *machine, const char *engine, const json_t *told,
 			    struct doctor_result *result)
 {
-	const bool other =
-	    containers_info(machine, strcmp(engine, "docker") == 0 ? "podman" : "docker") != NULL;
+	const char *error = jsonx_get_string(told, "error", "no answer");
+	const char *reason = jsonx_get_string(told, "reason", "other");
+	const bool podman = strcmp(engine, "podman") == 0;
 
-	if (strcasestr(error, "permission denied")) {
-		doctor_say(result, other ? DOCTOR_UNKNOWN : DOCTOR_WARN, "%s: %s", engine, error);
-		doctor_because(result, "this user may not talk to %s", engine);
+	if (strcmp(reason, "other") == 0) {
+		doctor_say(result, DOCTOR_UNKNOWN, "%s", error);
+	} else if (strcmp(reason, "denied") == 0) {
+		/* podman's socket of the system is root's, and each user has another. */
+		doctor_say(result,
+			   podman || containers_info(machine, "podman") ? DOCTOR_UNKNOWN
+									: DOCTOR_WARN,
+			   "%s", error);
+		doctor_because(result, "this user may not talk to Docker");
 		doctor_fix(result, "sudo usermod -aG docker %s   # who is in it is root in effect",
 			   jsonx_get_string(machine->user, "name", "$USER"));
 		doctor_fix(result, "newgrp docker   # or log in anew");
-		return;
+	} else {
+		const char *unit = podman ? "podman.socket" : "docker";
+
+		doctor_say(result, DOCTOR_WARN, "%s", error);
+		doctor_because(result, "its socket is there, and %s does not answer",
+			       podman ? "podman" : "Docker");
+		doctor_fix(result, "sudo systemctl restart %s", unit);
+		doctor_fix(result, "# when that fails, why: journalctl -u %s -e", unit);
 	}
-	doctor_say(result, DOCTOR_WARN, "%s: %s", engine, error);
-	doctor_because(result, "its socket is there, and %s does not answer", engine);
-	doctor_fix(result, "sudo systemctl restart %s",
-		   strcmp(engine, "podman") == 0 ? "podman.socket" : engine);
-	doctor_fix(result, "# when that fails, why: journalctl -u %s -e", engine);
 }
 
 static void look_docker(const struct machine *machine, const json_t *info,
@@ -232,8 +241,7 @@ static void look_engine(const struct doctor *doctor, struct doctor_result *resul
 		const json_t *info = containers_info(machine, name);
 
 		if (!info)
-			does_not_answer(machine, name,
-					jsonx_get_string(engine, "error", "no answer"), result);
+			does_not_answer(machine, name, engine, result);
 		else if (strcmp(name, "docker") == 0)
 			look_docker(machine, info, result);
 		else

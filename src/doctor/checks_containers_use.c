@@ -74,6 +74,8 @@ static enum gpu_way way_of(const struct machine *machine, const json_t *containe
 			continue;
 		if (by_runtime && runtime_writes)
 			return WAY_SPEC;
+		if (strcmp(driver, "nvidia.runtime-hook") == 0)
+			return WAY_HOOK;
 		return docker.n && containers_is_before(&docker, "29.2.0") ? WAY_HOOK : WAY_SPEC;
 	}
 	if (by_runtime && visible && *visible && strcmp(visible, "void") != 0)

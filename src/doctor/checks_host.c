@@ -14,7 +14,9 @@
 #define MEMORY_LOW_PERCENT 5  /* available */
 #define DISK_FULL_BYTES    (512 * MIB)
 #define DISK_LOW_BYTES     (5 * GIB)
-#define DISK_LOW_PERCENT   5 /* free; both count */
+#define DISK_SMALL_BYTES   (2 * GIB)
+#define DISK_DRIFT_BYTES   (64 * MIB) /* written between two looks */
+#define DISK_LOW_PERCENT   5          /* free; both count */
 #define SHM_LITTLE_BYTES   (64 * MIB)
 #define NOFILE_LITTLE      4096 /* a DataLoader worker holds a descriptor for each tensor it sends */
 #define SHM_FOLDER         "/dev/shm"
@@ -68,7 +70,8 @@ static void without_swap(const struct doctor *doctor, struct doctor_result *resu
 {
 	const uint64_t has = doctor->machine->ram_total_bytes;
 
-	if (needs_is_enough(has, doctor->needs->of[DOCTOR_FOR_TRAINING].ram_bytes)) {
+	if (doctor->purpose == DOCTOR_FOR_NONE ||
+	    needs_is_enough(has, doctor->needs->of[DOCTOR_FOR_TRAINING].ram_bytes)) {
 		doctor_say(result, DOCTOR_OK, "no swap, %s of memory", SIZE_TEXT(has));
 		return;
 	}
@@ -146,9 +149,11 @@ static void look_disk(const struct doctor *doctor, struct doctor_result *result)
 		const uint64_t total = jsonx_get_u64(disk, "total_bytes", 0),
 			       room = jsonx_get_u64(disk, "free_bytes", 0);
 
-		/* The same one again, by another path. */
-		if (strcmp(path, SHM_FOLDER) == 0 || !total ||
-		    (total == before_total && room == before_free))
+		/* Not where models go: the root of an image (always full), or the same disk again
+		 * by another path, a moment later. */
+		if (strcmp(path, SHM_FOLDER) == 0 || total < DISK_SMALL_BYTES ||
+		    (total == before_total &&
+		     before_free - room + DISK_DRIFT_BYTES < 2 * DISK_DRIFT_BYTES))
 			continue;
 		before_total = total;
 		before_free = room;

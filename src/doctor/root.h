@@ -74,8 +74,9 @@ enum root_answer {
 			    suspend and memory; the last 512 KiB; "" when none may read it */
 	ROOT_MODINFO,    /* modinfo.txt: `modinfo nvidia`: what a reload would bring; "": there is
 			    no such module for the kernel that runs */
-	ROOT_ENGINE,     /* engine.json: {"docker": {"info", "version"} or {"error", "socket"},
-			    "podman": ...}: of /info what matters here; {}: there is none */
+	ROOT_ENGINE,     /* engine.json: {"docker": {"info", "version"} or {"error", "socket",
+			    "reason": "denied", "refused", "silent", "other"}, "podman": ...}:
+			    of /info what matters here; {}: there is none */
 	ROOT_CONTAINERS, /* containers.json: those that run, as the engine inspects them; of their
 			    environment only what is NVIDIA's and CUDA's */
 	ROOT_CTK,        /* ctk.txt: `nvidia-ctk --version` */

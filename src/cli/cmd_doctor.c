@@ -1,4 +1,5 @@
 /* plimsoll doctor: is this machine fit for GPU work, and if not, what to do. Changes nothing. */
+#include "cli/doctorimages.h"
 #include "cli/doctorview.h"
 #include "cli/term.h"
 #include "cli/verbs.h"
@@ -96,6 +97,32 @@ static int look(struct doctor *doctor, struct root *root, const struct options *
 	return (int)doctor_count(&results, DOCTOR_FAIL);
 }
 
+static int look_at_images(struct doctor *doctor, struct root *root, const struct options *options,
+			  struct error *err)
+{
+	auto_machine struct machine *machine = NULL;
+	auto_images struct image_uses uses = {};
+	auto_json json_t *json = NULL;
+	auto_text struct text text = {};
+	int r = doctorimages_collect(&options->operands, &uses, err);
+
+	if (r == 0)
+		r = machine_look(root, &machine, err);
+	if (r < 0)
+		return r;
+	doctor->machine = machine;
+	images_judge(doctor, &uses);
+	if (options_flag(options, "json")) {
+		json = doctorimages_json(&uses);
+		term_print_json(stdout, json);
+	} else {
+		doctorimages_render(&uses, options_flag(options, "verbose"), stdout,
+				    term_columns(stdout), &text);
+		(void)fputs(text.data, stdout);
+	}
+	return (int)doctorimages_count(&uses, DOCTOR_FAIL);
+}
+
 static int run(const struct options *options)
 {
 	auto_root struct root *root = NULL;
@@ -107,6 +134,8 @@ static int run(const struct options *options)
 
 	if (r < 0)
 		return verb_complain(EXIT_USAGE, "doctor: %s", error_text(&err));
+	if (options->operands.n > 0 && !options_flag(options, "images"))
+		return verb_complain(EXIT_USAGE, "doctor: files are looked at with --images");
 	r = needs_load(NULL, &needs, &err);
 	if (r == 0)
 		r = compat_load(NULL, &compat, &err);
@@ -120,7 +149,10 @@ static int run(const struct options *options)
 		r = root_open(options_text(options, "root", NULL), &root, &err);
 	if (r < 0)
 		return verb_complain(EXIT_CANNOT, "%s", error_text(&err));
-	r = look(&doctor, root, options, &err);
+	if (options_flag(options, "images"))
+		r = look_at_images(&doctor, root, options, &err);
+	else
+		r = look(&doctor, root, options, &err);
 	if (r < 0)
 		return verb_fail(&err);
 	return r > 0 ? EXIT_PROBLEM : EXIT_DONE;
@@ -132,6 +164,9 @@ static const struct option_spec doctor_options[] = {
     {"only", 0, OPTION_STRING, "ID", .repeats = true,
      .help = "these checks, or this group of them: driver, gpus, ..."},
     {"verbose", 'v', OPTION_FLAG, NULL, .help = "what is well, too"},
+    {"images", 0, OPTION_FLAG, NULL,
+     .help =
+	 "base images of these Dockerfiles, compose files, folders (default: this one) instead"},
     {"root", 0, OPTION_STRING, "DIR|FILE",
      .help = "look at a folder with the files of a machine, or at a report, instead"},
     {"report", 0, OPTION_STRING, "FILE",
@@ -143,7 +178,7 @@ static const struct option_spec doctor_options[] = {
 const struct verb verb_doctor = {
     .name = "doctor",
     .summary = "is this machine fit for GPU work, and what to do if not",
-    .usage = "[--for PURPOSE] [--only ID]... [-v] [--root DIR|FILE]",
+    .usage = "[--for PURPOSE] [--only ID]... [-v] [--root DIR|FILE] [--images [FILE]...]",
     .description =
 	"Looks at the GPUs, their driver and its libraries, containers and the machine, and says\n"
 	"what keeps GPU work from running or makes it slow: what was seen, why that is a fault,\n"
@@ -158,14 +193,23 @@ const struct verb verb_doctor = {
 	"and hosts, serials, UUIDs and MAC addresses blanked; `--root FILE` reads it again, on "
 	"any\n"
 	"machine.\n"
+	"\n"
+	"--images looks at the base images that Dockerfiles and compose files name, and pulls "
+	"none:\n"
+	"is the driver new enough, have their CUDA and torch code for these GPUs, will they be "
+	"let\n"
+	"start, is the tag still there.\n"
+	"\n"
 	"Status 1 when something fails, 2 when an option is wrong, 3 when it could not look.\n",
     .examples =
 	"  plimsoll doctor\n"
 	"  plimsoll doctor --for training\n"
 	"  plimsoll doctor --only driver -v\n"
 	"  plimsoll doctor --report machine.txt\n"
+	"  plimsoll doctor --images compose.yaml app/Dockerfile\n"
 	"  plimsoll doctor --json | jq -r '.checks[] | select(.status == \"fail\") | .id'\n",
     .style = OPTIONS_OPERANDS,
+    .operands_max = 256,
     .options = doctor_options,
     .run = run,
 };

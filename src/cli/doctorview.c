@@ -110,12 +110,12 @@ static void add_fix(const struct view *view, const struct strings *fix)
 	}
 }
 
-static void add_fault(const struct view *view, const struct doctor_result *result)
+static void add_fault(const struct view *view, const struct doctor_result *result, const char *head)
 {
 	add_styled(view, style_of(result->status), doctor_status_name(result->status));
-	text_add(view->text, " ");
-	add_styled(view, TERM_BOLD, result->check->id);
-	text_add(view->text, "\n");
+	text_printf(view->text, " %s", begin(view, TERM_BOLD));
+	term_add_clean(view->text, head, SIZE_MAX);
+	text_printf(view->text, "%s\n", end(view));
 	add_lines(view, "  ", result->evidence.data);
 	add_lines(view, "  why: ", result->cause.data);
 	add_fix(view, &result->fix);
@@ -144,7 +144,7 @@ static void add_group(const struct view *view, const struct doctor_results *resu
 	text_add(view->text, "\n");
 	for (size_t i = from; i < to; i++)
 		if (results->items[i].status >= DOCTOR_WARN)
-			add_fault(view, &results->items[i]);
+			add_fault(view, &results->items[i], results->items[i].check->id);
 	for (size_t i = from; i < to && view->verbose; i++)
 		if (results->items[i].status < DOCTOR_WARN)
 			add_quiet(view, &results->items[i]);
@@ -192,6 +192,14 @@ void doctorview_render(const struct doctor_results *results, bool verbose, FILE 
 			first = i;
 		}
 	add_sum(&view, results);
+}
+
+void doctorview_result(const struct doctor_result *result, const char *head, FILE *file,
+		       unsigned width, struct text *text)
+{
+	const struct view view = {file, MIN_OF(width, WRAP_MAX), true, text};
+
+	add_fault(&view, result, head);
 }
 
 json_t *doctorview_json(const struct doctor_results *results, enum doctor_purpose purpose)

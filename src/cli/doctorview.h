@@ -12,5 +12,9 @@
 void doctorview_render(const struct doctor_results *results, bool verbose, FILE *file,
 		       unsigned width, struct text *text);
 
+/* One finding under a head of its own, "FILE:LINE: IMAGE". Parameters as above. */
+void doctorview_result(const struct doctor_result *result, const char *head, FILE *file,
+		       unsigned width, struct text *text);
+
 /* {"for", "fit", "summary", "checks"}; a new reference. */
 json_t *doctorview_json(const struct doctor_results *results, enum doctor_purpose purpose);

@@ -197,25 +197,29 @@ static json_t *lines_to_json(const struct text *text)
 	return lines;
 }
 
+json_t *doctor_result_to_json(const struct doctor_result *result)
+{
+	json_t *json = json_object();
+
+	if (result->check) {
+		(void)json_object_set_new(json, "id", json_string(result->check->id));
+		(void)json_object_set_new(json, "group", json_string(result->check->group));
+		(void)json_object_set_new(json, "title", json_string(result->check->title));
+	}
+	(void)json_object_set_new(json, "status", json_string(doctor_status_name(result->status)));
+	(void)json_object_set_new(json, "evidence", lines_to_json(&result->evidence));
+	(void)json_object_set_new(json, "cause", jsonx_string_if(result->cause.data));
+	(void)json_object_set_new(json, "fix",
+				  result->fix.items ? jsonx_strv(result->fix.items) : json_array());
+	return json;
+}
+
 json_t *doctor_to_json(const struct doctor_results *results)
 {
 	json_t *checks = json_array();
 
-	for (size_t i = 0; i < results->n; i++) {
-		const struct doctor_result *result = &results->items[i];
-		json_t *json = json_object();
-
-		(void)json_object_set_new(json, "id", json_string(result->check->id));
-		(void)json_object_set_new(json, "group", json_string(result->check->group));
-		(void)json_object_set_new(json, "title", json_string(result->check->title));
-		(void)json_object_set_new(json, "status",
-					  json_string(doctor_status_name(result->status)));
-		(void)json_object_set_new(json, "evidence", lines_to_json(&result->evidence));
-		(void)json_object_set_new(json, "cause", jsonx_string_if(result->cause.data));
-		(void)json_object_set_new(
-		    json, "fix", result->fix.items ? jsonx_strv(result->fix.items) : json_array());
-		(void)json_array_append_new(checks, json);
-	}
+	for (size_t i = 0; i < results->n; i++)
+		(void)json_array_append_new(checks, doctor_result_to_json(&results->items[i]));
 	return json_pack("{s:o}", "checks", checks);
 }
 
@@ -239,9 +243,34 @@ void doctor_describe(struct text *text)
 		 "plimsoll doctor --report machine.txt      # what was read of it, names blanked, "
 		 "to be sent\n"
 		 "plimsoll doctor --root machine.txt        # the same of somebody else's\n"
+		 "plimsoll doctor --images                  # base images of Dockerfiles and "
+		 "compose files\n"
 		 "```\n\n"
 		 "| check | group | looks at | what a fault means |\n| --- | --- | --- | --- |\n");
 	for (size_t i = 0; i < n; i++)
 		text_printf(text, "| `%s` | %s | %s | %s |\n", checks[i]->id, checks[i]->group,
 			    checks[i]->title, checks[i]->text);
+	text_add(
+	    text,
+	    "\n## Images\n\n"
+	    "`plimsoll doctor --images [FILE...]` looks at the base images that Dockerfiles "
+	    "(`FROM`, "
+	    "with `ARG`s and compose's\n"
+	    "`build.args` filled in) and compose files name, without pulling any: `nvidia/cuda`, "
+	    "`pytorch/pytorch`, `nvcr.io`, and\n"
+	    "any tag with `cuda12.4` or `cu124` in it. Each is held against this machine's driver "
+	    "and GPUs (or `--root`'s):\n\n"
+	    "| what | says |\n| --- | --- |\n"
+	    "| the driver is older than the image's CUDA can run on | fail |\n"
+	    "| it is, and a data-centre GPU can have forward compatibility (cuda-compat) | warn |\n"
+	    "| `NVIDIA_REQUIRE_CUDA` of nvidia/cuda keeps it from starting, though CUDA would run "
+	    "| "
+	    "fail; warn with a container toolkit of 1.18 or newer, which hands GPUs over by CDI |\n"
+	    "| its CUDA, or its torch, has no code for a GPU | fail |\n"
+	    "| its CUDA is older than a GPU: only what carries PTX runs | warn |\n"
+	    "| the tag is at its end of life, and deleted within months | warn |\n"
+	    "| the tag was never made (`nvidia/cuda:latest`, another OS) | fail |\n"
+	    "| `latest` of the others | warn |\n\n"
+	    "What goes with what is `cuda.yaml`, each table with its source and date; when it is "
+	    "over a year old, doctor says so.\n");
 }

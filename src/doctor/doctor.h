@@ -62,6 +62,9 @@ void doctor_results_finish(struct doctor_results *results);
 #define auto_doctor_results CLEANUP(doctor_results_finish)
 size_t doctor_count(const struct doctor_results *results, enum doctor_status status);
 
+/* {"id", "group", "title", "status", "evidence": lines, "cause", "fix": lines}; of a result
+ * without a check none of the first three. */
+json_t *doctor_result_to_json(const struct doctor_result *result);
 /* {"checks": [{"id", "group", "title", "status", "evidence": lines, "cause", "fix": lines}]} */
 json_t *doctor_to_json(const struct doctor_results *results);
 /* docs/doctor.md. */

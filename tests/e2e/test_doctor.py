@@ -197,6 +197,9 @@ def test_nvml_is_not_initialised_without_its_module(tmp_path, monkeypatch):
     subprocess.run(["cc", "-shared", "-fPIC", "-x", "c", "-o", tmp_path / "libnvidia-ml.so.1", "-"], input=TRAP, check=True)
     monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
     monkeypatch.setenv("TRAP", str(tmp_path / "made"))
+    # A daemon of this user would answer `gpus` from what it has loaded itself.
+    for name in ("XDG_RUNTIME_DIR", "XDG_STATE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
     doctor("--json", "--for", "none")
     assert not (tmp_path / "made").exists()
     subprocess.run([BUILD / "plimsoll", "gpus"], capture_output=True, timeout=60)

@@ -39,7 +39,7 @@ int scenario_parse_condition(const struct yamlx *doc, const struct yamlx_node *n
 		if (!value)
 			continue;
 		r = scenario_parse_int(doc, value, 0, rows[i].max, &number, err);
-		*(uint32_t *)((char *)ret_condition + rows[i].offset) = (uint32_t)number;
+		*(uint32_t *)(void *)((char *)ret_condition + rows[i].offset) = (uint32_t)number;
 	}
 	return r;
 }

@@ -190,22 +190,22 @@ static int read_list(const struct yamlx *doc, const struct yamlx_node *node, con
 		return yamlx_error(doc, node, -EINVAL, err, "a list of at most %d is expected",
 				   LIST_MAX);
 	if (key->kind != VALUE_WORDS)
-		*(void **)(base + key->offset) =
+		*(void **)(void *)(base + key->offset) =
 		    mem_calloc(node->n + 1, key->kind == VALUE_VERSIONS ? sizeof(struct version)
 									: sizeof(unsigned));
 	for (size_t i = 0; r == 0 && i < node->n; i++) {
 		if (key->kind == VALUE_VERSIONS) {
-			struct version *items = *(struct version **)(base + key->offset);
+			struct version *items = *(struct version **)(void *)(base + key->offset);
 
 			r = read_version(doc, node->items[i], &items[(*n)++], err);
 		} else if (key->kind == VALUE_BRANCHES) {
-			unsigned *items = *(unsigned **)(base + key->offset);
+			unsigned *items = *(unsigned **)(void *)(base + key->offset);
 
 			r = read_branch(doc, node->items[i], &items[(*n)++], err);
 		} else {
 			r = read_word(doc, node->items[i], word, err);
 			if (r == 0)
-				strings_add((struct strings *)(base + key->offset), word);
+				strings_add((struct strings *)(void *)(base + key->offset), word);
 		}
 	}
 	return r;

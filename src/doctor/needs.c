@@ -40,8 +40,8 @@ static int read_sizes(const struct yamlx *doc, const struct yamlx_node *node,
 		const struct yamlx_node *value = yamlx_get(node, size_keys[i].name);
 
 		if (value)
-			r = yamlx_size(doc, value,
-				       (uint64_t *)((char *)ret_need + size_keys[i].offset), err);
+			r = yamlx_size(doc, value, (void *)((char *)ret_need + size_keys[i].offset),
+				       err);
 	}
 	return r;
 }

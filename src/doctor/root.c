@@ -73,11 +73,6 @@ void root_close(struct root *root)
 	free(root);
 }
 
-bool root_is_live(const struct root *root)
-{
-	return root->live;
-}
-
 static bool is_bundle(const struct root *root)
 {
 	return !root->live && root->folder < 0;

@@ -44,9 +44,6 @@ static inline void root_cleanup(struct root **root)
 }
 #define auto_root CLEANUP(root_cleanup)
 
-/* Nothing but the machine itself may be asked for more (processes, containers). */
-bool root_is_live(const struct root *root);
-
 /*
  * Paths are absolute as on that machine ("/proc/modules"); links are followed within the root,
  * never out of it. 0, or a negative errno without a text: -ENOENT is an answer like any other,

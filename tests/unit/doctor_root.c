@@ -77,7 +77,6 @@ static void a_bundle_is_a_tree(void **state)
 	auto_root struct root *root = bundle(machine);
 	auto_free char *target = NULL;
 
-	assert_false(root_is_live(root));
 	assert_reads(root, "/proc/modules",
 		     "nvidia 1 0 - Live 0x0\n-- not a head --\n\\-- nor this --");
 	assert_reads(root, "/lib/libcuda.so.1", "");
@@ -314,7 +313,6 @@ static void this_machine_answers(void **state)
 	auto_text struct text text = {};
 
 	assert_int_equal(root_open(NULL, &root, NULL), 0);
-	assert_true(root_is_live(root));
 	assert_int_equal(root_read(root, "/proc/sys/kernel/osrelease", &release), 0);
 	assert_true(*release >= '1' && *release <= '9');
 	assert_int_equal(root_ask(root, ROOT_USER, &user), 0);

@@ -183,7 +183,7 @@ static int read_list(const struct yamlx *doc, const struct yamlx_node *node, con
 		     struct row *row, struct error *err)
 {
 	char *base = (char *)row, word[WORD_MAX];
-	size_t *n = (size_t *)(base + key->offset_n);
+	size_t *n = (size_t *)(void *)(base + key->offset_n);
 	int r = 0;
 
 	if (node->type != YAMLX_SEQUENCE || node->n > LIST_MAX)

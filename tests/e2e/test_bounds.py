@@ -97,7 +97,7 @@ def test_hami_is_loaded_where_it_is_wanted(sandbox):
     words = sandbox.plimsoll("logs", held, check=0).stdout.split()
     assert words[0].startswith(str(library)) and words[1:] == ["2048m", "per_process_memory_fraction:0.2500", "0.2500"]
     assert sandbox.json("show", held)["attempts"][0]["limits"] == "HAMi-core"
-    assert "2 GiB of VRAM (HAMi-core)" in sandbox.plimsoll("show", held, check=0).stdout
+    assert "2 GiB of VRAM: said (HAMi-core)" in sandbox.plimsoll("show", held, check=0).stdout
     # Who wants to be warned only is not stopped by a library either.
     assert str(library) not in sandbox.plimsoll("logs", warned, check=0).stdout
     assert "(watched)" in sandbox.plimsoll("show", warned, check=0).stdout

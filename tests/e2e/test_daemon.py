@@ -22,7 +22,7 @@ def test_a_task_runs_where_it_was_placed(daemon):
     ended = daemon.wait(task)
     uuid = gpus[1]["uuid"]
     assert ended["state"] == "done"
-    assert ended["attempts"][0]["gpus"] == [{"index": 1, "uuid": uuid, "vram_bytes": 2 * GIB}]
+    assert [(gpu["index"], gpu["uuid"], gpu["vram_bytes"]) for gpu in ended["attempts"][0]["gpus"]] == [(1, uuid, 2 * GIB)]
     assert ended["attempts"][0]["outcome"] == "ok" and ended["attempts"][0]["exit_code"] == 0
     log = daemon.ask("GET", f"/v1/tasks/{task}/log")[1]
     assert log == f"{uuid}|{uuid}|PCI_BUS_ID|cuda:0|cuda:0|1|2048|{{}}\n"

@@ -20,6 +20,9 @@ static void task_free(struct sched_task *task)
 		free(task->attempts[i].reason);
 		free(task->attempts[i].rung);
 		free(task->attempts[i].limits);
+		free(task->attempts[i].stopped);
+		free(task->attempts[i].vram_reason);
+		free(task->attempts[i].evidence);
 	}
 	if (task->spec.after)
 		free((void *)(uintptr_t)task->spec.after->items);
@@ -51,6 +54,9 @@ static void attempts_copy(struct sched_task *to, const struct sched_task *from)
 		a->reason = a->reason ? mem_strdup(a->reason) : NULL;
 		a->rung = a->rung ? mem_strdup(a->rung) : NULL;
 		a->limits = a->limits ? mem_strdup(a->limits) : NULL;
+		a->stopped = a->stopped ? mem_strdup(a->stopped) : NULL;
+		a->vram_reason = a->vram_reason ? mem_strdup(a->vram_reason) : NULL;
+		a->evidence = a->evidence ? mem_strdup(a->evidence) : NULL;
 		a->gpus = copy_of(a->gpus, a->n_gpus * sizeof *a->gpus);
 		for (unsigned g = 0; g < a->n_gpus; g++)
 			a->gpus[g].uuid = mem_strdup(a->gpus[g].uuid);

@@ -325,6 +325,8 @@ static void ask_vram(const struct asker *asker, const struct task_node *t,
 		ask->source = SCHED_VRAM_ALONE;
 		ask_alone(asker, t, need, ask);
 	}
+	ask->by_room = ask->source == SCHED_VRAM_LADDER || ask->source == SCHED_VRAM_LEARNED ||
+		       ask->source == SCHED_VRAM_DEFAULT;
 }
 
 static void ask_ram(const struct asker *asker, const struct estimates_need *need,

@@ -15,6 +15,8 @@ struct ask {
 	 * is there, since what keeps to its grant can use no more. request.vram_bytes is the least.
 	 */
 	bool whole;
+	/* A size that nobody said: it goes by the room there is, which each start changes. */
+	bool by_room;
 	struct place_request on_cpu; /* place_task.on_cpu, when may_cpu */
 	bool may_cpu;
 	const char *cpu_why; /* place_task.cpu_why */

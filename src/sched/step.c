@@ -200,8 +200,18 @@ static void start(struct sched *sched, struct task_node *t, const struct place_d
 	action_add(sched, SCHED_START, t, 0);
 }
 
+/* Does one of those that were left ask by the room there was before the others started? */
+static bool asks_are_old(const struct step_view *v)
+{
+	for (size_t i = 0; i < v->view.n_waiting; i++)
+		if (v->asks[i].by_room && !v->taken[i])
+			return true;
+	return false;
+}
+
 /* Returns how many it started, at most `max`. One that is granted all of its GPU holds more of its
- * user's VRAM than the placer booked: the window is to be made anew (`ret_more`) behind it. */
+ * user's VRAM than the placer booked: the window is to be made anew (`ret_more`) behind it. So it
+ * is where others would ask for something else now. */
 static size_t place_some(struct sched *sched, size_t max, int64_t now_ms, bool *ret_more)
 {
 	struct step_view *v = &sched->view;
@@ -218,7 +228,7 @@ static size_t place_some(struct sched *sched, size_t max, int64_t now_ms, bool *
 		start(sched, t, &decision, now_ms);
 		started++;
 	}
-	*ret_more |= whole;
+	*ret_more |= whole || asks_are_old(v);
 	sched->round_robin = v->view.round_robin;
 	return started;
 }

@@ -22,11 +22,6 @@
 /* A CUDA context and a framework's own, where nobody said what it had. */
 #define CONTEXT_BYTES (512 * MIB)
 
-static uint64_t more_by(uint64_t bytes, unsigned percent)
-{
-	return saturate_add(bytes, bytes / 100 * percent);
-}
-
 /* Its own words are of that moment, the sample may be of an earlier one, or of a higher use. */
 static uint64_t had_of(const struct oom_facts *facts)
 {
@@ -53,22 +48,23 @@ uint64_t oom_next(const struct oom_facts *facts)
 	uint64_t had = had_of(facts), next;
 
 	if (facts->settled)
-		return more_by(had, SETTLED_PERCENT);
+		return saturate_add_percent(had, SETTLED_PERCENT);
 	if (step == 0) {
-		next = more_by(MAX_OF(MAX_OF(facts->used_bytes, facts->own_bytes), granted),
-			       GROWTH_PERCENT);
+		next = saturate_add_percent(
+		    MAX_OF(MAX_OF(facts->used_bytes, facts->own_bytes), granted), GROWTH_PERCENT);
 		return facts->growing ? MAX_OF(next, ledger_doubt(granted)) : next;
 	}
-	next = more_by(saturate_add(had, step), MARGIN_PERCENT);
+	next = saturate_add_percent(saturate_add(had, step), MARGIN_PERCENT);
 	if (had == 0)
 		next = saturate_add(next, CONTEXT_BYTES);
 	if (step < had / SMALL_STEP)
-		next = MAX_OF(next, more_by(had, GROWTH_PERCENT));
+		next = MAX_OF(next, saturate_add_percent(had, GROWTH_PERCENT));
 	if (is_capped(facts))
-		next = MAX_OF(next, more_by(granted, GROWTH_PERCENT));
+		next = MAX_OF(next, saturate_add_percent(granted, GROWTH_PERCENT));
 	/* The sample was older than its last steps, or others took the room. */
 	if (next <= granted)
-		next = MAX_OF(MIN_OF(saturate_add(granted, step), more_by(granted, GROWTH_PERCENT)),
-			      more_by(granted, MARGIN_PERCENT));
+		next = MAX_OF(MIN_OF(saturate_add(granted, step),
+				     saturate_add_percent(granted, GROWTH_PERCENT)),
+			      saturate_add_percent(granted, MARGIN_PERCENT));
 	return next;
 }

@@ -14,3 +14,8 @@ static inline uint64_t saturate_add(uint64_t a, uint64_t b)
 
 	return __builtin_add_overflow(a, b, &sum) ? UINT64_MAX : sum;
 }
+
+static inline uint64_t saturate_add_percent(uint64_t a, unsigned percent)
+{
+	return saturate_add(a, a / 100 * percent);
+}

@@ -220,20 +220,17 @@ static uint64_t measured_of(const struct asker *asker, const struct task_node *t
 	return MAX_OF(estimates_measured_for(need, ask_said_vram(t)), fall_floor(asker, t));
 }
 
-static uint64_t more_by(uint64_t bytes, unsigned percent)
-{
-	return saturate_add(bytes, bytes / 100 * percent);
-}
-
 /* The least that is worth a try at once, where `vram` is no more than a guess. */
 static uint64_t least_of(const struct task_node *t, uint64_t measured, uint64_t vram)
 {
 	const struct sched_attempt *last = sched_task_attempt(&t->pub);
-	uint64_t least = MAX_OF(ask_said_vram(t), more_by(measured, MEASURED_MORE_PERCENT));
+	uint64_t least =
+	    MAX_OF(ask_said_vram(t), saturate_add_percent(measured, MEASURED_MORE_PERCENT));
 
 	if (t->pub.ladder && last && last->n_gpus > 0 && last->outcome == SCHED_OOM &&
 	    !has_smaller_batch(t))
-		return MAX_OF(least, more_by(last->gpus[0].vram_bytes, GRANTED_MORE_PERCENT));
+		return MAX_OF(least,
+			      saturate_add_percent(last->gpus[0].vram_bytes, GRANTED_MORE_PERCENT));
 	/* Of others that fell no more is known than what was guessed of them. */
 	return measured > ask_said_vram(t) ? least : MAX_OF(least, vram - vram / GUESS_PART);
 }

@@ -43,11 +43,6 @@ static bool pass(const struct step *step, const char *why)
 	return false;
 }
 
-static uint64_t more_by(uint64_t bytes, unsigned percent)
-{
-	return saturate_add(bytes, bytes / 100 * percent);
-}
-
 /* The VRAM to try next, by how it fell; 0 = nothing is known. */
 static uint64_t needed_by(const struct ladder_fall *fall)
 {
@@ -78,7 +73,7 @@ static bool take_retry_ram(const struct step *step)
 {
 	const struct ladder_fall *fall = step->fall;
 	uint64_t had = MAX_OF(fall->granted_ram_bytes, fall->used_ram_bytes);
-	uint64_t bytes = more_by(had, GROWTH_PERCENT);
+	uint64_t bytes = saturate_add_percent(had, GROWTH_PERCENT);
 
 	if (had == 0)
 		return pass(step, "how much host memory it had is not known");
